@@ -1,0 +1,90 @@
+"""Every check of the project by name: `nox -l` lists them, `nox -s lint typing layers` runs some.
+
+The commands stand here and nowhere else; `.ci/run` calls these sessions with `--no-venv` in the environment it has already built.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.error_on_external_run = True
+nox.options.sessions = ["lint", "typing", "layers", "tests", "docs"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+ROOT = Path(__file__).parent
+
+
+def install(session: nox.Session, *extras: str, editable: bool = True) -> None:
+    """Install the project with these extras; without a virtual environment of nox's own, what is there is used."""
+    if session.virtualenv.is_sandboxed:
+        session.install(*(["-e"] if editable else []), f".[{','.join(extras)}]")
+
+
+def build_wheel(session: nox.Session) -> Path:
+    """Build the wheel, alone in a folder of this session, and return its path."""
+    folder = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format, and flake8-async."""
+    install(session, "dev")
+    session.run("python", "-m", "ruff", "check", ".")
+    session.run("python", "-m", "ruff", "format", "--check", ".")
+    session.run("python", "-m", "flake8")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Mypy, pyright, and how complete the public types are."""
+    install(session, "dev")
+    session.run("python", "-m", "mypy")
+    pyright = ("python", "-m", "pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
+    session.run(*pyright)
+    session.run(*pyright, "--verifytypes", "trio_gateway", "--ignoreexternal")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """A module imports only from layers below its own."""
+    install(session, "dev")
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The tests, on the built wheel: `nox -s tests-3.12 -- -k kernel`."""
+    wheel = build_wheel(session)
+    session.install(f"trio-gateway[all,test] @ {wheel.resolve().as_uri()}", "coverage[toml]")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The examples and every Python block of the README and the docs, run for real."""
+    install(session, "all", "test")
+    session.run("python", "-m", "pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Each benchmark in turn, on the built wheel: `nox -s bench -- import` runs those whose name has that word."""
+    wheel = build_wheel(session)
+    session.install(f"trio-gateway[all] @ {wheel.resolve().as_uri()}")
+    for script in sorted((ROOT / "benchmarks").glob("bench_*.py")):
+        if not session.posargs or any(word in script.stem for word in session.posargs):
+            session.run("python", str(script))
