@@ -5,25 +5,28 @@ An event never carries a secret: its URL and path lose their user information an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
 __all__ = ["EventSink", "GatewayEvent", "ignore"]
 
-# A password may hold "/", "?" and "#" as they are, so everything up to the last "@" goes first, and only then the query.
-_USERINFO = re.compile(r"(?<=://).*@", re.DOTALL)
-
 
 def _without_secrets(url: str) -> str:
-    url = _USERINFO.sub("", url)
-    return re.split(r"[?#]", url, maxsplit=1)[0]
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return ""
+    if not parts.netloc:
+        return ""  # no URL, so nobody knows which part of it may be shown
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _path_only(path: str) -> str:
-    return re.split(r"[?#]", path, maxsplit=1)[0]
+def _without_query(path: str) -> str:
+    return path.partition("?")[0].partition("#")[0]
 
 
 @attrs.frozen(kw_only=True)
@@ -34,17 +37,17 @@ class GatewayEvent:
     """What it is about: `"request"`, `"kernel"`, `"session"`, `"connection"`, …"""
     action: str
     """What was done, such as `"start"`, `"restart"`, `"cull"`; for a request its method in lower case."""
-    status: Literal["success", "error"]
+    status: Literal["success", "error"] = attrs.field(validator=attrs.validators.in_(("success", "error")))
     """How it ended."""
     status_code: int | None = None
     """The HTTP status of the last answer; None where there was none."""
     message: str = ""
     """What happened, for a person, without secrets."""
     gateway_url: str = attrs.field(default="", converter=_without_secrets)
-    """The gateway's base URL, without user information and query."""
+    """The gateway's base URL, without user information and query; `""` where it is not known."""
     method: str | None = None
     """The HTTP method; None where it was no request."""
-    path: str | None = attrs.field(default=None, converter=attrs.converters.optional(_path_only))
+    path: str | None = attrs.field(default=None, converter=attrs.converters.optional(_without_query))
     """The request's path without its query; None where it was no request."""
     attempts: int = 1
     """How often it was tried."""

@@ -33,7 +33,8 @@ class TokenRenewer(abc.ABC):
             The token, `auth_token` itself where it is still good.
 
         Cancellation:
-            An `async def` runs in the task of the request, so it is cancelled with it. A `def` must not block.
+            An `async def` runs in the task of a request, so it is cancelled with it. A `def` runs in a worker thread, so it may
+            block; when the request is cancelled, nobody waits for it.
         """
         raise NotImplementedError
 

@@ -1,8 +1,9 @@
-"""The settings of one gateway: `values` reads one value, `config` is the class that holds all of them."""
+"""The settings of one gateway: `values` reads one, `fields` says what one is, `config` is the class with all of them."""
 
 from __future__ import annotations
 
-from .config import WEBSOCKET_ENGINES, GatewayConfig, SettingRow, settings_table
+from .config import WEBSOCKET_ENGINES, GatewayConfig, settings_table
+from .fields import SettingRow
 from .values import header_name_problem, header_value_problem
 
 __all__ = [

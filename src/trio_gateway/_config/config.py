@@ -13,19 +13,19 @@ import importlib
 import inspect
 import itertools
 import os
-import reprlib
 import warnings
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import attrs
 
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._tokens import NoOpTokenRenewer, TokenRenewer
 from . import values
-from .values import BadValue, InText, Reader
+from .fields import Given, Setting, SettingRow, masked, number, readable, setting, setting_of, whole
+from .values import BadValue
 
 __all__ = ["WEBSOCKET_ENGINES", "GatewayConfig", "SettingRow", "settings_table"]
 
@@ -35,74 +35,6 @@ WEBSOCKET_ENGINES = ("auto", "trio-websocket")
 _ALLOWED_ENVS_OLD = "JUPYTER_GATEWAY_ENV_WHITELIST"
 _NO_OP_RENEWERS = ("jupyter_server.gateway.gateway_client.NoOpTokenRenewer", "trio_gateway.NoOpTokenRenewer")
 _MEBI = 1024 * 1024
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 120
-
-
-@attrs.frozen
-class _Given:
-    """Where a value came from; by the value's identity we see later whether `attrs.evolve` has put another one in its place."""
-
-    source: str
-    value: object = attrs.field(repr=False)
-    from_url: bool = False
-
-    @property
-    def from_env(self) -> bool:
-        """Whether it came from an environment variable."""
-        return self.source not in {"argument", "default"}
-
-
-@attrs.frozen
-class _Setting:
-    """What the machinery knows about one setting; kept in its field's metadata."""
-
-    reader: Reader
-    variable: str | None = None
-    in_text: InText | None = None
-    """Gives the value that the variable's text means; None where the text is the value."""
-    secret: bool = False
-    url: bool = False
-    """Shown without user information and query when it is wrong."""
-    bound: bool = False
-    """It belongs to one server: in the environment it is meant for the gateway that the environment names, and no other."""
-    empty_counts: bool = False
-    """A variable that is set and empty says something; for all others that is the same as not set."""
-
-    def value_of(self, given: _Given) -> object:
-        """What to read: what was given, or what it means where it is a variable's text."""
-        if given.from_env and self.in_text is not None and isinstance(given.value, str):
-            return self.in_text(given.value)
-        return given.value
-
-
-def _setting(reader: Reader, variable: str | None = None, in_text: InText | None = None, **traits: bool) -> dict[str, Any]:
-    return {"setting": _Setting(reader, variable, in_text, **traits)}
-
-
-def _number(variable: str | None = None, **allowed: bool) -> dict[str, Any]:
-    return _setting(values.number(**allowed), variable, values.number_in_text)
-
-
-def _whole(unit: str, minimum: int, variable: str | None = None) -> dict[str, Any]:
-    return _setting(values.whole(unit, minimum=minimum), variable, values.whole_in_text)
-
-
-class SettingRow(NamedTuple):
-    """One setting as a person reads it."""
-
-    name: str
-    """The setting's name."""
-    variable: str | None
-    """Its environment variable; None where it has none."""
-    value: str
-    """Its value; `***` where it is secret and set."""
-    source: str
-    """`"argument"`, the environment variable's name, or `"default"`."""
-    default: str
-    """Its default."""
-    help: str
-    """What it does."""
 
 
 def _as_headers(given: Mapping[str, str] | str) -> Mapping[str, str]:
@@ -132,141 +64,141 @@ class GatewayConfig:
         ConfigError: one or more settings are wrong; it tells all of them.
     """
 
-    url: str = attrs.field(metadata=_setting(values.as_it_is, "JUPYTER_GATEWAY_URL", url=True))
+    url: str = attrs.field(metadata=setting(values.as_it_is, "JUPYTER_GATEWAY_URL", url=True))
     """The gateway's base URL, `http` or `https`, with its path. User name and password in it go to `http_user` and `http_pwd`."""
     ws_url: str | None = attrs.field(
-        default=None, metadata=_setting(values.optional(values.websocket_url), "JUPYTER_GATEWAY_WS_URL", url=True, bound=True)
+        default=None, metadata=setting(values.optional(values.websocket_url), "JUPYTER_GATEWAY_WS_URL", url=True, bound=True)
     )
     """The base URL for WebSockets, `ws` or `wss`; without it, `url` with `ws` in place of `http`."""
     kernels_endpoint: str = attrs.field(
-        default="/api/kernels", metadata=_setting(values.base_path, "JUPYTER_GATEWAY_KERNELS_ENDPOINT")
+        default="/api/kernels", metadata=setting(values.base_path, "JUPYTER_GATEWAY_KERNELS_ENDPOINT")
     )
     """The path of the kernels, joined to `url`."""
     kernelspecs_endpoint: str = attrs.field(
-        default="/api/kernelspecs", metadata=_setting(values.base_path, "JUPYTER_GATEWAY_KERNELSPECS_ENDPOINT")
+        default="/api/kernelspecs", metadata=setting(values.base_path, "JUPYTER_GATEWAY_KERNELSPECS_ENDPOINT")
     )
     """The path of the kernelspecs, joined to `url`."""
     kernelspecs_resource_endpoint: str = attrs.field(
-        default="/kernelspecs", metadata=_setting(values.base_path, "JUPYTER_GATEWAY_KERNELSPECS_RESOURCE_ENDPOINT")
+        default="/kernelspecs", metadata=setting(values.base_path, "JUPYTER_GATEWAY_KERNELSPECS_RESOURCE_ENDPOINT")
     )
     """The path of the kernelspecs' files, joined to `url`."""
-    connect_timeout: float = attrs.field(default=40.0, metadata=_number("JUPYTER_GATEWAY_CONNECT_TIMEOUT", infinite=True))
+    connect_timeout: float = attrs.field(default=40.0, metadata=number("JUPYTER_GATEWAY_CONNECT_TIMEOUT", infinite=True))
     """Seconds to make a connection, TLS included; `inf` for no limit."""
-    request_timeout: float = attrs.field(default=42.0, metadata=_number("JUPYTER_GATEWAY_REQUEST_TIMEOUT", infinite=True))
+    request_timeout: float = attrs.field(default=42.0, metadata=number("JUPYTER_GATEWAY_REQUEST_TIMEOUT", infinite=True))
     """Seconds for one HTTP request; to start a kernel, at least `launch_timeout` + `launch_timeout_pad`; `inf` for no limit."""
     client_key: str | None = attrs.field(
         default=None,
         converter=_as_path,
-        metadata=_setting(values.optional(values.existing_file), "JUPYTER_GATEWAY_CLIENT_KEY", bound=True),
+        metadata=setting(values.optional(values.existing_file), "JUPYTER_GATEWAY_CLIENT_KEY", bound=True),
     )
     """The file with the private key of `client_cert`; not needed where that file holds it."""
     client_cert: str | None = attrs.field(
         default=None,
         converter=_as_path,
-        metadata=_setting(values.optional(values.existing_file), "JUPYTER_GATEWAY_CLIENT_CERT", bound=True),
+        metadata=setting(values.optional(values.existing_file), "JUPYTER_GATEWAY_CLIENT_CERT", bound=True),
     )
     """The file with the client's TLS certificate, in PEM."""
     ca_certs: str | None = attrs.field(
         default=None,
         converter=_as_path,
-        metadata=_setting(values.optional(values.existing_file_or_directory), "JUPYTER_GATEWAY_CA_CERTS"),
+        metadata=setting(values.optional(values.existing_file_or_directory), "JUPYTER_GATEWAY_CA_CERTS"),
     )
     """A file, or a directory, of CA certificates to trust instead of the system's."""
     http_user: str | None = attrs.field(
         default=None,
-        metadata=_setting(values.optional(values.credential(colon=False)), "JUPYTER_GATEWAY_HTTP_USER", secret=True, bound=True),
+        metadata=setting(values.optional(values.credential(colon=False)), "JUPYTER_GATEWAY_HTTP_USER", secret=True, bound=True),
     )
     """The user name for HTTP basic authentication."""
     http_pwd: str | None = attrs.field(
         default=None,
-        metadata=_setting(values.optional(values.credential(colon=True)), "JUPYTER_GATEWAY_HTTP_PWD", secret=True, bound=True),
+        metadata=setting(values.optional(values.credential(colon=True)), "JUPYTER_GATEWAY_HTTP_PWD", secret=True, bound=True),
     )
     """The password for HTTP basic authentication."""
     headers: Mapping[str, str] = attrs.field(
         default=MappingProxyType({}),
         converter=_as_headers,
         hash=False,
-        metadata=_setting(values.headers, "JUPYTER_GATEWAY_HEADERS", secret=True, bound=True),
+        metadata=setting(values.headers, "JUPYTER_GATEWAY_HEADERS", secret=True, bound=True),
     )
     """More headers for each request and handshake: a mapping, or the text of a JSON object. They beat what we would send."""
     auth_header_key: str = attrs.field(
-        default="Authorization", metadata=_setting(values.header_name, "JUPYTER_GATEWAY_AUTH_HEADER_KEY")
+        default="Authorization", metadata=setting(values.header_name, "JUPYTER_GATEWAY_AUTH_HEADER_KEY")
     )
     """The header that carries the token."""
     auth_token: str = attrs.field(
         default="",
         converter=_as_token,
-        metadata=_setting(values.token, "JUPYTER_GATEWAY_AUTH_TOKEN", secret=True, bound=True),
+        metadata=setting(values.token, "JUPYTER_GATEWAY_AUTH_TOKEN", secret=True, bound=True),
     )
     """The token; without one no such header is sent."""
     auth_scheme: str | None = attrs.field(
         default="token",
-        metadata=_setting(values.scheme, "JUPYTER_GATEWAY_AUTH_SCHEME", values.scheme_in_text, empty_counts=True),
+        metadata=setting(values.scheme, "JUPYTER_GATEWAY_AUTH_SCHEME", values.scheme_in_text, empty_counts=True),
     )
     """What stands before the token in its header; with None, or set to nothing in the environment, the token stands alone."""
     validate_cert: bool = attrs.field(
-        default=True, metadata=_setting(values.boolean, "JUPYTER_GATEWAY_VALIDATE_CERT", values.boolean_in_text, bound=True)
+        default=True, metadata=setting(values.boolean, "JUPYTER_GATEWAY_VALIDATE_CERT", values.boolean_in_text, bound=True)
     )
     """Whether the gateway must show a valid TLS certificate."""
     allowed_envs: tuple[str, ...] = attrs.field(
-        default=(), converter=_as_names, metadata=_setting(values.names, "JUPYTER_GATEWAY_ALLOWED_ENVS", empty_counts=True)
+        default=(), converter=_as_names, metadata=setting(values.names, "JUPYTER_GATEWAY_ALLOWED_ENVS", empty_counts=True)
     )
     """Names of environment variables that go along to a kernel that starts; with commas between them in the environment."""
-    gateway_retry_interval: float = attrs.field(default=1.0, metadata=_number("JUPYTER_GATEWAY_RETRY_INTERVAL", zero=True))
+    gateway_retry_interval: float = attrs.field(default=1.0, metadata=number("JUPYTER_GATEWAY_RETRY_INTERVAL", zero=True))
     """Seconds before the first new attempt after a lost connection; doubled for each that follows."""
     gateway_retry_interval_max: float = attrs.field(
-        default=30.0, metadata=_number("JUPYTER_GATEWAY_RETRY_INTERVAL_MAX", zero=True)
+        default=30.0, metadata=number("JUPYTER_GATEWAY_RETRY_INTERVAL_MAX", zero=True)
     )
     """The longest of these pauses, in seconds."""
-    gateway_retry_max: int = attrs.field(default=5, metadata=_whole("attempts", 0, "JUPYTER_GATEWAY_RETRY_MAX"))
+    gateway_retry_max: int = attrs.field(default=5, metadata=whole("attempts", 0, "JUPYTER_GATEWAY_RETRY_MAX"))
     """How many attempts are made to reconnect a kernel's WebSocket; 0 for none."""
     gateway_token_renewer_class: str | type[TokenRenewer] = attrs.field(
         default="jupyter_server.gateway.gateway_client.NoOpTokenRenewer",
-        metadata=_setting(values.renewer_class, "JUPYTER_GATEWAY_TOKEN_RENEWER_CLASS", bound=True),
+        metadata=setting(values.renewer_class, "JUPYTER_GATEWAY_TOKEN_RENEWER_CLASS", bound=True),
     )
     """The class that gives the token before each request, or its dotted name. The default keeps the token."""
-    launch_timeout_pad: float = attrs.field(default=2.0, metadata=_number("JUPYTER_GATEWAY_LAUNCH_TIMEOUT_PAD", zero=True))
+    launch_timeout_pad: float = attrs.field(default=2.0, metadata=number("JUPYTER_GATEWAY_LAUNCH_TIMEOUT_PAD", zero=True))
     """Seconds that a start request may take beyond `launch_timeout`."""
     accept_cookies: bool = attrs.field(
-        default=False, metadata=_setting(values.boolean, "JUPYTER_GATEWAY_ACCEPT_COOKIES", values.boolean_in_text)
+        default=False, metadata=setting(values.boolean, "JUPYTER_GATEWAY_ACCEPT_COOKIES", values.boolean_in_text)
     )
     """Whether cookies of the gateway, or of a load balancer before it, are kept and sent back."""
 
-    max_request_retries: int = attrs.field(default=2, metadata=_whole("attempts", 0, "JUPYTER_GATEWAY_MAX_REQUEST_RETRIES"))
+    max_request_retries: int = attrs.field(default=2, metadata=whole("attempts", 0, "JUPYTER_GATEWAY_MAX_REQUEST_RETRIES"))
     """How many more attempts a failed HTTP request gets, where repeating it is safe; 0 for none."""
-    launch_timeout: float = attrs.field(default=40.0, metadata=_number("KERNEL_LAUNCH_TIMEOUT"))
+    launch_timeout: float = attrs.field(default=40.0, metadata=number("KERNEL_LAUNCH_TIMEOUT"))
     """Seconds that the gateway may take to launch a kernel."""
     kernel_username: str | None = attrs.field(
-        default=None, metadata=_setting(values.optional(values.plain_text), "KERNEL_USERNAME")
+        default=None, metadata=setting(values.optional(values.plain_text), "KERNEL_USERNAME")
     )
     """The user for whom kernels start and kernelspecs are listed, where the gateway distinguishes users."""
 
-    token_renewer: TokenRenewer | None = attrs.field(default=None, hash=False, metadata=_setting(values.optional(values.renewer)))
+    token_renewer: TokenRenewer | None = attrs.field(default=None, hash=False, metadata=setting(values.optional(values.renewer)))
     """The object that gives the token before each request; beats `gateway_token_renewer_class`."""
-    handshake_timeout: float = attrs.field(default=75.0, metadata=_number(infinite=True))
+    handshake_timeout: float = attrs.field(default=75.0, metadata=number(infinite=True))
     """Seconds for a WebSocket handshake, which a gateway withholds for up to 60 s while a kernel comes up; `inf` for no limit."""
-    max_message_size: int = attrs.field(default=256 * _MEBI, metadata=_whole("bytes", 1))
+    max_message_size: int = attrs.field(default=256 * _MEBI, metadata=whole("bytes", 1))
     """The largest WebSocket message to accept, in bytes."""
-    max_response_size: int = attrs.field(default=64 * _MEBI, metadata=_whole("bytes", 1))
+    max_response_size: int = attrs.field(default=64 * _MEBI, metadata=whole("bytes", 1))
     """The largest HTTP body to accept, in bytes."""
-    max_connections: int = attrs.field(default=20, metadata=_whole("connections", 1))
+    max_connections: int = attrs.field(default=20, metadata=whole("connections", 1))
     """How many HTTP connections may be open at a time; WebSockets do not count."""
-    ping_interval: float = attrs.field(default=20.0, metadata=_number(infinite=True))
+    ping_interval: float = attrs.field(default=20.0, metadata=number(infinite=True))
     """Seconds between WebSocket pings; `inf` for none."""
-    cleanup_timeout: float = attrs.field(default=30.0, metadata=_number())
+    cleanup_timeout: float = attrs.field(default=30.0, metadata=number())
     """Seconds to shut a kernel down when its block ends."""
-    interrupt_timeout: float = attrs.field(default=10.0, metadata=_number(zero=True))
+    interrupt_timeout: float = attrs.field(default=10.0, metadata=number(zero=True))
     """Seconds to wait until an interrupted kernel is idle; 0 to not wait."""
-    idle_grace: float = attrs.field(default=5.0, metadata=_number(zero=True))
+    idle_grace: float = attrs.field(default=5.0, metadata=number(zero=True))
     """Seconds to wait for a kernel's `idle` after its reply; 0 to not wait."""
-    buffer_messages: int = attrs.field(default=10_000, metadata=_whole("messages", 1))
+    buffer_messages: int = attrs.field(default=10_000, metadata=whole("messages", 1))
     """How many messages one stream keeps for a reader that is slow."""
-    buffer_bytes: int = attrs.field(default=64 * _MEBI, metadata=_whole("bytes", 1))
+    buffer_bytes: int = attrs.field(default=64 * _MEBI, metadata=whole("bytes", 1))
     """How many bytes of messages one stream keeps for a reader that is slow."""
-    websocket_engine: str = attrs.field(default="auto", metadata=_setting(values.one_of(*WEBSOCKET_ENGINES)))
+    websocket_engine: str = attrs.field(default="auto", metadata=setting(values.one_of(*WEBSOCKET_ENGINES)))
     """What carries the WebSocket."""
 
-    _given: Mapping[str, _Given] = attrs.field(factory=dict[str, _Given], alias="_given", eq=False)
+    _given: Mapping[str, Given] = attrs.field(factory=dict[str, Given], alias="_given", eq=False)
     _ignored: tuple[str, ...] = attrs.field(default=(), alias="_ignored", eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -275,10 +207,10 @@ class GatewayConfig:
         ignored = list(self._ignored)
         self._take_url_apart(raws, problems, ignored)
         found: dict[str, Any] = {}
-        for name, setting in _SETTINGS.items():
+        for name, entry in _SETTINGS.items():
             given = raws[name]
             try:
-                found[name] = setting.reader(setting.value_of(given))
+                found[name] = entry.reader(entry.value_of(given))
             except BadValue as error:
                 problems.append(_problem(name, given, str(error)))
         problems += _conflicts(found, raws)
@@ -290,17 +222,17 @@ class GatewayConfig:
         object.__setattr__(self, "_given", MappingProxyType(kept))
         object.__setattr__(self, "_ignored", tuple(ignored))
 
-    def _raw(self, name: str) -> _Given:
+    def _raw(self, name: str) -> Given:
         value = getattr(self, name)
         given = self._given.get(name)
         if given is not None and given.value is value:
             return given
         default = _default(name)
         if value is default or (type(value) is type(default) and value == default):
-            return _Given("default", default)
-        return _Given("argument", value)
+            return Given("default", default)
+        return Given("argument", value)
 
-    def _take_url_apart(self, raws: dict[str, _Given], problems: list[ConfigProblem], ignored: list[str]) -> None:
+    def _take_url_apart(self, raws: dict[str, Given], problems: list[ConfigProblem], ignored: list[str]) -> None:
         given = raws["url"]
         try:
             if given.value is None or given.value == "":
@@ -312,12 +244,13 @@ class GatewayConfig:
         raws["url"] = attrs.evolve(given, value=split.url)
 
         before = self._given.get("url")
-        if before is not None and before.value is not given.value:  # replace() or attrs.evolve() has put another one in
+        # replace() or attrs.evolve() may have put another one in the place of the one on record.
+        if before is not None and before.value is not given.value and (before.value, None) != (split.url, split.user):
             moved = values.origin_of(before.value) != split.origin
-            for name, setting in _SETTINGS.items():
+            for name, entry in _SETTINGS.items():
                 old = raws[name]
-                if old.from_url or (moved and setting.bound and old.from_env):
-                    raws[name] = _Given("default", _default(name))
+                if old.from_url or (moved and entry.bound and old.from_env):
+                    raws[name] = Given("default", _default(name))
                     if not old.from_url:
                         ignored.append(old.source)
 
@@ -326,7 +259,7 @@ class GatewayConfig:
             pair = {"http_user": split.user, "http_pwd": split.password}
             if level < _level(given):
                 for name, value in pair.items():
-                    raws[name] = _Given(given.source, value, from_url=True)
+                    raws[name] = Given(given.source, value, from_url=True)
             elif level == _level(given) and any(raws[name].value != value for name, value in pair.items()):
                 problems.append(_problem("url", given, "a URL without user name and password beside http_user and http_pwd"))
 
@@ -356,22 +289,22 @@ class GatewayConfig:
             DeprecationWarning: `JUPYTER_GATEWAY_ENV_WHITELIST` is used, in the absence of `JUPYTER_GATEWAY_ALLOWED_ENVS`.
         """
         environ = os.environ if environ is None else environ
-        given: dict[str, _Given] = {}
+        given: dict[str, Given] = {}
         elsewhere = arguments.get("url") is not None and not _same_gateway(arguments["url"], environ)
         ignored: list[str] = []
-        for name, setting in _SETTINGS.items():
+        for name, entry in _SETTINGS.items():
             if name in arguments and not (name == "url" and arguments[name] is None):
-                given[name] = _Given("argument", arguments[name])
+                given[name] = Given("argument", arguments[name])
                 continue
-            variable = _variable_in(environ, name, setting)
+            variable = _variable_in(environ, name, entry)
             if variable is None:
                 continue
-            if elsewhere and setting.bound:
+            if elsewhere and entry.bound:
                 ignored.append(variable)
                 continue
             if variable == _ALLOWED_ENVS_OLD:
-                warnings.warn(f"{variable} is deprecated: set {setting.variable} instead", DeprecationWarning, stacklevel=2)
-            given[name] = _Given(variable, environ[variable])
+                warnings.warn(f"{variable} is deprecated: set {entry.variable} instead", DeprecationWarning, stacklevel=2)
+            given[name] = Given(variable, environ[variable])
         settings = {name: value.value for name, value in given.items()}
         settings |= {name: value for name, value in arguments.items() if name not in _SETTINGS}
         return cls._checked(settings, given, tuple(ignored))
@@ -398,14 +331,14 @@ class GatewayConfig:
         Raises:
             ConfigError: one or more settings are wrong, or there is no setting of this name; it tells all of them.
         """
-        given = {name: _Given(source.source, source.value, source.from_url) for name, source in self._given.items()}
+        given = {name: Given(source.source, source.value, source.from_url) for name, source in self._given.items()}
         # The old url stays on record: that is how the new one is recognised as new.
-        given |= {name: _Given("argument", value) for name, value in changes.items() if name in _SETTINGS and name != "url"}
+        given |= {name: Given("argument", value) for name, value in changes.items() if name in _SETTINGS and name != "url"}
         settings = {name: getattr(self, name) for name in _SETTINGS} | changes
         return self._checked(settings, given, self._ignored)
 
     @classmethod
-    def _checked(cls, settings: Mapping[str, Any], given: Mapping[str, _Given], ignored: tuple[str, ...]) -> GatewayConfig:
+    def _checked(cls, settings: Mapping[str, Any], given: Mapping[str, Given], ignored: tuple[str, ...]) -> GatewayConfig:
         unknown = [_unknown(name) for name in settings if name not in _SETTINGS]
         known = {name: value for name, value in settings.items() if name in _SETTINGS}
         known.setdefault("url", None)
@@ -535,7 +468,7 @@ class GatewayConfig:
             expected = (
                 f"a class that can be imported and made without arguments, with a method get_token; {type(error).__name__} came"
             )
-            given = self._given.get("gateway_token_renewer_class", _Given("default", named))
+            given = self._given.get("gateway_token_renewer_class", Given("default", named))
             raise ConfigError([_problem("gateway_token_renewer_class", given, expected)]) from error
 
     # ----------------------------------------------------------------------------------------------------- showing one
@@ -558,23 +491,23 @@ class GatewayConfig:
         sources = self.sources
         return tuple(
             SettingRow(
-                name,
-                setting.variable,
-                _readable(name, getattr(self, name)),
-                sources[name],
-                _readable_default(name),
-                _help().get(name, ""),
+                name=name,
+                variable=entry.variable,
+                value=readable(entry, getattr(self, name)),
+                source=sources[name],
+                default=_readable_default(name),
+                help=_help().get(name, ""),
             )
-            for name, setting in _SETTINGS.items()
+            for name, entry in _SETTINGS.items()
         )
 
     def __repr__(self) -> str:
-        parts = [f"{name}={_masked(name, getattr(self, name))}" for name in _SETTINGS if name in self._given]
+        parts = [f"{name}={masked(_SETTINGS[name], getattr(self, name))}" for name in _SETTINGS if name in self._given]
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-_SETTINGS: Mapping[str, _Setting] = MappingProxyType(
-    {field.name: field.metadata["setting"] for field in attrs.fields(GatewayConfig) if "setting" in field.metadata}
+_SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {field.name: found for field in attrs.fields(GatewayConfig) if (found := setting_of(field)) is not None}
 )
 _DEFAULTS: Mapping[str, Any] = MappingProxyType({name: getattr(attrs.fields(GatewayConfig), name).default for name in _SETTINGS})
 
@@ -586,13 +519,13 @@ def _default(name: str) -> Any:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _variable_in(environ: Mapping[str, str], name: str, setting: _Setting) -> str | None:
+def _variable_in(environ: Mapping[str, str], name: str, entry: Setting) -> str | None:
     """The variable that says something about a setting, or None."""
-    if setting.variable is None:
+    if entry.variable is None:
         return None
-    text = environ.get(setting.variable)
-    if text is not None and (setting.empty_counts or text.strip()):
-        return setting.variable
+    text = environ.get(entry.variable)
+    if text is not None and (entry.empty_counts or text.strip()):
+        return entry.variable
     if name == "allowed_envs" and text is None and environ.get(_ALLOWED_ENVS_OLD, "").strip():
         return _ALLOWED_ENVS_OLD
     return None
@@ -607,12 +540,12 @@ def _same_gateway(url: object, environ: Mapping[str, str]) -> bool:
     return origin is not None and origin == values.origin_of(url)
 
 
-def _level(given: _Given) -> int:
+def _level(given: Given) -> int:
     """Which of two that say the same thing wins."""
     return {"default": 0, "argument": 2}.get(given.source, 1)
 
 
-def _conflicts(found: Mapping[str, Any], raws: Mapping[str, _Given]) -> list[ConfigProblem]:
+def _conflicts(found: Mapping[str, Any], raws: Mapping[str, Given]) -> list[ConfigProblem]:
     """What is wrong between settings that are right by themselves."""
     problems: list[ConfigProblem] = []
     if found.get("client_key") is not None and found.get("client_cert", "wrong") is None:
@@ -633,10 +566,9 @@ def _conflicts(found: Mapping[str, Any], raws: Mapping[str, _Given]) -> list[Con
     return problems
 
 
-def _problem(name: str, given: _Given, expected: str) -> ConfigProblem:
-    # Here the source says more than "argument" would: the problem's text names the variable.
-    source = "argument" if given.source == "default" else given.source
-    return ConfigProblem(name, None if _SETTINGS[name].secret else _masked(name, given.value), expected, source)
+def _problem(name: str, given: Given, expected: str) -> ConfigProblem:
+    entry = _SETTINGS[name]
+    return ConfigProblem(name, None if entry.secret else masked(entry, given.value), expected, given.source)
 
 
 def _unknown(name: str) -> ConfigProblem:
@@ -662,45 +594,9 @@ def _import_class(dotted: str) -> Any:
 # -------------------------------------------------------------------------------------------------------------- showing
 
 
-def _masked(name: str, value: object) -> str:
-    """A value, right or wrong, in Python's notation and without secrets."""
-    setting = _SETTINGS[name]
-    shown: object = value
-    if setting.secret:
-        return "***" if value else repr(value)
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if setting.url and isinstance(value, str):
-        shown = values.hidden_url(value)
-    elif value is not None and not isinstance(value, (str, int, float, tuple, list, os.PathLike)):
-        return f"<{type(value).__name__}>"  # its own repr may tell anything
-    try:
-        return _short.repr(shown)
-    except ValueError:  # Python refuses to print whole numbers of more than 4300 digits
-        return f"<{type(value).__name__}>"
-
-
-def _readable(name: str, value: object) -> str:
-    """A right value as a person reads it, without secrets."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{header}: ***" for header in cast("Mapping[str, str]", value)) or "none"
-    if value is None or value in {"", ()}:
-        return "none"
-    if _SETTINGS[name].secret:
-        return "***"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(cast("tuple[str, ...]", value))
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (str, int)):
-        return str(value)
-    return _masked(name, value)
-
-
 def _readable_default(name: str) -> str:
-    return "(required)" if _default(name) is attrs.NOTHING else _readable(name, _default(name))
+    default = _default(name)
+    return "(required)" if default is attrs.NOTHING else readable(_SETTINGS[name], default)
 
 
 @functools.cache
@@ -726,8 +622,8 @@ def _help() -> Mapping[str, str]:
 def settings_table() -> str:
     """Render all settings as a Markdown table, for the docs."""
     lines = ["| Setting | Variable | Default | What it does |", "|---|---|---|---|"]
-    for name, setting in _SETTINGS.items():
-        variable = f"`{setting.variable}`" if setting.variable else ""
+    for name, entry in _SETTINGS.items():
+        variable = f"`{entry.variable}`" if entry.variable else ""
         text = _help()[name].replace("|", "\\|").replace("\n", " ")
         lines.append(f"| `{name}` | {variable} | {_readable_default(name)} | {text} |")
     return "\n".join(lines) + "\n"

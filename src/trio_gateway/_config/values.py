@@ -70,7 +70,7 @@ Origin: TypeAlias = tuple[str, str, int]
 
 
 class BadValue(Exception):
-    """A value can't be used; the message is what would be right, as the end of the sentence "expected …". Stays in this package."""
+    """A value can't be used; the message is what would be right, as the end of the sentence "expected …". It stays in here."""
 
 
 # ------------------------------------------------------------------------------------------------------ numbers, yes and no
@@ -223,7 +223,7 @@ def names(value: object) -> tuple[str, ...]:
     """Read names of environment variables: text with commas between them, or an iterable of names."""
     expected = "names of environment variables, with commas between them or as an iterable of texts"
     if isinstance(value, str):
-        given: list[object] = [name for part in value.split(",") if (name := part.strip())]
+        given: Sequence[object] = [part.strip() for part in value.split(",") if part.strip()]
     elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
         given = list(cast("Iterable[object]", value))
     else:
@@ -357,7 +357,8 @@ def existing_file_or_directory(value: object) -> str:
 
 
 def _path(value: object, expected: str) -> str:
-    path: object = os.fspath(cast("os.PathLike[Any]", value)) if isinstance(value, os.PathLike) else value
+    path: Any = value
+    path = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(path, str) or not path or "\0" in path:
         raise BadValue(expected)
     return path
@@ -477,15 +478,14 @@ def hidden_url(text: str) -> str:
 
     A wrong URL can be cut in more than one way, so more is hidden than may be needed.
     """
-    start, mark, rest = text.rpartition("://") if "@" not in text else text.partition("://")
-    if not mark:
-        start, rest = "", text
-    shown, query, behind = _partition_query(rest)
+    found = re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE)
+    start = found.group() if found else ""
+    shown, query, behind = _partition_query(text[len(start) :])
     if "@" in behind:
-        return f"{start}{mark}***"  # is it a password with a "?" in it, or a query with an "@"?
+        return f"{start}***"  # a password with a "?" in it, or a query with an "@"?
     if "@" in shown:
         shown = "***@" + shown.rpartition("@")[2]
-    return f"{start}{mark}{shown}{query}{'***' if query else ''}"
+    return f"{start}{shown}{query}{'***' if query else ''}"
 
 
 def _partition_query(text: str) -> tuple[str, str, str]:
