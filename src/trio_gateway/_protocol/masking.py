@@ -1,0 +1,57 @@
+"""Takes secrets out of text that someone else wrote, such as an error page that echoes the request.
+
+It knows the secrets and nothing else; what is a secret is decided by whoever makes it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+__all__ = ["MASK", "Masker", "shorten", "tidy"]
+
+MASK = "[hidden]"
+"""What stands where a secret was."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
+
+
+class Masker:
+    """Replaces secrets, as they are and as URLs, HTML and JSON write them.
+
+    Args:
+        secrets: the secrets; empty ones are left out.
+    """
+
+    __slots__ = ("_pattern",)
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            if secret:
+                forms |= {secret, quote(secret, safe=""), quote_plus(secret), html.escape(secret), json.dumps(secret)[1:-1]}
+                forms |= {secret.strip(), json.dumps(secret, ensure_ascii=False)[1:-1]}
+        forms.discard("")
+        # The longest first: a secret may begin with another one.
+        alternatives = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+        self._pattern = re.compile(alternatives) if alternatives else None
+
+    def __call__(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+    def __repr__(self) -> str:
+        return "<Masker>"
+
+
+def tidy(text: str) -> str:
+    """Make one printable line of a text: no line breaks, no terminal codes, no lone surrogates."""
+    text = text.encode("utf-8", "replace").decode("utf-8", "replace")
+    return _UNPRINTABLE.sub(" ", text).strip()
+
+
+def shorten(text: str, limit: int = 500) -> str:
+    """Cut a text to so many characters, with a mark where it was cut."""
+    return text if len(text) <= limit else text[: limit - 2] + " …"

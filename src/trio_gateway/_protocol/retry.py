@@ -1,0 +1,126 @@
+"""When to try again, and after how long: pure functions of how often it failed, the limits, and a random number.
+
+Whether trying again is safe is the caller's knowledge; who sleeps is the caller too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+__all__ = [
+    "BACKOFF",
+    "IDEMPOTENT_METHODS",
+    "RETRIED_STATUS_CODES",
+    "RandomSource",
+    "backoff",
+    "parse_retry_after",
+    "reconnect_delay",
+    "reconnect_delays",
+    "request_delay",
+]
+
+BACKOFF = 0.1
+"""The longest pause before the first repetition of an HTTP request, in seconds. It doubles each time."""
+
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "PUT"})
+"""Methods that mean the same when they arrive twice."""
+
+RETRIED_STATUS_CODES = frozenset({429, 502, 503, 504})
+"""Answers that come from an overloaded or restarting gateway, or from a proxy in front of it."""
+
+
+class RandomSource(Protocol):
+    """What is needed of `random.Random`."""
+
+    def random(self) -> float:
+        """Return a number from 0 up to and without 1."""
+        ...
+
+
+def backoff(failures: int, *, base: float, limit: float, rng: RandomSource) -> float:
+    """Return how long to pause: `base` seconds, doubled with each failure, at most `limit`, of which a random half is taken off.
+
+    The jitter keeps clients that failed together from coming back together.
+
+    Args:
+        failures: how often it has failed so far, 1 or more.
+        base: the longest pause after the first failure, in seconds.
+        limit: the longest pause of all, in seconds.
+        rng: gives the jitter.
+
+    Returns:
+        Seconds, from half the undisturbed pause to all of it.
+    """
+    # 2.0**1024 overflows; no pause needs more than 2**60.
+    undisturbed = min(limit, base * 2.0 ** min(failures - 1, 60))
+    return undisturbed * (1.0 - 0.5 * rng.random())
+
+
+def request_delay(failures: int, *, limit: float, rng: RandomSource, retry_after: float | None = None) -> float | None:
+    """Return how long to pause before an HTTP request is repeated.
+
+    Args:
+        failures: how often it has failed so far, 1 or more.
+        limit: the longest pause, in seconds.
+        rng: gives the jitter.
+        retry_after: what the gateway asked for, in seconds, if it did.
+
+    Returns:
+        Seconds; None where the gateway asks for more than `limit`: coming back earlier would only be refused again.
+    """
+    delay = backoff(failures, base=BACKOFF, limit=limit, rng=rng)
+    if retry_after is None:
+        return delay
+    if retry_after > limit:
+        return None
+    # Never earlier than asked; the jitter is added so that all who were sent away do not return at once.
+    return min(limit, retry_after + delay) if retry_after else delay
+
+
+def reconnect_delay(failures: int, *, interval: float, interval_max: float, rng: RandomSource) -> float:
+    """Return how long to pause before a WebSocket is connected again.
+
+    Args:
+        failures: how often connecting has failed in a row, 1 or more.
+        interval: the setting `gateway_retry_interval`, in seconds.
+        interval_max: the setting `gateway_retry_interval_max`, in seconds.
+        rng: gives the jitter.
+    """
+    return backoff(failures, base=interval, limit=max(interval, interval_max), rng=rng)
+
+
+def reconnect_delays(*, interval: float, interval_max: float, attempts: int, rng: RandomSource) -> Iterator[float]:
+    """Yield the pause before each of so many attempts to connect again.
+
+    Args:
+        interval: the setting `gateway_retry_interval`, in seconds.
+        interval_max: the setting `gateway_retry_interval_max`, in seconds.
+        attempts: the setting `gateway_retry_max`.
+        rng: gives the jitter.
+    """
+    for failures in range(1, attempts + 1):
+        yield reconnect_delay(failures, interval=interval, interval_max=interval_max, rng=rng)
+
+
+def parse_retry_after(value: str | None, *, now: float) -> float | None:
+    """Read a `Retry-After` header: seconds, or a date.
+
+    Args:
+        value: the header, if there is one.
+        now: the time, in seconds since 1970.
+
+    Returns:
+        Seconds from now, 0 or more; None where there is no header or it can't be read.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", value):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,180 @@
+"""Byte streams to the gateway, for HTTP and WebSocket alike: one function opens them, and here is where socket options live.
+
+A [Connector][] is the seam: tests put a network of their own there, and TLS goes on top of whatever it opens. No limit is
+enforced here; callers put their cancel scopes around.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+import trio
+
+from .._errors import GatewayConnectionError
+
+__all__ = ["Connector", "TLSRefusedError", "close_now", "connect_tcp", "describe_os_error", "open_stream", "socket_of"]
+
+Connector: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
+"""Opens a stream of raw bytes to a host and port; raises `OSError` where it can't. It must be safe to cancel."""
+
+# Linux only. Read through getattr: type checkers know the constant on some platforms and not on others.
+_TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class TLSRefusedError(GatewayConnectionError):
+    """The TLS handshake failed for a reason that trying again does not change, such as a certificate that is not trusted."""
+
+
+class _QuickStream(trio.abc.HalfCloseableStream):
+    """A TCP stream that acknowledges at once what it reads.
+
+    A gateway's small writes wait for the acknowledgement of the one before (Nagle), and the kernel here delays that by 40 ms:
+    every peer pays this for each execution. The option holds only for a while, so it is set again after each read.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket
+        self._rearm()
+
+    def _rearm(self) -> None:
+        if _TCP_QUICKACK is not None:
+            # If it fails the stream is slower, no more: the peer may have gone, which the next read tells.
+            with suppress(OSError):
+                self.socket.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = await self._stream.receive_some(max_bytes)
+        self._rearm()
+        return bytes(data)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def connect_tcp(host: str, port: int) -> trio.abc.Stream:
+    """Open a TCP connection without delayed sends and, where the platform can, without delayed acknowledgements.
+
+    All addresses of the name are tried as RFC 8305 says (Happy Eyeballs).
+
+    Args:
+        host: a name or a numeric address.
+        port: the port.
+
+    Raises:
+        OSError: the name does not resolve, or nobody answers there.
+
+    Cancellation:
+        Safe: nothing stays open. A look-up of a name runs in a thread, which ends by itself a little later.
+    """
+    # Trio sets TCP_NODELAY.
+    return _QuickStream(await trio.open_tcp_stream(host, port))
+
+
+async def open_stream(
+    connector: Connector,
+    host: str,
+    port: int,
+    *,
+    ssl_context: ssl.SSLContext | None,
+    server_hostname: str | None = None,
+) -> trio.abc.Stream:
+    """Open a stream and, with an `ssl_context`, make it a TLS connection.
+
+    Args:
+        connector: opens the raw stream.
+        host: a name or a numeric address.
+        port: the port.
+        ssl_context: what to do TLS with; None for a plain connection.
+        server_hostname: the name that the certificate must have; `host` when it is None.
+
+    Raises:
+        GatewayConnectionError: it can't be opened; the message says why. TLSRefusedError where trying again is in vain.
+
+    Cancellation:
+        Safe: nothing stays open.
+    """
+    where = _address(host, port)
+    try:
+        stream = await connector(host, port)
+    except (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        raise GatewayConnectionError(f"can't connect to {where}: {describe_os_error(error, host)}") from error
+    if ssl_context is None:
+        return stream
+    try:
+        secure = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host, https_compatible=True)
+        await secure.do_handshake()
+    except BaseException as error:
+        await close_now(stream)
+        if isinstance(error, (trio.BrokenResourceError, OSError, ValueError)):
+            raise _tls_error(error, where) from error
+        raise
+    return secure
+
+
+async def close_now(stream: trio.abc.AsyncResource) -> None:
+    """Close a stream without saying goodbye, also in a cancelled scope. It does not wait for anything."""
+    with trio.CancelScope(shield=True):
+        await trio.aclose_forcefully(stream)
+
+
+def socket_of(stream: object) -> trio.socket.SocketType | None:
+    """Return the socket below a stream, or None where there is none, as in memory."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    found = getattr(stream, "socket", None)
+    return found if isinstance(found, trio.socket.SocketType) else None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def describe_os_error(error: BaseException, host: str) -> str:
+    """Say in a few words why a connection could not be made.
+
+    Args:
+        error: what the connector raised.
+        host: the name that it was asked for.
+    """
+    if isinstance(error, socket.gaierror):
+        return f"the name {host} does not resolve ({error.strerror or error})"
+    if isinstance(error, UnicodeError):
+        return f"{host} is no name of a host"
+    if isinstance(error.__cause__, BaseExceptionGroup):
+        # Trio's summary of several addresses does not say what was wrong with each.
+        reasons = dict.fromkeys(describe_os_error(one, host) for one in error.__cause__.exceptions)
+        return ", ".join(reasons)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _tls_error(error: BaseException, where: str) -> GatewayConnectionError:
+    cause = error if isinstance(error, ssl.SSLError) else error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TLSRefusedError(
+            f"{where} shows a certificate that is not accepted: {cause.verify_message}"
+            " (its CA belongs into ca_certs; validate_cert=False accepts any certificate)"
+        )
+    if isinstance(cause, ssl.SSLError):
+        reason = (cause.reason or str(cause)).replace("_", " ").lower()
+        if "wrong version number" in reason or "http request" in reason:
+            return TLSRefusedError(f"{where} does not speak TLS: is its URL http:// or ws://?")
+        return TLSRefusedError(f"the TLS handshake with {where} failed: {reason}")
+    if isinstance(error, ValueError):
+        return TLSRefusedError(f"the TLS handshake with {where} can't begin: {error}")
+    return GatewayConnectionError(f"{where} closed the connection in the TLS handshake")

@@ -1,0 +1,117 @@
+"""The token in use, and the one place that asks for a new one.
+
+Whatever a renewer does, a request goes on: what it raises, or that it hangs, is logged, and the old token is used. Concurrent
+requests share one question. No token is ever logged.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator
+
+import trio
+
+from .._config import GatewayConfig, header_value_problem
+from .._tokens import NoOpTokenRenewer, TokenRenewer
+
+__all__ = ["Credentials"]
+
+logger = logging.getLogger("trio_gateway.http")
+
+
+class Credentials:
+    """What logs in at one gateway.
+
+    Args:
+        config: the settings.
+        renewer: gives a new token.
+    """
+
+    def __init__(self, config: GatewayConfig, renewer: TokenRenewer) -> None:
+        self._config = config
+        self._renewer = renewer
+        # A subclass that gives tokens is no no-op.
+        self.renews = type(renewer).get_token is not NoOpTokenRenewer.get_token
+        self.token = config.auth_token or ""
+        self._old_tokens: set[str] = set()
+        self._lock = trio.Lock()
+        self._questions = 0
+        # One thread: a renewer that hangs for ever must not cost another one with each request.
+        self._thread = trio.CapacityLimiter(1)
+
+    def __repr__(self) -> str:
+        return f"<Credentials {'with' if self.token else 'without'} a token>"
+
+    def secrets(self) -> Iterator[str]:
+        """Yield everything that must not be shown."""
+        yield self.token
+        yield from self._old_tokens
+        yield self._config.http_pwd or ""
+        for _, value in self._config.auth_headers(self.token):
+            yield value
+            yield value.partition(" ")[2]
+        for value in self._config.headers.values():
+            # A header of a few characters is no secret, and masking it would mask half of any text.
+            if len(value) >= 6:
+                yield value
+
+    async def ask(self, used: str | None = None) -> bool:
+        """Ask the renewer for the token to use now, or wait for the answer to a question that has begun since.
+
+        Args:
+            used: a token that the gateway has just refused; if there is another one already, nobody is asked.
+
+        Returns:
+            Whether the token is now another one than it was, or than `used`.
+
+        Cancellation:
+            Safe. A plain function that is running in a thread ends by itself later.
+        """
+        before = self.token if used is None else used
+        if not self.renews:
+            await trio.lowlevel.checkpoint()
+            return False
+        questions = self._questions
+        async with self._lock:
+            if self._questions == questions and (used is None or self.token == used):
+                await self._ask_now()
+        return self.token != before
+
+    async def _ask_now(self) -> None:
+        limit = self._config.request_timeout
+        token: object = None
+        try:
+            with trio.move_on_after(limit) as scope:
+                token = await self._call()
+            if scope.cancelled_caught:
+                logger.warning("token_renewal_failed: no answer within %g s (request_timeout); the old token is used", limit)
+                return
+        except Exception as error:  # noqa: BLE001 - a user's code; the request may well succeed with the token there is
+            # Its text may hold the token.
+            logger.warning("token_renewal_failed: the renewer raised %s; the old token is used", type(error).__name__)
+            return
+        finally:
+            self._questions += 1
+        if not isinstance(token, str) or not token or header_value_problem(token):
+            logger.warning("token_renewal_failed: the renewer gave no text that can be a header; the old token is used")
+            return
+        if token != self.token:
+            self._remember(self.token)
+            self.token = token
+
+    def _remember(self, token: str) -> None:
+        # Only to mask them: a few are enough, since the gateway has long forgotten the others.
+        if len(self._old_tokens) >= 16:
+            self._old_tokens.pop()
+        self._old_tokens.add(token)
+
+    async def _call(self) -> object:
+        get_token, config = self._renewer.get_token, self._config
+        arguments = (config.auth_header_key, config.auth_scheme, self.token)
+        if inspect.iscoroutinefunction(get_token):
+            return await get_token(*arguments)
+        if not self._thread.available_tokens:
+            raise TimeoutError  # the thread of an earlier question still hangs
+        found = await trio.to_thread.run_sync(get_token, *arguments, abandon_on_cancel=True, limiter=self._thread)
+        return await found if inspect.isawaitable(found) else found
