@@ -195,6 +195,8 @@ class GatewayConfig:
     """How many messages one stream keeps for a reader that is slow."""
     buffer_bytes: int = attrs.field(default=64 * _MEBI, metadata=whole("bytes", 1))
     """How many bytes of messages one stream keeps for a reader that is slow."""
+    max_output_bytes: int = attrs.field(default=1024 * _MEBI, metadata=whole("bytes", 1))
+    """The most output that one `execute` collects, in bytes; more is dropped, counted and told in `output_gaps`."""
     websocket_engine: str = attrs.field(default="auto", metadata=setting(values.one_of(*WEBSOCKET_ENGINES)))
     """What carries the WebSocket."""
 

@@ -357,8 +357,7 @@ def existing_file_or_directory(value: object) -> str:
 
 
 def _path(value: object, expected: str) -> str:
-    path: Any = value
-    path = os.fspath(path) if isinstance(path, os.PathLike) else path
+    path: object = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str) or not path or "\0" in path:
         raise BadValue(expected)
     return path
@@ -427,14 +426,12 @@ def split_url(value: object, schemes: Sequence[str] = ("http", "https")) -> Spli
     typed = typed[: typed.rindex(":")] if port is not None else typed
     host = _host(typed)
     path = _escaped_path(parts.path)
-    user = password = None
-    if userinfo:
-        user, password = _userinfo(userinfo)
+    user, password = _userinfo(userinfo)
     netloc = host if port is None else f"{host}:{port}"
     default_port = 443 if parts.scheme == secure else 80
     return SplitURL(
         url=f"{parts.scheme}://{netloc}{path}",
-        origin=(parts.scheme, host.lower().removesuffix("."), default_port if port is None else port),
+        origin=(parts.scheme, _canonical(host), default_port if port is None else port),
         user=user,
         password=password,
     )
@@ -517,7 +514,7 @@ def _host(typed: str) -> str:
 
         try:
             typed = idna.encode(typed, uts46=True).decode("ascii")
-        except idna.IDNAError:
+        except UnicodeError:  # which idna.IDNAError is
             raise BadValue(problem) from None
     labels = typed.removesuffix(".").split(".")
     if len(typed) > 253 or not all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", label) for label in labels):
@@ -530,6 +527,11 @@ def _host(typed: str) -> str:
     return typed
 
 
+def _canonical(host: str) -> str:
+    """One spelling for all that mean the same host."""
+    return f"[{ipaddress.IPv6Address(host[1:-1])}]" if host.startswith("[") else host.lower().removesuffix(".")
+
+
 def _escaped_path(path: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})", path):
         raise BadValue("a path in which each % begins an escape such as %20")
@@ -538,7 +540,7 @@ def _escaped_path(path: str) -> str:
     return quote(path, safe="/%:@!$&'()*+,;=~").rstrip("/")
 
 
-def _userinfo(text: str) -> tuple[str, str | None]:
+def _userinfo(text: str) -> tuple[str | None, str | None]:
     expected = (
         "a URL whose user name and password are escaped UTF-8 without control characters, such as http://user:p%40ss@127.0.0.1"
     )
@@ -549,6 +551,8 @@ def _userinfo(text: str) -> tuple[str, str | None]:
         raise BadValue(expected) from None
     if ":" in user or _has_controls(user + password):
         raise BadValue(expected)
+    if not user and not password:
+        return None, None
     return user, password if colon else None
 
 
