@@ -1,0 +1,439 @@
+"""Every exception the library raises on purpose.
+
+Here live the classes and how they print; when one is raised is decided by the layer that knows. Ordered by who must act::
+
+    GatewayError
+    ├── InvalidInputError (ValueError)      the caller: an argument is wrong; nothing was sent
+    │   └── ConfigError                     the caller: a setting is wrong; all wrong ones at once
+    ├── GatewayConnectionError (ConnectionError)     the network, or nobody listens there
+    │   └── ConnectionLostError             a kernel's connection broke, and an answer with it
+    ├── GatewayTimeoutError (TimeoutError)  a limit of the configuration ran out (never the caller's own scope)
+    ├── GatewayHTTPError                    the gateway answered, and not with success
+    │   ├── AuthenticationError             401 or 403, after one renewal of the token
+    │   ├── KernelNotFoundError (KeyError)
+    │   └── KernelSpecNotFoundError (KeyError)
+    ├── KernelError                         the kernel can't answer this request any more
+    │   ├── KernelDiedError
+    │   ├── KernelRestartedError
+    │   └── KernelCulledError
+    ├── SessionNotFoundError (KeyError)     no such session is kept here, or its kernel is gone
+    ├── SessionStoreError                   the sessions' database can't be read or written
+    ├── ExecutionError                      code raised in the kernel; only from ExecutionResult.raise_for_error()
+    ├── ProtocolError                       the other side sent something that can't be understood
+    └── GatewayInternalError                a defect in this library
+"""
+
+from __future__ import annotations
+
+import copy
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = [
+    "AuthenticationError",
+    "ConfigError",
+    "ConfigProblem",
+    "ConnectionLostError",
+    "ExecutionError",
+    "GatewayConnectionError",
+    "GatewayError",
+    "GatewayHTTPError",
+    "GatewayInternalError",
+    "GatewayTimeoutError",
+    "InvalidInputError",
+    "KernelCulledError",
+    "KernelDiedError",
+    "KernelError",
+    "KernelNotFoundError",
+    "KernelRestartedError",
+    "KernelSpecNotFoundError",
+    "ProtocolError",
+    "SessionNotFoundError",
+    "SessionStoreError",
+]
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
+
+
+class GatewayError(Exception):
+    """The root of every error that trio_gateway raises on purpose. Can be copied and pickled, with all its fields."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuild(cls: type[GatewayError], args: tuple[object, ...], fields: dict[str, object]) -> GatewayError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+def fresh(error: Exception) -> Exception:
+    """Return a copy of an error that may be raised in several tasks: each needs a traceback and a context of its own."""
+    again = copy.copy(error)
+    again.__cause__ = error.__cause__
+    return again
+
+
+class InvalidInputError(GatewayError, ValueError):
+    """An argument is wrong; nothing was sent and nothing has changed.
+
+    Args:
+        field: the argument's name, as the caller wrote it.
+        value: what was given. Never pass a secret.
+        expected: what would be right, as the end of the sentence "expected …".
+    """
+
+    field: str
+    """The argument's name."""
+    value: object
+    """What was given."""
+    expected: str
+    """What would be right."""
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(field, value, expected)
+        self.field = field
+        self.value = value
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_short.repr(self.value)} can't be used; expected {self.expected}"
+
+
+class ConfigProblem:
+    """One wrong setting of a [ConfigError][trio_gateway.ConfigError].
+
+    Args:
+        field: the setting's name.
+        value: its value as text, or None where it is secret.
+        expected: what would be right.
+        source: where the value came from: `"argument"`, or the environment variable's name.
+    """
+
+    __slots__ = ("expected", "field", "source", "value")
+
+    field: str
+    """The setting's name."""
+    value: str | None
+    """What was given; None where the value is secret."""
+    expected: str
+    """What would be right."""
+    source: str
+    """`"argument"`, or the environment variable that the value came from."""
+
+    def __init__(self, field: str, value: str | None, expected: str, source: str = "argument") -> None:
+        self.field = field
+        self.value = value
+        self.expected = expected
+        self.source = source
+
+    def __str__(self) -> str:
+        where = "" if self.source == "argument" else f" (from {self.source})"
+        value = "the value (not shown: it is secret)" if self.value is None else self.value
+        return f"{self.field}{where}: {value} can't be used; expected {self.expected}"
+
+    def __repr__(self) -> str:
+        return f"<ConfigProblem {self}>"
+
+
+class ConfigError(InvalidInputError):
+    """One or more settings are wrong; all that are wrong are told at once.
+
+    Args:
+        problems: every wrong setting, at least one.
+    """
+
+    problems: tuple[ConfigProblem, ...]
+    """Every wrong setting."""
+
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
+        first = problems[0]
+        super().__init__(first.field, first.value, first.expected)
+        self.args = (tuple(problems),)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return str(self.problems[0])
+        return "\n".join([f"{len(self.problems)} settings can't be used:", *(f"  {problem}" for problem in self.problems)])
+
+
+class GatewayConnectionError(GatewayError, ConnectionError):
+    """The gateway can't be reached: a name that does not resolve, a refused or reset connection, a failed TLS handshake.
+
+    Args:
+        message: what happened, with the gateway's address and without secrets.
+        attempts: how often it was tried.
+        seconds: how long all attempts took together.
+    """
+
+    attempts: int
+    """How often it was tried."""
+    seconds: float
+    """How long all attempts took together, in seconds."""
+
+    def __init__(self, message: str, *, attempts: int = 1, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        self.seconds = seconds
+
+
+class ConnectionLostError(GatewayConnectionError):
+    """A kernel's connection broke and could not be resumed, or an answer was lost with it.
+
+    The request may have run: it is never sent a second time.
+    """
+
+
+class GatewayTimeoutError(GatewayError, TimeoutError):
+    """A limit of the configuration ran out. A caller's own cancel scope never turns into this error.
+
+    Args:
+        phase: what took too long, such as `"connect"`, `"request"` or `"launch"`.
+        limit: the limit, in seconds.
+        setting: the setting that holds the limit.
+        detail: more about it, without secrets.
+        attempts: how often it was tried.
+        seconds: how long all attempts took together.
+    """
+
+    phase: str
+    """What took too long."""
+    limit: float
+    """The limit, in seconds."""
+    setting: str
+    """The setting to raise."""
+    attempts: int
+    """How often it was tried."""
+    seconds: float
+    """How long all attempts took together, in seconds."""
+
+    def __init__(
+        self, phase: str, limit: float, setting: str, *, detail: str = "", attempts: int = 1, seconds: float | None = None
+    ) -> None:
+        super().__init__(phase, limit, setting)
+        self.phase = phase
+        self.limit = limit
+        self.setting = setting
+        self.detail = detail
+        self.attempts = attempts
+        self.seconds = limit if seconds is None else seconds
+
+    def __str__(self) -> str:
+        tried = f", {self.attempts} attempts in {self.seconds:.3g} s" if self.attempts > 1 else ""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.phase} took longer than {self.limit:g} s{tried}{detail}; the limit is the setting {self.setting}"
+
+
+class GatewayHTTPError(GatewayError):
+    """The gateway answered a request, and not with success.
+
+    Args:
+        status_code: HTTP status.
+        reason: the gateway's `reason`, or the status's own phrase.
+        message: the gateway's `message`, or `""`; shortened.
+        method: HTTP method of the request.
+        url: the request's URL without query and without user information.
+        attempts: how often it was tried.
+        seconds: how long all attempts took together.
+    """
+
+    status_code: int
+    """HTTP status of the answer."""
+    reason: str
+    """What the gateway gives as `reason`, or the status's own phrase."""
+    message: str
+    """What the gateway gives as `message`, or `""`."""
+    method: str
+    """HTTP method of the request."""
+    url: str
+    """The request's URL without query and without user information."""
+    attempts: int
+    """How often it was tried."""
+    seconds: float
+    """How long all attempts took together, in seconds."""
+
+    def __init__(
+        self,
+        status_code: int,
+        reason: str,
+        message: str = "",
+        *,
+        method: str = "GET",
+        url: str = "",
+        attempts: int = 1,
+        seconds: float = 0.0,
+    ) -> None:
+        super().__init__(status_code, reason, message)
+        self.status_code = status_code
+        self.reason = reason
+        self.message = message
+        self.method = method
+        self.url = url
+        self.attempts = attempts
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        tried = f" after {self.attempts} attempts in {self.seconds:.3g} s" if self.attempts > 1 else ""
+        said = f": {self.message}" if self.message and self.message != self.reason else ""
+        return f"{self.method} {self.url} answered {self.status_code} {self.reason}{tried}{said}"
+
+
+class AuthenticationError(GatewayHTTPError):
+    """The gateway refused our credentials (401) or what they may do (403), also after the token was renewed once."""
+
+
+class KernelNotFoundError(GatewayHTTPError, KeyError):
+    """The gateway does not know this kernel: it was shut down, culled, or never started."""
+
+    kernel_id: str
+    """The kernel that is gone."""
+
+    def __init__(self, kernel_id: str, *, method: str = "GET", url: str = "", message: str = "") -> None:
+        super().__init__(404, "Not Found", message, method=method, url=url)
+        self.kernel_id = kernel_id
+
+    def __str__(self) -> str:
+        return f"the gateway knows no kernel {self.kernel_id}" + (f" ({self.message})" if self.message else "")
+
+
+class KernelSpecNotFoundError(GatewayHTTPError, KeyError):
+    """The gateway has no kernelspec of this name.
+
+    Args:
+        name: the name that was asked for.
+        available: the names that the gateway has, where it tells them.
+        message: what the gateway said.
+    """
+
+    name: str
+    """The name that was asked for."""
+    available: tuple[str, ...]
+    """The names that the gateway has; empty where it does not tell."""
+
+    def __init__(
+        self, name: str, *, available: Sequence[str] = (), method: str = "GET", url: str = "", message: str = ""
+    ) -> None:
+        super().__init__(404, "Not Found", message, method=method, url=url)
+        self.name = name
+        self.available = tuple(available)
+
+    def __str__(self) -> str:
+        has = f"; it has {', '.join(sorted(self.available))}" if self.available else ""
+        return f"the gateway has no kernelspec {self.name!r}{has}"
+
+
+class KernelError(GatewayError):
+    """The kernel can't answer this request any more.
+
+    Args:
+        kernel_id: the kernel.
+        message: what is known about it.
+    """
+
+    kernel_id: str
+    """The kernel."""
+
+    def __init__(self, kernel_id: str, message: str) -> None:
+        super().__init__(kernel_id, message)
+        self.kernel_id = kernel_id
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"kernel {self.kernel_id}: {self.message}"
+
+
+class KernelDiedError(KernelError):
+    """The kernel's process ended and will not come back."""
+
+
+class KernelRestartedError(KernelError):
+    """The kernel was restarted, by itself or by someone, so what was running in it is gone. The kernel can be used again."""
+
+
+class KernelCulledError(KernelError):
+    """The kernel was shut down by someone else: culled for idleness, or deleted."""
+
+
+class SessionNotFoundError(GatewayError, KeyError):
+    """No such session is kept here, or it was dropped because its kernel is gone.
+
+    Sessions are kept by this library, not by the gateway, so no HTTP answer belongs to it.
+
+    Args:
+        key: what was asked for, such as `"session_id='…'"`.
+        reason: why it is not there, where that is known.
+    """
+
+    key: str
+    """What was asked for: the arguments as the caller wrote them."""
+    reason: str
+    """Why it is not there; `""` where it simply is not."""
+
+    def __init__(self, key: str, reason: str = "") -> None:
+        super().__init__(key, reason)
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"there is no session with {self.key}" + (f": {self.reason}" if self.reason else "")
+
+
+class SessionStoreError(GatewayError):
+    """The sessions' database can't be read or written: it is damaged, was moved while in use, or its disk is full.
+
+    Args:
+        database: the file's path, or `":memory:"`.
+        problem: what is wrong with it, and what to do.
+    """
+
+    database: str
+    """The file's path, or `":memory:"`."""
+    problem: str
+    """What is wrong with it, and what to do."""
+
+    def __init__(self, database: str, problem: str) -> None:
+        super().__init__(database, problem)
+        self.database = database
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the sessions' database {self.database}: {self.problem}"
+
+
+class ExecutionError(GatewayError):
+    """Code raised an exception in the kernel. Raised by `ExecutionResult.raise_for_error()`, never by `execute` itself.
+
+    Args:
+        ename: the exception's class name.
+        evalue: its text.
+        traceback: the kernel's formatted traceback, one string a line or frame, often with ANSI colours.
+    """
+
+    ename: str
+    """The exception's class name."""
+    evalue: str
+    """The exception's text."""
+    traceback: tuple[str, ...]
+    """The kernel's formatted traceback, often with ANSI colours."""
+
+    def __init__(self, ename: str, evalue: str, traceback: Sequence[str] = ()) -> None:
+        super().__init__(ename, evalue, tuple(traceback))
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = tuple(traceback)
+
+    def __str__(self) -> str:
+        return f"{self.ename}: {self.evalue}" if self.evalue else self.ename
+
+
+class ProtocolError(GatewayError):
+    """The other side sent something that can't be understood: a broken frame, a message without its fields, a body of another form."""
+
+
+class GatewayInternalError(GatewayError):
+    """A defect in this library: please report it, with its cause's traceback."""

@@ -1,0 +1,271 @@
+"""Starting a kernel so that none is ever left behind, and owning it while a block runs (guarantees G1 and G2).
+
+The one idea: the kernel's id is chosen here, before anything is sent, so whatever becomes of the start request (its answer
+is lost, it takes too long, its caller is cancelled) there is a name by which to look for the kernel and end it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from .._config import GatewayConfig
+from .._errors import (
+    GatewayConnectionError,
+    GatewayError,
+    GatewayHTTPError,
+    GatewayTimeoutError,
+    InvalidInputError,
+    KernelNotFoundError,
+    ProtocolError,
+    fresh,
+)
+from .._models import KernelModel
+from .._session.kernel import Kernel
+from .._session.session import KernelSession
+from .._transport.api import KernelApi
+from .._transport.http import HttpClient
+from .._transport.services import open_services
+
+__all__ = ["StartRequest", "open_kernel", "own_kernel", "start_environment"]
+
+_logger = logging.getLogger("trio_gateway.kernels")
+
+LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses between looks for a kernel that may still be starting, in seconds; the last one repeats."""
+# Enterprise Gateway 3.3 answers 400 to these (services/kernels/handlers.py), and a name with "=" is none.
+_MAX_VALUE: Final = 4096
+_REFUSED_IN_VALUES: Final = re.compile(r"[$`\n\r\0]")
+_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAY_HAVE_STARTED: Final = frozenset({408, 502, 503, 504})
+
+
+@attrs.frozen
+class StartRequest:
+    """What is asked of the gateway when a kernel is started."""
+
+    kernel_id: str
+    """The id we choose."""
+    name: str | None
+    """The kernelspec; None for the gateway's default."""
+    env: Mapping[str, str]
+    """The environment, exactly as sent."""
+    path: str | None
+    """The directory to start in, as the gateway's API path."""
+    timeout: float
+    """How long the gateway may take, in seconds."""
+
+
+def new_kernel_id() -> str:
+    """Return a fresh kernel id. Enterprise Gateway takes only a UUID of version 4."""
+    return str(uuid.uuid4())
+
+
+def start_environment(
+    config: GatewayConfig,
+    kernel_id: str,
+    env: Mapping[str, str] | None,
+    environ: Mapping[str, str],
+    *,
+    launch_timeout: float | None,
+    cwd: str | None,
+) -> dict[str, str]:
+    """Return the environment to send with a start request. It is always sent: see the design's notes on races in gateways.
+
+    Args:
+        config: gives `allowed_envs`, `kernel_username` and a configured `launch_timeout`.
+        kernel_id: sent as `KERNEL_ID`, which is how Enterprise Gateway takes it.
+        env: what the caller asks for.
+        environ: this process's environment, of which `allowed_envs` are taken.
+        launch_timeout: what the caller asks for, in seconds; sent as `KERNEL_LAUNCH_TIMEOUT`.
+        cwd: the directory on the kernel's host; sent as `KERNEL_WORKING_DIR`.
+
+    Raises:
+        InvalidInputError: a name or value that Enterprise Gateway would refuse.
+    """
+    sent: dict[str, str] = {name: environ[name] for name in config.allowed_envs if name in environ}
+    if config.kernel_username is not None:
+        sent["KERNEL_USERNAME"] = config.kernel_username
+    if launch_timeout is None and config.sources.get("launch_timeout", "default") != "default":
+        launch_timeout = config.launch_timeout
+    if launch_timeout is not None:
+        sent["KERNEL_LAUNCH_TIMEOUT"] = f"{launch_timeout:g}"
+    if cwd is not None:
+        sent["KERNEL_WORKING_DIR"] = cwd
+    if env is not None:
+        if not isinstance(env, Mapping):
+            raise InvalidInputError("env", env, "a mapping of names to texts")
+        sent.update(env)
+    for name, value in sent.items():
+        _check_variable(name, value)
+    sent["KERNEL_ID"] = kernel_id
+    return sent
+
+
+def _check_variable(name: object, value: object) -> None:
+    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
+        raise InvalidInputError("env", name, "names of letters, digits and underscores")
+    field = f"env[{name!r}]"
+    # Values may be secrets: the error names the variable and not what it holds.
+    if not isinstance(value, str):
+        raise InvalidInputError(field, type(value).__name__, "text (str)")
+    if len(value) > _MAX_VALUE:
+        raise InvalidInputError(field, f"{len(value)} characters", f"at most {_MAX_VALUE} characters, as Enterprise Gateway takes")
+    found = _REFUSED_IN_VALUES.search(value)
+    if found is not None:
+        raise InvalidInputError(
+            field, f"a value with {found[0]!r}", "no $, backtick, line break or NUL: Enterprise Gateway refuses them"
+        )
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidInputError(field, "a value with a lone surrogate", "text that can be encoded as UTF-8") from None
+
+
+@asynccontextmanager
+async def own_kernel(http: HttpClient, request: StartRequest) -> AsyncGenerator[KernelModel]:
+    """Start a kernel and own it: it is shut down when the block ends, in whatever way, also in the middle of the start.
+
+    Raises:
+        GatewayError: the start failed; or the block ended well and the shutdown failed.
+    """
+    api = KernelApi(http)
+    model = await _launch(api, request, http.config.cleanup_timeout)
+    try:
+        yield model
+    except BaseException:
+        await _shutdown(api, model.id, http.config.cleanup_timeout, quietly=True)
+        raise
+    await _shutdown(api, model.id, http.config.cleanup_timeout, quietly=False)
+
+
+async def _launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) -> KernelModel:
+    """Send the start request in a task of its own, so that a caller who is cancelled still learns what became of it."""
+    answer: list[KernelModel | Exception] = []
+    answered = trio.Event()
+
+    async def post() -> None:
+        try:
+            answer.append(
+                await api.start(
+                    kernel_id=request.kernel_id,
+                    name=request.name,
+                    env=request.env,
+                    path=request.path,
+                    timeout=request.timeout,
+                )
+            )
+        except Exception as error:
+            answer.append(error)
+        answered.set()
+
+    async with open_services() as services:
+        services.start_soon(post, name=f"trio_gateway.start[{request.kernel_id:.8}]")
+        try:
+            await answered.wait()
+        except BaseException:
+            with trio.move_on_after(cleanup_timeout, shield=True) as scope:
+                await answered.wait()
+                await _remove(api, request.kernel_id, answer[0])
+            if scope.cancelled_caught:
+                _warn_of_orphan(request.kernel_id, f"its start took longer than cleanup_timeout = {cleanup_timeout:g} s")
+            raise
+    outcome = answer[0]
+    if isinstance(outcome, KernelModel):
+        if outcome.id != request.kernel_id:
+            _logger.info("kernel_id_not_honoured", extra={"gateway.wished": request.kernel_id, "gateway.kernel_id": outcome.id})
+        return outcome
+    with trio.move_on_after(cleanup_timeout, shield=True) as scope:
+        await _remove(api, request.kernel_id, outcome)
+    if scope.cancelled_caught:
+        _warn_of_orphan(request.kernel_id, f"no answer within cleanup_timeout = {cleanup_timeout:g} s")
+    raise fresh(outcome) from outcome.__cause__
+
+
+async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Exception) -> None:
+    """End what a start request may have left, as far as its outcome leaves that open. The caller bounds it."""
+    if isinstance(outcome, KernelModel):
+        await _shutdown_now(api, outcome.id)
+    elif isinstance(outcome, GatewayTimeoutError) or (
+        isinstance(outcome, GatewayHTTPError) and outcome.status_code in _MAY_HAVE_STARTED
+    ):
+        # The gateway may be starting it still: look until it is there, or until the caller's bound.
+        await _await_and_remove(api, kernel_id)
+    elif isinstance(outcome, (GatewayConnectionError, ProtocolError)):
+        await _await_and_remove(api, kernel_id, looks=len(LOOK_PAUSES) + 1)
+    elif isinstance(outcome, GatewayHTTPError) and outcome.status_code >= 500:
+        await _shutdown_now(api, kernel_id)
+
+
+async def _await_and_remove(api: KernelApi, kernel_id: str, looks: int | None = None) -> None:
+    attempt = 0
+    while looks is None or attempt < looks:
+        await trio.sleep(LOOK_PAUSES[min(attempt, len(LOOK_PAUSES) - 1)])
+        attempt += 1
+        try:
+            await api.shutdown(kernel_id)
+        except KernelNotFoundError:
+            continue
+        except GatewayConnectionError as error:
+            # Nobody listens: whatever was there is gone, or can't be reached by us.
+            _logger.debug("look_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
+            if looks is not None:
+                return
+        except GatewayError as error:
+            _logger.debug("look_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
+        else:
+            return
+
+
+async def _shutdown_now(api: KernelApi, kernel_id: str) -> None:
+    try:
+        await api.shutdown(kernel_id)
+    except KernelNotFoundError:
+        pass
+    except GatewayError as error:
+        _warn_of_orphan(kernel_id, str(error))
+
+
+async def _shutdown(api: KernelApi, kernel_id: str, limit: float, *, quietly: bool) -> None:
+    """Shut a kernel down, shielded and bounded; gone already is fine. A failure is raised, or logged if `quietly`."""
+    failure: GatewayError | None = None
+    with trio.move_on_after(limit, shield=True) as scope:
+        try:
+            await api.shutdown(kernel_id)
+        except KernelNotFoundError:
+            pass
+        except GatewayError as error:
+            failure = error
+    if scope.cancelled_caught:
+        failure = GatewayTimeoutError("kernel shutdown", limit, "cleanup_timeout", detail=f"kernel {kernel_id} may be left")
+    if failure is not None:
+        _warn_of_orphan(kernel_id, str(failure))
+        if not quietly:
+            raise failure
+
+
+def _warn_of_orphan(kernel_id: str, reason: str) -> None:
+    _logger.warning("kernel_may_be_left: %s: %s", kernel_id, reason, extra={"gateway.kernel_id": kernel_id})
+
+
+@asynccontextmanager
+async def open_kernel(http: HttpClient, kernel_id: str, name: str) -> AsyncGenerator[Kernel]:
+    """Open a session with a kernel that is there; the block owns the session, not the kernel.
+
+    Raises:
+        KernelNotFoundError: the gateway does not know it.
+        GatewayError: the connection could not be made.
+    """
+    async with open_services() as services:
+        session = KernelSession(kernel_id, session_id=uuid.uuid4().hex, http=http, services=services)
+        services.start_soon(session.run, name=f"trio_gateway.session[{kernel_id:.8}]")
+        await session.wait_opened()
+        yield Kernel(session, name)

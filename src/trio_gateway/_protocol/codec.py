@@ -1,0 +1,212 @@
+"""The two framings of Jupyter's kernel WebSocket: bytes to messages and back. Pure functions.
+
+The one idea: a frame is checked before it is trusted. Every offset is compared with the frame's length, the header and
+the parent's id are decoded at once, and what is refused is a `ProtocolError` that says what is wrong. Content and
+metadata stay bytes until someone looks.
+
+Two framings exist (jupyter_server's `services/kernels/connection/base.py`, and JupyterLab's `serialize.ts`):
+
+* `v1.kernel.websocket.jupyter.org`: always a binary frame. Little-endian u64 count *n* of offsets, *n* u64 offsets from
+  the frame's start (channel, header, parent header, metadata, content, buffers…, end), then those parts.
+* the legacy one, where no subprotocol was selected: a text frame with one JSON object, or, if there are buffers, a
+  binary frame: big-endian u32 count *n* of parts, *n* u32 offsets, then the JSON object and the buffers.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from .._errors import InvalidInputError, ProtocolError
+from .messages import EMPTY_OBJECT, Buffer, Message, decode_json
+
+__all__ = ["V1_SUBPROTOCOL", "decode", "encode_legacy", "encode_v1"]
+
+V1_SUBPROTOCOL: Final = "v1.kernel.websocket.jupyter.org"
+
+_u64 = struct.Struct("<Q")
+_u32 = struct.Struct(">I")
+_V1_FIXED_PARTS: Final = 6  # channel, header, parent header, metadata, content, and where the last part ends
+_channel_names: Final = {name.encode(): name for name in ("shell", "iopub", "stdin", "control")}
+
+
+def decode(frame: bytes | str, *, v1: bool) -> Message:
+    """Decode one WebSocket message.
+
+    Args:
+        frame: a binary (`bytes`) or text (`str`) message. Buffers in the result are views into it.
+        v1: whether the v1 subprotocol was selected; text is taken as legacy JSON all the same.
+
+    Raises:
+        ProtocolError: it is not a whole Jupyter message.
+    """
+    if isinstance(frame, str):
+        return _decode_legacy_json(frame, (), len(frame))
+    return _decode_v1(frame) if v1 else _decode_legacy_binary(frame)
+
+
+def _decode_v1(frame: bytes) -> Message:
+    length = len(frame)
+    if length < 8:
+        raise ProtocolError(f"a v1 frame of {length} bytes has no room for its offset count")
+    (count,) = _u64.unpack_from(frame)
+    start = 8 * (count + 1)
+    if count < _V1_FIXED_PARTS or start > length:
+        raise ProtocolError(f"a v1 frame of {length} bytes claims {count} offsets")
+    offsets = struct.unpack_from(f"<{count}Q", frame, 8)
+    _check_offsets(offsets, start, length, "v1")
+    if offsets[-1] != length:
+        raise ProtocolError(f"a v1 frame of {length} bytes ends its last part at {offsets[-1]}")
+    view = memoryview(frame)
+    at_channel, at_header, at_parent, at_metadata, at_content, at_end = offsets[:6]
+    name = frame[at_channel:at_header]
+    channel = _channel_names.get(name)
+    if channel is None:
+        channel = _foreign_channel(name)
+    buffers = () if count == _V1_FIXED_PARTS else tuple([view[a:b] for a, b in zip(offsets[5:-1], offsets[6:], strict=True)])
+    return Message.from_wire(
+        channel,
+        view[at_header:at_parent],
+        view[at_parent:at_metadata],
+        view[at_metadata:at_content],
+        view[at_content:at_end],
+        buffers,
+        length,
+    )
+
+
+def _foreign_channel(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError("a v1 frame names its channel with bytes that are not UTF-8") from None
+
+
+def _decode_legacy_binary(frame: bytes) -> Message:
+    length = len(frame)
+    if length < 4:
+        raise ProtocolError(f"a legacy binary frame of {length} bytes has no room for its part count")
+    (count,) = _u32.unpack_from(frame)
+    start = 4 * (count + 1)
+    if count < 1 or start > length:
+        raise ProtocolError(f"a legacy binary frame of {length} bytes claims {count} parts")
+    offsets = (*struct.unpack_from(f">{count}I", frame, 4), length)
+    _check_offsets(offsets, start, length, "legacy binary")
+    view = memoryview(frame)
+    parts = [view[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return _decode_legacy_json(parts[0], tuple(parts[1:]), length)
+
+
+def _check_offsets(offsets: Sequence[int], start: int, length: int, framing: str) -> None:
+    """Offsets must rise from the end of the table to the end of the frame."""
+    previous = start
+    for offset in offsets:
+        if offset < previous:
+            raise ProtocolError(f"a {framing} frame has a part that starts at {offset}, before {previous}")
+        previous = offset
+    if previous > length:
+        raise ProtocolError(f"a {framing} frame of {length} bytes has a part that reaches to {previous}")
+
+
+class _LegacyMessage(msgspec.Struct):
+    header: msgspec.Raw
+    parent_header: msgspec.Raw = msgspec.Raw(EMPTY_OBJECT)
+    metadata: msgspec.Raw = msgspec.Raw(EMPTY_OBJECT)
+    content: msgspec.Raw = msgspec.Raw(EMPTY_OBJECT)
+    channel: str | None = None
+
+
+_decode_legacy = msgspec.json.Decoder(_LegacyMessage).decode
+
+
+def _decode_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], size: int) -> Message:
+    try:
+        message = _decode_legacy(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _decode_odd_legacy_json(text, buffers, size)
+    return Message.from_wire(
+        message.channel or "shell",  # what the server itself takes a missing channel for
+        memoryview(message.header),
+        _or_empty(memoryview(message.parent_header)),
+        _or_empty(memoryview(message.metadata)),
+        _or_empty(memoryview(message.content)),
+        buffers,
+        size,
+    )
+
+
+def _or_empty(raw: memoryview) -> Buffer:
+    return EMPTY_OBJECT if raw == b"null" else raw
+
+
+def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], size: int) -> Message:
+    """Take what only Python's own decoder accepts, such as lone surrogates, and keep it as ASCII JSON."""
+    fields = decode_json(text)
+    if not isinstance(fields, dict) or not isinstance(fields.get("header"), dict):
+        raise ProtocolError("a legacy message is not a JSON object with a header")
+    channel = fields.get("channel") or "shell"
+    if not isinstance(channel, str):
+        raise ProtocolError("a legacy message names its channel with something that is not text")
+
+    def part(name: str) -> bytes:
+        value: Any = fields.get(name)
+        return EMPTY_OBJECT if value is None else json.dumps(value).encode()
+
+    return Message.from_wire(
+        channel, part("header"), part("parent_header"), part("metadata"), part("content"), buffers, size
+    )
+
+
+def encode_v1(message: Message) -> bytes:
+    """Encode a message as a v1 frame, to be sent as a binary WebSocket message."""
+    parts: list[Buffer] = [
+        message.channel.encode(),
+        message.header_raw,
+        message.parent_raw,
+        message.metadata_raw,
+        message.content_raw,
+        *message.buffers,
+    ]
+    count = len(parts) + 1
+    offsets = [8 * (count + 1)]
+    for part in parts:
+        offsets.append(offsets[-1] + len(part))
+    return b"".join([struct.pack(f"<{count + 1}Q", count, *offsets), *parts])
+
+
+def encode_legacy(message: Message) -> str | bytes:
+    """Encode a message in the legacy framing: text, or binary if it has buffers.
+
+    Raises:
+        InvalidInputError: it has more than 4 GiB of buffers, which the framing can't hold.
+    """
+    text = b"".join(
+        [
+            b'{"channel":',
+            json.dumps(message.channel).encode(),
+            b',"header":',
+            message.header_raw,
+            b',"parent_header":',
+            message.parent_raw,
+            b',"metadata":',
+            message.metadata_raw,
+            b',"content":',
+            message.content_raw,
+            b',"buffers":[]}',
+        ]
+    )
+    if not message.buffers:
+        return text.decode()
+    parts: list[Buffer] = [text, *message.buffers]
+    offsets = [4 * (len(parts) + 1)]
+    for part in parts[:-1]:
+        offsets.append(offsets[-1] + len(part))
+    try:
+        table = struct.pack(f">{len(parts) + 1}I", len(parts), *offsets)
+    except struct.error:
+        raise InvalidInputError("buffers", f"{len(parts) - 1} buffers", "less than 4 GiB in all, with this gateway") from None
+    return b"".join([table, *parts])

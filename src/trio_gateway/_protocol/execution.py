@@ -1,0 +1,319 @@
+"""One execution, from its request to its end, as a pure state machine; and the output area that its outputs fill.
+
+The one idea: messages go in, outputs and a state come out. An execution has ended when both halves of the kernel's
+answer are there, in whichever order they come: the `execute_reply` on shell, and `status: idle` on iopub, which is the
+last thing the kernel publishes for a request. Nothing here waits, sends or looks at a clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Final, Literal, cast
+
+import attrs
+import msgspec
+
+from .._outputs import (
+    ClearOutput,
+    DisplayData,
+    Error,
+    ExecuteResult,
+    ExecutionResult,
+    Output,
+    OutputGap,
+    ShownOutput,
+    Stream,
+    UpdateDisplayData,
+)
+from .messages import Message
+
+__all__ = ["Execution", "ExecutionState", "OutputArea", "parse_output"]
+
+# The server's own notices, made in its rate limiter (jupyter_server, services/kernels/connection/channels.py).
+_RATE_NOTICES: Final = ("IOPub message rate exceeded.", "IOPub data rate exceeded.")
+
+
+class _StreamContent(msgspec.Struct):
+    name: str
+    text: str
+
+
+_decode_stream = msgspec.json.Decoder(_StreamContent).decode
+
+
+def parse_output(message: Message) -> Output | None:
+    """Make a typed output of an iopub message; None if the message is no output (a status, an echo of the input, a comm).
+
+    Fields that are missing or of another type are taken as empty: kernels in the field are sloppy, and an output with a
+    hole is worth more than an error.
+
+    Raises:
+        ProtocolError: the content is not a JSON object.
+    """
+    kind = message.header.msg_type
+    if kind == "stream":
+        try:
+            stream = _decode_stream(message.content_raw)
+            return Stream("stderr" if stream.name == "stderr" else "stdout", stream.text)
+        except (msgspec.MsgspecError, UnicodeError):
+            content = message.content
+            return Stream("stderr" if content.get("name") == "stderr" else "stdout", _text(content.get("text")))
+    make = _makers.get(kind)
+    return None if make is None else make(message.content, message.buffers)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _display_id(content: Mapping[str, Any]) -> str | None:
+    display_id = _mapping(content.get("transient")).get("display_id")
+    return display_id if isinstance(display_id, str) else None
+
+
+def _display_data(content: Mapping[str, Any], buffers: tuple[memoryview, ...]) -> Output:
+    return DisplayData(_mapping(content.get("data")), _mapping(content.get("metadata")), _display_id(content), buffers)
+
+
+def _update_display_data(content: Mapping[str, Any], buffers: tuple[memoryview, ...]) -> Output:
+    return UpdateDisplayData(_mapping(content.get("data")), _mapping(content.get("metadata")), _display_id(content), buffers)
+
+
+def _execute_result(content: Mapping[str, Any], buffers: tuple[memoryview, ...]) -> Output:
+    count = content.get("execution_count")
+    return ExecuteResult(
+        count if isinstance(count, int) else None,
+        _mapping(content.get("data")),
+        _mapping(content.get("metadata")),
+        _display_id(content),
+        buffers,
+    )
+
+
+def _error(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Output:
+    traceback = content.get("traceback")
+    lines = tuple(map(str, traceback)) if isinstance(traceback, list) else ()
+    return Error(_text(content.get("ename")), _text(content.get("evalue")), lines)
+
+
+def _clear_output(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Output:
+    return ClearOutput(bool(content.get("wait", False)))
+
+
+_makers: Final = {
+    "display_data": _display_data,
+    "update_display_data": _update_display_data,
+    "execute_result": _execute_result,
+    "error": _error,
+    "clear_output": _clear_output,
+}
+
+
+@attrs.define
+class _StreamRun:
+    """Consecutive texts of one name, kept in pieces so that 20,000 small ones cost no quadratic copying."""
+
+    name: Literal["stdout", "stderr"]
+    pieces: list[str]
+
+
+OUTPUT_TYPES: Final = frozenset({"stream", *_makers})
+"""The message types that are outputs of code."""
+
+
+class OutputArea:
+    """What a notebook shows below a cell, fed with outputs in order.
+
+    Consecutive streams of one name become one; `clear_output` clears, at once or when the next output comes; an update
+    replaces each output of its `display_id` where it stands.
+    """
+
+    __slots__ = ("_clear_next", "_items")
+
+    def __init__(self) -> None:
+        self._items: list[_StreamRun | DisplayData | ExecuteResult | Error] = []
+        self._clear_next = False
+
+    def feed(self, output: Output) -> bool:
+        """Take the next output; say whether anything that is shown may have changed."""
+        if isinstance(output, ClearOutput):
+            if output.wait:
+                self._clear_next = True
+                return False
+            self._items.clear()
+            self._clear_next = False
+            return True
+        if isinstance(output, UpdateDisplayData):
+            return self._update(output)
+        if self._clear_next:
+            self._items.clear()
+            self._clear_next = False
+        if isinstance(output, Stream):
+            last = self._items[-1] if self._items else None
+            if isinstance(last, _StreamRun) and last.name == output.name:
+                last.pieces.append(output.text)
+            else:
+                self._items.append(_StreamRun(output.name, [output.text]))
+        else:
+            self._items.append(output)
+        return True
+
+    def _update(self, update: UpdateDisplayData) -> bool:
+        changed = False
+        if update.display_id is None:
+            return False
+        for index, item in enumerate(self._items):
+            if isinstance(item, (DisplayData, ExecuteResult)) and item.display_id == update.display_id:
+                self._items[index] = attrs.evolve(item, data=update.data, metadata=update.metadata, buffers=update.buffers)
+                changed = True
+        return changed
+
+    @property
+    def outputs(self) -> tuple[ShownOutput, ...]:
+        """What is shown now."""
+        return tuple([Stream(item.name, "".join(item.pieces)) if isinstance(item, _StreamRun) else item for item in self._items])
+
+
+class ExecutionState(enum.Enum):
+    """How far an execution has come."""
+
+    REQUESTED = "requested"
+    """The request was made; nothing of it was seen yet. It may still wait in the kernel's queue."""
+    RUNNING = "running"
+    """The kernel said `busy` for it."""
+    REPLIED = "replied"
+    """The reply is there; output may still come."""
+    IDLE = "idle"
+    """The kernel said `idle` for it; the reply is still to come."""
+    DONE = "done"
+    """Reply and `idle` are there, or `idle` was given up."""
+
+
+# (state, event) -> state; a pair that is not here leaves the state as it is. The docs draw this table.
+TRANSITIONS: Final[Mapping[tuple[ExecutionState, str], ExecutionState]] = {
+    (ExecutionState.REQUESTED, "busy"): ExecutionState.RUNNING,
+    (ExecutionState.REQUESTED, "output"): ExecutionState.RUNNING,
+    (ExecutionState.REQUESTED, "reply"): ExecutionState.REPLIED,
+    (ExecutionState.REQUESTED, "idle"): ExecutionState.IDLE,
+    (ExecutionState.RUNNING, "reply"): ExecutionState.REPLIED,
+    (ExecutionState.RUNNING, "idle"): ExecutionState.IDLE,
+    (ExecutionState.REPLIED, "idle"): ExecutionState.DONE,
+    (ExecutionState.REPLIED, "idle_given_up"): ExecutionState.DONE,
+    (ExecutionState.IDLE, "reply"): ExecutionState.DONE,
+}
+
+
+class Execution:
+    """The state of one `execute_request`.
+
+    Args:
+        keep: whether to collect outputs for the result.
+        limit_bytes: how many bytes of outputs to collect at most; more is dropped, counted, and told as an `"overflow"` gap.
+    """
+
+    __slots__ = ("_area", "_dropped", "_gaps", "_kernel_session", "_reply", "_size", "keep", "limit_bytes", "state")
+
+    state: ExecutionState
+    """How far it has come."""
+
+    def __init__(self, *, keep: bool, limit_bytes: float) -> None:
+        self.keep = keep
+        self.limit_bytes = limit_bytes
+        self.state = ExecutionState.REQUESTED
+        self._area = OutputArea()
+        self._gaps: list[OutputGap] = []
+        self._dropped = 0
+        self._size = 0
+        self._reply: Mapping[str, Any] = {}
+        self._kernel_session = ""
+
+    def feed(self, message: Message) -> bool:
+        """Take the next message whose parent is this execution's request; say whether it is an output of the code.
+
+        Raises:
+            ProtocolError: the content can't be understood; the state is as before.
+        """
+        kind = message.header.msg_type
+        if kind == "status":
+            state = message.content.get("execution_state")
+            if state == "busy":
+                self._kernel_session = message.header.session
+                self._advance("busy")
+            elif state == "idle":
+                self._advance("idle")
+            return False
+        if kind == "execute_reply":
+            self._reply = message.content
+            self._advance("reply")
+            return False
+        if kind not in OUTPUT_TYPES:
+            return False
+        if kind == "stream" and message.header.session != self._kernel_session and self._is_rate_notice(message):
+            return False
+        self._advance("output")
+        if self.keep:
+            self._size += message.size
+            output = parse_output(message) if self._size <= self.limit_bytes else None
+            if output is None:
+                self._dropped += 1
+            else:
+                self._area.feed(output)
+        return True
+
+    def give_up_idle(self) -> None:
+        """End without `idle`: it was lost, as in a flood of output it can be."""
+        self._advance("idle_given_up")
+
+    def note_gap(self, gap: OutputGap) -> None:
+        """Remember a reason why the output is not whole; the same reason counts once."""
+        if gap not in self._gaps:
+            self._gaps.append(gap)
+
+    @property
+    def started(self) -> bool:
+        """Whether the kernel has begun with it."""
+        return self.state is not ExecutionState.REQUESTED
+
+    @property
+    def replied(self) -> bool:
+        """Whether the reply is there."""
+        return self.state in (ExecutionState.REPLIED, ExecutionState.DONE)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.state is ExecutionState.DONE
+
+    def result(self) -> ExecutionResult:
+        """Return what came of it; call it when `done`."""
+        reply = self._reply
+        status = reply.get("status")
+        count = reply.get("execution_count")
+        gaps = list(self._gaps)
+        if self._dropped:
+            gaps.append(OutputGap("overflow", self._dropped, f"outputs beyond {self.limit_bytes:g} bytes were not kept"))
+        return ExecutionResult(
+            "ok" if status == "ok" else "aborted" if status in ("aborted", "abort") else "error",
+            self._area.outputs,
+            reply,
+            count if isinstance(count, int) else None,
+            tuple(gaps),
+        )
+
+    def _is_rate_notice(self, message: Message) -> bool:
+        """Whether the gateway itself made this message, to say that it dropped output. Code may print the same words."""
+        output = parse_output(message)
+        if not isinstance(output, Stream) or not output.text.startswith(_RATE_NOTICES):
+            return False
+        self.note_gap(OutputGap("rate_limited", None, output.text.partition("\n")[0]))
+        return True
+
+    def _advance(self, event: str) -> None:
+        self.state = TRANSITIONS.get((self.state, event), self.state)

@@ -1,0 +1,363 @@
+"""Jupyter messages as values.
+
+The one idea: a message keeps its four JSON parts as the bytes that came or will go, and decodes a part when someone
+looks at it. Only what routing needs is decoded at once: the header, and the parent's id. What a part's bytes mean on
+the wire is `codec`'s business; which request a message belongs to is the session's.
+
+Source of the fields: "Messaging in Jupyter", version 5.4 (jupyter_client's documentation).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import attrs
+import msgspec
+
+from .._errors import InvalidInputError, ProtocolError
+
+__all__ = ["CHANNELS", "Buffer", "Header", "Message", "MessageFactory", "decode_json", "encode_json"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+CHANNELS: Final = ("shell", "iopub", "stdin", "control")
+PROTOCOL_VERSION: Final = "5.4"
+EMPTY_OBJECT: Final = b"{}"
+
+_json_decode = msgspec.json.Decoder().decode
+_json_encode = msgspec.json.Encoder().encode
+
+
+def decode_json(data: Buffer | str) -> Any:
+    """Decode JSON as Python's own decoder would, at the speed of a fast one.
+
+    The fast decoder refuses what kernels really send now and then (lone surrogates, NaN); the slow one takes it.
+
+    Raises:
+        ProtocolError: it is not JSON.
+    """
+    try:
+        return _json_decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        try:
+            return json.loads(data if isinstance(data, str) else bytes(data))
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(f"a message has a part that is not JSON: {error}") from None
+
+
+def encode_json(value: object, field: str) -> bytes:
+    """Encode what a caller gave as UTF-8 JSON.
+
+    Args:
+        value: dictionaries, lists, texts, numbers, booleans, None, and dates (as ISO 8601).
+        field: the argument's name, for the error.
+
+    Raises:
+        InvalidInputError: it can't be written as JSON.
+    """
+    try:
+        return _json_encode(value)
+    except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidInputError(field, type(value).__name__, f"something that JSON can hold ({error})") from None
+
+
+@attrs.frozen
+class Header:
+    """A message's header: who sent what, and when."""
+
+    msg_id: str
+    """Unique to the message. Kernels built on `jupyter_client.Session` number theirs: `{session}_{pid}_{counter}`."""
+    msg_type: str
+    """Such as `"execute_request"`."""
+    session: str = ""
+    """The sender's session."""
+    username: str = ""
+    """The sender's user name."""
+    date: str = ""
+    """When it was made, ISO 8601; `""` if the sender does not say."""
+    version: str = ""
+    """The protocol's version that the sender speaks."""
+    subshell_id: str | None = None
+    """The subshell that a shell request is for (JEP 91), or None for the main one."""
+
+
+@attrs.frozen
+class _Parent:
+    """What routing needs of a parent header, which is `{}` when there is none."""
+
+    msg_id: str = ""
+    msg_type: str = ""
+    session: str = ""
+
+
+_NO_PARENT: Final = _Parent()
+_decode_header = msgspec.json.Decoder(Header).decode
+_decode_parent = msgspec.json.Decoder(_Parent).decode
+
+
+def parse_header(raw: Buffer) -> Header:
+    """Decode a header.
+
+    Raises:
+        ProtocolError: it is not an object with `msg_id` and `msg_type`.
+    """
+    try:
+        return _decode_header(raw)
+    except (msgspec.MsgspecError, UnicodeError):
+        fields = decode_json(raw)
+        if not isinstance(fields, dict) or not isinstance(fields.get("msg_id"), str) or not isinstance(fields.get("msg_type"), str):
+            raise ProtocolError("a message's header has no msg_id or no msg_type") from None
+        known = {name: value for name in attrs.fields_dict(Header) if isinstance(value := fields.get(name), str)}
+        return Header(**known)
+
+
+def parse_parent(raw: Buffer) -> _Parent:
+    """Decode what routing needs of a parent header; anything odd counts as none."""
+    if len(raw) <= 2:
+        return _NO_PARENT
+    try:
+        return _decode_parent(raw)
+    except (msgspec.MsgspecError, UnicodeError):
+        fields = decode_json(raw)
+        if not isinstance(fields, dict):
+            return _NO_PARENT
+        return _Parent(**{name: value for name in ("msg_id", "msg_type", "session") if isinstance(value := fields.get(name), str)})
+
+
+class Message:
+    """One message of Jupyter's messaging protocol, on one of a kernel's channels. Treat it as immutable.
+
+    Args:
+        channel: `"shell"`, `"iopub"`, `"stdin"` or `"control"`.
+        header: the message's own header.
+        content: the content, an object by message type.
+        parent_header: the header of the message that caused this one, as a dictionary; empty if there is none.
+        metadata: the metadata.
+        buffers: binary buffers, any objects of the buffer protocol.
+
+    Raises:
+        InvalidInputError: content, parent_header or metadata can't be written as JSON.
+    """
+
+    __slots__ = ("_content", "_metadata", "_parent", "buffers", "channel", "content_raw", "header", "header_raw", "metadata_raw", "parent_raw", "size")
+
+    channel: str
+    """The channel it came or goes on."""
+    header: Header
+    """The message's own header."""
+    buffers: tuple[memoryview, ...]
+    """Binary buffers, without a copy of their bytes."""
+    size: int
+    """About how many bytes it takes, framing aside."""
+
+    def __init__(
+        self,
+        channel: str,
+        header: Header,
+        content: Mapping[str, Any] | None = None,
+        *,
+        parent_header: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+    ) -> None:
+        self.channel = channel
+        self.header = header
+        self.header_raw: Buffer = _json_encode(_header_fields(header))
+        self.parent_raw: Buffer = encode_json(parent_header, "parent_header") if parent_header else EMPTY_OBJECT
+        self.metadata_raw: Buffer = encode_json(metadata, "metadata") if metadata else EMPTY_OBJECT
+        self.content_raw: Buffer = encode_json(content, "content") if content else EMPTY_OBJECT
+        self.buffers = tuple([_as_bytes_view(buffer) for buffer in buffers])
+        self._parent: _Parent | None = None
+        self._content: Any = None
+        self._metadata: Any = None
+        self.size = _total(self)
+
+    @classmethod
+    def from_wire(
+        cls,
+        channel: str,
+        header_raw: Buffer,
+        parent_raw: Buffer,
+        metadata_raw: Buffer,
+        content_raw: Buffer,
+        buffers: tuple[memoryview, ...],
+        size: int,
+    ) -> Message:
+        """Make a message of the parts that a frame held; the header is decoded and checked at once."""
+        self = cls.__new__(cls)
+        self.channel = channel
+        self.header = parse_header(header_raw)
+        self.header_raw = header_raw
+        self.parent_raw = parent_raw
+        self.metadata_raw = metadata_raw
+        self.content_raw = content_raw
+        self.buffers = buffers
+        self.size = size
+        self._parent = parse_parent(parent_raw)
+        self._content = None
+        self._metadata = None
+        return self
+
+    @property
+    def msg_id(self) -> str:
+        """The message's own id."""
+        return self.header.msg_id
+
+    @property
+    def msg_type(self) -> str:
+        """The message's type, such as `"stream"`."""
+        return self.header.msg_type
+
+    @property
+    def parent_id(self) -> str:
+        """The id of the request that caused this message; `""` if none did."""
+        return self._routing().msg_id
+
+    @property
+    def parent_session(self) -> str:
+        """The session of the request that caused this message; `""` if none did."""
+        return self._routing().session
+
+    @property
+    def parent_type(self) -> str:
+        """The type of the request that caused this message; `""` if none did."""
+        return self._routing().msg_type
+
+    @property
+    def parent_header(self) -> Mapping[str, Any]:
+        """The header of the request that caused this message; empty if none did.
+
+        Raises:
+            ProtocolError: it is not a JSON object.
+        """
+        return _object(self.parent_raw, "parent_header")
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """The content, decoded when first asked for.
+
+        Raises:
+            ProtocolError: it is not a JSON object.
+        """
+        if self._content is None:
+            self._content = _object(self.content_raw, "content")
+        return self._content  # type: ignore[no-any-return]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The metadata, decoded when first asked for.
+
+        Raises:
+            ProtocolError: it is not a JSON object.
+        """
+        if self._metadata is None:
+            self._metadata = _object(self.metadata_raw, "metadata")
+        return self._metadata  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        buffers = f", {len(self.buffers)} buffers" if self.buffers else ""
+        return f"<Message {self.header.msg_type} on {self.channel}, id {self.header.msg_id}, parent {self.parent_id or None}{buffers}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return (
+            self.channel == other.channel
+            and self.header == other.header
+            and self.parent_header == other.parent_header
+            and self.metadata == other.metadata
+            and self.content == other.content
+            and self.buffers == other.buffers
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.header.msg_id)
+
+    def _routing(self) -> _Parent:
+        if self._parent is None:
+            self._parent = parse_parent(self.parent_raw)
+        return self._parent
+
+
+class MessageFactory:
+    """Makes the messages that one client session sends, numbered in order.
+
+    Args:
+        session: the client session's id, also the `session_id` of its WebSocket: kernels route replies by it.
+        username: the user name to put into headers.
+    """
+
+    __slots__ = ("_counter", "session", "username")
+
+    def __init__(self, session: str, username: str) -> None:
+        self.session = session
+        self.username = username
+        self._counter = 0
+
+    def make(
+        self,
+        channel: str,
+        msg_type: str,
+        content: Mapping[str, Any],
+        *,
+        date: str,
+        parent_header: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+        subshell_id: str | None = None,
+    ) -> Message:
+        """Make the next message.
+
+        Args:
+            channel: where it goes.
+            msg_type: its type.
+            content: its content.
+            date: now, as ISO 8601.
+            parent_header: the header it answers, for an `input_reply`.
+            metadata: its metadata.
+            buffers: binary buffers.
+            subshell_id: the subshell that is to handle it.
+
+        Raises:
+            InvalidInputError: a part can't be written as JSON.
+        """
+        self._counter += 1
+        header = Header(
+            f"{self.session}_{self._counter}", msg_type, self.session, self.username, date, PROTOCOL_VERSION, subshell_id
+        )
+        return Message(channel, header, content, parent_header=parent_header, metadata=metadata, buffers=buffers)
+
+
+def _header_fields(header: Header) -> dict[str, str]:
+    fields = {
+        "msg_id": header.msg_id,
+        "msg_type": header.msg_type,
+        "session": header.session,
+        "username": header.username,
+        "date": header.date,
+        "version": header.version,
+    }
+    if header.subshell_id is not None:
+        fields["subshell_id"] = header.subshell_id
+    return fields
+
+
+def _object(raw: Buffer, part: str) -> Mapping[str, Any]:
+    value = decode_json(raw)
+    if not isinstance(value, dict):
+        raise ProtocolError(f"a message's {part} is a {type(value).__name__}, not an object")
+    return value
+
+
+def _as_bytes_view(buffer: Buffer) -> memoryview:
+    view = memoryview(buffer)
+    try:
+        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+    except TypeError:
+        raise InvalidInputError("buffers", f"a {view.format!r} buffer that is not contiguous", "C-contiguous bytes") from None
+
+
+def _total(message: Message) -> int:
+    texts = len(message.header_raw) + len(message.parent_raw) + len(message.metadata_raw) + len(message.content_raw)
+    return texts + sum([buffer.nbytes for buffer in message.buffers])

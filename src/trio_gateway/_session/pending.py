@@ -1,0 +1,182 @@
+"""Requests that wait for their answer.
+
+The one idea: a pending request is settled exactly once, by its answer, by a typed failure, or by being forgotten. The
+session's reader feeds it messages without waiting; the caller's task waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import trio
+
+from .._protocol.execution import Execution
+from .._protocol.messages import Message
+from .inbox import Inbox
+
+__all__ = ["Pending", "PendingExecution", "PendingReply"]
+
+
+class Pending:
+    """A request that was made, and what has become of it.
+
+    Args:
+        message: the request.
+    """
+
+    __slots__ = ("_settled", "connection", "failure", "message")
+
+    message: Message
+    """The request."""
+    connection: int
+    """The number of the connection that carried it to the gateway; 0 while it waits to be sent."""
+    failure: Exception | None
+    """Why there will be no answer."""
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.connection = 0
+        self.failure: Exception | None = None
+        self._settled = trio.Event()
+
+    @property
+    def sent(self) -> bool:
+        """Whether sending it has begun: from then on it may run, and is never sent again (guarantee G4)."""
+        return self.connection > 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is to come."""
+        return self._settled.is_set()
+
+    @property
+    def replied(self) -> bool:
+        """Whether the kernel's reply is there."""
+        raise NotImplementedError
+
+    def feed(self, message: Message) -> None:
+        """Take a message whose parent is this request."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Note that nothing more is to come."""
+        self._settled.set()
+
+    def fail(self, failure: Exception) -> None:
+        """Settle with a failure, unless it is settled already."""
+        if not self._settled.is_set():
+            self.failure = failure
+            self.settle()
+
+    async def wait_settled(self) -> None:
+        """Wait until nothing more is to come. Cancellation: safe."""
+        await self._settled.wait()
+
+
+class PendingReply(Pending):
+    """A request that has ended when its reply is there, such as `kernel_info_request`."""
+
+    __slots__ = ("reply",)
+
+    reply: Message | None
+    """The reply, once it is there."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.reply = None
+
+    @property
+    def replied(self) -> bool:
+        """Whether the kernel's reply is there."""
+        return self.reply is not None
+
+    def feed(self, message: Message) -> None:
+        """Take a message whose parent is this request."""
+        if message.channel == self.message.channel and message.header.msg_type.endswith("_reply"):
+            self.reply = message
+            self.settle()
+
+
+class PendingExecution(Pending):
+    """A request to execute: it has ended when both its reply and its `idle` are there.
+
+    Args:
+        message: the `execute_request`.
+        execution: its state machine.
+        idle_grace: how long `idle` may be later than the reply, in seconds.
+        inbox: where outputs go as they come, if someone wants them.
+    """
+
+    __slots__ = ("_idle_scope", "_started", "execution", "idle_grace", "inbox")
+
+    def __init__(self, message: Message, execution: Execution, *, idle_grace: float, inbox: Inbox | None = None) -> None:
+        super().__init__(message)
+        self.execution = execution
+        self.idle_grace = idle_grace
+        self.inbox = inbox
+        self._started: trio.Event | None = None
+        self._idle_scope: trio.CancelScope | None = None
+
+    @property
+    def replied(self) -> bool:
+        """Whether the kernel's reply is there."""
+        return self.execution.replied
+
+    def feed(self, message: Message) -> None:
+        """Take a message whose parent is this request."""
+        execution = self.execution
+        if execution.feed(message) and self.inbox is not None:
+            self.inbox.put(message)
+        if execution.done:
+            self.settle()
+        elif self._idle_scope is not None and execution.replied and self._idle_scope.deadline == math.inf:
+            self._idle_scope.deadline = trio.current_time() + self.idle_grace
+        if self._started is not None and execution.started:
+            self._started.set()
+
+    def settle(self) -> None:
+        """Note that nothing more is to come."""
+        super().settle()
+        if self._started is not None:
+            self._started.set()
+        if self.inbox is not None:
+            self.inbox.close(self.failure)
+
+    async def wait_answered(self) -> bool:
+        """Wait for the end, or for the reply and then `idle_grace` more; say whether it is the end. Cancellation: safe."""
+        with self._until_idle_is_overdue():
+            await self._settled.wait()
+        return self.settled
+
+    async def next_output(self) -> Message | None:
+        """Wait for the next output; None when `idle` is overdue.
+
+        Raises:
+            trio.EndOfChannel: the execution has ended and every output was given.
+            Exception: what it failed with.
+
+        Cancellation: safe, no output is lost.
+        """
+        inbox = self.inbox
+        assert inbox is not None
+        if inbox.ready:
+            return await inbox.get()
+        with self._until_idle_is_overdue():
+            return await inbox.get()
+        return None
+
+    def _until_idle_is_overdue(self) -> trio.CancelScope:
+        """Make a scope that `feed` gives a deadline once the reply is there: no task has to watch for it."""
+        scope = self._idle_scope = trio.CancelScope()
+        if self.execution.replied and not self.settled:
+            scope.deadline = trio.current_time() + self.idle_grace
+        return scope
+
+    async def wait_started(self) -> None:
+        """Wait until the kernel has begun with it, or it is settled. Cancellation: safe."""
+        if self.execution.started or self.settled:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._started is None:
+            self._started = trio.Event()
+        await self._started.wait()
