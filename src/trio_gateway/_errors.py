@@ -432,7 +432,7 @@ class ExecutionError(GatewayError):
 
 
 class ProtocolError(GatewayError):
-    """The other side sent something that can't be understood: a broken frame, a message without its fields, a body of another form."""
+    """The other side sent what can't be understood: a broken frame, a message without its fields, a body of another form."""
 
 
 class GatewayInternalError(GatewayError):

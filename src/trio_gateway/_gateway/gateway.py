@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from .._config import GatewayConfig
@@ -100,7 +101,7 @@ class Gateway:
             raise InvalidInputError("launch_timeout", launch_timeout, "seconds, more than 0")
         config = self.config
         if self._path_of is not None and path is None:
-            path, directory = self._path_of(directory or os.getcwd()), None
+            path, directory = self._path_of(directory or str(Path.cwd())), None
         environment = start_environment(config, kernel_id, env, os.environ, launch_timeout=launch_timeout, cwd=directory)
         timeout = config.request_timeout_for(launch_timeout)
         return self._start(StartRequest(kernel_id, name, environment, path, timeout))

@@ -6,6 +6,7 @@ The one idea: this is administration, not ownership. Nothing here is shut down b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -49,10 +50,8 @@ class Kernels:
 
     async def shutdown(self, kernel_id: str) -> None:
         """Shut a kernel down; one that is gone already is fine."""
-        try:
+        with suppress(KernelNotFoundError):
             await self._api.shutdown(kernel_id)
-        except KernelNotFoundError:
-            pass
 
     async def shutdown_all(self) -> None:
         """Shut all kernels down at once; each is tried, whatever becomes of the others.

@@ -117,7 +117,7 @@ def _check_variable(name: object, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidInputError(field, type(value).__name__, "text (str)")
     if len(value) > _MAX_VALUE:
-        raise InvalidInputError(field, f"{len(value)} characters", f"at most {_MAX_VALUE} characters, as Enterprise Gateway takes")
+        raise InvalidInputError(field, f"{len(value)} characters", f"at most {_MAX_VALUE}, as Enterprise Gateway takes")
     found = _REFUSED_IN_VALUES.search(value)
     if found is not None:
         raise InvalidInputError(
@@ -163,7 +163,7 @@ async def _launch(api: KernelApi, request: StartRequest, cleanup_timeout: float)
                     timeout=request.timeout,
                 )
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is raised again where the answer is awaited
             answer.append(error)
         answered.set()
 

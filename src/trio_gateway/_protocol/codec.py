@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -67,7 +68,7 @@ def _decode_v1(frame: bytes) -> Message:
     channel = _channel_names.get(name)
     if channel is None:
         channel = _foreign_channel(name)
-    buffers = () if count == _V1_FIXED_PARTS else tuple([view[a:b] for a, b in zip(offsets[5:-1], offsets[6:], strict=True)])
+    buffers = () if count == _V1_FIXED_PARTS else tuple([view[a:b] for a, b in pairwise(offsets[5:])])
     return Message.from_wire(
         channel,
         view[at_header:at_parent],
@@ -97,7 +98,7 @@ def _decode_legacy_binary(frame: bytes) -> Message:
     offsets = (*struct.unpack_from(f">{count}I", frame, 4), length)
     _check_offsets(offsets, start, length, "legacy binary")
     view = memoryview(frame)
-    parts = [view[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [view[a:b] for a, b in pairwise(offsets)]
     return _decode_legacy_json(parts[0], tuple(parts[1:]), length)
 
 
@@ -140,7 +141,7 @@ def _decode_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], siz
 
 
 def _or_empty(raw: memoryview) -> Buffer:
-    return EMPTY_OBJECT if raw == b"null" else raw
+    return EMPTY_OBJECT if len(raw) == 4 and bytes(raw) == b"null" else raw
 
 
 def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], size: int) -> Message:
@@ -156,9 +157,7 @@ def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...],
         value: Any = fields.get(name)
         return EMPTY_OBJECT if value is None else json.dumps(value).encode()
 
-    return Message.from_wire(
-        channel, part("header"), part("parent_header"), part("metadata"), part("content"), buffers, size
-    )
+    return Message.from_wire(channel, part("header"), part("parent_header"), part("metadata"), part("content"), buffers, size)
 
 
 def encode_v1(message: Message) -> bytes:

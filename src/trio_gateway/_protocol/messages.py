@@ -106,7 +106,7 @@ def parse_header(raw: Buffer) -> Header:
         return _decode_header(raw)
     except (msgspec.MsgspecError, UnicodeError):
         fields = decode_json(raw)
-        if not isinstance(fields, dict) or not isinstance(fields.get("msg_id"), str) or not isinstance(fields.get("msg_type"), str):
+        if not isinstance(fields, dict) or not all(isinstance(fields.get(name), str) for name in ("msg_id", "msg_type")):
             raise ProtocolError("a message's header has no msg_id or no msg_type") from None
         known = {name: value for name in attrs.fields_dict(Header) if isinstance(value := fields.get(name), str)}
         return Header(**known)
@@ -122,7 +122,8 @@ def parse_parent(raw: Buffer) -> _Parent:
         fields = decode_json(raw)
         if not isinstance(fields, dict):
             return _NO_PARENT
-        return _Parent(**{name: value for name in ("msg_id", "msg_type", "session") if isinstance(value := fields.get(name), str)})
+        known = {name: value for name in attrs.fields_dict(_Parent) if isinstance(value := fields.get(name), str)}
+        return _Parent(**known)
 
 
 class Message:
@@ -140,7 +141,19 @@ class Message:
         InvalidInputError: content, parent_header or metadata can't be written as JSON.
     """
 
-    __slots__ = ("_content", "_metadata", "_parent", "buffers", "channel", "content_raw", "header", "header_raw", "metadata_raw", "parent_raw", "size")
+    __slots__ = (
+        "_content",
+        "_metadata",
+        "_parent",
+        "buffers",
+        "channel",
+        "content_raw",
+        "header",
+        "header_raw",
+        "metadata_raw",
+        "parent_raw",
+        "size",
+    )
 
     channel: str
     """The channel it came or goes on."""
@@ -355,7 +368,8 @@ def _as_bytes_view(buffer: Buffer) -> memoryview:
     try:
         return view if view.format == "B" and view.ndim == 1 else view.cast("B")
     except TypeError:
-        raise InvalidInputError("buffers", f"a {view.format!r} buffer that is not contiguous", "C-contiguous bytes") from None
+        shown = f"a buffer of format {view.format!r} that is not contiguous"
+        raise InvalidInputError("buffers", shown, "C-contiguous bytes") from None
 
 
 def _total(message: Message) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, Literal, TypeAlias
 
 import trio
@@ -185,10 +185,8 @@ class Kernel:
         Cancellation: leaves open whether the kernel is shut down; for a kernel of `start_kernel`, the block's end sees to it.
         """
         self._session.note_shutdown()
-        try:
+        with suppress(KernelNotFoundError):
             await self._session.api.shutdown(self.id)
-        except KernelNotFoundError:
-            pass
         self._session.note_dead()
 
     @asynccontextmanager
@@ -338,4 +336,3 @@ def _execute_content(
         "allow_stdin": False,
         "stop_on_error": stop_on_error,
     }
-

@@ -14,6 +14,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -106,7 +107,7 @@ class KernelSession:
         buffers: Sequence[Buffer] = (),
     ) -> Message:
         """Make a message of this session. Raises InvalidInputError if it can't be written as JSON."""
-        date = datetime.now(UTC).isoformat()
+        date = datetime.now(UTC).isoformat()  # noqa: TID251 - a header tells people when; nothing is decided by it
         return self._factory.make(channel, msg_type, content, date=date, metadata=metadata, buffers=buffers)
 
     def submit(self, pending: Pending) -> None:
@@ -121,10 +122,8 @@ class KernelSession:
         """Take a request back if sending it has not begun; say whether that was so."""
         if pending.sent:
             return False
-        try:
+        with suppress(ValueError):
             self._outbox.remove(pending)
-        except ValueError:
-            pass
         return True
 
     def forget(self, pending: Pending) -> None:

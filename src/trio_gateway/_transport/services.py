@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TypeVarTuple, Unpack
+from typing import TypeVarTuple
 
 import trio
 
@@ -33,9 +33,7 @@ class Services:
         self._stopped = False
         self.failure: Exception | None = None
 
-    def start_soon(
-        self, service: Callable[[Unpack[Args]], Awaitable[object]], *args: Unpack[Args], name: str
-    ) -> trio.CancelScope:
+    def start_soon(self, service: Callable[[*Args], Awaitable[object]], *args: *Args, name: str) -> trio.CancelScope:
         """Start a service.
 
         Args:
@@ -59,9 +57,7 @@ class Services:
         for scope in self._scopes:
             scope.cancel()
 
-    async def _run(
-        self, scope: trio.CancelScope, service: Callable[[Unpack[Args]], Awaitable[object]], args: tuple[Unpack[Args]]
-    ) -> None:
+    async def _run(self, scope: trio.CancelScope, service: Callable[[*Args], Awaitable[object]], args: tuple[*Args]) -> None:
         try:
             with scope:
                 await service(*args)

@@ -206,7 +206,7 @@ class _Reader:
     async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
         try:
             await function(*args)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it tells how the connection ended; the engine's users look
             self.error = error
         finally:
             self.ended.set()

@@ -1,0 +1,69 @@
+"""Fixtures for every test: one real Kernel Gateway for the whole session, and ways to look from the operating system's side.
+
+Starting a gateway takes most of a second, so those tests that don't care share one. It runs in a thread with a Trio of its
+own, because a session's fixture outlives each test's event loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import attrs
+import psutil
+import pytest
+import trio
+
+from trio_gateway._gateway.local import run_local_gateway
+
+
+@attrs.frozen
+class RunningGateway:
+    """A real Kernel Gateway that listens on loopback."""
+
+    url: str
+    token: str = attrs.field(repr=False)
+    pid: int
+
+    def kernel_processes(self) -> list[psutil.Process]:
+        """Its kernels, as the operating system sees them."""
+        return [child for child in psutil.Process(self.pid).children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(scope="session")
+def real_gateway() -> Iterator[RunningGateway]:
+    """A Kernel Gateway 3 with ipykernel, shared by the session's tests: leave no kernel behind in it."""
+    started = threading.Event()
+    found: list[RunningGateway] = []
+    stop: list[Callable[[], None]] = []
+    failures: list[BaseException] = []
+
+    async def serve() -> None:
+        with trio.CancelScope() as scope:
+            token = trio.lowlevel.current_trio_token()
+            stop.append(lambda: token.run_sync_soon(scope.cancel))
+            async with run_local_gateway() as process:
+                found.append(RunningGateway(process.url, process.token, process.pid))
+                started.set()
+                await trio.sleep_forever()
+
+    def run() -> None:
+        try:
+            trio.run(serve)
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the test's thread
+            failures.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="real_gateway")
+    thread.start()
+    started.wait()
+    if not found:
+        thread.join()
+        raise failures[0]
+    try:
+        yield found[0]
+    finally:
+        stop[0]()
+        thread.join()
+        assert not failures
