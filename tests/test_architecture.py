@@ -1,0 +1,182 @@
+"""The rules about the code as a whole: layers, exports, docstrings, and what no module may do."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+import trio_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(trio_gateway.__file__).parent
+MODULES = sorted({"trio_gateway", *(found.name for found in pkgutil.walk_packages([str(PACKAGE)], "trio_gateway."))})
+
+WIRE_LIBRARIES = {"httpx", "httpcore", "httpcore2", "trio_websocket", "wsproto", "h11", "websockets"}
+"""What only `_transport` may import."""
+
+
+def tree_of(module: str) -> ast.Module:
+    """Parse a module, without importing it."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"), spec.origin)
+
+
+def imported_packages(tree: ast.Module) -> Iterator[str]:
+    """Yield the top-level name of everything that is imported absolutely."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_the_layers_hold() -> None:
+    """import-linter's contracts of pyproject.toml are kept, and every module is in one."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(cache_dir=None))"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("trio_gateway._transport")])
+def test_only_transport_knows_the_wire_libraries(module: str) -> None:
+    """Also not inside a function: httpx and the WebSocket libraries stay behind one seam."""
+    assert WIRE_LIBRARIES.isdisjoint(imported_packages(tree_of(module)))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_says_what_it_is(module: str) -> None:
+    """Every module opens with a docstring; where something is annotated, annotations aren't evaluated."""
+    tree = tree_of(module)
+    docstring = ast.get_docstring(tree)
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":")), "a docstring's first line is a sentence"
+    if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssign) for node in ast.walk(tree)):
+        assert any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+
+
+def imports_from_siblings(module: str) -> Iterator[tuple[ModuleType, str, int]]:
+    """Yield each name that a module imports from another one of the package: where from, the name, the line."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").partition(".")[0] == "trio_gateway"):
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), spec.parent)
+            for alias in node.names:
+                yield importlib.import_module(origin), alias.name, node.lineno
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_all_agrees_with_the_contents(module: str) -> None:
+    """`__all__` names what exists, once each; and whatever another module of the package imports is in it."""
+    exported = getattr(importlib.import_module(module), "__all__", [])
+    assert len(exported) == len(set(exported))
+    assert [name for name in exported if not hasattr(importlib.import_module(module), name)] == []
+    hidden = [
+        f"{origin.__name__}.{name} (line {line})"
+        for origin, name, line in imports_from_siblings(module)
+        if name not in getattr(origin, "__all__", [name]) and not isinstance(getattr(origin, name), ModuleType)
+    ]
+    assert hidden == [], "imported from elsewhere, so it belongs into __all__ there"
+
+
+def test_the_facade_re_exports_and_does_nothing_else() -> None:
+    """Each statement after the docstring is `from .module import name as name`, so type checkers take the name for public."""
+    docstring, *statements = tree_of("trio_gateway").body
+    assert isinstance(docstring, ast.Expr)
+    for node in statements:
+        assert isinstance(node, ast.ImportFrom), f"line {node.lineno}"
+        assert node.level == 1, f"line {node.lineno}"
+        assert all(alias.asname == alias.name for alias in node.names), f"line {node.lineno}"
+
+
+def test_every_error_is_public_and_has_the_one_root() -> None:
+    """Whatever the library raises on purpose can be named by a user, and is a GatewayError."""
+    from trio_gateway import _errors
+
+    errors = {name: value for name, value in vars(_errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert errors
+    assert {name for name in errors if not hasattr(trio_gateway, name)} == set()
+    assert {name for name, error in errors.items() if not issubclass(error, trio_gateway.GatewayError)} == set()
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """The package, its metadata and the file that the build reads agree."""
+    from trio_gateway import _version
+
+    assert trio_gateway.__version__ == _version.__version__ == importlib.metadata.version("trio-gateway")
+    assert "version" not in _project_table()
+
+
+def _project_table() -> dict[str, object]:
+    import tomllib
+
+    table: dict[str, object] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return table
+
+
+def test_the_types_are_shipped() -> None:
+    """Type checkers of users read the annotations only where py.typed lies."""
+    assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "examples", "benchmarks"])
+def test_no_loose_exception_groups(folder: str) -> None:
+    """Trio's option that hides groups at random (`strict_exception_groups=False`) is used nowhere."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.keyword) and node.arg == "strict_exception_groups"), f"{path}:{node.lineno}"
+
+
+def test_importing_the_library_loads_no_extra() -> None:
+    """What belongs to an extra is imported where it is used."""
+    program = "import sys, trio_gateway; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=100)
+    extras = {
+        "click",
+        "ipykernel",
+        "jupyter_client",
+        "jupyter_server",
+        "kernel_gateway",
+        "nbformat",
+        "psutil",
+        "rich",
+        "rich_click",
+        "tornado",
+    }
+    assert extras.isdisjoint(done.stdout.split())
+
+
+def test_the_command_without_its_extra_says_what_to_install() -> None:
+    """`trio-gateway` is installed with the library; without the extra `cli` it explains itself instead of showing a traceback."""
+    program = (
+        "import sys\n"
+        "for name in ('click', 'rich', 'rich_click', 'nbformat'): sys.modules[name] = None\n"
+        "from trio_gateway._cli import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0
+    assert "trio-gateway[cli]" in done.stderr
+    assert "Traceback" not in done.stderr

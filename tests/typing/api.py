@@ -1,0 +1,146 @@
+"""What the public types say. Never executed: mypy and pyright read it, and it fails to check when a type changes.
+
+`assert_type` pins what a call gives; a line with expected errors pins what is refused (both checkers complain about an
+ignored error that isn't one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, assert_never, assert_type
+
+import trio_gateway
+from trio_gateway import (
+    Error,
+    ExecuteResult,
+    ExecutionResult,
+    Gateway,
+    GatewayConfig,
+    GatewayEvent,
+    Kernel,
+    KernelState,
+    TokenRenewer,
+)
+
+
+async def opening() -> None:
+    """A gateway comes from a URL, from a configuration, from the environment, or from a process of its own."""
+    async with trio_gateway.open_gateway() as gateway:
+        assert_type(gateway, Gateway)
+        assert_type(gateway.config, GatewayConfig)
+    async with trio_gateway.open_gateway("http://127.0.0.1:8888", auth_token="t", connect_timeout=3.0) as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_gateway(GatewayConfig(url="http://127.0.0.1:8888")) as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_gateway(on_event=report) as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_local_gateway() as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        pass
+    with trio_gateway.open_gateway():  # type: ignore[attr-defined] # pyright: ignore[reportGeneralTypeIssues]
+        pass
+
+
+def report(event: GatewayEvent) -> None:
+    """A sink of events is any function of one."""
+    assert_type(event.status_code, int | None)
+    assert_type(event.seconds, float)
+
+
+def configuring() -> None:
+    """A configuration is made of arguments or read from a mapping; it does not change."""
+    config = GatewayConfig.from_env({"JUPYTER_GATEWAY_URL": "http://127.0.0.1:8888"}, request_timeout=5.0)
+    assert_type(config, GatewayConfig)
+    assert_type(config.sources, Mapping[str, str])
+    config.url = "http://127.0.0.1:1"  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+    GatewayConfig("http://127.0.0.1:8888")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def kernels(gateway: Gateway) -> None:
+    """A kernel is started or attached to as a block."""
+    async with gateway.start_kernel("python3", env={"A": "b"}, cwd=Path("/tmp"), launch_timeout=10.0) as kernel:
+        assert_type(kernel, Kernel)
+        assert_type(kernel.id, str)
+        assert_type(kernel.name, str)
+        assert_type(kernel.state, KernelState)
+        await kernel.interrupt()
+        await kernel.restart()
+        await kernel.shutdown()
+    async with gateway.start_kernel() as kernel:
+        assert_type(kernel, Kernel)
+    async with gateway.attach_kernel("0000") as kernel:
+        assert_type(kernel, Kernel)
+    gateway.attach_kernel()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    gateway.start_kernel(env={"A": 1})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
+
+    models = await gateway.kernels.list()
+    assert_type(models[0].id, str)
+    assert_type((await gateway.kernels.get("0000")).execution_state, str)
+    await gateway.kernels.interrupt("0000")
+    await gateway.kernels.restart("0000")
+    await gateway.kernels.shutdown("0000")
+    await gateway.kernels.shutdown_all()
+    specs = await gateway.kernelspecs.list()
+    assert_type(specs.kernelspecs["python3"].language, str)
+    assert_type((await gateway.kernelspecs.get("python3")).argv, tuple[str, ...])
+
+
+async def executing(kernel: Kernel) -> None:
+    """An execution gives a result, or a stream of outputs and then a result."""
+    result = await kernel.execute("6 * 7", silent=False, store_history=True, user_expressions={"a": "b"}, stop_on_error=False)
+    assert_type(result, ExecutionResult)
+    assert_type(result.raise_for_error(), ExecutionResult)
+    assert_type(result.status, Literal["ok", "error", "aborted"])
+    assert_type(result.text, str)
+    assert_type(result.error, Error | None)
+    assert_type(result.execution_count, int | None)
+    assert_type(result.to_nbformat(), list[dict[str, Any]])
+    await kernel.execute("x", on_cancel="abandon")
+    await kernel.execute(b"x")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    await kernel.execute("x", on_cancel="forget")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    await kernel.execute("x", timeout=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+    async with kernel.stream("6 * 7") as outputs:
+        async for output in outputs:
+            match output:
+                case trio_gateway.Stream(name=name, text=text):
+                    assert_type(name, Literal["stdout", "stderr"])
+                    assert_type(text, str)
+                case trio_gateway.DisplayData() | trio_gateway.UpdateDisplayData():
+                    assert_type(output.display_id, str | None)
+                case ExecuteResult(execution_count=count):
+                    assert_type(count, int | None)
+                case Error(traceback=traceback):
+                    assert_type(traceback, tuple[str, ...])
+                case trio_gateway.ClearOutput(wait=wait):
+                    assert_type(wait, bool)
+                case _:
+                    assert_never(output)
+    assert_type(outputs.result, ExecutionResult)
+
+
+def failing(error: trio_gateway.GatewayError) -> None:
+    """Every error of the library has one root, and what a program needs as attributes."""
+    match error:
+        case trio_gateway.GatewayHTTPError():
+            assert_type(error.status_code, int)
+        case trio_gateway.ExecutionError():
+            assert_type(error.ename, str)
+        case trio_gateway.GatewayTimeoutError():
+            assert_type(error.phase, str)
+        case _:
+            pass
+    timeout: TimeoutError = trio_gateway.GatewayTimeoutError("connect", 1.0, "connect_timeout")
+    connection: ConnectionError = trio_gateway.GatewayConnectionError("refused")
+    value: ValueError = trio_gateway.ConfigError([])
+    del timeout, connection, value
+
+
+class Renewer(TokenRenewer):
+    """A renewer may be a coroutine function."""
+
+    async def get_token(self, auth_header_key: str, auth_scheme: str | None, auth_token: str, **kwargs: Any) -> str:
+        """Return a token."""
+        return auth_token
