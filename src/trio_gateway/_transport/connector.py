@@ -16,10 +16,22 @@ import trio
 
 from .._errors import GatewayConnectionError
 
-__all__ = ["Connector", "TLSRefusedError", "close_now", "connect_tcp", "describe_os_error", "open_stream", "socket_of"]
+__all__ = [
+    "Connector",
+    "TLSRefusedError",
+    "close_now",
+    "connect_tcp",
+    "describe_os_error",
+    "describe_tls_error",
+    "open_stream",
+    "socket_of",
+]
 
 Connector: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a stream of raw bytes to a host and port; raises `OSError` where it can't. It must be safe to cancel."""
+
+# Never reached: a stream that is closed forcefully does not wait. If it is somebody's own stream, this is where it stops.
+_CLOSE_LIMIT = 10.0
 
 # Linux only. Read through getattr: type checkers know the constant on some platforms and not on others.
 _TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -115,19 +127,27 @@ async def open_stream(
     if ssl_context is None:
         return stream
     try:
-        secure = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname or host, https_compatible=True)
+        return await _handshake(stream, ssl_context, server_hostname or host)
+    except (trio.BrokenResourceError, OSError, ValueError) as error:
+        raise describe_tls_error(error, where) from error
+
+
+async def _handshake(
+    stream: trio.abc.Stream, ssl_context: ssl.SSLContext, server_hostname: str
+) -> trio.SSLStream[trio.abc.Stream]:
+    try:
+        secure = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
         await secure.do_handshake()
-    except BaseException as error:
-        await close_now(stream)
-        if isinstance(error, (trio.BrokenResourceError, OSError, ValueError)):
-            raise _tls_error(error, where) from error
+    except BaseException:
+        with trio.move_on_after(_CLOSE_LIMIT, shield=True):
+            await trio.aclose_forcefully(stream)
         raise
     return secure
 
 
 async def close_now(stream: trio.abc.AsyncResource) -> None:
     """Close a stream without saying goodbye, also in a cancelled scope. It does not wait for anything."""
-    with trio.CancelScope(shield=True):
+    with trio.move_on_after(_CLOSE_LIMIT, shield=True):
         await trio.aclose_forcefully(stream)
 
 
@@ -163,7 +183,13 @@ def describe_os_error(error: BaseException, host: str) -> str:
     return str(error) or type(error).__name__
 
 
-def _tls_error(error: BaseException, where: str) -> GatewayConnectionError:
+def describe_tls_error(error: BaseException, where: str) -> GatewayConnectionError:
+    """Make the error for a TLS connection that failed.
+
+    Args:
+        error: what came out of the stream.
+        where: host and port.
+    """
     cause = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return TLSRefusedError(

@@ -80,25 +80,18 @@ class Credentials:
 
     async def _ask_now(self) -> None:
         limit = self._config.request_timeout
+        problem = f"no answer within {limit:g} s (request_timeout)"
         token: object = None
-        try:
-            with trio.move_on_after(limit) as scope:
-                token = await self._call()
-            if scope.cancelled_caught:
-                logger.warning("token_renewal_failed: no answer within %g s (request_timeout); the old token is used", limit)
-                return
-        except Exception as error:  # noqa: BLE001 - a user's code; the request may well succeed with the token there is
-            # Its text may hold the token.
-            logger.warning("token_renewal_failed: the renewer raised %s; the old token is used", type(error).__name__)
-            return
-        finally:
-            self._questions += 1
-        if not isinstance(token, str) or not token or header_value_problem(token):
-            logger.warning("token_renewal_failed: the renewer gave no text that can be a header; the old token is used")
-            return
-        if token != self.token:
-            self._remember(self.token)
-            self.token = token
+        with trio.move_on_after(limit):
+            token, problem = await self._call()
+        # A question that was cancelled is not counted: whoever waits for its answer asks again.
+        self._questions += 1
+        if isinstance(token, str) and token and not header_value_problem(token):
+            if token != self.token:
+                self._remember(self.token)
+                self.token = token
+        else:
+            logger.warning("token_renewal_failed: %s; the old token is used", problem)
 
     def _remember(self, token: str) -> None:
         # Only to mask them: a few are enough, since the gateway has long forgotten the others.
@@ -106,12 +99,22 @@ class Credentials:
             self._old_tokens.pop()
         self._old_tokens.add(token)
 
-    async def _call(self) -> object:
+    async def _call(self) -> tuple[object, str]:
+        """Ask, and give what came and what is wrong with it if it is no token."""
         get_token, config = self._renewer.get_token, self._config
         arguments = (config.auth_header_key, config.auth_scheme, self.token)
-        if inspect.iscoroutinefunction(get_token):
-            return await get_token(*arguments)
-        if not self._thread.available_tokens:
-            raise TimeoutError  # the thread of an earlier question still hangs
-        found = await trio.to_thread.run_sync(get_token, *arguments, abandon_on_cancel=True, limiter=self._thread)
-        return await found if inspect.isawaitable(found) else found
+        found: object = None
+        try:
+            if inspect.iscoroutinefunction(get_token):
+                found = await get_token(*arguments)
+            elif not self._thread.available_tokens:
+                await trio.lowlevel.checkpoint()
+                return None, "the renewer still hangs since an earlier request"
+            else:
+                found = await trio.to_thread.run_sync(get_token, *arguments, abandon_on_cancel=True, limiter=self._thread)
+                found = await found if inspect.isawaitable(found) else found
+        except Exception as error:  # noqa: BLE001 - a user's code; the request may well succeed with the token there is
+            await trio.lowlevel.checkpoint()
+            # Its text may hold the token.
+            return None, f"the renewer raised {type(error).__name__}"
+        return found, "the renewer gave no text that can stand in a header"

@@ -8,19 +8,19 @@ redirect says.
 from __future__ import annotations
 
 import logging
-import math
 import random
+import re
 import ssl
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import attrs
 import trio
 
-from .._config import GatewayConfig
+from .._config import GatewayConfig, header_name_problem, header_value_problem
 from .._errors import (
     AuthenticationError,
     GatewayConnectionError,
@@ -34,8 +34,8 @@ from .._events import EventSink, GatewayEvent, ignore
 from .._protocol.body import ACCEPT_ENCODING, BodyTooLarge, UnreadableBody, decode_body, parse_encodings
 from .._protocol.cookies import CookieJar
 from .._protocol.headers import Headers
-from .._protocol.masking import Masker
-from .._protocol.rest import encode_query, load_json, parse_error
+from .._protocol.masking import Masker, shorten, tidy
+from .._protocol.rest import encode_query, load_json, parse_error, reason_phrase
 from .._protocol.retry import IDEMPOTENT_METHODS, RETRIED_STATUS_CODES, parse_retry_after, request_delay
 from .connector import Connector, TLSRefusedError, connect_tcp
 from .credentials import Credentials
@@ -52,6 +52,9 @@ MAX_REDIRECTS = 5
 """How many redirects in a row are followed."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OUR_HEADERS = (("Accept", "application/json, */*;q=0.5"), ("Accept-Encoding", ACCEPT_ENCODING))
+# Never reached: nothing that is closed here waits for anyone.
+_CLOSE_LIMIT = 10.0
 
 
 class _Unset:
@@ -83,17 +86,22 @@ class HttpResponse:
         return load_json(self.content)
 
 
-@attrs.frozen
-class _Retry:
-    """An attempt failed: the error to raise unless another attempt is made."""
+class _AttemptFailed(Exception):  # never leaves this module
+    """An attempt failed.
 
-    error: GatewayError
-    safe: bool
-    """Repeating is safe whatever the method: nothing was sent."""
-    worth: bool = True
-    """Repeating may help."""
-    after: float | None = None
-    """What the gateway asked to wait, in seconds."""
+    Args:
+        error: what the caller sees, unless another attempt succeeds.
+        safe: repeating is safe whatever the method, because nothing was sent.
+        worth: repeating may help.
+        after: what the gateway asked to wait, in seconds.
+    """
+
+    def __init__(self, error: GatewayError, *, safe: bool = False, worth: bool = False, after: float | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.safe = safe
+        self.worth = worth
+        self.after = after
 
 
 @attrs.define
@@ -103,6 +111,7 @@ class _Call:
     method: str
     path: str
     url: str
+    query: str
     headers: list[tuple[str, str]]
     content: bytes | None
     limit: float
@@ -111,6 +120,9 @@ class _Call:
     started: float
     attempts: int = 0
     status: int | None = None
+
+    def own_headers(self) -> list[tuple[str, str]]:
+        return self.headers if self.content is None else [("Content-Type", "application/json"), *self.headers]
 
     def seconds(self) -> float:
         return trio.current_time() - self.started
@@ -174,7 +186,8 @@ class HttpClient:
             params: the query, not escaped.
             json: what to send as JSON.
             headers: more headers, which beat the configured ones.
-            timeout: the limit of one attempt in seconds, the wait for a free connection included; `request_timeout` when it is None.
+            timeout: the limit of one attempt in seconds, redirects and the wait for a free connection included;
+                `request_timeout` when it is None.
             timeout_setting: the setting that this limit comes from, for the error.
             phase: what the request does, for the error.
             retry: whether a failed attempt is repeated; by the method when it is None. In that case a request whose method is not
@@ -187,129 +200,128 @@ class HttpClient:
             GatewayHTTPError: it answered with another status.
             AuthenticationError: it answered 401 or 403, also to a new token where there is one.
             GatewayConnectionError: there is no connection, or it broke.
-            GatewayTimeoutError: connecting or an attempt took too long. A limit that ran out is not tried again.
+            GatewayTimeoutError: connecting or an attempt took too long. That is not tried again: who wants to wait longer raises
+                the limit.
             ProtocolError: the answer can't be understood, or is larger than `max_response_size`.
+            InvalidInputError: path, headers or JSON can't be sent.
+            trio.ClosedResourceError: the client's block has ended.
 
         Cancellation:
             Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
         """
-        method = method.upper()
         call = _Call(
-            method=method,
-            path=path,
+            method=method.upper(),
+            path=_checked_path(path),
             url=self.config.http_url(path),
-            headers=[],
-            content=None,
+            query=f"?{encode_query(params)}" if params else "",
+            headers=_checked_headers(headers or {}),
+            content=None if isinstance(json, _Unset) else _dump_json(json),
             limit=self.config.request_timeout if timeout is None else timeout,
             setting=timeout_setting,
             phase=phase,
             started=trio.current_time(),
         )
-        extra = dict(headers or {})
-        if not isinstance(json, _Unset):
-            call.content = _dump_json(json)
-            extra.setdefault("Content-Type", "application/json")
-        call.headers = [("Accept", "application/json, */*;q=0.5"), ("Accept-Encoding", ACCEPT_ENCODING), *extra.items()]
-        query = f"?{encode_query(params)}" if params else ""
         message = ""
         try:
-            response = await self._with_retries(call, query, retry)
+            return await self._with_retries(call, retry)
         except GatewayError as error:
             message = str(error)
             raise
-        except trio.Cancelled:
-            message = "cancelled"
-            raise
         except BaseException as error:
-            message = type(error).__name__
+            message = "cancelled" if isinstance(error, trio.Cancelled) else type(error).__name__
             raise
         finally:
             self._tell(call, message)
-        return response
 
-    async def _with_retries(self, call: _Call, query: str, retry: bool | None) -> HttpResponse:
-        retries = self.config.max_request_retries
+    async def _with_retries(self, call: _Call, retry: bool | None) -> HttpResponse:
         idempotent = call.method in IDEMPOTENT_METHODS
         failures = 0
+        renewed = False
         if self._credentials.renews:
             await self._credentials.ask()
-        renewed = False
         while True:
             token = self._credentials.token
-            outcome = await self._follow(call, query)
-            if isinstance(outcome, HttpResponse):
-                return outcome
-            if isinstance(outcome.error, AuthenticationError) and not renewed:
+            try:
+                return await self._attempt(call)
+            except _AttemptFailed as caught:
+                failed = caught
+            if isinstance(failed.error, AuthenticationError) and not renewed:
                 renewed = True
                 if await self._credentials.ask(token):
                     continue
             failures += 1
-            may = (idempotent or outcome.safe) if retry is None else retry
-            if not may or not outcome.worth or failures > retries:
-                raise outcome.error
+            may = (idempotent or failed.safe) if retry is None else retry
+            if not may or not failed.worth or failures > self.config.max_request_retries:
+                raise failed.error
             limit = self.config.gateway_retry_interval_max
-            delay = request_delay(failures, limit=limit, rng=self._rng, retry_after=outcome.after)
+            delay = request_delay(failures, limit=limit, rng=self._rng, retry_after=failed.after)
             if delay is None:
-                raise outcome.error
-            logger.debug("request_retry in %.3g s: %s", delay, outcome.error)
+                raise failed.error
+            logger.debug("request_retried after %.3g s: %s", delay, failed.error)
             await trio.sleep(delay)
 
-    async def _follow(self, call: _Call, query: str) -> HttpResponse | _Retry:
-        """Make an attempt, redirects included: all of them share one limit."""
+    async def _attempt(self, call: _Call) -> HttpResponse:
+        """Send a request and follow where it is redirected to, all within one limit.
+
+        Raises:
+            _AttemptFailed: there is no answer of success.
+        """
         call.attempts += 1
-        outcome: HttpResponse | _Retry | None = None
+        call.status = None
+        url = call.url + call.query
         with trio.move_on_after(call.limit):
-            url = call.url + query
-            for _ in range(MAX_REDIRECTS + 1):
-                outcome = await self._exchange(call, url)
-                if not isinstance(outcome, HttpResponse) or outcome.status_code not in _REDIRECTS:
-                    break
-                target = self._redirect(call, outcome, url)
-                if isinstance(target, _Retry):
-                    return target
-                url = target
-            else:
-                error = self._http_error(call, 310, "Too Many Redirects", f"more than {MAX_REDIRECTS} redirects")
-                return _Retry(error, safe=False, worth=False)
-        if outcome is None or (isinstance(outcome, HttpResponse) and outcome.status_code in _REDIRECTS):
-            error = GatewayTimeoutError(call.phase, call.limit, call.setting, attempts=call.attempts, seconds=call.seconds())
-            return _Retry(error, safe=False, worth=False)
-        return self._judge(call, outcome) if isinstance(outcome, HttpResponse) else outcome
+            redirects = 0
+            while True:
+                response = await self._exchange(call, url)
+                call.status = response.status_code
+                if response.status_code not in _REDIRECTS:
+                    return self._judge(call, response)
+                redirects += 1
+                url = self._redirect(call, response, url, redirects)
+        raise _AttemptFailed(
+            GatewayTimeoutError(call.phase, call.limit, call.setting, attempts=call.attempts, seconds=call.seconds())
+        )
 
     def _http_error(self, call: _Call, status: int, reason: str, message: str) -> GatewayHTTPError:
-        cls = AuthenticationError if status in {401, 403} else GatewayHTTPError
-        return cls(status, reason, message, method=call.method, url=call.url, attempts=call.attempts, seconds=call.seconds())
+        error = AuthenticationError if status in {401, 403} else GatewayHTTPError
+        return error(status, reason, message, method=call.method, url=call.url, attempts=call.attempts, seconds=call.seconds())
 
-    def _judge(self, call: _Call, response: HttpResponse) -> HttpResponse | _Retry:
+    def _judge(self, call: _Call, response: HttpResponse) -> HttpResponse:
+        """Give an answer of success."""
         status = response.status_code
         if 200 <= status < 300 or status == 304:
             return response
         reason, message = parse_error(status, response.headers, response.content, mask=self._masker())
-        after = parse_retry_after(response.headers.get("Retry-After"), now=self._now())
-        error = self._http_error(call, status, reason, message)
-        return _Retry(error, safe=False, worth=status in RETRIED_STATUS_CODES, after=after)
+        raise _AttemptFailed(
+            self._http_error(call, status, reason, message),
+            worth=status in RETRIED_STATUS_CODES,
+            after=parse_retry_after(response.headers.get("Retry-After"), now=self._now()),
+        )
 
-    def _redirect(self, call: _Call, response: HttpResponse, url: str) -> str | _Retry:
-        """Find out where a redirect leads; only a reading request is sent on, and only to the same server."""
+    def _redirect(self, call: _Call, response: HttpResponse, url: str, redirects: int) -> str:
+        """Find out where a redirect leads. Only reading requests are sent on, and only within one server."""
         location = response.headers.get("Location", "")
-        try:
-            target = urlsplit(urljoin(url, location))
-            here = urlsplit(url)
-            host = f"{target.scheme}://{target.hostname}" + (f":{target.port}" if target.port else "")
-            same = _origin(target) == _origin(here)
-        except ValueError:
-            same, host, target = False, "a place that can't be read", urlsplit(url)
-        if location and same and call.method in {"GET", "HEAD"}:
-            return target._replace(netloc=urlsplit(url).netloc, fragment="").geturl()
-        message = f"it redirects to {self._masker()(host)}" if location else "it redirects to nowhere"
-        if location:
-            message += "; a request is sent on only to read, and" if same else ";"
-            message += " only within one server"
+        target, where = _resolve(url, location)
+        if not location:
+            message = "it redirects to nowhere"
+        elif target is None:
+            message = f"it redirects to {self._masker()(tidy(where))}; requests are sent on only within one server"
+        elif call.method not in {"GET", "HEAD"}:
+            message = f"it redirects within {where}; only reading requests are sent on"
+        elif redirects > MAX_REDIRECTS:
+            message = f"it redirects more than {MAX_REDIRECTS} times"
+        else:
+            return target
         status = response.status_code
-        return _Retry(self._http_error(call, status, parse_error(status, {}, b"")[0], message), safe=False, worth=False)
+        raise _AttemptFailed(self._http_error(call, status, reason_phrase(status), message))
 
-    async def _exchange(self, call: _Call, url: str) -> HttpResponse | _Retry:
-        """Send one request and read its answer."""
+    async def _exchange(self, call: _Call, url: str) -> HttpResponse:
+        """Send one request and read its answer, whatever that says.
+
+        Raises:
+            _AttemptFailed: there was no connection, or it broke.
+            ProtocolError: the answer can't be understood, or is too large.
+        """
         import httpcore2
 
         from .pool import BodyOverflow, ConnectFailed, Exchange, exchange
@@ -317,60 +329,74 @@ class HttpClient:
         self._check_open()
         current = Exchange(self.config.max_response_size)
         before = exchange.set(current)
-        target = _target(url)
         request = self._client.build_request(
             call.method,
             url,
-            headers=_encoded(_merge([*self._own_headers(url), *call.headers])),
+            headers=_encoded(_merge([*_OUR_HEADERS, *self._own_headers(url), *call.own_headers()])),
             content=call.content,
             # As it was written: httpx would resolve dots and escape once more.
-            extensions={"target": target.encode("ascii")},
+            extensions={"target": _target(url).encode("ascii")},
         )
+        response: httpx.Response | None = None
+        parts: list[bytes] = []
         try:
             response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)
-            content = await _read(response)
+            await _read(response, parts)
         except ConnectFailed as failure:
-            return self._not_connected(call, failure.error)
-        except BodyOverflow:
-            self._too_large()
-        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
-            if isinstance(error, httpcore2.RemoteProtocolError) and not current.ended:
-                # Its text may show a line of the answer.
-                kind = str(error).partition(":")[0]
-                raise ProtocolError(f"{call.url} does not answer in HTTP/1.1: {self._masker()(kind)}") from None
-            self._check_open()
-            lost = GatewayConnectionError(
-                f"{call.url} closed the connection before its answer was complete",
-                attempts=call.attempts,
-                seconds=call.seconds(),
-            )
-            return _Retry(lost, safe=False)
+            error = failure.error
+            error.attempts, error.seconds = call.attempts, call.seconds()
+            final = isinstance(error, (TLSRefusedError, GatewayTimeoutError))
+            raise _AttemptFailed(error, safe=True, worth=not final) from None
+        except httpcore2.LocalProtocolError:
+            # Such as a Content-Length of the user's own. The error's text may show a header's value.
+            raise InvalidInputError("headers", None, "headers that fit the request") from None
+        except (BodyOverflow, httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
+            # What is known of an error page is enough: that it is one.
+            if response is None or response.status_code < 400:
+                raise self._broken(call, error, ended=current.ended) from None
+            await trio.lowlevel.checkpoint()
         finally:
             exchange.reset(before)
-        found = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
-        call.status = response.status_code
-        self.store_cookies(found.get_list("Set-Cookie"), url)
-        if response.status_code < 200:
-            raise ProtocolError(f"{call.url} answered {response.status_code}, which nobody asked for")
+        return self._complete(call, url, response, b"".join(parts))
+
+    def _broken(self, call: _Call, error: Exception, *, ended: bool) -> Exception:
+        """Tell an answer that can't be understood from a connection that broke."""
+        import httpcore2
+
+        from .pool import BodyOverflow
+
+        if isinstance(error, BodyOverflow):
+            return self._too_large()
+        if isinstance(error, httpcore2.RemoteProtocolError) and not ended:
+            # The text after the colon may be a line of the answer.
+            said = shorten(tidy(self._masker()(str(error).partition(":")[0])), 100)
+            return ProtocolError(f"{call.url} does not answer in HTTP/1.1: {said}")
+        self._check_open()
+        text = f"{call.url} closed the connection before its answer was complete"
+        return _AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True)
+
+    def _complete(self, call: _Call, url: str, response: httpx.Response, content: bytes) -> HttpResponse:
+        status = response.status_code
+        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
+        self.store_cookies(headers.get_list("Set-Cookie"), url)
+        if status < 200:
+            raise ProtocolError(f"{call.url} answered {status}, which nobody asked for")
         try:
-            body = decode_body(content, parse_encodings(found.get_list("Content-Encoding")), limit=self.config.max_response_size)
-        except BodyTooLarge:
-            self._too_large()
-        except UnreadableBody as error:
-            if response.status_code < 400:
+            body = decode_body(
+                content, parse_encodings(headers.get_list("Content-Encoding")), limit=self.config.max_response_size
+            )
+        except (BodyTooLarge, UnreadableBody) as error:
+            if status < 400:
+                if isinstance(error, BodyTooLarge):
+                    raise self._too_large() from None
                 raise ProtocolError(f"the answer of {call.url} can't be read: {error}") from None
             body = b""
-        logger.debug("request_done %s %s: %d, %d bytes", call.method, call.path, response.status_code, len(body))
-        return HttpResponse(response.status_code, found, body)
+        logger.debug("request_answered %s %s: %d, %d bytes", call.method, call.path, status, len(body))
+        return HttpResponse(status, headers, body)
 
-    def _not_connected(self, call: _Call, error: GatewayConnectionError | GatewayTimeoutError) -> _Retry:
-        error.attempts, error.seconds = call.attempts, call.seconds()
-        return _Retry(error, safe=True, worth=not isinstance(error, (TLSRefusedError, GatewayTimeoutError)))
-
-    def _too_large(self) -> NoReturn:
-        raise ProtocolError(
-            f"the gateway's answer is larger than {self.config.max_response_size} bytes, the setting max_response_size"
-        )
+    def _too_large(self) -> ProtocolError:
+        limit = self.config.max_response_size
+        return ProtocolError(f"the gateway's answer is larger than {limit} bytes, the limit that max_response_size sets")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -381,7 +407,8 @@ class HttpClient:
     def _own_headers(self, url: str) -> list[tuple[str, str]]:
         found = [*self.config.auth_headers(self._credentials.token), *self.config.headers.items()]
         if self.config.accept_cookies and (cookies := self._cookies.header(url, now=self._now())):
-            found.append(("Cookie", cookies))
+            theirs = [value for name, value in found if name.lower() == "cookie"]
+            found.append(("Cookie", "; ".join([*theirs, cookies])))
         return found
 
     async def handshake_headers(self, url: str) -> list[tuple[str, str]]:
@@ -454,11 +481,13 @@ class HttpClient:
         self._closed = True
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, parts: list[bytes]) -> None:
     try:
-        return b"".join([chunk async for chunk in response.aiter_raw()])
+        # Nothing breaks out of this loop: an error comes out of the stream, and ends each generator on its way.
+        async for part in response.aiter_raw():
+            parts.append(part)  # noqa: PERF401 - what came before an error is wanted too
     finally:
-        with trio.CancelScope(shield=True, deadline=math.inf):
+        with trio.move_on_after(_CLOSE_LIMIT, shield=True):
             await response.aclose()
 
 
@@ -469,6 +498,39 @@ def _dump_json(value: object) -> bytes:
         return json.dumps(value, allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError("json", type(value).__name__, f"something that JSON can hold ({error})") from None
+
+
+def _checked_path(path: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", path) or "#" in path:
+        raise InvalidInputError("path", path, 'an escaped path that begins with "/"')
+    return path
+
+
+def _checked_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    for name, value in headers.items():
+        if problem := header_name_problem(name) or header_value_problem(value):
+            # The value may be secret.
+            raise InvalidInputError("headers", name, problem)
+    return list(headers.items())
+
+
+def _resolve(url: str, location: str) -> tuple[str | None, str]:
+    """Resolve a redirect.
+
+    Returns:
+        The new URL, None where it leads away from this server or can't be read; and the server that it leads to.
+    """
+    try:
+        # What came is latin-1; whatever is not to stand in a URL is escaped, and what is escaped stays.
+        target = urlsplit(urljoin(url, quote(location.encode("latin-1"), safe="%/:=&?~#+!$,;'@()*[]")))
+        origin = _origin(target)
+    except ValueError:
+        return None, "a place that can't be read"
+    scheme, host, port = origin
+    where = f"{scheme}://{host}:{port}"
+    here = urlsplit(url)
+    # Credentials in a URL are not ours, so they do not go along either.
+    return (target._replace(netloc=here.netloc, fragment="").geturl() if origin == _origin(here) else None), where
 
 
 def _merge(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -483,7 +545,7 @@ def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
-def _origin(parts: Any) -> tuple[str, str, int]:
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     return scheme, (parts.hostname or "").lower().rstrip("."), parts.port or (443 if scheme == "https" else 80)
 
@@ -542,5 +604,5 @@ async def open_http_client(
         yield http
     finally:
         http.close()
-        with trio.CancelScope(shield=True, deadline=math.inf):
+        with trio.move_on_after(_CLOSE_LIMIT, shield=True):
             await client.aclose()

@@ -1,18 +1,16 @@
 """httpcore2's connection pool below httpx's client, with our connector below the pool.
 
 httpx's own pool loses a connection for ever when a request is cancelled while it connects; this one was measured to survive.
-TLS is made by our connector, in one go with the connection, so the pool sees plain streams. This module is imported only when a client is
-opened.
+TLS is made by our connector, in one go with the connection, so the pool sees plain streams. This module is imported only
+when a client is opened.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextvars import ContextVar
 from http.cookiejar import CookieJar
 from typing import Any, cast
@@ -24,12 +22,15 @@ import trio
 
 from .._config import GatewayConfig
 from .._errors import GatewayConnectionError, GatewayTimeoutError
-from .connector import Connector, close_now, open_stream, socket_of
+from .connector import Connector, close_now, describe_tls_error, open_stream, socket_of
 
 __all__ = ["BodyOverflow", "ConnectFailed", "Exchange", "NoCookies", "PoolTransport", "exchange"]
 
 KEEPALIVE = 30.0
 """How long a connection may be idle, in seconds, and still be used again: less than a network or a proxy forgets it in."""
+
+MAX_HEAD = 1024 * 1024
+"""The most bytes that may come before a body, answers like `100 Continue` included."""
 
 _HIDDEN = re.compile(r"^(receive_response_headers\.\w+) .*", re.DOTALL)
 
@@ -40,6 +41,10 @@ class Exchange:
 
     max_response_size: int
     """The most bytes of a body as it comes."""
+    received: int = 0
+    """How many bytes have come before the body."""
+    in_body: bool = False
+    """The headers are complete."""
     ended: bool = False
     """The other side has closed the connection."""
 
@@ -87,8 +92,9 @@ _hide_response_headers = _HideResponseHeaders()
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
-    def __init__(self, stream: trio.abc.Stream, streams: set[_Stream]) -> None:
+    def __init__(self, stream: trio.abc.Stream, where: str, streams: set[_Stream]) -> None:
         self._stream = stream
+        self._where = where
         self._streams = streams
         self._last_use = trio.current_time()
         streams.add(self)
@@ -98,10 +104,19 @@ class _Stream(httpcore2.AsyncNetworkStream):
         try:
             data = await self._stream.receive_some(max_bytes)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            if isinstance(error.__cause__, ssl.SSLError):
+                # With TLS 1.3 the other side's word on our certificate comes only now; it has not read the request.
+                raise ConnectFailed(describe_tls_error(error, self._where)) from error
             raise httpcore2.ReadError(str(error)) from error
         self._last_use = trio.current_time()
+        current = exchange.get()
         if not data:
-            exchange.get().ended = True
+            current.ended = True
+        if not current.in_body:
+            current.received += len(data)
+            if current.received > MAX_HEAD:
+                # h11 bounds one head; this bounds how many of them, 100 Continue and the like, come before the answer.
+                raise httpcore2.RemoteProtocolError("too much before the answer")
         return bytes(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -157,27 +172,33 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         if self.closed:
             await close_now(stream)
             raise ConnectFailed(GatewayConnectionError("the client was closed while it was connecting"))
-        return _Stream(stream, self.streams)
+        return _Stream(stream, f"{host}:{port}", self.streams)
 
 
 class _Body(httpx.AsyncByteStream):
-    """A body as it comes. Too large a one fails in here, so that every generator around it ends with that error."""
+    """A body as it comes. Too large a one fails in here, so that every generator around it ends with that error.
+
+    An iterator of its own, because a generator that is left early is closed by nobody.
+    """
 
     def __init__(self, stream: AsyncIterable[bytes], limit: int) -> None:
         self._stream = stream
-        self._limit = limit
+        self._chunks = cast("AsyncGenerator[bytes]", stream.__aiter__())
+        self._left = limit
 
-    async def __aiter__(self) -> AsyncGenerator[bytes]:
-        size = 0
-        chunks = cast("AsyncGenerator[bytes]", self._stream.__aiter__())
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > self._limit:
-                    raise BodyOverflow
-                yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await anext(self._chunks)
+        self._left -= len(chunk)
+        if self._left < 0:
+            await self.aclose()
+            raise BodyOverflow
+        return chunk
 
     async def aclose(self) -> None:
+        await self._chunks.aclose()
         await cast("Any", self._stream).aclose()
 
 
@@ -212,6 +233,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 extensions=request.extensions,
             )
         )
+        current.in_body = True
         return httpx.Response(
             status_code=response.status,
             headers=response.headers,
@@ -222,7 +244,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection, those in use and those that are just made included."""
         self._backend.closed = True
-        with trio.CancelScope(shield=True, deadline=math.inf):
+        with trio.CancelScope(shield=True):
             for stream in tuple(self._backend.streams):
                 await stream.aclose()
             await self.pool.aclose()
