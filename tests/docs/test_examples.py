@@ -125,14 +125,23 @@ def text(lines: str | Iterable[str]) -> str:
     return "".join(lines)
 
 
-def test_notebook(tmp_path: Path) -> None:
-    """Cells run in order, their outputs are saved, the tags are honoured."""
+def test_notebook_shown(tmp_path: Path) -> None:
+    """The README's first command: the outputs appear, cell by cell, and the notebook stays as it was."""
+    before = (EXAMPLES / "hello.ipynb").read_bytes()
+    done = run_program(COMMAND, "run", EXAMPLES / "hello.ipynb", cwd=tmp_path)
+    shown = done.stdout.splitlines()
+    assert shown[:2] == [f"Python {sys.version.split()[0]} says hello", "42"]
+    assert shown[-1] == "The last cell ran too."
+    assert "ZeroDivisionError" in done.stderr
+    assert "this never runs" not in done.stdout + done.stderr
+    assert (EXAMPLES / "hello.ipynb").read_bytes() == before
+
+
+def test_notebook_saved(tmp_path: Path) -> None:
+    """With `-o` the outputs of each cell are saved; cells run in order, and the tags are honoured."""
     before = (EXAMPLES / "hello.ipynb").read_bytes()
     saved = tmp_path / "out.ipynb"
-    done = run_program(COMMAND, "run", EXAMPLES / "hello.ipynb", "-o", saved, cwd=tmp_path)
-    assert "says hello" in done.stdout
-    assert "The last cell ran too." in done.stdout
-    assert "this never runs" not in done.stdout + done.stderr
+    run_program(COMMAND, "run", EXAMPLES / "hello.ipynb", "-o", saved, cwd=tmp_path)
 
     notebook = json.loads(saved.read_text(encoding="utf-8"))
     stream, result = outputs_of(notebook, "text")
@@ -150,7 +159,7 @@ def test_notebook(tmp_path: Path) -> None:
     counts = {cell["id"]: cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"}
     assert counts == {"text": 1, "rich": 2, "progress": 3, "error": 4, "skip": None, "last": 5}
 
-    assert (EXAMPLES / "hello.ipynb").read_bytes() == before, "with -o the notebook itself is not written to"
+    assert (EXAMPLES / "hello.ipynb").read_bytes() == before
 
 
 # ------------------------------------------------------------------------------------------------------- README and docs
