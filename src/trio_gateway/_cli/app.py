@@ -1,0 +1,90 @@
+"""The command `trio-gateway` as a whole: its help, its subcommands, and what becomes of every error.
+
+The one idea: commands raise what they meet, and here, once, it turns into an exit code and a few lines on standard error.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import cast
+
+import rich_click as click
+
+from .._config import GatewayConfig
+from .._version import __version__
+from .exec_command import exec_command
+from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of, explain, printable
+from .kernels_command import kernels
+from .kernelspecs_command import kernelspecs
+from .options import Options, common_options, kernel_option
+from .run_command import run
+
+__all__ = ["app", "run_app"]
+
+_HELP = """Run code on the Jupyter kernels behind a gateway.
+
+The gateway is the one of `--url` or of the environment variable JUPYTER_GATEWAY_URL. Without either, a local Kernel Gateway is
+started for the one command and ended with it. Secrets never go on a command line: the token comes from
+JUPYTER_GATEWAY_AUTH_TOKEN or `--token-file`. All other settings are the JUPYTER_GATEWAY_* variables.
+
+**Exit codes:**
+
+{codes}
+"""
+
+
+@click.group(help=_HELP.format(codes="\n".join([f"- {code}: {meaning}" for code, meaning in EXIT_CODES_HELP])))
+@click.rich_config({"text_markup": "markdown"})
+@common_options
+@kernel_option
+@click.version_option(__version__, prog_name="trio-gateway")
+def app() -> None:
+    """Hold the commands; each does its own work."""
+
+
+for _command in (exec_command, run, kernels, kernelspecs):
+    app.add_command(_command)
+
+
+def run_app(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: what stands after the command's name; None: this process's own.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C while no command ran yet.
+        ModuleNotFoundError: a library of the extra `cli` is not installed.
+    """
+    options = Options()
+    try:
+        return int(cast("int", app.main(arguments, prog_name="trio-gateway", standalone_mode=False, obj=options)))
+    except click.ClickException as error:
+        options.complain(_usage(error))
+        return ExitCode.BAD_INPUT
+    except ModuleNotFoundError:
+        raise  # a part of the extra `cli` is missing; `main` knows the words for it
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except (OutputClosedError, BrokenPipeError):
+        return ExitCode.OUTPUT_CLOSED
+    except Exception as error:  # noqa: BLE001 - the last resort: nothing may end in a traceback that nobody asked for
+        if options.debug:
+            traceback.print_exception(error)
+        options.complain(explain(error, _variables()))
+        return exit_code_of(error)
+
+
+def _usage(error: click.ClickException) -> list[str]:
+    lines = [printable(line) for line in error.format_message().splitlines()]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return lines if context is None else [*lines, f"Try: {context.command_path} --help"]
+
+
+def _variables() -> dict[str, str]:
+    rows = GatewayConfig(url="http://127.0.0.1").describe()
+    return {row.name: row.variable for row in rows if row.variable is not None}

@@ -1,0 +1,45 @@
+"""`trio-gateway kernelspecs`: which kernels a gateway can start."""
+
+from __future__ import annotations
+
+import attrs
+import rich_click as click
+
+from .._models import KernelSpecs
+from .exits import ExitCode
+from .opening import open_gateway
+from .options import Options, common_options, pass_options
+from .supervision import run_command
+from .tables import write_json, write_table
+
+__all__ = ["kernelspecs"]
+
+
+@click.command(epilog="Example: trio-gateway kernelspecs --json")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts: also the command lines and all else there is.")
+@common_options
+@pass_options
+def kernelspecs(options: Options, as_json: bool) -> int:
+    """List the kernels that the gateway can start. The default one is marked with a star."""
+
+    async def command() -> int:
+        async with open_gateway(options) as gateway:
+            specs = await gateway.kernelspecs.list()
+        if as_json:
+            await write_json(_as_dict(specs))
+        else:
+            rows = [
+                (name, spec.display_name, spec.language, "*" if name == specs.default else "")
+                for name, spec in sorted(specs.kernelspecs.items())
+            ]
+            await write_table(("NAME", "TITLE", "LANGUAGE", "DEFAULT"), rows)
+        return ExitCode.OK
+
+    return run_command(options, command)
+
+
+def _as_dict(specs: KernelSpecs) -> dict[str, object]:
+    return {
+        "default": specs.default,
+        "kernelspecs": {name: {**attrs.asdict(spec), "argv": list(spec.argv)} for name, spec in specs.kernelspecs.items()},
+    }

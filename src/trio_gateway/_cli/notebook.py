@@ -1,0 +1,195 @@
+"""One notebook on a fresh kernel, cell by cell: what `run FILE.ipynb` does.
+
+The one idea: a run is a loop over cells that may end at any moment, by an error, a limit, a signal or a lost kernel, and leaves
+behind whatever the cells had put out until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from trio_gateway import Kernel
+
+from .._outputs import Error, Output, OutputGap
+from .code import failure_of, new_renderer
+from .exits import ExitCode
+from .notebook_file import NotebookFile
+from .notebook_model import LiveCell, LiveNotebook
+from .notebook_saver import Saver
+from .opening import open_gateway
+from .options import Options
+from .progress import open_progress, title_of
+from .rendering import Renderer, gap_message
+from .supervision import limited, run_command
+
+__all__ = ["NotebookJob", "NotebookRun", "run_notebook"]
+
+
+@attrs.frozen(kw_only=True)
+class NotebookJob:
+    """What to do with which notebook."""
+
+    notebook: Any
+    """The notebook, of nbformat 4."""
+    target: NotebookFile | None
+    """Where to save it; None: nowhere."""
+    echo: bool
+    """Whether to show outputs on standard output and error."""
+    allow_errors: bool
+    """Whether to go on after a cell that raised an error."""
+    timeout: float | None
+    """The limit for all cells together, in seconds; None for none."""
+    cwd: Path | None
+    """The kernel's working directory; None: the gateway's choice."""
+
+
+def run_notebook(options: Options, job: NotebookJob) -> int:
+    """Run a notebook's code cells in order on a kernel of its own.
+
+    Args:
+        options: the common options; where they name no kernel, the notebook does.
+        job: the notebook, and what to do with it.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        GatewayError: what ended it, if not a cell. The outputs up to there are saved.
+        OutOfTimeError: the limit ran out. Likewise.
+        OutputClosedError: whoever read our output went away. Likewise.
+    """
+    kernel_name = options.kernel or job.notebook.metadata.get("kernelspec", {}).get("name")
+    live = LiveNotebook(job.notebook)
+
+    async def command() -> int:
+        renderer = new_renderer(options)
+        saver = None if job.target is None else Saver(live, job.target, options.warn)
+        run = NotebookRun(live, saver=saver, renderer=renderer if job.echo else None, allow_errors=job.allow_errors)
+        async with open_gateway(options) as gateway, gateway.start_kernel(kernel_name, cwd=job.cwd) as kernel:
+            began = trio.current_time()
+            # A bar can't share its terminal with the code's output.
+            with open_progress(options, len(live.cells), bar=not (job.echo and renderer.uses_terminal)) as begin:
+                work = partial(limited, job.timeout, partial(run.run, kernel, begin))
+                await (work() if saver is None else saver.beside(work))
+            seconds = trio.current_time() - began
+        if run.failure is not None and not job.echo:
+            await renderer.show(run.failure[1])
+        await renderer.finish()
+        return _report(options, job, live, run, seconds)
+
+    return run_command(options, command)
+
+
+def _report(options: Options, job: NotebookJob, live: LiveNotebook, run: NotebookRun, seconds: float) -> int:
+    """Say what came of it, and return the exit code."""
+    for number, gaps in run.gaps:
+        options.warn(f"cell {number}: {gap_message(gaps)}")
+    counts = [f"Ran {run.done} of {len(live.cells)} cells in {seconds:.1f} s"]
+    if live.skipped:
+        counts.append(f"{live.skipped} skipped")
+    if run.tolerated:
+        counts.append(f"{run.tolerated} raised an error, as allowed")
+    saved = "" if job.target is None else f" Saved to {job.target.path}."
+    options.say(f"{', '.join(counts)}.{saved}")
+    if run.failure is None:
+        return ExitCode.OK
+    number, error = run.failure
+    options.complain([f"cell {number} of {len(live.cells)} raised {error.ename}: {error.evalue}"])
+    return ExitCode.CODE_FAILED
+
+
+class NotebookRun:
+    """One run of a notebook: how far it is, and what came of it.
+
+    Args:
+        live: the notebook.
+        saver: told of each change; None: nothing is saved.
+        renderer: shows each output; None: nothing is shown.
+        allow_errors: whether to go on after any cell that raised an error.
+    """
+
+    done: int
+    """How many cells have run."""
+    tolerated: int
+    """How many raised an error that they may raise."""
+    failure: tuple[int, Error] | None
+    """The number of the cell that stopped the run, and its error."""
+    gaps: list[tuple[int, tuple[OutputGap, ...]]]
+    """Why the outputs of which cells are not whole."""
+
+    def __init__(self, live: LiveNotebook, *, saver: Saver | None, renderer: Renderer | None, allow_errors: bool) -> None:
+        self._live = live
+        self._saver = saver
+        self._renderer = renderer
+        self._allow_errors = allow_errors
+        self.done = 0
+        self.tolerated = 0
+        self.failure = None
+        self.gaps = []
+
+    async def run(self, kernel: Kernel, begin: Callable[[int, str], None]) -> None:
+        """Run the cells in order, to the end or to the first error that is not allowed.
+
+        Args:
+            kernel: runs them.
+            begin: called with each cell's number and title when it begins.
+
+        Raises:
+            GatewayError: what ended it, if not a cell.
+            OutputClosedError: whoever read our output went away.
+
+        Cancellation: interrupts the kernel; what has come until then is in the notebook, and saved.
+        """
+        for cell in self._live.cells:
+            begin(cell.number, title_of(cell.source))
+            error = await self._run_cell(kernel, cell)
+            self.done += 1
+            if error is None:
+                continue
+            if not (self._allow_errors or cell.may_fail):
+                self.failure = cell.number, error
+                return
+            self.tolerated += 1
+
+    async def _run_cell(self, kernel: Kernel, cell: LiveCell) -> Error | None:
+        """Run one cell; return the error that it ended with."""
+        error: Error | None = None
+        async with kernel.stream(cell.source) as outputs:
+            try:
+                async for output in outputs:
+                    await self._take(cell, output)
+                    if isinstance(output, Error):
+                        error = output
+            except trio.Cancelled:
+                # The interrupted kernel gets seconds to end, and whoever pressed Ctrl-C may press it again.
+                if self._saver is not None:
+                    self._saver.hurry()
+                raise
+        result = outputs.result
+        self._live.end(cell, result.execution_count)
+        if result.output_gaps:
+            self.gaps.append((cell.number, result.output_gaps))
+        if result.status == "ok":
+            error = None  # a kernel may publish an error and yet end well
+        elif error is None:
+            error = failure_of(result)
+            await self._take(cell, error)
+        if self._renderer is not None:
+            await self._renderer.end_line()
+        if self._saver is not None:
+            self._saver.changed()
+            await self._saver.save_soon()
+        return error
+
+    async def _take(self, cell: LiveCell, output: Output) -> None:
+        """Keep the output first, so that what is shown is in the file too, whatever happens next."""
+        if self._live.feed(cell, output) and self._saver is not None:
+            self._saver.changed()
+        if self._renderer is not None:
+            await self._renderer.show(output)

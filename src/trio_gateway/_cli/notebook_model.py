@@ -1,0 +1,105 @@
+"""A notebook while it runs, as a value that changes: which cells run, and which output stands where.
+
+The one idea: `current()` is always what a notebook editor would show at this moment, an update of a display that an earlier cell
+made included. No kernel, no file, no Trio in here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import nbformat
+
+from .._outputs import DisplayData, ExecuteResult, Output, UpdateDisplayData
+from .._protocol.execution import OutputArea
+
+__all__ = ["LiveCell", "LiveNotebook"]
+
+_from_dict: Any = nbformat.from_dict  # without annotations
+
+_MAY_FAIL: Final = "raises-exception"
+_SKIPPED: Final = "skip-execution"
+
+
+class LiveCell:
+    """A code cell that runs.
+
+    Args:
+        number: its place among those that run, from 1.
+        node: nbformat's cell.
+    """
+
+    number: int
+    """Its place among the cells that run, from 1."""
+    source: str
+    """Its code."""
+    may_fail: bool
+    """Whether it is tagged `raises-exception`."""
+
+    def __init__(self, number: int, node: Any) -> None:
+        self.number = number
+        self.source = node.source
+        self.may_fail = _MAY_FAIL in _tags(node)
+        self.area = OutputArea()
+        self.node = node
+
+
+class LiveNotebook:
+    """A notebook of nbformat 4, made ready to run: the outputs of the cells that will run are gone.
+
+    So what is saved never mixes the outputs of two runs.
+
+    Args:
+        notebook: the notebook; it is changed in place.
+    """
+
+    cells: list[LiveCell]
+    """The cells that run: code cells that are not empty, and not tagged `skip-execution`."""
+    skipped: int
+    """How many code cells are left as they are for their tag."""
+
+    def __init__(self, notebook: Any) -> None:
+        self._notebook = notebook
+        self._changed: set[LiveCell] = set()
+        self._displays: dict[str, list[LiveCell]] = {}
+        self.cells = []
+        self.skipped = 0
+        for node in notebook.cells:
+            if node.cell_type != "code":
+                continue
+            if _SKIPPED in _tags(node):
+                self.skipped += 1
+                continue
+            node.outputs = []
+            node.execution_count = None
+            if node.source.strip():
+                self.cells.append(LiveCell(len(self.cells) + 1, node))
+
+    def feed(self, cell: LiveCell, output: Output) -> bool:
+        """Put an output of this cell where a notebook shows it; say whether anything that is shown may have changed."""
+        places = [cell]
+        if isinstance(output, UpdateDisplayData):
+            places = self._displays.get(output.display_id or "", [])
+        elif isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
+            known = self._displays.setdefault(output.display_id, [])
+            if cell not in known:
+                known.append(cell)
+        changed = [place for place in places if place.area.feed(output)]
+        self._changed.update(changed)
+        return bool(changed)
+
+    def end(self, cell: LiveCell, execution_count: int | None) -> None:
+        """Note that the cell has run, as the kernel's execution of this number."""
+        cell.node.execution_count = execution_count
+
+    def current(self) -> Any:
+        """Return the notebook with all outputs that have come so far."""
+        for cell in self._changed:
+            cell.node.outputs = [_from_dict(output.to_nbformat()) for output in cell.area.outputs]
+        self._changed.clear()
+        return self._notebook
+
+
+def _tags(node: Any) -> list[str]:
+    tags = node.metadata.get("tags", [])
+    return tags if isinstance(tags, list) else []

@@ -1,0 +1,122 @@
+"""Keeps a notebook's file close behind the notebook.
+
+The one idea: saving follows changes, at once when there was nothing to save for a while, and never takes more than a share of the
+time, however large the notebook grows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import trio
+
+from .._errors import InvalidInputError
+from .notebook_file import NotebookFile, to_json
+from .notebook_model import LiveNotebook
+from .supervision import alongside
+
+__all__ = ["Saver"]
+
+_T = TypeVar("_T")
+
+_INTERVAL: Final = 2.0  # seconds between two saves while a cell runs
+_REST: Final = 9  # times as long as a save took, none is made
+
+
+class Saver:
+    """Saves a notebook to its file: as it changes, after each cell, and at the end.
+
+    A device or a pipe is written to at the end only.
+
+    Args:
+        notebook: what to save.
+        file: where to.
+        warn: told when a save fails, which does not end the run.
+    """
+
+    def __init__(self, notebook: LiveNotebook, file: NotebookFile, warn: Callable[[str], None]) -> None:
+        self._notebook = notebook
+        self._file = file
+        self._warn = warn
+        self._warned = False
+        self._changed = trio.Event()
+        self._resting_until = 0.0
+        # Who gets the lock later writes what is newer: a save in a thread, and one that can't wait for it.
+        self._lock = threading.Lock()
+
+    async def beside(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do the work, save while it lasts, and save what is left at its end, however it ends.
+
+        Raises:
+            InvalidInputError: the work ended well, and the file can't be written. If it ended otherwise, this is a warning.
+            Exception: what the work raises.
+
+        Cancellation: reaches the work.
+        """
+        try:
+            result = await alongside(self._keep_saving, work)
+        except BaseException:
+            self._save_or_warn()
+            raise
+        self._save_all()
+        return result
+
+    def changed(self) -> None:
+        """Note that there is something to save."""
+        self._changed.set()
+
+    def hurry(self) -> None:
+        """Save before anything else happens, as far as the file allows it: somebody may be about to kill this process."""
+        if not self._file.is_special:
+            self._save_or_warn()
+
+    async def save_soon(self) -> None:
+        """Save what has changed, now, or later if saving has taken too much of the time.
+
+        Cancellation: a save that has begun is finished.
+        """
+        if self._changed.is_set() and not self._file.is_special and trio.current_time() >= self._resting_until:
+            await self._save()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def _keep_saving(self) -> None:
+        if self._file.is_special:
+            await trio.sleep_forever()
+        while True:
+            await self._changed.wait()
+            if self._changed.is_set():  # else it was saved in the meantime
+                await self._save()
+                await trio.sleep_until(max(trio.current_time() + _INTERVAL, self._resting_until))
+
+    async def _save(self) -> None:
+        began = trio.current_time()
+        self._changed = trio.Event()
+        notebook = self._notebook.current()
+        try:
+            await trio.to_thread.run_sync(self._write, notebook)
+        except InvalidInputError as error:
+            self._failed(error)
+        now = trio.current_time()
+        self._resting_until = now + _REST * (now - began)
+
+    def _save_or_warn(self) -> None:
+        try:
+            self._save_all()
+        except InvalidInputError as error:
+            self._failed(error)
+
+    def _save_all(self) -> None:
+        self._write(self._notebook.current())
+
+    def _failed(self, error: InvalidInputError) -> None:
+        self._changed.set()
+        if not self._warned:
+            self._warned = True
+            self._warn(str(error))
+
+    def _write(self, notebook: object) -> None:
+        with self._lock:
+            self._file.write(to_json(notebook))

@@ -1,0 +1,177 @@
+"""The options that every command takes, before or after its name, and what is known from them.
+
+The one idea: `trio-gateway --url U exec CODE` and `trio-gateway exec --url U CODE` are the same; what stands last wins.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import rich_click as click
+from click.core import ParameterSource
+from rich.console import Console
+from rich.text import Text
+
+from .._errors import InvalidInputError
+from .exits import printable
+
+__all__ = ["Options", "common_options", "cwd_option", "kernel_option", "pass_options", "timeout_option"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go quiet: rich's own way ends the process with code 1, which means something else here."""
+        self.quiet = True
+
+
+class _Formatter(logging.Formatter):
+    """Shows what the library's log records carry beside their fixed message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = [f"{name.partition('.')[2]}={value}" for name, value in vars(record).items() if name.startswith("gateway.")]
+        return printable(" ".join([super().format(record), *fields]))
+
+
+def _stderr_console() -> Console:
+    return _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+@attrs.define
+class Options:
+    """What the user asked of every command."""
+
+    url: str | None = None
+    """The gateway's address; None: from the environment, or a local gateway."""
+    token_file: Path | None = None
+    """A file that holds the gateway's token."""
+    kernel: str | None = None
+    """The kernelspec's name; None: the notebook's own, or the gateway's default."""
+    quiet: bool = False
+    """Say nothing but errors and warnings."""
+    debug: bool = False
+    """Show tracebacks and the library's log."""
+    console: Console = attrs.field(factory=_stderr_console)
+    """Standard error, where everything goes that is not the code's own output."""
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether a gateway is named, by option or environment."""
+        return bool(self.url or os.environ.get("JUPYTER_GATEWAY_URL"))
+
+    @property
+    def colour(self) -> bool:
+        """Whether colours may go to standard error: it is a terminal that has them, and NO_COLOR is not set."""
+        return self.console.is_terminal and self.console.color_system is not None and not self.console.no_color
+
+    def set_up_logging(self) -> None:
+        """Send the library's log to standard error: warnings, or everything with `--debug`."""
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Formatter("trio-gateway: %(levelname)s: %(name)s: %(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
+        if self.debug:
+            logging.getLogger("trio_gateway").setLevel(logging.DEBUG)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of `GatewayConfig` that the options give.
+
+        Raises:
+            InvalidInputError: the token file can't be read or is empty.
+        """
+        settings: dict[str, Any] = {}
+        if self.url:
+            settings["url"] = self.url
+        if self.token_file is not None:
+            settings["auth_token"] = read_token(self.token_file)
+        return settings
+
+    def say(self, message: str) -> None:
+        """Tell what is going on, unless asked to be quiet."""
+        if not self.quiet:
+            self.console.print(Text(printable(message), style="dim"))
+
+    def warn(self, message: str) -> None:
+        """Tell what the user should know whatever they asked."""
+        self.console.print(Text.assemble(("trio-gateway: warning: ", "bold yellow"), printable(message)))
+
+    def complain(self, lines: list[str]) -> None:
+        """Tell why the command failed."""
+        self.console.print(Text.assemble(("trio-gateway: error: ", "bold red"), "\n".join(lines)))
+
+
+def read_token(path: Path) -> str:
+    """Return the token that the file holds, without the white space around it.
+
+    Raises:
+        InvalidInputError: the file can't be read, or holds no token. What it holds is not told.
+    """
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise InvalidInputError("--token-file", str(path), f"a file that holds the token ({why})") from None
+    if not token or len(token.split()) != 1:
+        raise InvalidInputError("--token-file", str(path), "a file that holds the token, one word, and nothing else")
+    return token
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    options = context.ensure_object(Options)
+    name = parameter.name or ""
+    # Not given here: what was given before the command's name stays.
+    if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        setattr(options, name, value)
+
+
+def common_options(command: _Command) -> _Command:
+    """Add the options that every command takes; their values are kept in the context's `Options`."""
+    options = [
+        _common(
+            "--url",
+            metavar="URL",
+            help="The gateway's address. Without it: JUPYTER_GATEWAY_URL; without that: a local gateway is started.",
+        ),
+        _common(
+            "--token-file",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="A file that holds the gateway's token. Without it: JUPYTER_GATEWAY_AUTH_TOKEN.",
+        ),
+        _common("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings."),
+        _common("--debug", is_flag=True, help="Show tracebacks and the library's log."),
+    ]
+    for decorate in reversed(options):
+        command = decorate(command)
+    return command
+
+
+def _common(*names: str, **traits: Any) -> Callable[[_Command], _Command]:
+    return click.option(*names, expose_value=False, callback=_remember, **traits)
+
+
+kernel_option = _common(
+    "--kernel",
+    metavar="NAME",
+    help="The kernel to start, by its kernelspec's name. Without it: the notebook's own, or the gateway's default.",
+)
+pass_options = click.make_pass_decorator(Options, ensure=True)
+
+cwd_option = click.option(
+    "--cwd",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The kernel's working directory, on the gateway's machine.",
+)
+
+timeout_option = click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Interrupt the code when it has run for so long. The time to start a kernel does not count.",
+)

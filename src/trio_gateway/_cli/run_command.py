@@ -1,0 +1,93 @@
+"""`trio-gateway run FILE`: a script or a notebook."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import rich_click as click
+
+from .code import run_code
+from .options import Options, common_options, cwd_option, kernel_option, pass_options, timeout_option
+from .sources import read_script
+
+__all__ = ["run"]
+
+
+@click.command(epilog="Example: trio-gateway run analysis.ipynb -o result.ipynb")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Save the notebook with its outputs here.")
+@click.option("--inplace", is_flag=True, help="Save the notebook with its outputs where it came from.")
+@click.option("--echo", is_flag=True, help="Show a notebook's outputs too when they are saved.")
+@click.option("--allow-errors", is_flag=True, help="Go on after a cell that raised an error.")
+@kernel_option
+@cwd_option
+@timeout_option
+@common_options
+@pass_options
+def run(
+    options: Options,
+    file: Path,
+    output: Path | None,
+    inplace: bool,
+    echo: bool,
+    allow_errors: bool,
+    cwd: Path | None,
+    timeout: float | None,
+) -> int:
+    """Run FILE on a fresh kernel: a notebook if its name ends in .ipynb, else a script, such as FILE.py.
+
+    **A script** is sent as one piece of code; its output is shown as by `exec`. It runs in the current directory.
+
+    **A notebook's** code cells run in order, in the notebook's directory, until the first that raises an error. Their outputs go
+    to the file of `--output` or `--inplace`, saved as they come, never half written; without one of these FILE stays as it is
+    and the outputs are shown instead. Cells tagged `skip-execution` are left alone, cells tagged `raises-exception` may raise.
+    The kernel is the one that the notebook names, unless `--kernel` is given. A notebook of format 3 is saved as format 4.
+
+    Ctrl-C interrupts the kernel, saves what there is and ends what was started; pressed again it quits at once.
+    """
+    if file.suffix != ".ipynb":
+        for name, given in {"--output": output, "--inplace": inplace, "--allow-errors": allow_errors, "--echo": echo}.items():
+            if given:
+                raise click.UsageError(f"{name} is for notebooks, whose names end in .ipynb.")
+        return run_code(options, read_script(file), cwd=cwd, timeout=timeout, as_json=False)
+    if output is not None and inplace:
+        raise click.UsageError("--output and --inplace exclude each other.")
+    with _without("rfc3987_syntax"):
+        from .notebook import NotebookJob, run_notebook
+        from .notebook_file import NotebookFile, read_notebook
+
+    notebook, version = read_notebook(file)
+    if version != notebook.nbformat:
+        options.say(f"{file}: upgraded from notebook format {version} to {notebook.nbformat}.")
+    path = file if inplace else output
+    if cwd is None and not options.has_gateway:
+        # Another machine's gateway may have no such directory.
+        cwd = file.resolve().parent
+    job = NotebookJob(
+        notebook=notebook,
+        target=None if path is None else NotebookFile(path),
+        echo=echo or path is None,
+        allow_errors=allow_errors,
+        timeout=timeout,
+        cwd=cwd,
+    )
+    return run_notebook(options, job)
+
+
+@contextmanager
+def _without(module: str) -> Generator[None]:
+    """Hide a module that nothing needs here, but that a library below nbformat imports where it can, at the cost of a second."""
+    if module in sys.modules:
+        yield
+        return
+    modules = cast("dict[str, ModuleType | None]", sys.modules)
+    modules[module] = None  # Python's way to say: as if it were not installed
+    try:
+        yield
+    finally:
+        del modules[module]
