@@ -218,7 +218,7 @@ class Execution:
         limit_bytes: how many bytes of outputs to collect at most; more is dropped, counted, and told as an `"overflow"` gap.
     """
 
-    __slots__ = ("_area", "_dropped", "_gaps", "_kernel_session", "_reply", "_size", "keep", "limit_bytes", "state")
+    __slots__ = ("_area", "_dropped", "_gaps", "_kernel_session", "_reply", "_saw_idle", "_size", "keep", "limit_bytes", "state")
 
     state: ExecutionState
     """How far it has come."""
@@ -233,6 +233,7 @@ class Execution:
         self._size = 0
         self._reply: Mapping[str, Any] = {}
         self._kernel_session = ""
+        self._saw_idle = False
 
     def feed(self, message: Message) -> bool:
         """Take the next message whose parent is this execution's request; say whether it is an output of the code.
@@ -247,6 +248,7 @@ class Execution:
                 self._kernel_session = message.header.session
                 self._advance("busy")
             elif state == "idle":
+                self._saw_idle = True
                 self._advance("idle")
             return False
         if kind == "execute_reply":
@@ -270,6 +272,21 @@ class Execution:
     def give_up_idle(self) -> None:
         """End without `idle`: it was lost, as in a flood of output it can be."""
         self._advance("idle_given_up")
+
+    def note_missing(self, count: int | None) -> None:
+        """Take in how many outputs never came, when the execution has ended; None where that can't be known.
+
+        A count settles what a reconnect left open: with none missing, the output is whole. Without `idle` and without
+        a count, nobody knows.
+        """
+        if count is None:
+            if not self._saw_idle:
+                self.note_gap(OutputGap("lost", None, "the kernel's idle never came, so output may be missing too"))
+            return
+        because = [gap.detail for gap in self._gaps if gap.kind == "reconnected"]
+        self._gaps = [gap for gap in self._gaps if gap.kind != "reconnected"]
+        if count:
+            self.note_gap(OutputGap("lost", count, because[0] if because else "the kernel's numbers show it"))
 
     def note_gap(self, gap: OutputGap) -> None:
         """Remember a reason why the output is not whole; the same reason counts once."""

@@ -270,7 +270,8 @@ class Message:
 
     def __repr__(self) -> str:
         buffers = f", {len(self.buffers)} buffers" if self.buffers else ""
-        return f"<Message {self.header.msg_type} on {self.channel}, id {self.header.msg_id}, parent {self.parent_id or None}{buffers}>"
+        parent = f", parent {self.parent_id}" if self.parent_id else ""
+        return f"<Message {self.header.msg_type} on {self.channel}, id {self.header.msg_id}{parent}{buffers}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message):

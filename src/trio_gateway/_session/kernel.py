@@ -214,7 +214,14 @@ class Kernel:
         try:
             execution = Execution(keep=keep, limit_bytes=session.config.max_output_bytes)
             message = session.make("shell", "execute_request", content)
-            pending = PendingExecution(message, execution, idle_grace=session.config.idle_grace, inbox=inbox)
+            pending = PendingExecution(
+                message,
+                execution,
+                idle_grace=session.config.idle_grace,
+                ledger=session.ledger,
+                silent=bool(content["silent"]),
+                inbox=inbox,
+            )
             session.submit(pending)
             try:
                 yield pending
@@ -222,6 +229,7 @@ class Kernel:
                 if not pending.settled and not session.withdraw(pending) and on_cancel == "interrupt":
                     await self._interrupt_until_settled(pending)
                 session.forget(pending)
+                pending.settle()
         finally:
             self._turn.release()
 

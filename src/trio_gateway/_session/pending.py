@@ -11,6 +11,7 @@ import math
 import trio
 
 from .._protocol.execution import Execution
+from .._protocol.loss import MessageLedger
 from .._protocol.messages import Message
 from .inbox import Inbox
 
@@ -54,8 +55,8 @@ class Pending:
         """Whether the kernel's reply is there."""
         raise NotImplementedError
 
-    def feed(self, message: Message) -> None:
-        """Take a message whose parent is this request."""
+    def feed(self, message: Message, number: int) -> None:
+        """Take a message whose parent is this request, and the number that its sender gave it."""
         raise NotImplementedError
 
     def settle(self) -> None:
@@ -76,13 +77,16 @@ class Pending:
 class PendingReply(Pending):
     """A request that has ended when its reply is there, such as `kernel_info_request`."""
 
-    __slots__ = ("reply",)
+    __slots__ = ("first_number", "reply")
 
+    first_number: int | None
+    """The number of the first message that came for it, where its sender numbers them."""
     reply: Message | None
     """The reply, once it is there."""
 
     def __init__(self, message: Message) -> None:
         super().__init__(message)
+        self.first_number = None
         self.reply = None
 
     @property
@@ -90,8 +94,10 @@ class PendingReply(Pending):
         """Whether the kernel's reply is there."""
         return self.reply is not None
 
-    def feed(self, message: Message) -> None:
+    def feed(self, message: Message, number: int) -> None:
         """Take a message whose parent is this request."""
+        if self.first_number is None and number >= 0:
+            self.first_number = number
         if message.channel == self.message.channel and message.header.msg_type.endswith("_reply"):
             self.reply = message
             self.settle()
@@ -104,13 +110,27 @@ class PendingExecution(Pending):
         message: the `execute_request`.
         execution: its state machine.
         idle_grace: how long `idle` may be later than the reply, in seconds.
+        ledger: counts what the kernel sent.
+        silent: whether the request is silent.
         inbox: where outputs go as they come, if someone wants them.
     """
 
-    __slots__ = ("_idle_scope", "_started", "execution", "idle_grace", "inbox")
+    __slots__ = ("_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "inbox")
 
-    def __init__(self, message: Message, execution: Execution, *, idle_grace: float, inbox: Inbox | None = None) -> None:
+    def __init__(
+        self,
+        message: Message,
+        execution: Execution,
+        *,
+        idle_grace: float,
+        ledger: MessageLedger,
+        silent: bool = False,
+        inbox: Inbox | None = None,
+    ) -> None:
         super().__init__(message)
+        self._ledger = ledger
+        self._silent = silent
+        self._window = ledger.open()
         self.execution = execution
         self.idle_grace = idle_grace
         self.inbox = inbox
@@ -122,20 +142,39 @@ class PendingExecution(Pending):
         """Whether the kernel's reply is there."""
         return self.execution.replied
 
-    def feed(self, message: Message) -> None:
+    def feed(self, message: Message, number: int) -> None:
         """Take a message whose parent is this request."""
         execution = self.execution
+        self._ledger.note(self._window, message, number)
         if execution.feed(message) and self.inbox is not None:
             self.inbox.put(message)
         if execution.done:
+            self._account(None)
             self.settle()
         elif self._idle_scope is not None and execution.replied and self._idle_scope.deadline == math.inf:
             self._idle_scope.deadline = trio.current_time() + self.idle_grace
         if self._started is not None and execution.started:
             self._started.set()
 
+    def give_up_idle(self, next_busy: int | None) -> None:
+        """End without `idle`, which never came.
+
+        Args:
+            next_busy: the number of the first message of a later request, if one is known.
+        """
+        self.execution.give_up_idle()
+        self._account(next_busy)
+        self.settle()
+
+    def _account(self, next_busy: int | None) -> None:
+        """Tell the execution how many of its outputs never came."""
+        missing = self._ledger.missing_outputs(self._window, silent=self._silent, next_busy=next_busy)
+        self.execution.note_missing(missing)
+
     def settle(self) -> None:
         """Note that nothing more is to come."""
+        if not self.settled:
+            self._ledger.close()
         super().settle()
         if self._started is not None:
             self._started.set()

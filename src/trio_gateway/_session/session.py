@@ -38,6 +38,7 @@ from .._errors import (
 from .._outputs import OutputGap
 from .._protocol import codec, rest
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, next_kernel_state
+from .._protocol.loss import DUPLICATE, MessageLedger
 from .._protocol.messages import Buffer, Message, MessageFactory
 from .._protocol.retry import reconnect_delay
 from .._transport.api import KernelApi
@@ -76,6 +77,7 @@ class KernelSession:
         self.connection_state = ConnectionState.CONNECTING
         self.connections = 0
         self.ended: Exception | None = None
+        self.ledger = MessageLedger(session_id)
         self._http = http
         self._services = services
         self._factory = MessageFactory(session_id, config_username(http.config))
@@ -139,7 +141,10 @@ class KernelSession:
 
         Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored.
         """
-        pending = PendingReply(self.make(channel, msg_type, content))
+        return await self.await_reply(PendingReply(self.make(channel, msg_type, content)))
+
+    async def await_reply(self, pending: PendingReply) -> Message:
+        """Send a request that was made and wait for its reply; raises and cancels as `request` does."""
         self.submit(pending)
         try:
             await pending.wait_settled()
@@ -158,15 +163,14 @@ class KernelSession:
         A `kernel_info_request` gives `idle` a last chance, for as long as the first one: whatever the kernel published
         for the execution comes before what it publishes for that.
         """
+        barrier = PendingReply(self.make("shell", "kernel_info_request", {}))
         with trio.move_on_after(self.config.idle_grace):
             try:
-                await self.request("shell", "kernel_info_request", {})
+                await self.await_reply(barrier)
             except GatewayError as error:
                 _logger.debug("barrier_failed", extra={"gateway.reason": repr(error)})
         if not pending.settled:
-            pending.execution.note_gap(OutputGap("lost", None, "the kernel's idle never came, so output may be missing too"))
-            pending.execution.give_up_idle()
-            pending.settle()
+            pending.give_up_idle(barrier.first_number)
 
     # The life of the connection ---------------------------------------------------------------------------------
 
@@ -340,10 +344,13 @@ class KernelSession:
 
     def route(self, message: Message) -> None:
         """Give a message to the request that caused it, and learn from it how the kernel is. Never waits."""
-        pending = self._pending.get(message.parent_id)
         try:
+            number = self.ledger.observe(message)
+            if number == DUPLICATE:
+                return
+            pending = self._pending.get(message.parent_id)
             if pending is not None:
-                pending.feed(message)
+                pending.feed(message, number)
             if message.channel == "iopub":
                 self._observe(message)
         except ProtocolError as error:

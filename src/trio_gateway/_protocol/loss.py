@@ -1,0 +1,232 @@
+"""Counts the messages of a kernel that never came (guarantee G5).
+
+The one idea: kernels built on `jupyter_client.Session` number everything they send, `{session}_{pid}_{number}` with one
+number over all channels (jupyter_client, `session.py`, `Session.msg_id`). So a number that was never seen, between two
+that were, is a message that was lost, whoever lost it: a rate limiter, a cut socket, a full queue.
+
+Some holes are no loss: the reply to another client's request goes only to that client, while its `busy` and `idle` go to
+everyone. So each request of someone else that was seen at work explains one hole after its `busy`; and so does a request
+of ours whose reply is still on its way, for replies and outputs come over different sockets.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final
+
+import attrs
+
+from .messages import Message
+
+__all__ = ["DUPLICATE", "UNNUMBERED", "MessageLedger", "Window"]
+
+UNNUMBERED: Final = -1
+"""What `observe` returns for a message whose id is no number of its sender's."""
+DUPLICATE: Final = -2
+"""What `observe` returns for a message that was seen before."""
+MAX_HOLES: Final = 50_000
+"""How many separate holes are remembered; beyond that the oldest are joined, which only makes late arrivals unknown."""
+MAX_SENDERS: Final = 16
+"""How many senders are followed: the kernel, the gateway, and those that came before a restart."""
+
+
+@attrs.define
+class _Work:
+    """A request that the kernel was seen to work on, and whose reply was not seen."""
+
+    busy: int
+    idle: int | None = None
+
+
+@attrs.define
+class _Sender:
+    """What is known of one sender's numbers. A hole is a range of numbers, first and last, none of which was seen."""
+
+    floor: int
+    last: int
+    firsts: list[int] = attrs.field(factory=list)
+    lasts: list[int] = attrs.field(factory=list)
+    at_work: dict[str, _Work] = attrs.field(factory=dict)
+
+    def see(self, number: int) -> bool:
+        """Take in a number; say whether it is new."""
+        last = self.last
+        if number == last + 1:
+            self.last = number
+            return True
+        if number > last:
+            self.firsts.append(last + 1)
+            self.lasts.append(number - 1)
+            self.last = number
+            if len(self.firsts) > MAX_HOLES:
+                self._join_oldest()
+            return True
+        if number <= self.floor:
+            return True
+        return self._fill(number)
+
+    def _fill(self, number: int) -> bool:
+        index = bisect_right(self.firsts, number) - 1
+        if index < 0 or self.lasts[index] < number:
+            return False
+        first, last = self.firsts[index], self.lasts[index]
+        pieces = [(a, b) for a, b in ((first, number - 1), (number + 1, last)) if a <= b]
+        self.firsts[index : index + 1] = [a for a, _ in pieces]
+        self.lasts[index : index + 1] = [b for _, b in pieces]
+        return True
+
+    def _join_oldest(self) -> None:
+        # Counted as a whole they would be too many: keep the sum by cutting the joined range to as many numbers.
+        missing = (self.lasts[0] - self.firsts[0] + 1) + (self.lasts[1] - self.firsts[1] + 1)
+        end = self.lasts[1]
+        self.firsts[:2] = [end - missing + 1]
+        self.lasts[:2] = [end]
+
+    def holes(self, start: int, end: int) -> int:
+        """Count the unseen numbers from start to end, both included."""
+        total = 0
+        for index in range(max(bisect_right(self.firsts, start) - 1, 0), len(self.firsts)):
+            first = max(self.firsts[index], start)
+            if first > end:
+                break
+            total += max(min(self.lasts[index], end) - first + 1, 0)
+        return total
+
+    def missing(self, start: int, end: int) -> int:
+        """Count the unseen numbers from start to end that nothing explains."""
+        holes = self.holes(start, end)
+        if not holes:
+            return 0
+        explained = 0
+        for work in self.at_work.values():
+            first = max(work.busy + 1, start)
+            last = end if work.idle is None else min(work.idle - 1, end)
+            if first <= last and self.holes(first, last):
+                explained += 1
+        return max(holes - explained, 0)
+
+
+@attrs.define
+class Window:
+    """The stretch of a kernel's numbers that belongs to one execution. Made by `MessageLedger.open`."""
+
+    marks: dict[str, int]
+    """How far each sender had come when the request was made."""
+    sender: str | None = None
+    """Who answers it, once that is known."""
+    first: int = 0
+    """The number of its first message."""
+    last: int = 0
+    """The number of its last message."""
+    saw_busy: bool = False
+    saw_input: bool = False
+    saw_idle: bool = False
+
+    def note(self, message: Message, sender: str, number: int) -> None:
+        """Take in a message that belongs to the execution."""
+        kind = message.header.msg_type
+        if self.sender is None:
+            self.sender = sender
+            self.first = number
+        if sender != self.sender:
+            return
+        self.first = min(self.first, number)
+        self.last = max(self.last, number)
+        if kind == "execute_input":
+            self.saw_input = True
+        elif kind == "status":
+            state = message.content.get("execution_state")
+            self.saw_busy = self.saw_busy or state == "busy"
+            self.saw_idle = self.saw_idle or state == "idle"
+
+
+class MessageLedger:
+    """Follows the numbers of all who send to one session.
+
+    Args:
+        session: our own session's id: replies to its requests do come to us.
+    """
+
+    __slots__ = ("_open", "_senders", "_session")
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+        self._senders: dict[str, _Sender] = {}
+        self._open = 0
+
+    def observe(self, message: Message) -> int:
+        """Take in a message; return its number, or `UNNUMBERED`, or `DUPLICATE` if it was seen before."""
+        name, separator, digits = message.header.msg_id.rpartition("_")
+        if not separator or not digits.isdecimal() or not name.startswith(message.header.session):
+            return UNNUMBERED
+        number = int(digits)
+        sender = self._senders.get(name)
+        if sender is None:
+            if len(self._senders) >= MAX_SENDERS:
+                del self._senders[next(iter(self._senders))]
+            sender = self._senders[name] = _Sender(number, number)
+        elif not sender.see(number):
+            return DUPLICATE
+        kind = message.header.msg_type
+        if kind == "status":
+            self._note_status(sender, message, number)
+        elif message.channel != "iopub" and kind.endswith("_reply"):
+            sender.at_work.pop(message.parent_id, None)
+        return number
+
+    def _note_status(self, sender: _Sender, message: Message, number: int) -> None:
+        parent = message.parent_id
+        if not parent:
+            return
+        state = message.content.get("execution_state")
+        if state == "busy":
+            sender.at_work[parent] = _Work(number)
+        elif state == "idle":
+            work = sender.at_work.get(parent)
+            if work is not None:
+                work.idle = number
+
+    def open(self) -> Window:
+        """Begin to account for an execution whose request is about to be sent."""
+        if self._open == 0:
+            for sender in self._senders.values():
+                # Nobody asks about what was before: forget it, but for work that still goes on.
+                sender.floor = sender.last
+                sender.firsts.clear()
+                sender.lasts.clear()
+                sender.at_work = {name: work for name, work in sender.at_work.items() if work.idle is None}
+        self._open += 1
+        return Window({name: sender.last for name, sender in self._senders.items()})
+
+    def close(self) -> None:
+        """End the accounting of one execution."""
+        self._open -= 1
+
+    def note(self, window: Window, message: Message, number: int) -> None:
+        """Take in a message that belongs to the window's execution; `number` is what `observe` returned."""
+        if number >= 0:
+            window.note(message, message.header.msg_id.rpartition("_")[0], number)
+
+    def missing_outputs(self, window: Window, *, silent: bool, next_busy: int | None = None) -> int | None:
+        """Count the execution's outputs that never came.
+
+        Args:
+            window: the execution's, when it has ended.
+            silent: whether the request was silent: then the kernel does not echo its input.
+            next_busy: the number of the next request's `busy`, where the execution's own `idle` never came: what is
+                missing before it belongs to the execution.
+
+        Returns:
+            How many outputs are missing; None where the kernel numbers nothing, so nothing can be known.
+        """
+        if window.sender is None:
+            return None
+        sender = self._senders.get(window.sender)
+        if sender is None:
+            return None
+        start = window.first if window.saw_busy else window.marks.get(window.sender, window.first - 1) + 1
+        end = window.last if next_busy is None else max(next_busy - 1, window.last)
+        missing = sender.missing(start, end)
+        # Of the messages that an execution always has, those that were not seen are among the missing, and are no output.
+        unseen = (not window.saw_busy) + (not window.saw_input and not silent) + (not window.saw_idle and next_busy is not None)
+        return max(missing - unseen, 0)
