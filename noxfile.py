@@ -6,7 +6,6 @@ The commands stand here and nowhere else; `.ci/run` calls these sessions with `-
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import nox
@@ -50,9 +49,8 @@ def typing(session: nox.Session) -> None:
     """Mypy, pyright, and how complete the public types are."""
     install(session, "dev")
     session.run("python", "-m", "mypy")
-    pyright = ("python", "-m", "pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
-    session.run(*pyright)
-    session.run(*pyright, "--verifytypes", "trio_gateway", "--ignoreexternal")
+    session.run("python", "-m", "pyright")
+    session.run("python", "-m", "pyright", "--verifytypes", "trio_gateway", "--ignoreexternal")
 
 
 @nox.session
