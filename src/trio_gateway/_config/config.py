@@ -33,7 +33,8 @@ WEBSOCKET_ENGINES = ("auto", "trio-websocket")
 """What the setting `websocket_engine` may be."""
 
 _ALLOWED_ENVS_OLD = "JUPYTER_GATEWAY_ENV_WHITELIST"
-_NO_OP_RENEWERS = ("jupyter_server.gateway.gateway_client.NoOpTokenRenewer", "trio_gateway.NoOpTokenRenewer")
+# The default's name since there are gateway clients: known here, so that nobody needs jupyter_server for it.
+_NO_OP_RENEWER = "jupyter_server.gateway.gateway_client.NoOpTokenRenewer"
 _MEBI = 1024 * 1024
 
 
@@ -153,7 +154,7 @@ class GatewayConfig:
     gateway_retry_max: int = attrs.field(default=5, metadata=whole("attempts", 0, "JUPYTER_GATEWAY_RETRY_MAX"))
     """How many attempts are made to reconnect a kernel's WebSocket; 0 for none."""
     gateway_token_renewer_class: str | type[TokenRenewer] = attrs.field(
-        default="jupyter_server.gateway.gateway_client.NoOpTokenRenewer",
+        default=_NO_OP_RENEWER,
         metadata=setting(values.renewer_class, "JUPYTER_GATEWAY_TOKEN_RENEWER_CLASS", bound=True),
     )
     """The class that gives the token before each request, or its dotted name. The default keeps the token."""
@@ -333,9 +334,10 @@ class GatewayConfig:
         Raises:
             ConfigError: one or more settings are wrong, or there is no setting of this name; it tells all of them.
         """
-        given = {name: Given(source.source, source.value, source.from_url) for name, source in self._given.items()}
         # The old url stays on record: that is how the new one is recognised as new.
-        given |= {name: Given("argument", value) for name, value in changes.items() if name in _SETTINGS and name != "url"}
+        given = dict(self._given) | {
+            name: Given("argument", value) for name, value in changes.items() if name in _SETTINGS and name != "url"
+        }
         settings = {name: getattr(self, name) for name in _SETTINGS} | changes
         return self._checked(settings, given, self._ignored)
 
@@ -404,34 +406,11 @@ class GatewayConfig:
         Raises:
             InvalidInputError: the limit is no finite number of seconds above 0.
         """
-        return max(self.request_timeout, self._launch_timeout(launch_timeout) + self.launch_timeout_pad)
-
-    def launch_timeout_for(self, launch_timeout: float | None = None) -> float:
-        """Tell how long the gateway may take to launch a kernel: what to send it as `KERNEL_LAUNCH_TIMEOUT`.
-
-        When the caller does not say, a `request_timeout` that leaves more time than `launch_timeout` gives it to the launch.
-
-        Args:
-            launch_timeout: the limit of this launch in seconds, or None.
-
-        Returns:
-            Seconds, finite.
-
-        Raises:
-            InvalidInputError: the limit is no finite number of seconds above 0.
-        """
-        limit = self._launch_timeout(launch_timeout)
-        if launch_timeout is None and self.request_timeout < float("inf"):
-            limit = max(limit, self.request_timeout - self.launch_timeout_pad)
-        return limit
-
-    def _launch_timeout(self, launch_timeout: float | None) -> float:
-        if launch_timeout is None:
-            return self.launch_timeout
         try:
-            return cast("float", _SETTINGS["launch_timeout"].reader(launch_timeout))
+            limit: float = _SETTINGS["launch_timeout"].reader(self.launch_timeout if launch_timeout is None else launch_timeout)
         except BadValue as error:
             raise InvalidInputError("launch_timeout", launch_timeout, str(error)) from None
+        return max(self.request_timeout, limit + self.launch_timeout_pad)
 
     def auth_headers(self, token: str | None = None) -> tuple[tuple[str, str], ...]:
         """Give the headers that log in, without those in `headers`, which beat them.
@@ -461,15 +440,15 @@ class GatewayConfig:
         if self.token_renewer is not None:
             return self.token_renewer
         named = self.gateway_token_renewer_class
-        if named in _NO_OP_RENEWERS:
+        if named == _NO_OP_RENEWER:
             return NoOpTokenRenewer()
         try:
             made = named() if isinstance(named, type) else _import_class(named)()
             return values.renewer(made)
         except Exception as error:  # whatever a foreign module raises, the setting that names it is wrong
-            expected = (
-                f"a class that can be imported and made without arguments, with a method get_token; {type(error).__name__} came"
-            )
+            expected = "a class that can be imported and made without arguments, with a method get_token"
+            if not isinstance(error, BadValue):
+                expected += f"; {type(error).__name__} was raised"  # its text may tell anything
             given = self._given.get("gateway_token_renewer_class", Given("default", named))
             raise ConfigError([_problem("gateway_token_renewer_class", given, expected)]) from error
 
