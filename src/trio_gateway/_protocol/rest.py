@@ -500,5 +500,5 @@ def _plain(text: str, headers: Mapping[str, str]) -> str:
     title = re.search(r"<title[^<>]*>([^<]{1,1000})", text, re.IGNORECASE)
     if title and title[1].strip():
         return html.unescape(title[1])
-    text = re.sub(r"<(script|style)\b.*?(</\1|\Z)", " ", text, flags=re.IGNORECASE | re.DOTALL)
+    text = re.sub(r"<(script|style)\b.*?(</\1[^<>]*>|\Z)", " ", text, flags=re.IGNORECASE | re.DOTALL)
     return html.unescape(re.sub(r"<[^<>]*>?", " ", text))

@@ -377,10 +377,9 @@ class HttpClient:
 
     def _complete(self, call: _Call, url: str, response: httpx.Response, content: bytes) -> HttpResponse:
         status = response.status_code
-        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
+        raw: list[tuple[bytes, bytes]] = response.extensions["headers"]
+        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
         self.store_cookies(headers.get_list("Set-Cookie"), url)
-        if status < 200:
-            raise ProtocolError(f"{call.url} answered {status}, which nobody asked for")
         try:
             body = decode_body(
                 content, parse_encodings(headers.get_list("Content-Encoding")), limit=self.config.max_response_size

@@ -29,7 +29,7 @@ __all__ = ["BodyOverflow", "ConnectFailed", "Exchange", "NoCookies", "PoolTransp
 KEEPALIVE = 30.0
 """How long a connection may be idle, in seconds, and still be used again: less than a network or a proxy forgets it in."""
 
-MAX_HEAD = 1024 * 1024
+MAX_HEAD = 256 * 1024
 """The most bytes that may come before a body, answers like `100 Continue` included."""
 
 _HIDDEN = re.compile(r"^(receive_response_headers\.\w+) .*", re.DOTALL)
@@ -236,9 +236,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
         current.in_body = True
         return httpx.Response(
             status_code=response.status,
-            headers=response.headers,
             stream=_Body(cast("AsyncIterable[bytes]", response.stream), current.max_response_size),
-            extensions={"reason_phrase": response.extensions.get("reason_phrase", b"")},
+            # Not as headers: httpx would act on them, and a Location that it can't read ends in an exception of its own.
+            extensions={"headers": response.headers},
         )
 
     async def aclose(self) -> None:

@@ -1,0 +1,80 @@
+"""Bodies are unpacked up to a limit and not a byte further. G7."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_gateway._protocol.body import BodyTooLarge, UnreadableBody, decode_body, parse_encodings
+
+RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+TEXT = b"hello " * 100
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("content", "encodings"),
+    [
+        (TEXT, []),
+        (gzip.compress(TEXT), ["gzip"]),
+        (gzip.compress(TEXT[:50]) + gzip.compress(TEXT[50:]), ["gzip"]),
+        (gzip.compress(TEXT) + b"\0\0\0", ["gzip"]),
+        (zlib.compress(TEXT), ["deflate"]),
+        (raw_deflate(TEXT), ["deflate"]),
+        (zlib.compress(gzip.compress(TEXT)), ["gzip", "deflate"]),
+    ],
+)
+def test_encodings_are_undone(content: bytes, encodings: list[str]):
+    assert decode_body(content, encodings, limit=len(TEXT)) == TEXT
+    with pytest.raises(BodyTooLarge):
+        decode_body(content, encodings, limit=len(TEXT) - 1)
+
+
+def test_no_body_needs_no_decoding():
+    assert decode_body(b"", ["gzip"], limit=10) == b""
+
+
+def test_a_bomb_does_not_go_off():
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    for _ in range(1):
+        bomb = gzip.compress(bomb)
+    with pytest.raises(BodyTooLarge):
+        decode_body(bomb, ["gzip", "gzip"], limit=1_000_000)
+
+
+def test_a_body_of_countless_parts_is_refused():
+    with pytest.raises(UnreadableBody, match="parts"):
+        decode_body(gzip.compress(b"") * 100_000, ["gzip"], limit=10_000_000)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("content", [b"x", b"no such thing" * 10, gzip.compress(TEXT)[:-9], zlib.compress(TEXT)[:-5]])
+def test_broken_data(content: bytes, encoding: str):
+    with pytest.raises(UnreadableBody):
+        decode_body(content, [encoding], limit=10_000)
+
+
+def test_the_header():
+    assert parse_encodings([]) == []
+    assert parse_encodings(["identity"]) == []
+    assert parse_encodings(["GZip , identity", "x-gzip"]) == ["gzip", "gzip"]
+    with pytest.raises(UnreadableBody, match="gzip, deflate"):
+        parse_encodings(["br"])
+    with pytest.raises(UnreadableBody, match="3 times"):
+        parse_encodings(["gzip, gzip, gzip"])
+
+
+@given(st.binary(), st.lists(st.sampled_from(["gzip", "deflate"]), max_size=2))
+def test_any_bytes_are_a_body_or_a_typed_error(content: bytes, encodings: list[str]):
+    try:
+        assert len(decode_body(content, encodings, limit=100)) <= 100
+    except (BodyTooLarge, UnreadableBody):
+        pass

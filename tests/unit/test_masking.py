@@ -1,0 +1,64 @@
+"""Secrets are taken out of what others wrote. G8."""
+
+from __future__ import annotations
+
+import html
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_gateway._protocol.headers import Headers
+from trio_gateway._protocol.masking import MASK, Masker, shorten, tidy
+
+SECRET = 'a&b <c>"ä'
+
+
+@pytest.mark.parametrize(
+    "form", [SECRET, quote(SECRET, safe=""), quote_plus(SECRET), html.escape(SECRET), json.dumps(SECRET)[1:-1], f"x{SECRET}y"]
+)
+def test_a_secret_is_hidden_however_it_is_written(form: str):
+    shown = Masker([SECRET])(f"You sent {form}!")
+    assert shown.startswith("You sent ")
+    assert MASK in shown
+    assert "<c>" not in shown
+    assert "%3C" not in shown
+
+
+def test_a_secret_that_begins_with_another_one():
+    assert Masker(["abc", "abcdef"])("abcdef abc") == f"{MASK} {MASK}"
+
+
+def test_nothing_to_hide():
+    assert Masker([])("text") == "text"
+    assert Masker([""])("text") == "text"
+
+
+def test_a_masker_shows_nothing():
+    assert "s3cret" not in repr(Masker(["s3cret"]))
+
+
+@given(st.text(min_size=1), st.text(), st.text())
+def test_no_secret_is_left(secret: str, before: str, after: str):
+    # The mark itself may hold a short secret.
+    assert secret not in Masker([secret])(before + secret + after).replace(MASK, "\0") or secret == "\0"
+
+
+def test_tidy_and_shorten():
+    assert tidy(" a\x1b[1m\r\n\u202eb\ud800 ") == "a [1m b?"
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefg", 6) == "abcd …"
+
+
+def test_headers_ignore_case_and_keep_repeated_ones():
+    headers = Headers([("Set-Cookie", "a=1"), ("set-cookie", "b=2"), ("X", "y")])
+    assert headers["SET-COOKIE"] == "a=1, b=2"
+    assert headers.get_list("set-Cookie") == ["a=1", "b=2"]
+    assert headers.get_list("none") == []
+    assert "x" in headers
+    assert 5 not in headers
+    assert list(headers) == ["set-cookie", "x"]
+    assert len(headers) == 2
+    assert "a=1" not in repr(headers)
