@@ -7,7 +7,6 @@ The one idea: an attribute's field says its variable, its reader and whether it 
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import importlib
 import inspect
@@ -553,6 +552,8 @@ def _problem(name: str, given: Given, expected: str) -> ConfigProblem:
 
 
 def _unknown(name: str) -> ConfigProblem:
+    import difflib  # only for a typing error
+
     close = difflib.get_close_matches(name, _SETTINGS, n=1)
     # The value may be a secret under a name with a typing error.
     return ConfigProblem(name, None, "the name of a setting" + (f"; did you mean {close[0]}?" if close else ""))
