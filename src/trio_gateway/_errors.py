@@ -57,6 +57,13 @@ _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 120
 
 
+def _shown(value: object) -> str:
+    try:
+        return _short.repr(value)
+    except Exception:  # noqa: BLE001 - an error can always be printed, whatever was given: integers have a limit of digits
+        return f"a value of type {type(value).__name__}"
+
+
 class GatewayError(Exception):
     """The root of every error that trio_gateway raises on purpose. Can be copied and pickled, with all its fields."""
 
@@ -68,6 +75,8 @@ def _rebuild(cls: type[GatewayError], args: tuple[object, ...], fields: dict[str
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(fields)
+    if "__notes__" in fields:
+        error.__notes__ = list(error.__notes__)  # a list of its own: a note on a copy is no note on the original
     return error
 
 
@@ -75,6 +84,7 @@ def fresh(error: Exception) -> Exception:
     """Return a copy of an error that may be raised in several tasks: each needs a traceback and a context of its own."""
     again = copy.copy(error)
     again.__cause__ = error.__cause__
+    again.__suppress_context__ = error.__suppress_context__  # setting a cause, even None, hides the context
     return again
 
 
@@ -101,7 +111,7 @@ class InvalidInputError(GatewayError, ValueError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"{self.field}: {_short.repr(self.value)} can't be used; expected {self.expected}"
+        return f"{self.field}: {_shown(self.value)} can't be used; expected {self.expected}"
 
 
 class ConfigProblem:
@@ -215,7 +225,8 @@ class GatewayTimeoutError(GatewayError, TimeoutError):
     def __init__(
         self, phase: str, limit: float, setting: str, *, detail: str = "", attempts: int = 1, seconds: float | None = None
     ) -> None:
-        super().__init__(phase, limit, setting)
+        super().__init__()
+        self.args = (phase, limit, setting)  # OSError, a base, would take them for errno, strerror and filename
         self.phase = phase
         self.limit = limit
         self.setting = setting

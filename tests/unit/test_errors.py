@@ -1,0 +1,332 @@
+"""The tree of errors: what each says, what it is besides, and that a copy is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import pickle
+import traceback
+from collections.abc import Callable
+
+import pytest
+
+from trio_gateway import _errors
+from trio_gateway._errors import (
+    AuthenticationError,
+    ConfigError,
+    ConfigProblem,
+    ConnectionLostError,
+    ExecutionError,
+    GatewayConnectionError,
+    GatewayError,
+    GatewayHTTPError,
+    GatewayInternalError,
+    GatewayTimeoutError,
+    InvalidInputError,
+    KernelCulledError,
+    KernelDiedError,
+    KernelError,
+    KernelNotFoundError,
+    KernelRestartedError,
+    KernelSpecNotFoundError,
+    ProtocolError,
+    SessionNotFoundError,
+    SessionStoreError,
+    fresh,
+)
+
+TREE = {
+    GatewayError: (Exception,),
+    InvalidInputError: (GatewayError, ValueError),
+    ConfigError: (InvalidInputError,),
+    GatewayConnectionError: (GatewayError, ConnectionError),
+    ConnectionLostError: (GatewayConnectionError,),
+    GatewayTimeoutError: (GatewayError, TimeoutError),
+    GatewayHTTPError: (GatewayError,),
+    AuthenticationError: (GatewayHTTPError,),
+    KernelNotFoundError: (GatewayHTTPError, KeyError),
+    KernelSpecNotFoundError: (GatewayHTTPError, KeyError),
+    KernelError: (GatewayError,),
+    KernelDiedError: (KernelError,),
+    KernelRestartedError: (KernelError,),
+    KernelCulledError: (KernelError,),
+    SessionNotFoundError: (GatewayError, KeyError),
+    SessionStoreError: (GatewayError,),
+    ExecutionError: (GatewayError,),
+    ProtocolError: (GatewayError,),
+    GatewayInternalError: (GatewayError,),
+}
+"""Each class and its bases, as the module's docstring draws them."""
+
+ONE_PROBLEM = [ConfigProblem("url", "ftp://gw", "an http or https URL")]
+TWO_PROBLEMS = [
+    ConfigProblem("auth_token", None, "text without line breaks", "JUPYTER_GATEWAY_AUTH_TOKEN"),
+    ConfigProblem("connect_timeout", "'soon'", "a number of seconds", "argument"),
+]
+
+SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
+    (GatewayError("something"), "something", {}),
+    (
+        InvalidInputError("name", 7, "text"),
+        "name: 7 can't be used; expected text",
+        {"field": "name", "value": 7, "expected": "text"},
+    ),
+    (
+        ConfigError(ONE_PROBLEM),
+        "url: ftp://gw can't be used; expected an http or https URL",
+        {"field": "url", "value": "ftp://gw", "expected": "an http or https URL"},
+    ),
+    (
+        ConfigError(TWO_PROBLEMS),
+        (
+            "2 settings can't be used:\n"
+            "  auth_token (from JUPYTER_GATEWAY_AUTH_TOKEN): the value (not shown: it is secret) can't be used; "
+            "expected text without line breaks\n"
+            "  connect_timeout: 'soon' can't be used; expected a number of seconds"
+        ),
+        {"field": "auth_token", "value": None, "expected": "text without line breaks"},
+    ),
+    (GatewayConnectionError("nobody listens"), "nobody listens", {"attempts": 1, "seconds": 0.0}),
+    (GatewayConnectionError("reset", attempts=3, seconds=1.5), "reset", {"attempts": 3, "seconds": 1.5}),
+    (ConnectionLostError("cut", attempts=2, seconds=0.5), "cut", {"attempts": 2, "seconds": 0.5}),
+    (
+        GatewayTimeoutError("request", 20.0, "request_timeout"),
+        "request took longer than 20 s; the limit is the setting request_timeout",
+        {
+            "phase": "request",
+            "limit": 20.0,
+            "setting": "request_timeout",
+            "detail": "",
+            "attempts": 1,
+            "seconds": 20.0,
+            "errno": None,
+            "strerror": None,
+            "filename": None,
+        },
+    ),
+    (
+        GatewayTimeoutError("launch", 1.25, "launch_timeout", detail="kernel python3", attempts=3, seconds=3.75123),
+        "launch took longer than 1.25 s, 3 attempts in 3.75 s (kernel python3); the limit is the setting launch_timeout",
+        {"detail": "kernel python3", "attempts": 3, "seconds": 3.75123},
+    ),
+    (
+        GatewayHTTPError(500, "Internal Server Error", method="POST", url="http://gw/api/kernels"),
+        "POST http://gw/api/kernels answered 500 Internal Server Error",
+        {
+            "status_code": 500,
+            "reason": "Internal Server Error",
+            "message": "",
+            "method": "POST",
+            "url": "http://gw/api/kernels",
+            "attempts": 1,
+            "seconds": 0.0,
+        },
+    ),
+    (
+        GatewayHTTPError(503, "Service Unavailable", "starting up", url="http://gw/api", attempts=3, seconds=2.34567),
+        "GET http://gw/api answered 503 Service Unavailable after 3 attempts in 2.35 s: starting up",
+        {"message": "starting up", "method": "GET", "attempts": 3, "seconds": 2.34567},
+    ),
+    (
+        GatewayHTTPError(409, "Conflict", "Conflict", url="http://gw/api"),
+        "GET http://gw/api answered 409 Conflict",  # said once
+        {"message": "Conflict"},
+    ),
+    (
+        AuthenticationError(403, "Forbidden", "list is off", url="http://gw/api/kernels"),
+        "GET http://gw/api/kernels answered 403 Forbidden: list is off",
+        {"status_code": 403},
+    ),
+    (
+        KernelNotFoundError("k-1"),
+        "the gateway knows no kernel k-1",
+        {"kernel_id": "k-1", "status_code": 404, "reason": "Not Found", "message": "", "method": "GET", "url": ""},
+    ),
+    (
+        KernelNotFoundError("k-1", method="DELETE", url="http://gw/api/kernels/k-1", message="Kernel does not exist"),
+        "the gateway knows no kernel k-1 (Kernel does not exist)",
+        {"method": "DELETE", "url": "http://gw/api/kernels/k-1", "message": "Kernel does not exist"},
+    ),
+    (
+        KernelSpecNotFoundError("ir"),
+        "the gateway has no kernelspec 'ir'",
+        {"name": "ir", "available": (), "status_code": 404, "reason": "Not Found"},
+    ),
+    (
+        KernelSpecNotFoundError("ir", available=["python3", "bash"], method="POST", url="http://gw/api/kernels", message="no"),
+        "the gateway has no kernelspec 'ir'; it has bash, python3",
+        {"available": ("python3", "bash"), "method": "POST", "url": "http://gw/api/kernels", "message": "no"},
+    ),
+    (KernelError("k-1", "is odd"), "kernel k-1: is odd", {"kernel_id": "k-1", "message": "is odd"}),
+    (KernelDiedError("k-1", "it ended"), "kernel k-1: it ended", {"kernel_id": "k-1"}),
+    (KernelRestartedError("k-1", "again"), "kernel k-1: again", {"kernel_id": "k-1"}),
+    (KernelCulledError("k-1", "idle"), "kernel k-1: idle", {"kernel_id": "k-1"}),
+    (SessionNotFoundError("path='a.ipynb'"), "there is no session with path='a.ipynb'", {"key": "path='a.ipynb'", "reason": ""}),
+    (
+        SessionNotFoundError("path='a.ipynb'", "its kernel is gone"),
+        "there is no session with path='a.ipynb': its kernel is gone",
+        {"reason": "its kernel is gone"},
+    ),
+    (
+        SessionStoreError("/var/sessions.db", "the disk is full"),
+        "the sessions' database /var/sessions.db: the disk is full",
+        {"database": "/var/sessions.db", "problem": "the disk is full"},
+    ),
+    (
+        ExecutionError("ZeroDivisionError", "division by zero", ["line 1", "line 2"]),
+        "ZeroDivisionError: division by zero",
+        {"ename": "ZeroDivisionError", "evalue": "division by zero", "traceback": ("line 1", "line 2")},
+    ),
+    (ExecutionError("KeyboardInterrupt", ""), "KeyboardInterrupt", {"evalue": "", "traceback": ()}),
+    (ProtocolError("a frame is broken"), "a frame is broken", {}),
+    (GatewayInternalError("a defect"), "a defect", {}),
+]
+each_sample = pytest.mark.parametrize(("error", "text", "fields"), SAMPLES, ids=[type(error).__name__ for error, *_ in SAMPLES])
+
+WAYS: dict[str, Callable[[GatewayError], GatewayError]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "fresh": fresh,  # type: ignore[dict-item]
+    **{f"pickle{protocol}": lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol)) for protocol in (2, 5)},
+}
+each_way = pytest.mark.parametrize("again", WAYS.values(), ids=WAYS)
+
+
+def visible(error: GatewayError) -> dict[str, object]:
+    """All that a user can read off an error; problems have no equality of their own."""
+    return {
+        "type": type(error),
+        "str": str(error),
+        "repr": repr(error),
+        "args": tuple(str(list(map(str, arg))) if isinstance(arg, tuple) else arg for arg in error.args),
+        **{name: str(list(map(str, value))) if name == "problems" else value for name, value in vars(error).items()},
+    }
+
+
+def test_the_tree_is_as_drawn() -> None:
+    assert {cls: cls.__bases__ for cls in TREE} == TREE
+    classes = {value for value in vars(_errors).values() if isinstance(value, type) and issubclass(value, BaseException)}
+    assert classes == set(TREE)
+    assert set(_errors.__all__) == {cls.__name__ for cls in TREE} | {"ConfigProblem"}
+
+
+def test_every_class_has_a_sample() -> None:
+    assert {type(error) for error, *_ in SAMPLES} == set(TREE)
+
+
+@each_sample
+def test_what_it_says_and_holds(error: GatewayError, text: str, fields: dict[str, object]) -> None:
+    assert str(error) == text
+    assert {name: getattr(error, name) for name in fields} == fields
+    assert type(error).__name__ in repr(error)
+
+
+@each_way
+@each_sample
+def test_a_copy_is_whole(
+    error: GatewayError, text: str, fields: dict[str, object], again: Callable[[GatewayError], GatewayError]
+) -> None:
+    copied = again(error)
+    assert copied is not error
+    assert visible(copied) == visible(error)
+    assert {name: getattr(copied, name) for name in fields} == fields
+
+
+@each_way
+def test_a_copied_problem_is_whole(again: Callable[[GatewayError], GatewayError]) -> None:
+    copied = again(ConfigError(TWO_PROBLEMS))
+    assert isinstance(copied, ConfigError)
+    assert [(problem.field, problem.value, problem.expected, problem.source) for problem in copied.problems] == [
+        ("auth_token", None, "text without line breaks", "JUPYTER_GATEWAY_AUTH_TOKEN"),
+        ("connect_timeout", "'soon'", "a number of seconds", "argument"),
+    ]
+
+
+@each_way
+def test_a_note_on_a_copy_is_none_on_the_original(again: Callable[[GatewayError], GatewayError]) -> None:
+    error = ProtocolError("a frame is broken")
+    error.add_note("first")
+    copied = again(error)
+    copied.add_note("second")
+    assert error.__notes__ == ["first"]
+    assert copied.__notes__ == ["first", "second"]
+
+
+def test_an_attribute_that_someone_added_is_copied() -> None:
+    error = KernelDiedError("k-1", "it ended")
+    error.ticket = 42  # type: ignore[attr-defined]
+    assert fresh(error).ticket == 42  # type: ignore[attr-defined]
+
+
+def test_a_timeout_is_no_error_of_the_operating_system() -> None:
+    # OSError would take three arguments for errno, strerror and filename, and drop the third.
+    error = GatewayTimeoutError("request", 20.0, "request_timeout")
+    assert error.args == ("request", 20.0, "request_timeout")
+    assert (error.errno, error.strerror, error.filename) == (None, None, None)
+
+
+def test_a_fresh_error_has_its_own_traceback_and_context_but_the_same_cause() -> None:
+    cause = OSError("reset")
+    try:
+        try:
+            raise KeyError("meanwhile")
+        except KeyError:
+            raise ConnectionLostError("cut") from cause
+    except ConnectionLostError as error:
+        first = error
+    again = fresh(first)
+    assert again.__traceback__ is None
+    assert again.__context__ is None
+    assert again.__cause__ is cause
+    assert again.__suppress_context__
+    assert first.__traceback__ is not None
+    assert isinstance(first.__context__, KeyError)
+
+
+def test_a_fresh_error_without_a_cause_shows_the_context_it_is_raised_in() -> None:
+    with contextlib.suppress(KernelDiedError):
+        try:
+            raise KeyError("what the caller was doing")
+        except KeyError:
+            raise (raised := fresh(KernelDiedError("k-1", "it ended")))  # noqa: B904 - the context is what is tested
+    assert not raised.__suppress_context__
+    assert "what the caller was doing" in "".join(traceback.format_exception(raised))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("x" * 1000, "'" + "x" * 57 + "..." + "x" * 58 + "'"),
+        (10**5000, "a value of type int"),  # Python refuses to print it
+        ({"n": [10**5000]}, "a value of type dict"),
+        (None, "None"),
+    ],
+    ids=["long", "huge", "huge inside", "None"],
+)
+def test_any_value_can_be_shown_and_none_at_length(value: object, shown: str) -> None:
+    assert str(InvalidInputError("n", value, "less")) == f"n: {shown} can't be used; expected less"
+
+
+def test_a_value_whose_repr_fails_is_shown_all_the_same() -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert "Odd" in str(InvalidInputError("n", Odd(), "less"))
+
+
+def test_a_secret_setting_is_not_shown() -> None:
+    error = ConfigError(TWO_PROBLEMS)
+    assert error.problems[0].value is None
+    assert "None" not in str(error)
+    assert "not shown" in str(error)
+    assert repr(error.problems[0]) == f"<ConfigProblem {error.problems[0]}>"
+    assert "<ConfigProblem auth_token (from JUPYTER_GATEWAY_AUTH_TOKEN)" in repr(error)
+
+
+def test_problems_are_kept_as_they_were() -> None:
+    problems = list(TWO_PROBLEMS)
+    error = ConfigError(problems)
+    problems.clear()
+    assert error.problems == tuple(TWO_PROBLEMS)
+    assert error.args == (tuple(TWO_PROBLEMS),)
