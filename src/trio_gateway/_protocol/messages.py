@@ -104,7 +104,7 @@ def parse_header(raw: Buffer) -> Header:
     """
     try:
         return _decode_header(raw)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         fields = decode_json(raw)
         if not isinstance(fields, dict) or not all(isinstance(fields.get(name), str) for name in ("msg_id", "msg_type")):
             raise ProtocolError("a message's header has no msg_id or no msg_type") from None
@@ -113,12 +113,16 @@ def parse_header(raw: Buffer) -> Header:
 
 
 def parse_parent(raw: Buffer) -> _Parent:
-    """Decode what routing needs of a parent header; anything odd counts as none."""
+    """Decode what routing needs of a parent header; whatever is not an object counts as none.
+
+    Raises:
+        ProtocolError: it is not JSON.
+    """
     if len(raw) <= 2:
         return _NO_PARENT
     try:
         return _decode_parent(raw)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         fields = decode_json(raw)
         if not isinstance(fields, dict):
             return _NO_PARENT
@@ -138,7 +142,7 @@ class Message:
         buffers: binary buffers, any objects of the buffer protocol.
 
     Raises:
-        InvalidInputError: content, parent_header or metadata can't be written as JSON.
+        InvalidInputError: there is no such channel, a part can't be written as JSON, or a buffer is not of contiguous bytes.
     """
 
     __slots__ = (
@@ -174,9 +178,11 @@ class Message:
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Buffer] = (),
     ) -> None:
+        if channel not in CHANNELS:
+            raise InvalidInputError("channel", channel, f"one of {', '.join(CHANNELS)}")
         self.channel = channel
         self.header = header
-        self.header_raw: Buffer = _json_encode(_header_fields(header))
+        self.header_raw: Buffer = encode_json(_header_fields(header), "header")
         self.parent_raw: Buffer = encode_json(parent_header, "parent_header") if parent_header else EMPTY_OBJECT
         self.metadata_raw: Buffer = encode_json(metadata, "metadata") if metadata else EMPTY_OBJECT
         self.content_raw: Buffer = encode_json(content, "content") if content else EMPTY_OBJECT
@@ -359,18 +365,23 @@ def _header_fields(header: Header) -> dict[str, str]:
 
 def _object(raw: Buffer, part: str) -> Mapping[str, Any]:
     value = decode_json(raw)
+    if value is None:
+        return {}  # in the legacy framing, null is how some say "nothing"; it means the same in the other
     if not isinstance(value, dict):
         raise ProtocolError(f"a message's {part} is a {type(value).__name__}, not an object")
     return value
 
 
 def _as_bytes_view(buffer: Buffer) -> memoryview:
-    view = memoryview(buffer)
     try:
-        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-    except TypeError:
-        shown = f"a buffer of format {view.format!r} that is not contiguous"
-        raise InvalidInputError("buffers", shown, "C-contiguous bytes") from None
+        view = memoryview(buffer)
+    except (TypeError, ValueError, BufferError) as error:
+        raise InvalidInputError("buffers", type(buffer).__name__, f"C-contiguous bytes ({error})") from None
+    if not view.c_contiguous:
+        raise InvalidInputError("buffers", f"a view of {view.nbytes} bytes with gaps", "C-contiguous bytes")
+    if view.nbytes == 0:
+        return memoryview(b"")  # a view with a zero in its shape can't be cast
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
 def _total(message: Message) -> int:
