@@ -131,7 +131,6 @@ async def open_scene(database: Path | None = None, kernels: Kernels | None = Non
         scene = Scene(Sessions(store, kernels, **arguments), store, kernels, events)
         yield scene
         assert not scene.sessions._creating._turns
-        assert not scene.sessions._changing._turns
 
 
 @pytest.fixture
@@ -441,6 +440,7 @@ async def test_update_of_nobody(scene: Scene) -> None:
     with pytest.raises(SessionNotFoundError, match="session_id='nobody'"):
         await scene.sessions.update("nobody", kernel_name="python3")
     assert scene.kernels.asked == []
+    assert scene.events == []
 
 
 async def test_update_of_a_session_whose_kernel_is_gone(scene: Scene) -> None:
@@ -460,6 +460,8 @@ async def test_update_with_a_new_kernel_starts_it_and_ends_the_old_one(scene: Sc
     assert scene.kernels.asked[1:] == ["start ir folder", f"shutdown {session.kernel.id}"]
     assert scene.kernels.environments[-1] == {"KERNEL_X": "1"}
     assert scene.events[-1].kernel_name == "ir"
+    await scene.sessions.update(session.id, kernel_name="ir", path="other/a")
+    assert "start ir other" in scene.kernels.asked, "it starts where the document is from now on"
 
 
 async def test_update_gives_a_session_whose_kernel_is_gone_a_new_one(scene: Scene) -> None:
@@ -495,6 +497,7 @@ async def test_a_path_of_another_session_is_refused_before_anything_is_done(scen
     with pytest.raises(InvalidInputError, match=f"session {a.id} has it"):
         await scene.sessions.update(b.id, path="a", kernel_name="python3")
     assert scene.kernels.words().count("start") == 2
+    assert scene.told() == [("create", "success")] * 2, "what was refused is no event"
     assert await scene.sessions.update(a.id, path="a") == a
     assert await scene.sessions.list() == [a, b]
 
@@ -617,15 +620,32 @@ async def test_delete_ends_the_kernel_that_another_program_gave_meanwhile(scene:
     assert await scene.paths() == {}
 
 
-async def test_delete_and_update_of_one_session_take_turns(scene: Scene, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("delay", [0.0, 0.5, 1.0, 1.5, 2.5])
+async def test_delete_during_an_update_ends_both_kernels(scene: Scene, autojump_clock: MockClock, delay: float) -> None:
+    session = await scene.sessions.create("a")
+    scene.kernels.delay = 1.0
+
+    async def update() -> None:
+        with suppress(SessionNotFoundError):
+            await scene.sessions.update(session.id, kernel_name="ir")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(update)
+        await trio.sleep(delay)
+        await scene.sessions.delete(session.id)
+    assert scene.kernels.running == {}
+    assert await scene.paths() == {}
+
+
+async def test_of_two_updates_at_once_the_last_ones_kernel_stays(scene: Scene, autojump_clock: MockClock) -> None:
     session = await scene.sessions.create("a")
     scene.kernels.delay = 1.0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: scene.sessions.update(session.id, kernel_name="ir"))
-        await wait_all_tasks_blocked()
-        nursery.start_soon(scene.sessions.delete, session.id)
-    assert scene.kernels.running == {}
-    assert await scene.paths() == {}
+        for _ in range(10):
+            nursery.start_soon(lambda: scene.sessions.update(session.id, kernel_name="ir"))
+    (kept,) = await scene.sessions.list()
+    assert kept.kernel.name == "ir"
+    assert list(scene.kernels.running) == [kept.kernel.id]
 
 
 # --- events
@@ -1006,6 +1026,15 @@ async def test_the_other_programs_session_has_lost_its_kernel(scene: Scene) -> N
     session = await scene.sessions.create("a")
     assert await scene.paths() == {"a": session.kernel.id}
     assert list(scene.kernels.running) == [session.kernel.id]
+
+
+async def test_the_other_programs_session_is_renamed_meanwhile(scene: Scene) -> None:
+    fresh = scene.kernels.add()
+    row = SessionRow(id="other", path="a", name="", type="t", kernel_id="gone", created=NOON, updated=NOON)
+    scene.kernels.hooks["start"] = lambda: scene.store.insert(row)
+    scene.kernels.hooks["get"] = lambda: scene.store.update("other", updated=NOON, kernel_id=fresh.id, path="renamed")
+    session = await scene.sessions.create("a")
+    assert await scene.paths() == {"renamed": fresh.id, "a": session.kernel.id}
 
 
 async def test_sessions_survive_a_restart(tmp_path: Path) -> None:

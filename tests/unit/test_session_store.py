@@ -262,8 +262,8 @@ async def test_a_block_that_ends_during_a_call_closes_after_it(tmp_path: Path, m
     transaction = session_store._transaction
 
     @contextlib.contextmanager
-    def slow(connection: sqlite3.Connection) -> Iterator[None]:
-        with transaction(connection):
+    def slow(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+        with transaction(connection, begin):
             yield
         token.run_sync_soon(entered.set)
         assert leave.wait(10)
@@ -322,8 +322,8 @@ async def test_cancelled_in_the_middle_of_a_transaction_it_ends_and_returns(
             trio.from_thread.run_sync(scope.cancel)
 
     @contextlib.contextmanager
-    def cancelled(connection: sqlite3.Connection) -> Iterator[None]:
-        with transaction(connection):
+    def cancelled(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+        with transaction(connection, begin):
             cancel("begun")
             yield
             cancel("written")
@@ -513,6 +513,17 @@ async def test_a_file_held_by_another_is_waited_for(tmp_path: Path) -> None:
             other.execute("COMMIT")
     async with open_session_store(path) as store:
         assert await store.find() == [row(1)]
+
+
+async def test_rows_can_be_read_while_another_prepares_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    async with open_session_store(path, busy_limit=0) as store:
+        await store.insert(row(1))
+        with plain_connection(path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await store.find() == [row(1)]
+            with pytest.raises(GatewayTimeoutError):
+                await store.delete("id-1")
 
 
 async def test_a_file_held_for_too_long_is_told(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

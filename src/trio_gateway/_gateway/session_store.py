@@ -47,6 +47,9 @@ _SCHEMA = (
     "CREATE INDEX session_kernel ON session (scope, kernel_id)",
 )
 
+_READ = "BEGIN"
+_WRITE = "BEGIN IMMEDIATE"  # takes the write lock at once, instead of when it is too late to wait for it
+
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
 _CLOSE_LIMIT = 5.0
@@ -158,7 +161,7 @@ class SessionStore:
         Returns:
             the rows in the order in which they were made.
         """
-        return await self._run(lambda connection: self._select(connection, id=id, path=path, kernel_id=kernel_id))
+        return await self._run(lambda connection: self._select(connection, id=id, path=path, kernel_id=kernel_id), _READ)
 
     async def update(
         self,
@@ -243,13 +246,13 @@ class SessionStore:
         query = f"SELECT {_COLUMNS} FROM session WHERE {condition} ORDER BY rowid"  # noqa: S608 -- column names of ours
         return [_to_row(values) for values in _rows(connection, query, *wanted.values())]
 
-    async def _run(self, operation: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def _run(self, operation: Callable[[sqlite3.Connection], _T], begin: str = _WRITE) -> _T:
         def run() -> _T:
             connection = self._connection
             if connection is None:
                 raise trio.ClosedResourceError("the block of this session store has ended")
             try:
-                with _errors_named(self._path), _transaction(connection):
+                with _errors_named(self._path), _transaction(connection, begin):
                     return operation(connection)
             finally:
                 if self._connection is None:  # the block ended meanwhile, and may have tired of waiting
@@ -333,8 +336,8 @@ async def _in_thread(function: Callable[[], _T], path: Path, limiter: trio.Capac
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Generator[None]:
-    connection.execute("BEGIN IMMEDIATE")  # takes the write lock at once, so what is read stays true until the end
+def _transaction(connection: sqlite3.Connection, begin: str = _WRITE) -> Generator[None]:
+    connection.execute(begin)
     try:
         yield
         connection.execute("COMMIT")
@@ -392,10 +395,7 @@ def _checked_path(database: object, field: str) -> Path | None:
     expected = "a file's path, or None for a database in memory"
     if database is None or database == ":memory:":
         return None
-    try:
-        text: object = os.fspath(database)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType]
-    except TypeError:
-        raise InvalidInputError(field, database, expected) from None
+    text: object = os.fspath(database) if isinstance(database, (str, os.PathLike)) else database
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidInputError(field, database, expected)
     try:

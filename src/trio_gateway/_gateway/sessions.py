@@ -120,7 +120,6 @@ class Sessions:
         self._cleanup_timeout = cleanup_timeout
         self._now = now
         self._creating = _Turns()
-        self._changing = _Turns()
 
     async def create(
         self,
@@ -270,23 +269,21 @@ class Sessions:
             _check_text("type", type, _LONGEST_WORD)
         _check_kernel(kernel_id, kernel_name)
         with self._failures_told("update", kernel_id, kernel_name) as started:
-            async with self._changing.wait(session_id):
-                rows = await self._store.find(id=session_id)
-                if not rows:
-                    raise SessionNotFoundError(key)
-                row = rows[0]
-                if path is not None:
-                    await self._check_free(path, row)
+            rows = await self._store.find(id=session_id)
+            if not rows:
+                raise SessionNotFoundError(key)
+            row = rows[0]
+            if path is not None:
+                await self._check_free(path, row)
+            if kernel_id is None and kernel_name is None:
+                return await self._rename(row, started, path=path, name=name, type=type)
 
-                if kernel_id is None and kernel_name is None:
-                    return await self._rename(row, started, path=path, name=name, type=type)
+            async def move(kernel: KernelModel) -> SessionModel:
+                return await self._move(row, kernel, started, path=path, name=name, type=type)
 
-                async def move(kernel: KernelModel) -> SessionModel:
-                    return await self._move(row, kernel, started, path=path, name=name, type=type)
-
-                if kernel_id is not None:
-                    return await move(await self._kernels.get(kernel_id))
-                return await self._start_for(move, kernel_name, env, row.path if path is None else path)
+            if kernel_id is not None:
+                return await move(await self._kernels.get(kernel_id))
+            return await self._start_for(move, kernel_name, env, row.path if path is None else path)
 
     async def delete(self, session_id: str) -> None:
         """Shut a session's kernel down and forget the session. A kernel that is gone already is fine.
@@ -303,17 +300,16 @@ class Sessions:
         """
         key = _key(session_id=session_id)
         with self._failures_told("delete") as started:
-            async with self._changing.wait(session_id):
-                while True:
-                    rows = await self._store.find(id=session_id)
-                    if not rows:
-                        raise SessionNotFoundError(key)
-                    await self._shutdown(rows[0].kernel_id)
-                    # Another program may have given it another kernel meanwhile: that one's turn is next.
-                    deleted = await self._store.delete(session_id, kernel_id=rows[0].kernel_id)
-                    if deleted is not None:
-                        self._tell("delete", deleted, started=started)
-                        return
+            while True:
+                rows = await self._store.find(id=session_id)
+                if not rows:
+                    raise SessionNotFoundError(key)
+                await self._shutdown(rows[0].kernel_id)
+                # An update may have given it another kernel meanwhile: that one's turn is next.
+                deleted = await self._store.delete(session_id, kernel_id=rows[0].kernel_id)
+                if deleted is not None:
+                    self._tell("delete", deleted, started=started)
+                    return
 
     def __repr__(self) -> str:
         return f"<Sessions {self._store!r}>"
@@ -408,7 +404,7 @@ class Sessions:
         session = await self._live(row)
         if session is not None and (path, name, type) != (None, None, None):
             _, after = await self._write(row, started, path=path, name=name, type=type)
-            # Another program may have given it another kernel since we looked.
+            # Someone may have given it another kernel since we looked.
             session = _session(after, session.kernel) if after.kernel_id == session.kernel.id else await self._live(after)
         if session is None:
             raise SessionNotFoundError(_key(session_id=row.id), f"its kernel {row.kernel_id} is gone")
@@ -426,11 +422,10 @@ class Sessions:
     ) -> SessionModel:
         """Give a session this kernel, with other changes, and shut down the one that it had."""
         before, after = await self._write(row, started, path=path, name=name, type=type, kernel=kernel)
-        if before.kernel_id != after.kernel_id:
-            with trio.move_on_after(self._cleanup_timeout, shield=True) as scope:
-                await self._end_unused(before.kernel_id)
-            if scope.cancelled_caught:
-                self._tell_of_orphan(before.kernel_id, self._too_slow)
+        with trio.move_on_after(self._cleanup_timeout, shield=True) as scope:
+            await self._end_unused(before.kernel_id)
+        if scope.cancelled_caught:
+            self._tell_of_orphan(before.kernel_id, self._too_slow)
         return _session(after, kernel)
 
     async def _write(
