@@ -26,6 +26,8 @@ DUPLICATE: Final = -2
 """What `observe` returns for a message that was seen before."""
 MAX_HOLES: Final = 50_000
 """How many separate holes are remembered; beyond that the oldest are joined, which only makes late arrivals unknown."""
+MAX_ANSWERED: Final = 256
+"""How many answered requests are remembered, for a `busy` that comes after its reply."""
 MAX_SENDERS: Final = 16
 """How many senders are followed: the kernel, the gateway, and those that came before a restart."""
 
@@ -36,6 +38,7 @@ class _Work:
 
     busy: int
     idle: int | None = None
+    old: bool = False
 
 
 @attrs.define
@@ -47,6 +50,7 @@ class _Sender:
     firsts: list[int] = attrs.field(factory=list)
     lasts: list[int] = attrs.field(factory=list)
     at_work: dict[str, _Work] = attrs.field(factory=dict)
+    answered: dict[str, None] = attrs.field(factory=dict)
 
     def see(self, number: int) -> bool:
         """Take in a number; say whether it is new."""
@@ -81,6 +85,32 @@ class _Sender:
         end = self.lasts[1]
         self.firsts[:2] = [end - missing + 1]
         self.lasts[:2] = [end]
+
+    def hole_before(self, number: int) -> int:
+        """Return where the hole right before a number begins; the number itself if there is none."""
+        index = bisect_right(self.firsts, number) - 1
+        return self.firsts[index] if index >= 0 and self.lasts[index] == number - 1 else number
+
+    def note_busy(self, parent: str, number: int) -> None:
+        """A request was seen at work, unless its reply, which comes another way, was here first."""
+        if parent not in self.answered:
+            self.at_work[parent] = _Work(number)
+
+    def note_reply(self, parent: str) -> None:
+        """The reply to a request came."""
+        self.at_work.pop(parent, None)
+        self.answered[parent] = None
+        if len(self.answered) > MAX_ANSWERED:
+            del self.answered[next(iter(self.answered))]
+
+    def forget_past(self) -> None:
+        """Forget what was before now, but for work that still goes on. Its `idle` may be lost too: so not for ever."""
+        self.floor = self.last
+        self.firsts.clear()
+        self.lasts.clear()
+        self.at_work = {parent: work for parent, work in self.at_work.items() if work.idle is None and not work.old}
+        for work in self.at_work.values():
+            work.old = True
 
     def holes(self, start: int, end: int) -> int:
         """Count the unseen numbers from start to end, both included."""
@@ -120,7 +150,6 @@ class Window:
     """The number of its last message."""
     saw_busy: bool = False
     saw_input: bool = False
-    saw_idle: bool = False
 
     def note(self, message: Message, sender: str, number: int) -> None:
         """Take in a message that belongs to the execution."""
@@ -135,9 +164,7 @@ class Window:
         if kind == "execute_input":
             self.saw_input = True
         elif kind == "status":
-            state = message.content.get("execution_state")
-            self.saw_busy = self.saw_busy or state == "busy"
-            self.saw_idle = self.saw_idle or state == "idle"
+            self.saw_busy = self.saw_busy or message.content.get("execution_state") == "busy"
 
 
 class MessageLedger:
@@ -171,7 +198,7 @@ class MessageLedger:
         if kind == "status":
             self._note_status(sender, message, number)
         elif message.channel != "iopub" and kind.endswith("_reply"):
-            sender.at_work.pop(message.parent_id, None)
+            sender.note_reply(message.parent_id)
         return number
 
     def _note_status(self, sender: _Sender, message: Message, number: int) -> None:
@@ -180,7 +207,7 @@ class MessageLedger:
             return
         state = message.content.get("execution_state")
         if state == "busy":
-            sender.at_work[parent] = _Work(number)
+            sender.note_busy(parent, number)
         elif state == "idle":
             work = sender.at_work.get(parent)
             if work is not None:
@@ -190,11 +217,7 @@ class MessageLedger:
         """Begin to account for an execution whose request is about to be sent."""
         if self._open == 0:
             for sender in self._senders.values():
-                # Nobody asks about what was before: forget it, but for work that still goes on.
-                sender.floor = sender.last
-                sender.firsts.clear()
-                sender.lasts.clear()
-                sender.at_work = {name: work for name, work in sender.at_work.items() if work.idle is None}
+                sender.forget_past()
         self._open += 1
         return Window({name: sender.last for name, sender in self._senders.items()})
 
@@ -207,14 +230,16 @@ class MessageLedger:
         if number >= 0:
             window.note(message, message.header.msg_id.rpartition("_")[0], number)
 
-    def missing_outputs(self, window: Window, *, silent: bool, next_busy: int | None = None) -> int | None:
+    def missing_outputs(self, window: Window, *, silent: bool) -> int | None:
         """Count the execution's outputs that never came.
+
+        What belongs to it lies between its `busy` and its `idle`. Where those are themselves among the lost, it begins
+        with the hole before the first message that did come, and ends right after its reply: a kernel publishes all
+        output, then replies, then says `idle`.
 
         Args:
             window: the execution's, when it has ended.
             silent: whether the request was silent: then the kernel does not echo its input.
-            next_busy: the number of the next request's `busy`, where the execution's own `idle` never came: what is
-                missing before it belongs to the execution.
 
         Returns:
             How many outputs are missing; None where the kernel numbers nothing, so nothing can be known.
@@ -224,9 +249,10 @@ class MessageLedger:
         sender = self._senders.get(window.sender)
         if sender is None:
             return None
-        start = window.first if window.saw_busy else window.marks.get(window.sender, window.first - 1) + 1
-        end = window.last if next_busy is None else max(next_busy - 1, window.last)
-        missing = sender.missing(start, end)
+        start = window.first
+        if not window.saw_busy:
+            start = max(sender.hole_before(start), window.marks.get(window.sender, -1) + 1)
+        missing = sender.missing(start, window.last)
         # Of the messages that an execution always has, those that were not seen are among the missing, and are no output.
-        unseen = (not window.saw_busy) + (not window.saw_input and not silent) + (not window.saw_idle and next_busy is not None)
+        unseen = (not window.saw_busy) + (not window.saw_input and not silent)
         return max(missing - unseen, 0)

@@ -77,16 +77,13 @@ class Pending:
 class PendingReply(Pending):
     """A request that has ended when its reply is there, such as `kernel_info_request`."""
 
-    __slots__ = ("first_number", "reply")
+    __slots__ = ("reply",)
 
-    first_number: int | None
-    """The number of the first message that came for it, where its sender numbers them."""
     reply: Message | None
     """The reply, once it is there."""
 
     def __init__(self, message: Message) -> None:
         super().__init__(message)
-        self.first_number = None
         self.reply = None
 
     @property
@@ -94,10 +91,8 @@ class PendingReply(Pending):
         """Whether the kernel's reply is there."""
         return self.reply is not None
 
-    def feed(self, message: Message, number: int) -> None:
+    def feed(self, message: Message, number: int) -> None:  # noqa: ARG002 - only executions count
         """Take a message whose parent is this request."""
-        if self.first_number is None and number >= 0:
-            self.first_number = number
         if message.channel == self.message.channel and message.header.msg_type.endswith("_reply"):
             self.reply = message
             self.settle()
@@ -149,27 +144,22 @@ class PendingExecution(Pending):
         if execution.feed(message) and self.inbox is not None:
             self.inbox.put(message)
         if execution.done:
-            self._account(None)
+            self._account()
             self.settle()
         elif self._idle_scope is not None and execution.replied and self._idle_scope.deadline == math.inf:
             self._idle_scope.deadline = trio.current_time() + self.idle_grace
         if self._started is not None and execution.started:
             self._started.set()
 
-    def give_up_idle(self, next_busy: int | None) -> None:
-        """End without `idle`, which never came.
-
-        Args:
-            next_busy: the number of the first message of a later request, if one is known.
-        """
+    def give_up_idle(self) -> None:
+        """End without `idle`, which never came."""
         self.execution.give_up_idle()
-        self._account(next_busy)
+        self._account()
         self.settle()
 
-    def _account(self, next_busy: int | None) -> None:
+    def _account(self) -> None:
         """Tell the execution how many of its outputs never came."""
-        missing = self._ledger.missing_outputs(self._window, silent=self._silent, next_busy=next_busy)
-        self.execution.note_missing(missing)
+        self.execution.note_missing(self._ledger.missing_outputs(self._window, silent=self._silent))
 
     def settle(self) -> None:
         """Note that nothing more is to come."""

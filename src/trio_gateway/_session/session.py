@@ -141,10 +141,7 @@ class KernelSession:
 
         Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored.
         """
-        return await self.await_reply(PendingReply(self.make(channel, msg_type, content)))
-
-    async def await_reply(self, pending: PendingReply) -> Message:
-        """Send a request that was made and wait for its reply; raises and cancels as `request` does."""
+        pending = PendingReply(self.make(channel, msg_type, content))
         self.submit(pending)
         try:
             await pending.wait_settled()
@@ -163,14 +160,13 @@ class KernelSession:
         A `kernel_info_request` gives `idle` a last chance, for as long as the first one: whatever the kernel published
         for the execution comes before what it publishes for that.
         """
-        barrier = PendingReply(self.make("shell", "kernel_info_request", {}))
         with trio.move_on_after(self.config.idle_grace):
             try:
-                await self.await_reply(barrier)
+                await self.request("shell", "kernel_info_request", {})
             except GatewayError as error:
                 _logger.debug("barrier_failed", extra={"gateway.reason": repr(error)})
         if not pending.settled:
-            pending.give_up_idle(barrier.first_number)
+            pending.give_up_idle()
 
     # The life of the connection ---------------------------------------------------------------------------------
 
