@@ -74,7 +74,7 @@ def _checked(text: str) -> Any:
 
 def _complaint(error: Any) -> str:
     """Say what a schema's validator found, and where."""
-    where = "".join([f"[{step!r}]" for step in getattr(error, "path", ())])
+    where = "".join([f"[{step!r}]" for step in getattr(error, "relative_path", ())])
     return f"{where}: {error.message:.200}" if where else f"{error.message:.200}"
 
 

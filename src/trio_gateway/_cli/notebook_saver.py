@@ -43,7 +43,8 @@ class Saver:
         self._warned = False
         self._changed = trio.Event()
         self._resting_until = 0.0
-        # Who gets the lock later writes what is newer: a save in a thread, and one that can't wait for it.
+        self._saving = trio.Lock()
+        # For a save that can't wait as Trio waits: who gets this lock later writes what is newer.
         self._lock = threading.Lock()
 
     async def beside(self, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -77,30 +78,32 @@ class Saver:
 
         Cancellation: a save that has begun is finished.
         """
-        if self._changed.is_set() and not self._file.is_special and trio.current_time() >= self._resting_until:
-            await self._save()
-        else:
+        if self._saving.locked() or self._file.is_special or trio.current_time() < self._resting_until:
             await trio.lowlevel.checkpoint()
+        else:
+            await self._save()
 
     async def _keep_saving(self) -> None:
         if self._file.is_special:
             await trio.sleep_forever()
         while True:
             await self._changed.wait()
-            if self._changed.is_set():  # else it was saved in the meantime
-                await self._save()
-                await trio.sleep_until(max(trio.current_time() + _INTERVAL, self._resting_until))
+            await self._save()
+            await trio.sleep_until(max(trio.current_time() + _INTERVAL, self._resting_until))
 
     async def _save(self) -> None:
-        began = trio.current_time()
-        self._changed = trio.Event()
-        notebook = self._notebook.current()
-        try:
-            await trio.to_thread.run_sync(self._write, notebook)
-        except InvalidInputError as error:
-            self._failed(error)
-        now = trio.current_time()
-        self._resting_until = now + _REST * (now - began)
+        async with self._saving:
+            if not self._changed.is_set():  # saved in the meantime
+                return
+            began = trio.current_time()
+            self._changed = trio.Event()
+            notebook = self._notebook.current()
+            try:
+                await trio.to_thread.run_sync(self._write, notebook)
+            except InvalidInputError as error:
+                self._failed(error)
+            now = trio.current_time()
+            self._resting_until = now + _REST * (now - began)
 
     def _save_or_warn(self) -> None:
         try:

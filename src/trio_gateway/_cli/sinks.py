@@ -7,8 +7,6 @@ otherwise. Nothing is buffered here, so nothing is left to flush when the proces
 
 from __future__ import annotations
 
-import io
-import os
 import select
 import sys
 from typing import BinaryIO, Final, TextIO, cast
@@ -27,19 +25,22 @@ class Sink:
     """One text stream to write to from Trio.
 
     Args:
-        stream: an open text stream; its own buffer is bypassed.
+        stream: an open text stream, whose own buffer is bypassed; None, as Python has it for a closed standard stream, drops all.
     """
 
     is_terminal: bool
     """Whether a person sees it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream  # closes what is below it when nobody holds it
+        self._poll: select.poll | None = None
+        self.is_terminal = stream is not None and stream.isatty()
+        if stream is None:
+            return
         stream.flush()
         buffer = stream.buffer
         self._raw = cast(BinaryIO, getattr(buffer, "raw", buffer))
         self._encoding = stream.encoding or "utf-8"
-        self._poll: select.poll | None = None
-        self.is_terminal = stream.isatty()
         if _AT_ONCE:
             try:
                 self._poll = select.poll()
@@ -56,6 +57,9 @@ class Sink:
 
         Cancellation: leaves at once; a part of the text may have been written, or may still be.
         """
+        if self._stream is None:
+            await trio.lowlevel.checkpoint()
+            return
         data = text.encode(self._encoding, "backslashreplace")
         try:
             if self._takes_at_once(len(data)):
@@ -84,14 +88,10 @@ class Sink:
 
 
 def standard_output() -> Sink:
-    """Return a sink on this process's standard output; what goes to a closed one is dropped."""
-    return Sink(sys.stdout or _nowhere())
+    """Return a sink on this process's standard output."""
+    return Sink(sys.stdout)
 
 
 def standard_error() -> Sink:
-    """Return a sink on this process's standard error; what goes to a closed one is dropped."""
-    return Sink(sys.stderr or _nowhere())
-
-
-def _nowhere() -> TextIO:
-    return io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+    """Return a sink on this process's standard error."""
+    return Sink(sys.stderr)

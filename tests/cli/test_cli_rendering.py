@@ -1,0 +1,183 @@
+"""How outputs look on pipes and on terminals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+
+from trio_gateway import (
+    ClearOutput,
+    DisplayData,
+    Error,
+    ExecuteResult,
+    ExecutionResult,
+    Output,
+    OutputGap,
+    Stream,
+    UpdateDisplayData,
+)
+from trio_gateway._cli.rendering import Renderer, as_text, gap_message, json_result
+
+
+@attrs.define(eq=False)
+class FakeSink:
+    is_terminal: bool
+    log: list[str]
+
+    async def write(self, text: str) -> None:
+        self.log.append(text)
+
+
+def plain(text: str) -> dict[str, Any]:
+    return {"text/plain": text}
+
+
+async def shown(*outputs: Output, terminal: bool, colour: bool = False, columns: int = 80) -> tuple[str, str]:
+    """Return what goes to standard output and to standard error."""
+    out, err = FakeSink(terminal, []), FakeSink(terminal, [])
+    renderer: Any = Renderer(out, err, colour=colour, size=lambda: (columns, 24))  # type: ignore[arg-type]
+    for output in outputs:
+        await renderer.show(output)
+    await renderer.finish()
+    return "".join(out.log), "".join(err.log)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_streams_pass_as_they_are(terminal: bool) -> None:
+    outputs = [Stream("stdout", "a\r10%"), Stream("stderr", "e\b"), Stream("stdout", "\x07\x1b[2Kz")]
+    out, err = await shown(*outputs, terminal=terminal)
+    assert out.removesuffix("\x1b[0m") == "a\r10%\x07\x1b[2Kz"
+    assert err == "e\b"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_a_result_stands_on_lines_of_its_own(terminal: bool) -> None:
+    out, _ = await shown(
+        Stream("stdout", "no newline"), ExecuteResult(1, plain("42")), Stream("stdout", "x\n"), terminal=terminal
+    )
+    assert out == "no newline\n42\nx\n"
+
+
+async def test_on_pipes_each_stream_has_its_own_line_ends() -> None:
+    out, err = await shown(Stream("stderr", "no newline"), ExecuteResult(1, plain("42")), terminal=False)
+    assert (out, err) == ("42\n", "no newline")
+
+
+async def test_on_a_terminal_both_streams_share_the_line() -> None:
+    out, _ = await shown(Stream("stderr", "no newline"), ExecuteResult(1, plain("42")), terminal=True)
+    assert out == "\n42\n"
+
+
+@pytest.mark.parametrize(("colour", "expected"), [(True, "\x1b[31mred\x1b[39m\nline\n"), (False, "red\nline\n")])
+async def test_tracebacks_go_to_stderr_in_colour_only_where_wanted(colour: bool, expected: str) -> None:
+    out, err = await shown(Error("E", "v", ("\x1b[31mred\x1b[39m", "line")), terminal=False, colour=colour)
+    assert (out, err) == ("", expected)
+
+
+async def test_an_error_without_traceback_is_told_all_the_same() -> None:
+    assert await shown(Error("ValueError", "bad"), terminal=False) == ("", "ValueError: bad\n")
+
+
+async def test_colours_that_the_code_left_on_are_switched_off_on_a_terminal_only() -> None:
+    assert await shown(Stream("stdout", "\x1b[31mred"), terminal=True) == ("\x1b[31mred\x1b[0m", "")
+    assert await shown(Stream("stdout", "\x1b[31mred"), terminal=False) == ("\x1b[31mred", "")
+
+
+async def test_an_update_of_the_last_display_replaces_it_on_a_terminal() -> None:
+    outputs = [
+        Stream("stdout", "before\n"),
+        DisplayData(plain("one\ntwo"), display_id="d"),
+        UpdateDisplayData(plain("2"), display_id="d"),
+    ]
+    out, _ = await shown(*outputs, terminal=True)
+    assert out == "before\none\ntwo\n\r\x1b[2A\x1b[J2\n"
+
+
+async def test_an_update_is_appended_where_nothing_can_be_taken_back() -> None:
+    outputs = [DisplayData(plain("one"), display_id="d"), UpdateDisplayData(plain("two"), display_id="d")]
+    assert (await shown(*outputs, terminal=False))[0] == "one\ntwo\n"
+    outputs.insert(1, Stream("stdout", "between\n"))
+    assert (await shown(*outputs, terminal=True))[0] == "one\nbetween\ntwo\n"
+    outputs = [DisplayData(plain("one"), display_id="d"), UpdateDisplayData(plain("two"), display_id="other")]
+    assert (await shown(*outputs, terminal=True))[0] == "one\ntwo\n"
+
+
+async def test_clear_output_erases_all_rows_on_a_terminal() -> None:
+    long = "x" * 25  # three rows of ten columns
+    out, _ = await shown(Stream("stdout", f"a\n{long}"), ClearOutput(), Stream("stdout", "new"), terminal=True, columns=10)
+    assert out == f"a\n{long}\r\x1b[3A\x1b[Jnew"
+
+
+async def test_wide_characters_and_colours_count_as_the_columns_they_take() -> None:
+    out, _ = await shown(Stream("stdout", "\x1b[1m漢字漢字漢\x1b[0m"), ClearOutput(), terminal=True, columns=10)
+    assert "\r\x1b[J" in out
+    out, _ = await shown(Stream("stdout", "漢字漢字漢字"), ClearOutput(), terminal=True, columns=10)
+    assert "\r\x1b[1A\x1b[J" in out
+
+
+async def test_clear_output_that_waits_clears_when_the_next_output_comes() -> None:
+    first, clear = Stream("stdout", "old"), ClearOutput(wait=True)
+    assert (await shown(first, clear, terminal=True))[0] == "old"
+    assert (await shown(first, clear, Stream("stdout", "new"), terminal=True))[0] == "old\r\x1b[Jnew"
+
+
+async def test_clear_output_does_nothing_on_a_pipe() -> None:
+    out, _ = await shown(Stream("stdout", "old\n"), ClearOutput(), Stream("stdout", "new\n"), terminal=False)
+    assert out == "old\nnew\n"
+
+
+@pytest.mark.parametrize("text", ["row\n" * 30, "x\x1b]0;title\x07", "x" * 200_000], ids=["scrolled away", "unknown", "too much"])
+async def test_what_can_not_be_erased_safely_stays(text: str) -> None:
+    out, _ = await shown(Stream("stdout", text), ClearOutput(), Stream("stdout", "new"), terminal=True)
+    assert out.startswith(f"{text}\r\x1b[Knew")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"text/html": "<b>", "text/plain": "p"}, "p"),
+        ({"text/plain": ["a\n", "b"]}, "a\nb"),
+        ({"text/html": "<b>", "text/markdown": "m"}, "m"),
+        ({"text/latex": "$x$"}, "$x$"),
+        ({"application/json": {"ä": 1}}, '{\n  "ä": 1\n}'),
+        ({"application/vnd.x+json": [1]}, "[\n  1\n]"),
+        ({"image/png": "iVBO", "x/\x1b": ""}, "[image/png, x/\\x1b]"),
+        ({}, "[nothing]"),
+    ],
+)
+def test_a_bundle_is_shown_in_its_most_readable_form(data: dict[str, Any], expected: str) -> None:
+    assert as_text(data) == expected
+
+
+def test_gaps_are_told_with_their_counts() -> None:
+    message = gap_message([OutputGap("lost", 3), OutputGap("rate_limited", None, "1000 messages"), OutputGap("reconnected")])
+    assert "3 messages were lost" in message
+    assert "too fast (1000 messages)" in message
+    assert "connection broke" in message
+    assert "7 more came" in gap_message([OutputGap("overflow", 7)])
+
+
+def test_a_result_as_json_holds_all_a_script_needs_in_ascii() -> None:
+    result = ExecutionResult(
+        "error",
+        (Stream("stdout", "ü\ud800"), Error("E", "v", ("t",))),
+        {"status": "error"},
+        4,
+        (OutputGap("lost", 2, "why"),),
+    )
+    text = json_result(result)
+    assert text.isascii()
+    assert "\n" not in text
+    assert json.loads(text) == {
+        "status": "error",
+        "execution_count": 4,
+        "outputs": [
+            {"output_type": "stream", "name": "stdout", "text": "ü\ud800"},
+            {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]},
+        ],
+        "error": {"ename": "E", "evalue": "v", "traceback": ["t"]},
+        "output_gaps": [{"kind": "lost", "count": 2, "detail": "why"}],
+    }
