@@ -150,7 +150,7 @@ def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...],
     if not isinstance(fields, dict) or not isinstance(fields.get("header"), dict):
         raise ProtocolError("a legacy message is not a JSON object with a header")
     channel = fields.get("channel") or "shell"
-    if not isinstance(channel, str):
+    if not isinstance(channel, str) or not _is_unicode(channel):
         raise ProtocolError("a legacy message names its channel with something that is not text")
 
     def part(name: str) -> bytes:
@@ -158,6 +158,14 @@ def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...],
         return EMPTY_OBJECT if value is None else json.dumps(value).encode()
 
     return Message.from_wire(channel, part("header"), part("parent_header"), part("metadata"), part("content"), buffers, size)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def encode_v1(message: Message) -> bytes:
@@ -182,6 +190,7 @@ def encode_legacy(message: Message) -> str | bytes:
 
     Raises:
         InvalidInputError: it has more than 4 GiB of buffers, which the framing can't hold.
+        ProtocolError: it came from elsewhere, and a part that nobody looked at is not UTF-8.
     """
     text = b"".join(
         [
@@ -199,7 +208,10 @@ def encode_legacy(message: Message) -> str | bytes:
         ]
     )
     if not message.buffers:
-        return text.decode()
+        try:
+            return text.decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"a message has a part that is not UTF-8: {error}") from None
     parts: list[Buffer] = [text, *message.buffers]
     offsets = [4 * (len(parts) + 1)]
     for part in parts[:-1]:
