@@ -189,8 +189,9 @@ class ExecutionResult:
             if isinstance(output, Error):
                 return output
         if self.status == "error":
-            reply = self.reply
-            return Error(str(reply.get("ename", "")), str(reply.get("evalue", "")), tuple(map(str, reply.get("traceback") or ())))
+            lines = self.reply.get("traceback")
+            traceback = tuple(map(str, lines)) if isinstance(lines, (list, tuple)) else ()
+            return Error(str(self.reply.get("ename") or ""), str(self.reply.get("evalue") or ""), traceback)
         return None
 
     def raise_for_error(self) -> ExecutionResult:
@@ -227,7 +228,9 @@ def _runs(outputs: Sequence[ShownOutput]) -> Iterator[str | DisplayData | Execut
 
 
 def _plain(output: DisplayData | ExecuteResult) -> str:
-    plain = output.data.get("text/plain", "")
+    plain = output.data.get("text/plain")
+    if plain is None:
+        return ""
     return "".join(map(str, plain)) if isinstance(plain, list) else str(plain)
 
 
@@ -240,10 +243,14 @@ def as_terminal_text(text: str) -> str:
 
 def _overtype(line: str) -> str:
     if "\b" not in line:
-        shown = ""
-        for part in line.split("\r"):
-            shown = part + shown[len(part) :]
-        return shown
+        # From the last part back: each shows only what is longer than all that was written over it. Linear in the line.
+        shown: list[str] = []
+        width = 0
+        for part in reversed(line.split("\r")):
+            if len(part) > width:
+                shown.append(part[width:])
+                width = len(part)
+        return "".join(shown)
     cells: list[str] = []
     cursor = 0
     for character in line:

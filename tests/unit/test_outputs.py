@@ -1,0 +1,271 @@
+"""Outputs as values, what a terminal would show of them, and that a notebook file takes them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import attrs
+import nbformat
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from trio_gateway._errors import ExecutionError
+from trio_gateway._outputs import (
+    ClearOutput,
+    DisplayData,
+    Error,
+    ExecuteResult,
+    ExecutionResult,
+    Output,
+    OutputGap,
+    Stream,
+    UpdateDisplayData,
+    as_terminal_text,
+)
+
+
+def result(*outputs: Any, status: Any = "ok", **fields: Any) -> ExecutionResult:
+    return ExecutionResult(status, outputs, fields.pop("reply", {"status": status}), **fields)
+
+
+def out(text: str) -> Stream:
+    return Stream("stdout", text)
+
+
+def err(text: str) -> Stream:
+    return Stream("stderr", text)
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        Stream("stdout", "text"),
+        DisplayData({"text/plain": "x"}),
+        UpdateDisplayData({"text/plain": "x"}, display_id="d"),
+        ExecuteResult(1, {"text/plain": "x"}, {"m": 1}, "d", (memoryview(b"x"),)),
+        Error("E", "v", ("line",)),
+        ClearOutput(True),
+        OutputGap("lost", 3, "detail"),
+        result(out("x")),
+    ],
+    ids=lambda output: type(output).__name__,
+)
+def test_they_are_values(output: Any) -> None:
+    again = attrs.evolve(output)
+    assert again == output
+    for field in attrs.fields(type(output)):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(output, field.name, None)
+        assert attrs.evolve(output, **{field.name: object()}) != output
+
+
+def test_what_need_not_be_given() -> None:
+    assert DisplayData({}) == DisplayData({}, {}, None, ())
+    assert UpdateDisplayData({}) == UpdateDisplayData({}, {}, None, ())
+    assert ExecuteResult(None, {}) == ExecuteResult(None, {}, {}, None, ())
+    assert Error("E", "v") == Error("E", "v", ())
+    assert ClearOutput() == ClearOutput(False)
+    assert OutputGap("lost") == OutputGap("lost", None, "")
+    assert result() == ExecutionResult("ok", (), {"status": "ok"}, None, ())
+
+
+def test_no_two_share_their_metadata() -> None:
+    for make in (lambda: DisplayData({}), lambda: UpdateDisplayData({}), lambda: ExecuteResult(None, {})):
+        assert make().metadata is not make().metadata
+
+
+# --- notebooks
+
+SHOWN: list[tuple[Output, dict[str, Any]]] = [
+    (out("a\rb\n"), {"output_type": "stream", "name": "stdout", "text": "a\rb\n"}),
+    (err(""), {"output_type": "stream", "name": "stderr", "text": ""}),
+    (
+        DisplayData({"text/plain": "x", "application/json": {"a": [1]}}, {"image/png": {"width": 1}}, "d", (memoryview(b"x"),)),
+        {
+            "output_type": "display_data",
+            "data": {"text/plain": "x", "application/json": {"a": [1]}},
+            "metadata": {"image/png": {"width": 1}},
+        },
+    ),
+    (
+        ExecuteResult(7, {"text/plain": "42"}, {"m": 1}, "d"),
+        {"output_type": "execute_result", "execution_count": 7, "data": {"text/plain": "42"}, "metadata": {"m": 1}},
+    ),
+    (ExecuteResult(None, {}), {"output_type": "execute_result", "execution_count": None, "data": {}, "metadata": {}}),
+    (
+        Error("ValueError", "no", ("line 1", "line 2")),
+        {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["line 1", "line 2"]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("output", "expected"), SHOWN, ids=[type(output).__name__ for output, _ in SHOWN])
+def test_nbformats_dictionary(output: Any, expected: dict[str, Any]) -> None:
+    made = output.to_nbformat()
+    assert made == expected
+    changed = copy.deepcopy(output.to_nbformat())
+    for key in ("data", "metadata"):
+        if key in made:
+            made[key]["added"] = 1
+    assert output.to_nbformat() == changed, "what is done to the dictionary is not done to the output"
+
+
+def test_a_notebook_takes_the_outputs_of_a_result() -> None:
+    whole = result(*[output for output, _ in SHOWN])
+    cell = nbformat.v4.new_code_cell("code", outputs=[nbformat.from_dict(output) for output in whole.to_nbformat()])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    nbformat.validate(notebook)
+    assert whole.to_nbformat() == [expected for _, expected in SHOWN]
+    assert result().to_nbformat() == []
+
+
+# --- terminals
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("plain\n", "plain\n"),
+        ("10%\r20%", "20%"),
+        ("abc\rX", "Xbc"),
+        ("abc\r", "abc"),
+        ("abc\r\r\r", "abc"),
+        ("\rabc", "abc"),
+        ("a\r\nb\r\n", "a\nb\n"),
+        ("long line\rshort\nnext", "shortline\nnext"),
+        ("abcd\rxyz\r12", "12zd"),
+        ("12\rabcd\rxyz", "xyzd"),
+        ("abc\b", "abc"),
+        ("abc\bX", "abX"),
+        ("abc\b\bX", "aXc"),
+        ("\b\bX", "X"),
+        ("ab\b\b\b\bXYZ", "XYZ"),
+        ("a\n\bb", "a\nb"),
+        ("abc\rX\bY", "Ybc"),
+        ("ab\bc\rX", "Xc"),
+        ("\b", ""),
+        ("\r", ""),
+        ("a\tb\x0bc\x0cd\u2028e\r1", "1\tb\x0bc\x0cd\u2028e"),
+    ],
+    ids=repr,
+)
+def test_what_a_terminal_shows(text: str, shown: str) -> None:
+    assert as_terminal_text(text) == shown
+
+
+def screen(text: str) -> str:
+    """A terminal with lines that are long enough, cell by cell."""
+    lines: list[dict[int, str]] = [{}]
+    column = 0
+    for character in text:
+        if character == "\n":
+            lines.append({})
+            column = 0
+        elif character == "\r":
+            column = 0
+        elif character == "\b":
+            column = max(column - 1, 0)
+        else:
+            lines[-1][column] = character
+            column += 1
+    return "\n".join("".join(cell for _, cell in sorted(line.items())) for line in lines)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.text("ab \r\b\n", max_size=30) | st.text("ab\r", max_size=30) | st.text(max_size=10))
+@example("a\rb\b\rc")
+def test_every_text_is_shown_as_on_a_screen(text: str) -> None:
+    assert as_terminal_text(text) == screen(text)
+
+
+def test_progress_bars_show_their_last_state() -> None:
+    bar = "".join(
+        [f"\r{percent:3}%|{'#' * (percent // 10):10}| {percent}/100 [00:{percent // 10:02}<00:00]" for percent in range(101)]
+    )
+    assert as_terminal_text(bar + "\n") == "100%|##########| 100/100 [00:10<00:00]\n"
+
+
+def test_a_long_line_that_is_written_over_often_costs_no_quadratic_time() -> None:
+    # A million short texts over a megabyte: a copy of the line for each would take minutes.
+    assert as_terminal_text("x" * 1_000_000 + "\ry" * 1_000_000) == "y" + "x" * 999_999
+    assert as_terminal_text("x" * 500_000 + "\r\by" * 500_000) == "y" + "x" * 499_999
+
+
+# --- a result's text
+
+
+@pytest.mark.parametrize(
+    ("outputs", "text"),
+    [
+        ([], ""),
+        ([out("")], ""),
+        ([out("a\n"), err("b\n"), out("c")], "a\nb\nc"),
+        ([out("10%"), err("\r20%")], "20%"),  # both streams have one cursor
+        ([out("a\rb"), DisplayData({"text/plain": "<fig>"}), out("\rc")], "b\n<fig>\nc"),  # which a figure ends
+        ([ExecuteResult(1, {"text/plain": "42"})], "42"),
+        ([out("a"), ExecuteResult(1, {"text/plain": "42"})], "a\n42"),
+        ([out("a\n"), ExecuteResult(1, {"text/plain": "42"})], "a\n42"),
+        ([DisplayData({"text/plain": "x\n"}), DisplayData({"text/plain": "y"}), out("z")], "x\ny\nz"),
+        ([DisplayData({"text/plain": "a\rb"})], "a\rb"),  # not written to a terminal, so left as it is
+        ([DisplayData({"text/plain": ["x\n", "y", 5]})], "x\ny5"),
+        ([DisplayData({"text/plain": 5})], "5"),
+        ([DisplayData({"text/plain": 0})], "0"),
+        ([DisplayData({"text/plain": None})], ""),
+        ([out("a"), DisplayData({"image/png": "QUJD"}), out("b")], "a\nb"),
+        ([Error("E", "v", ("t",))], ""),
+        ([out("a"), Error("E", "v"), out("b")], "ab"),
+        ([out("\r"), DisplayData({"text/plain": "x"})], "x"),
+    ],
+    ids=repr,
+)
+def test_the_text_of_a_result(outputs: list[Any], text: str) -> None:
+    assert result(*outputs).text == text
+
+
+# --- errors
+
+
+def test_the_error_is_the_last_one_shown() -> None:
+    first, last = Error("A", "1"), Error("B", "2")
+    assert result(first, out("x"), last, out("y"), status="error").error is last
+    assert result(first).error is first  # shown by code that caught it
+    assert result(out("x")).error is None
+
+
+def test_without_an_error_output_the_reply_tells() -> None:
+    reply = {"status": "error", "ename": "E", "evalue": "v", "traceback": ["a", "b"]}
+    assert result(status="error", reply=reply).error == Error("E", "v", ("a", "b"))
+    assert result(status="ok", reply=reply).error is None
+    assert result(status="aborted", reply=reply).error is None
+
+
+@pytest.mark.parametrize("traceback", [None, 5, "text", {"a": 1}, []])
+@pytest.mark.parametrize("text", [None, "absent"])
+def test_a_sloppy_reply_still_makes_an_error(traceback: object, text: object) -> None:
+    reply = {"traceback": traceback} if text == "absent" else {"traceback": traceback, "ename": text, "evalue": text}
+    assert result(status="error", reply=reply).error == Error("", "", ())
+    assert result(status="error", reply={"ename": 5, "evalue": 6, "traceback": [7, None]}).error == Error("5", "6", ("7", "None"))
+
+
+def test_raise_for_error_returns_what_ended_well() -> None:
+    good = result(Error("E", "was caught"))
+    assert good.raise_for_error() is good
+
+
+def test_raise_for_error_raises_what_did_not() -> None:
+    with pytest.raises(ExecutionError) as caught:
+        result(Error("E", "v", ("a", "b")), status="error").raise_for_error()
+    assert (caught.value.ename, caught.value.evalue, caught.value.traceback) == ("E", "v", ("a", "b"))
+    with pytest.raises(ExecutionError, match=r"^E: v$"):
+        result(status="error", reply={"ename": "E", "evalue": "v"}).raise_for_error()
+
+
+def test_raise_for_error_says_that_it_was_skipped() -> None:
+    with pytest.raises(ExecutionError, match=r"^Aborted: the kernel skipped this request, because one before it failed$"):
+        result(status="aborted").raise_for_error()
