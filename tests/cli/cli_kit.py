@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,7 @@ class FakeKernel:
         self._scripts = scripts
         self.executed: list[str] = []
         self.interrupted: list[str] = []
+        self.on_leaving: Callable[[], object] = lambda: None
 
     @asynccontextmanager
     async def stream(self, code: str) -> AsyncGenerator[FakeStream]:
@@ -201,6 +202,7 @@ class FakeKernel:
         try:
             yield outputs
         finally:
+            self.on_leaving()
             if not outputs.ended:
                 self.interrupted.append(code)
 

@@ -70,8 +70,3 @@ def test_each_exit_code_is_in_the_help() -> None:
 
 def test_control_characters_are_shown_and_not_obeyed() -> None:
     assert printable("a\x1b[31mb\x07\u202e\ud800ü😀\t") == "a\\x1b[31mb\\x07\\u202e\\ud800ü😀\t"
-
-
-def test_an_explanation_holds_no_control_characters() -> None:
-    lines = explain(GatewayConnectionError("one\x1b]0;title\x07\ntwo"))
-    assert lines[:2] == ["one\\x1b]0;title\\x07", "two"]

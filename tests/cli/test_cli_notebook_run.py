@@ -141,7 +141,7 @@ async def test_the_first_error_ends_the_run(autojump_clock: trio.testing.MockClo
     run = Run(kernel, "a", "b", "c")
     await run()
     assert kernel.executed == ["a", "b"]
-    assert run.run.failure == (2, BOOM)
+    assert run.run.failure == (run.live.cells[1], BOOM)
     assert run.final == [[], ["before", "ValueError"], []]
 
 
@@ -158,7 +158,7 @@ async def test_an_allowed_error_does_not(allowed_by: str, autojump_clock: trio.t
 async def test_an_error_that_only_the_reply_tells_counts_and_is_saved(autojump_clock: trio.testing.MockClock) -> None:
     run = Run(FakeKernel({"a": ["error"]}), "a")
     await run()
-    assert run.run.failure == (1, Error("ReplyError", "told late"))
+    assert run.run.failure == (run.live.cells[0], Error("ReplyError", "told late"))
     assert run.final == [["ReplyError"]]
 
 
@@ -235,21 +235,8 @@ async def test_what_has_come_is_saved_when_cancelled_before_the_interrupted_kern
     file: Any = RecordingFile()
     saved_by_then: list[int] = []
 
-    class SlowToInterrupt(FakeKernel):
-        def stream(self, code: str) -> Any:
-            inner = super().stream(code)
-
-            class Outer:
-                async def __aenter__(self) -> Any:
-                    return await inner.__aenter__()
-
-                async def __aexit__(self, *exc: object) -> Any:
-                    saved_by_then.append(len(file.saves))
-                    return await inner.__aexit__(*exc)
-
-            return Outer()
-
-    kernel = SlowToInterrupt({"a": [Stream("stdout", "1"), file.saved, Stream("stdout", "2"), trio.sleep_forever]})
+    kernel = FakeKernel({"a": [Stream("stdout", "1"), file.saved, Stream("stdout", "2"), trio.sleep_forever]})
+    kernel.on_leaving = lambda: saved_by_then.append(len(file.saves))
     run = Run(kernel, "a", "b", file=file)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)

@@ -14,7 +14,7 @@ import rich_click as click
 from .._config import GatewayConfig
 from .._version import __version__
 from .exec_command import exec_command
-from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of, explain, printable
+from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of, explain
 from .kernels_command import kernels
 from .kernelspecs_command import kernelspecs
 from .options import Options, common_options, kernel_option
@@ -80,7 +80,7 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage(error: click.ClickException) -> list[str]:
-    lines = [printable(line) for line in error.format_message().splitlines()]
+    lines = error.format_message().splitlines()
     context = error.ctx if isinstance(error, click.UsageError) else None
     return lines if context is None else [*lines, f"Try: {context.command_path} --help"]
 

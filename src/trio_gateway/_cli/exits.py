@@ -117,11 +117,11 @@ def explain(error: Exception, setting_variables: Mapping[str, str] | None = None
         setting_variables: a setting's name to its environment variable.
 
     Returns:
-        The lines; the first says what happened. None of them holds a control character.
+        The lines; the first says what happened.
     """
     known = isinstance(error, (GatewayError, OutOfTimeError))
     text = str(error) if known else f"{type(error).__name__}: {error}"
-    lines = [printable(line) for line in text.splitlines() or [type(error).__name__]]
+    lines = text.splitlines() or [type(error).__name__]
     hint = _hint(error, setting_variables or {})
     return [*lines, hint] if hint else lines
 

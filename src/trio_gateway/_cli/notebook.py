@@ -99,8 +99,9 @@ def _report(options: Options, job: NotebookJob, live: LiveNotebook, run: Noteboo
     options.say(f"{', '.join(counts)}.{saved}")
     if run.failure is None:
         return ExitCode.OK
-    number, error = run.failure
-    options.complain([f"cell {number} of {len(live.cells)} raised {error.ename}: {error.evalue}"])
+    cell, error = run.failure
+    where = f"cell {cell.number} of {len(live.cells)} ({title_of(cell.source)})"
+    options.complain([f"{where} raised {error.ename}: {error.evalue}"])
     return ExitCode.CODE_FAILED
 
 
@@ -118,8 +119,8 @@ class NotebookRun:
     """How many cells have run."""
     tolerated: int
     """How many raised an error that they may raise."""
-    failure: tuple[int, Error] | None
-    """The number of the cell that stopped the run, and its error."""
+    failure: tuple[LiveCell, Error] | None
+    """The cell that stopped the run, and its error."""
     gaps: list[tuple[int, tuple[OutputGap, ...]]]
     """Why the outputs of which cells are not whole."""
 
@@ -153,7 +154,7 @@ class NotebookRun:
             if error is None:
                 continue
             if not (self._allow_errors or cell.may_fail):
-                self.failure = cell.number, error
+                self.failure = cell, error
                 return
             self.tolerated += 1
 

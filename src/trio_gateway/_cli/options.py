@@ -102,7 +102,7 @@ class Options:
 
     def complain(self, lines: list[str]) -> None:
         """Tell why the command failed."""
-        self.console.print(Text.assemble(("trio-gateway: error: ", "bold red"), "\n".join(lines)))
+        self.console.print(Text.assemble(("trio-gateway: error: ", "bold red"), "\n".join(map(printable, lines))))
 
 
 def read_token(path: Path) -> str:
