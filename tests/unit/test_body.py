@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from trio_gateway._protocol.body import BodyTooLarge, UnreadableBody, decode_body, parse_encodings
 
-RAW = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 TEXT = b"hello " * 100
 
 
@@ -44,8 +44,7 @@ def test_no_body_needs_no_decoding():
 
 def test_a_bomb_does_not_go_off():
     bomb = gzip.compress(b"\0" * 10_000_000)
-    for _ in range(1):
-        bomb = gzip.compress(bomb)
+    bomb = gzip.compress(bomb)
     with pytest.raises(BodyTooLarge):
         decode_body(bomb, ["gzip", "gzip"], limit=1_000_000)
 
@@ -74,7 +73,5 @@ def test_the_header():
 
 @given(st.binary(), st.lists(st.sampled_from(["gzip", "deflate"]), max_size=2))
 def test_any_bytes_are_a_body_or_a_typed_error(content: bytes, encodings: list[str]):
-    try:
+    with suppress(BodyTooLarge, UnreadableBody):
         assert len(decode_body(content, encodings, limit=100)) <= 100
-    except (BodyTooLarge, UnreadableBody):
-        pass

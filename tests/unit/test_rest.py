@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import unquote
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_gateway._errors import GatewayError, InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError, ProtocolError
+from trio_gateway._errors import InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError, ProtocolError
 from trio_gateway._protocol import rest
 
 ANY_JSON = st.recursive(
@@ -271,14 +272,10 @@ def test_sessions():
 @given(ANY_JSON)
 def test_any_json_is_a_model_or_a_typed_error(body: object):
     for parse in (rest.parse_kernel, rest.parse_kernels, rest.parse_kernelspecs, rest.parse_session, rest.parse_sessions):
-        try:
+        with suppress(ProtocolError):
             parse(body)
-        except ProtocolError as error:
-            assert "@ $" in str(error)
-    try:
+    with suppress(ProtocolError, KernelSpecNotFoundError):
         rest.parse_kernelspec(body, "python3")
-    except GatewayError:
-        pass
 
 
 def test_deep_json_is_a_typed_error():

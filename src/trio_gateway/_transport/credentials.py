@@ -111,8 +111,11 @@ class Credentials:
                 await trio.lowlevel.checkpoint()
                 return None, "the renewer still hangs since an earlier request"
             else:
-                found = await trio.to_thread.run_sync(get_token, *arguments, abandon_on_cancel=True, limiter=self._thread)
-                found = await found if inspect.isawaitable(found) else found
+                # In a list, because Trio takes a coroutine that comes out of a thread for a mistake.
+                boxed = await trio.to_thread.run_sync(
+                    lambda: [get_token(*arguments)], abandon_on_cancel=True, limiter=self._thread
+                )
+                found = await boxed[0] if inspect.isawaitable(boxed[0]) else boxed[0]
         except Exception as error:  # noqa: BLE001 - a user's code; the request may well succeed with the token there is
             await trio.lowlevel.checkpoint()
             # Its text may hold the token.

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import attrs
@@ -322,13 +322,9 @@ class HttpClient:
             _AttemptFailed: there was no connection, or it broke.
             ProtocolError: the answer can't be understood, or is too large.
         """
-        import httpcore2
-
-        from .pool import BodyOverflow, ConnectFailed, Exchange, exchange
+        from .http1 import BodyOverflow, Broken, ConnectFailed, NotHTTP, NotSendable
 
         self._check_open()
-        current = Exchange(self.config.max_response_size)
-        before = exchange.set(current)
         request = self._client.build_request(
             call.method,
             url,
@@ -347,33 +343,27 @@ class HttpClient:
             error.attempts, error.seconds = call.attempts, call.seconds()
             final = isinstance(error, (TLSRefusedError, GatewayTimeoutError))
             raise _AttemptFailed(error, safe=True, worth=not final) from None
-        except httpcore2.LocalProtocolError:
-            # Such as a Content-Length of the user's own. The error's text may show a header's value.
+        except NotSendable:
+            # Such as a Content-Length of the user's own.
             raise InvalidInputError("headers", None, "headers that fit the request") from None
-        except (BodyOverflow, httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
+        except (BodyOverflow, Broken, NotHTTP) as error:
             # What is known of an error page is enough: that it is one.
             if response is None or response.status_code < 400:
-                raise self._broken(call, error, ended=current.ended) from None
+                self._raise(call, error)
             await trio.lowlevel.checkpoint()
-        finally:
-            exchange.reset(before)
         return self._complete(call, url, response, b"".join(parts))
 
-    def _broken(self, call: _Call, error: Exception, *, ended: bool) -> Exception:
-        """Tell an answer that can't be understood from a connection that broke."""
-        import httpcore2
-
-        from .pool import BodyOverflow
+    def _raise(self, call: _Call, error: Exception) -> NoReturn:
+        """Say what went wrong while an answer came."""
+        from .http1 import BodyOverflow, NotHTTP
 
         if isinstance(error, BodyOverflow):
-            return self._too_large()
-        if isinstance(error, httpcore2.RemoteProtocolError) and not ended:
-            # The text after the colon may be a line of the answer.
-            said = shorten(tidy(self._masker()(str(error).partition(":")[0])), 100)
-            return ProtocolError(f"{call.url} does not answer in HTTP/1.1: {said}")
+            raise self._too_large() from None
+        if isinstance(error, NotHTTP):
+            raise ProtocolError(f"{call.url} does not answer in HTTP/1.1: {shorten(tidy(str(error)), 100)}") from None
         self._check_open()
         text = f"{call.url} closed the connection before its answer was complete"
-        return _AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True)
+        raise _AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True) from None
 
     def _complete(self, call: _Call, url: str, response: httpx.Response, content: bytes) -> HttpResponse:
         status = response.status_code
