@@ -19,6 +19,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     ├── SessionNotFoundError (KeyError)     no such session is kept here, or its kernel is gone
     ├── SessionStoreError                   the sessions' database can't be read or written
     ├── ExecutionError                      code raised in the kernel; only from ExecutionResult.raise_for_error()
+    ├── SlowConsumerError                   the caller: it read too slowly, and had chosen to fail then
     ├── ProtocolError                       the other side sent something that can't be understood
     └── GatewayInternalError                a defect in this library
 """
@@ -51,6 +52,7 @@ __all__ = [
     "ProtocolError",
     "SessionNotFoundError",
     "SessionStoreError",
+    "SlowConsumerError",
 ]
 
 _short = reprlib.Repr()
@@ -440,6 +442,31 @@ class ExecutionError(GatewayError):
 
     def __str__(self) -> str:
         return f"{self.ename}: {self.evalue}" if self.evalue else self.ename
+
+
+class SlowConsumerError(GatewayError):
+    """A consumer that chose to fail when its buffer is full read more slowly than messages came.
+
+    Args:
+        limit_messages: the buffer's bound in messages.
+        limit_bytes: the buffer's bound in bytes.
+    """
+
+    limit_messages: float
+    """The buffer's bound in messages."""
+    limit_bytes: float
+    """The buffer's bound in bytes."""
+
+    def __init__(self, limit_messages: float, limit_bytes: float) -> None:
+        super().__init__(limit_messages, limit_bytes)
+        self.limit_messages = limit_messages
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"messages came faster than they were read, and {self.limit_messages:g} messages or {self.limit_bytes:g} bytes "
+            'were waiting; read faster, or choose another when_full than "fail"'
+        )
 
 
 class ProtocolError(GatewayError):

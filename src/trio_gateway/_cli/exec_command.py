@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from .._session.kernel import check_code
+from .._session.executor import check_code
 from .code import run_code
 from .options import Options, common_options, cwd_option, kernel_option, pass_options, timeout_option
 from .sources import read_standard_input

@@ -13,11 +13,13 @@ from typing import Any
 
 from .._config import GatewayConfig
 from .._errors import InvalidInputError
-from .._events import EventSink, GatewayEvent
+from .._events import EventSink, ignore
 from .._session.kernel import Kernel
+from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http import HttpClient, open_http_client
+from .._transport.services import open_services
 from .kernels import Kernels
 from .kernelspecs import KernelSpecDirectory
 from .local import local_kernel_path, run_local_gateway
@@ -29,9 +31,10 @@ __all__ = ["Gateway", "open_gateway", "open_local_gateway"]
 class Gateway:
     """A Jupyter Kernel Gateway, Enterprise Gateway or Jupyter server. Made by `open_gateway` and `open_local_gateway`."""
 
-    def __init__(self, http: HttpClient, *, path_of: Callable[[str], str] | None = None) -> None:
+    def __init__(self, http: HttpClient, watch: KernelWatch, *, path_of: Callable[[str], str] | None = None) -> None:
         api = KernelApi(http)
         self._http = http
+        self._watch = watch
         self._api = api
         self._path_of = path_of
         self._kernels = Kernels(api)
@@ -110,7 +113,7 @@ class Gateway:
     async def _start(self, request: StartRequest) -> AsyncGenerator[Kernel]:
         if request.name is not None:
             await self._kernelspecs.check(request.name)
-        async with own_kernel(self._http, request) as model, open_kernel(self._http, model.id, model.name) as kernel:
+        async with own_kernel(self._http, request) as model, open_kernel(self._http, self._watch, model.id, model.name) as kernel:
             yield kernel
 
     @asynccontextmanager
@@ -130,7 +133,7 @@ class Gateway:
         Cancellation: closes the connection; an execution that runs is interrupted.
         """
         model = await self._api.get(kernel_id)
-        async with open_kernel(self._http, model.id, model.name) as kernel:
+        async with open_kernel(self._http, self._watch, model.id, model.name) as kernel:
             yield kernel
 
 
@@ -159,8 +162,8 @@ async def open_gateway(
     Cancellation: closes the gateway's connections.
     """
     config = _resolve(gateway, settings)
-    async with open_http_client(config, connector=connector or connect_tcp, emit=on_event or _ignore) as http:
-        yield Gateway(http)
+    async with _open(config, connector or connect_tcp, on_event or ignore, None) as opened:
+        yield opened
 
 
 @asynccontextmanager
@@ -201,8 +204,8 @@ async def open_local_gateway(
 
     async with run_local_gateway(cwd=directory, env=env, startup_timeout=startup_timeout) as process:
         config = GatewayConfig.from_env({}, url=process.url, auth_token=process.token, **settings)
-        async with open_http_client(config, emit=on_event or _ignore) as http:
-            yield Gateway(http, path_of=path_of)
+        async with _open(config, connect_tcp, on_event or ignore, path_of) as opened:
+            yield opened
 
 
 def _resolve(gateway: str | GatewayConfig | None, settings: Mapping[str, Any]) -> GatewayConfig:
@@ -220,5 +223,11 @@ def _checked_directory(cwd: str | os.PathLike[str]) -> str:
     return directory
 
 
-def _ignore(_event: GatewayEvent) -> None:
-    """Take an event and do nothing."""
+@asynccontextmanager
+async def _open(
+    config: GatewayConfig, connector: Connector, emit: EventSink, path_of: Callable[[str], str] | None
+) -> AsyncGenerator[Gateway]:
+    async with open_http_client(config, connector=connector, emit=emit) as http, open_services() as services:
+        watch = KernelWatch(KernelApi(http), config.ping_interval)
+        services.start_soon(watch.run, name="trio_gateway.watch")
+        yield Gateway(http, watch, path_of=path_of)

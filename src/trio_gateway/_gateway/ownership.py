@@ -30,6 +30,7 @@ from .._errors import (
 from .._models import KernelModel
 from .._session.kernel import Kernel
 from .._session.session import KernelSession
+from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
 from .._transport.http import HttpClient
 from .._transport.services import open_services
@@ -257,7 +258,7 @@ def _warn_of_orphan(kernel_id: str, reason: str) -> None:
 
 
 @asynccontextmanager
-async def open_kernel(http: HttpClient, kernel_id: str, name: str) -> AsyncGenerator[Kernel]:
+async def open_kernel(http: HttpClient, watch: KernelWatch, kernel_id: str, name: str) -> AsyncGenerator[Kernel]:
     """Open a session with a kernel that is there; the block owns the session, not the kernel.
 
     Raises:
@@ -268,4 +269,5 @@ async def open_kernel(http: HttpClient, kernel_id: str, name: str) -> AsyncGener
         session = KernelSession(kernel_id, session_id=uuid.uuid4().hex, http=http, services=services)
         services.start_soon(session.run, name=f"trio_gateway.session[{kernel_id:.8}]")
         await session.wait_opened()
-        yield Kernel(session, name)
+        with watch.watching(session):
+            yield Kernel(session, name)

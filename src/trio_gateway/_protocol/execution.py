@@ -308,14 +308,20 @@ class Execution:
         """Whether it has ended."""
         return self.state is ExecutionState.DONE
 
-    def result(self) -> ExecutionResult:
-        """Return what came of it; call it when `done`."""
+    def result(self, *, dropped: int = 0) -> ExecutionResult:
+        """Return what came of it; call it when `done`.
+
+        Args:
+            dropped: how many outputs a stream's own bound has dropped.
+        """
         reply = self._reply
         status = reply.get("status")
         count = reply.get("execution_count")
         gaps = list(self._gaps)
         if self._dropped:
             gaps.append(OutputGap("overflow", self._dropped, f"outputs beyond {self.limit_bytes:g} bytes were not kept"))
+        if dropped:
+            gaps.append(OutputGap("overflow", dropped, 'the reader was slow, and had chosen "drop_oldest"'))
         return ExecutionResult(
             "ok" if status == "ok" else "aborted" if status in ("aborted", "abort") else "error",
             self._area.outputs,

@@ -24,6 +24,8 @@ UNNUMBERED: Final = -1
 """What `observe` returns for a message whose id is no number of its sender's."""
 DUPLICATE: Final = -2
 """What `observe` returns for a message that was seen before."""
+NO_REPLY: Final = frozenset({"comm_open", "comm_msg", "comm_close"})
+"""What the kernel works on without a reply."""
 MAX_HOLES: Final = 50_000
 """How many separate holes are remembered; beyond that the oldest are joined, which only makes late arrivals unknown."""
 MAX_ANSWERED: Final = 256
@@ -203,7 +205,7 @@ class MessageLedger:
 
     def _note_status(self, sender: _Sender, message: Message, number: int) -> None:
         parent = message.parent_id
-        if not parent:
+        if not parent or message.parent_type in NO_REPLY:
             return
         state = message.content.get("execution_state")
         if state == "busy":

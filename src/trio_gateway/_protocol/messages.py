@@ -253,6 +253,11 @@ class Message:
         return _object(self.parent_raw, "parent_header")
 
     @property
+    def own_header(self) -> Mapping[str, Any]:
+        """The message's own header as a dictionary, with all its fields: the parent header of an answer to it."""
+        return _object(self.header_raw, "header")
+
+    @property
     def content(self) -> Mapping[str, Any]:
         """The content, decoded when first asked for.
 

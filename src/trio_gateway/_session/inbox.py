@@ -1,25 +1,38 @@
 """A bounded buffer of messages between the one reader of a kernel's connection and one consumer.
 
-The one idea: the reader never waits for a consumer. Up to two bounds, in messages and in bytes, messages lie in memory;
-beyond them they go to a temporary file and come back in order. So nothing is lost (G5), memory is bounded (G7), a slow
-consumer never looks like a dead connection, and whoever awaits only a reply is not held up by output nobody reads.
+The one idea: memory is bounded, in messages and in bytes, and what happens at the bound is the consumer's choice:
+
+* `"spool"`, the default: more goes to a temporary file and comes back in order. Nothing is lost (G5), and whoever awaits
+  only a reply is not held up by output that nobody reads (G7).
+* `"drop_oldest"`: the oldest messages go, and are counted.
+* `"fail"`: this consumer gets `SlowConsumerError`; nobody else notices.
+* `"pause"`: the session stops reading until there is room. That holds up everyone else on the same kernel, and moves the
+  loss upstream, because a gateway neither slows its kernel nor bounds its own buffer; so it must be asked for.
+
+In no case does a slow consumer look like a dead connection.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 import tempfile
 from collections import deque
-from typing import IO, Final
+from typing import IO, Final, Literal, TypeAlias
 
 import attrs
 import trio
 
+from .._errors import SlowConsumerError
 from .._protocol.codec import decode, encode_v1
 from .._protocol.messages import Message
 
-__all__ = ["Inbox", "InboxStatistics"]
+__all__ = ["Inbox", "InboxStatistics", "WhenFull"]
 
+WhenFull: TypeAlias = Literal["spool", "drop_oldest", "fail", "pause"]
+
+SPOOL_BYTES: Final = 4 * 1024**3
+"""The most that one temporary file may hold, in bytes; a consumer that is further behind fails."""
 _frame_length: Final = struct.Struct("<Q")
 _FAIRNESS: Final = 64
 """After so many messages that were there already, a consumer lets other tasks run."""
@@ -41,19 +54,27 @@ class InboxStatistics:
     """The most bytes that were in memory at once."""
     received: int
     """Messages taken in so far."""
+    dropped: int = 0
+    """Messages dropped so far, under `"drop_oldest"`."""
+    blocked_seconds: float = 0.0
+    """How long the session's reader has waited for room here so far, under `"pause"`."""
 
 
 class Inbox:
-    """A first-in first-out buffer with one consumer.
+    """A first-in first-out buffer. Several consumers may share it: each message goes to one of them.
 
     Args:
         limit_messages: how many messages may lie in memory.
-        limit_bytes: how many bytes of messages may lie in memory; a single larger message goes to the file.
+        limit_bytes: how many bytes of messages may lie in memory. Under `"spool"` a single larger message goes to the
+            file; else one message is taken in whatever its size, when nothing else is there.
+        when_full: what to do at the bound.
     """
 
     __slots__ = (
+        "_blocked",
         "_bytes",
         "_closed",
+        "_dropped",
         "_failure",
         "_file",
         "_limit_bytes",
@@ -63,13 +84,19 @@ class Inbox:
         "_peak_messages",
         "_read_at",
         "_received",
+        "_room",
         "_since_checkpoint",
         "_spooled",
         "_waiting",
+        "_when_full",
         "_write_at",
     )
 
-    def __init__(self, *, limit_messages: float, limit_bytes: float) -> None:
+    def __init__(self, *, limit_messages: float, limit_bytes: float, when_full: WhenFull = "spool") -> None:
+        self._when_full = when_full
+        self._room = trio.lowlevel.ParkingLot()
+        self._dropped = 0
+        self._blocked = 0.0
         self._limit_messages = limit_messages
         self._limit_bytes = limit_bytes
         self._memory: deque[Message] = deque()
@@ -87,18 +114,59 @@ class Inbox:
         self._since_checkpoint = 0
 
     def put(self, message: Message) -> None:
-        """Take a message; never waits. After `close` it is dropped."""
+        """Take a message; never waits. After `close` it is dropped. Under `"pause"`, look at `full` afterwards."""
         if self._closed:
             return
         self._received += 1
-        if self._spooled or len(self._memory) >= self._limit_messages or self._bytes + message.size > self._limit_bytes:
+        if self._spooled:
             self._spool(message)
+        elif self._fits(message):
+            self._keep(message)
+        elif self._when_full == "spool":
+            self._spool(message)
+        elif self._when_full == "drop_oldest":
+            while self._memory and not self._fits(message):
+                self._bytes -= self._memory.popleft().size
+                self._dropped += 1
+            self._keep(message)
+        elif self._when_full == "fail":
+            self.close(SlowConsumerError(self._limit_messages, self._limit_bytes))
+            return
         else:
-            self._memory.append(message)
-            self._bytes += message.size
-            self._peak_bytes = max(self._peak_bytes, self._bytes)
-            self._peak_messages = max(self._peak_messages, len(self._memory))
+            self._keep(message)
         self._waiting.unpark()
+
+    def _fits(self, message: Message) -> bool:
+        return len(self._memory) < self._limit_messages and self._bytes + message.size <= self._limit_bytes
+
+    def _keep(self, message: Message) -> None:
+        self._memory.append(message)
+        self._bytes += message.size
+        self._peak_bytes = max(self._peak_bytes, self._bytes)
+        self._peak_messages = max(self._peak_messages, len(self._memory))
+
+    @property
+    def full(self) -> bool:
+        """Whether the session should pause reading: only under `"pause"`, when a bound is reached."""
+        return (
+            self._when_full == "pause"
+            and not self._closed
+            and (len(self._memory) >= self._limit_messages or self._bytes >= self._limit_bytes)
+        )
+
+    async def wait_room(self) -> None:
+        """Wait until `full` is no more. Cancellation: safe."""
+        started = trio.current_time()
+        try:
+            while self.full:
+                await self._room.park()
+        finally:
+            self._blocked += trio.current_time() - started
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped so far, under `"drop_oldest"`."""
+        return self._dropped
 
     def close(self, failure: Exception | None = None) -> None:
         """End the inbox: the consumer gets what is in it, then the end, or `failure`. A second close changes nothing."""
@@ -106,6 +174,7 @@ class Inbox:
             self._closed = True
             self._failure = failure
             self._waiting.unpark_all()
+            self._room.unpark_all()
 
     def discard(self) -> None:
         """Forget everything and remove the temporary file; nobody will read any more."""
@@ -117,6 +186,7 @@ class Inbox:
             self._file.close()
             self._file = None
         self._waiting.unpark_all()
+        self._room.unpark_all()
 
     async def get(self) -> Message:
         """Wait for the next message.
@@ -135,18 +205,21 @@ class Inbox:
                     await trio.lowlevel.checkpoint()
                     continue
                 await trio.lowlevel.checkpoint_if_cancelled()
-                return self._take()
+                return self.take()
             if self._closed:
                 await trio.lowlevel.checkpoint()
                 raise trio.EndOfChannel if self._failure is None else self._failure
             await self._waiting.park()
             self._since_checkpoint = 0
 
-    def _take(self) -> Message:
+    def take(self) -> Message:
+        """Return the next message; only when `ready`."""
         if not self._memory:
             return self._unspool()
         message = self._memory.popleft()
         self._bytes -= message.size
+        if self._when_full == "pause":
+            self._room.unpark_all()
         return message
 
     @property
@@ -157,14 +230,31 @@ class Inbox:
     def statistics(self) -> InboxStatistics:
         """Return how full it is and was."""
         return InboxStatistics(
-            len(self._memory), self._bytes, self._spooled, self._peak_messages, self._peak_bytes, self._received
+            messages=len(self._memory),
+            memory_bytes=self._bytes,
+            spooled=self._spooled,
+            peak_messages=self._peak_messages,
+            peak_memory_bytes=self._peak_bytes,
+            received=self._received,
+            dropped=self._dropped,
+            blocked_seconds=self._blocked,
         )
 
     def _spool(self, message: Message) -> None:
+        try:
+            self._write(message)
+        except OSError as error:
+            failure = SlowConsumerError(self._limit_messages, self._limit_bytes)
+            failure.__cause__ = error
+            self.close(failure)
+
+    def _write(self, message: Message) -> None:
         # Writing to a fresh temporary file goes to the page cache: microseconds, so no thread is paid for it.
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="trio_gateway_")  # noqa: SIM115 - closed by discard()
         frame = encode_v1(message)
+        if self._write_at + len(frame) > SPOOL_BYTES:
+            raise OSError(errno.EFBIG, f"more than {SPOOL_BYTES} bytes wait to be read")
         self._file.seek(self._write_at)
         self._file.write(_frame_length.pack(len(frame)))
         self._file.write(frame)

@@ -1,50 +1,88 @@
 """A kernel, as its user sees it.
 
-The one idea: `execute` and `stream` run in the caller's task and hold one *turn* while they do, so at most one execution
-of this session is with the kernel at a time. A cancelled execution can therefore be interrupted without hitting another
-one (guarantee G6), and one that still waits for its turn is simply never sent.
+The one idea: everything here is one line on top of the session: what to send, on which channel, and what its answer is
+called. How code runs is `executor`'s business.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
 import trio
 
-from .._errors import GatewayError, GatewayInternalError, InvalidInputError, KernelNotFoundError, fresh
-from .._outputs import ExecutionResult, Output
-from .._protocol.execution import Execution, parse_output
+from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, fresh
 from .._protocol.kernel_state import ConnectionState, KernelState
-from .inbox import Inbox, InboxStatistics
-from .pending import PendingExecution
-from .session import KernelSession
+from .._protocol.liveness import Verdict
+from .channels import Channel
+from .comms import Comms
+from .executor import Executor, check_code
+from .session import KernelSession, Status
 
-__all__ = ["Kernel", "OnCancel", "OutputStream"]
+__all__ = ["HeartbeatChannel", "Kernel", "Subshell"]
 
-_logger = logging.getLogger("trio_gateway.kernel")
-
-OnCancel: TypeAlias = Literal["interrupt", "abandon"]
-
-INTERRUPT_AGAIN: Final = 1.0
-"""How long to wait for `idle` after an interrupt before the next one, in seconds; doubled each time."""
 RESTART_PROBE: Final = 5.0
 """How long a restarted kernel may take to answer on the old connection before a new one is made, in seconds."""
 
 
-class Kernel:
+class HeartbeatChannel:
+    """A kernel's fifth channel: is it there? Reached as `kernel.hb`.
+
+    The verdict is made of evidence: messages, WebSocket pings, the gateway's model, its 404.
+    """
+
+    def __init__(self, session: KernelSession) -> None:
+        self._session = session
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the evidence says now."""
+        return self._session.liveness.verdict(trio.current_time())
+
+    def is_beating(self) -> bool:
+        """Whether the kernel is there, as far as anyone can tell: a kernel that is busy for hours is."""
+        return self.verdict is Verdict.ALIVE
+
+    @property
+    def silence(self) -> float:
+        """How long nothing was heard over the connection, in seconds."""
+        return self._session.liveness.silence(trio.current_time())
+
+    async def check(self) -> Verdict:
+        """Ask the gateway about the kernel now, and return the verdict. Cancellation: safe."""
+        await self._session.check_model()
+        return self.verdict
+
+
+class Subshell(Executor):
+    """A second place in the same kernel where code can run at the same time (JEP 91). Made by `Kernel.subshell`.
+
+    An interrupt hits a kernel's main shell only, so a cancelled execution in a subshell is abandoned, not interrupted.
+    """
+
+    def __init__(self, session: KernelSession, subshell_id: str) -> None:
+        super().__init__(session, subshell_id=subshell_id)
+
+    @property
+    def id(self) -> str:
+        """The subshell's id."""
+        assert self._subshell_id is not None
+        return self._subshell_id
+
+
+class Kernel(Executor):
     """A kernel behind a gateway: run code in it, interrupt it, restart it. Made by `Gateway.start_kernel` and `attach_kernel`.
 
     All methods may be called from any number of tasks at once. Executions run one after the other, in the order in which
-    they were asked for; everything else does not wait for them.
+    they were asked for; everything else does not wait for them, though the kernel's main shell may.
     """
 
     def __init__(self, session: KernelSession, name: str) -> None:
-        self._session = session
+        super().__init__(session)
         self._name = name
-        self._turn = trio.Lock()
+        self._hb = HeartbeatChannel(session)
+        self._debug_requests = 0
 
     @property
     def id(self) -> str:
@@ -61,99 +99,239 @@ class Kernel:
         """This client's session with the kernel: the gateway replays missed messages to it."""
         return self._session.session_id
 
+    def __repr__(self) -> str:
+        return f"<Kernel {self._name} {self.id} {self.state.value}, {self.connection_state.value}>"
+
+    # How it is --------------------------------------------------------------------------------------------------
+
     @property
     def state(self) -> KernelState:
         """What the kernel is doing, as far as its messages tell."""
-        return self._session.kernel_state
+        return self._session.status.kernel
 
     @property
     def connection_state(self) -> ConnectionState:
         """How the connection is doing."""
-        return self._session.connection_state
+        return self._session.status.connection
 
-    def __repr__(self) -> str:
-        return f"<Kernel {self._name} {self.id} {self.state.value}, {self.connection_state.value}>"
-
-    async def execute(
-        self,
-        code: str,
-        *,
-        silent: bool = False,
-        store_history: bool = True,
-        user_expressions: Mapping[str, str] | None = None,
-        stop_on_error: bool = True,
-        on_cancel: OnCancel = "interrupt",
-    ) -> ExecutionResult:
-        """Run code and return all that came of it, once the kernel is idle again.
-
-        An exception in the code does not raise here: look at `result.status`, or call `result.raise_for_error()`.
-
-        Args:
-            code: the code, in the kernel's language.
-            silent: ask the kernel to publish no output and to keep its counter.
-            store_history: whether the kernel keeps the code in its history.
-            user_expressions: expressions to evaluate afterwards, by name; their values are in `result.reply`.
-            stop_on_error: whether the kernel drops what waits in its queue if this code fails.
-            on_cancel: `"interrupt"` the code when the caller is cancelled, or `"abandon"` it: leave it running.
+    async def wait_for(self, *states: KernelState | ConnectionState) -> None:
+        """Wait until the kernel or its connection is in one of these states.
 
         Raises:
-            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates; nothing was sent.
-            KernelRestartedError: the kernel was restarted while this ran. The kernel can be used again.
-            KernelDiedError: the kernel ended for good.
-            KernelCulledError: someone else shut the kernel down.
-            ConnectionLostError: the answer was lost with the connection. The code may have run; it was not sent again.
+            InvalidInputError: no state was given.
+            GatewayError: the session has ended in another state, and this is why.
 
-        Cancellation: code that was not sent yet is withdrawn. Code that runs is interrupted, and this waits until the
-            kernel is idle, for at most the setting `interrupt_timeout`; with `on_cancel="abandon"` it does neither.
+        Cancellation: safe.
         """
-        content = _execute_content(code, silent, store_history, user_expressions, stop_on_error)
-        async with self._running(content, on_cancel, keep=True, inbox=None) as pending:
-            if not await pending.wait_answered():
-                await self._session.settle_without_idle(pending)
-        return _result(pending)
+        if not states or not all(isinstance(state, (KernelState, ConnectionState)) for state in states):
+            raise InvalidInputError("states", states, "one or more of KernelState and ConnectionState")
+        async for status in self.changes():
+            if status.kernel in states or status.connection in states:
+                return
+        ended = self._session.ended
+        assert ended is not None
+        raise fresh(ended)
 
-    def stream(
-        self,
-        code: str,
-        *,
-        silent: bool = False,
-        store_history: bool = True,
-        user_expressions: Mapping[str, str] | None = None,
-        stop_on_error: bool = True,
-        on_cancel: OnCancel = "interrupt",
-    ) -> AbstractAsyncContextManager[OutputStream]:
-        """Run code and give its outputs as they come.
+    def changes(self) -> AsyncIterator[Status]:
+        """Iterate over how the kernel and its connection are: now, and after each change, until the session ends.
 
-        Example::
+        A reader that is slow gets the latest state, not each one between.
+        """
+        return _Changes(self._session)
 
-            async with kernel.stream("for i in range(3): print(i)") as outputs:
-                async for output in outputs:
-                    print(output)
+    # Channels ---------------------------------------------------------------------------------------------------
 
-        Outputs that come faster than they are read are kept: in memory up to the settings `buffer_messages` and
-        `buffer_bytes`, then in a temporary file. Leaving the block before the end interrupts the code.
+    @property
+    def shell(self) -> Channel:
+        """Requests and their replies."""
+        return self._session.channels["shell"]
+
+    @property
+    def iopub(self) -> Channel:
+        """What the kernel publishes to everyone: outputs, states, comms."""
+        return self._session.channels["iopub"]
+
+    @property
+    def stdin(self) -> Channel:
+        """The kernel's requests for input, and the answers."""
+        return self._session.channels["stdin"]
+
+    @property
+    def control(self) -> Channel:
+        """Requests that do not wait behind those on shell."""
+        return self._session.channels["control"]
+
+    @property
+    def hb(self) -> HeartbeatChannel:
+        """Whether the kernel is there."""
+        return self._hb
+
+    @property
+    def comms(self) -> Comms:
+        """Two-way messages with objects in the kernel, such as widgets."""
+        return self._session.comms
+
+    # Requests ---------------------------------------------------------------------------------------------------
+
+    async def complete(self, code: str, cursor_pos: int | None = None) -> Mapping[str, Any]:
+        """Ask how code could go on at the cursor.
 
         Args:
-            code: the code, in the kernel's language.
-            silent: ask the kernel to publish no output and to keep its counter.
-            store_history: whether the kernel keeps the code in its history.
-            user_expressions: expressions to evaluate afterwards, by name; their values are in `outputs.result.reply`.
-            stop_on_error: whether the kernel drops what waits in its queue if this code fails.
-            on_cancel: what to do with code that still runs when the block is left: `"interrupt"` or `"abandon"` it.
+            code: the code.
+            cursor_pos: where the cursor is, in characters; its end if None.
 
         Returns:
-            A context manager; it gives an `OutputStream`. Entering it waits for the session's earlier executions.
+            The reply's content: `matches`, `cursor_start`, `cursor_end`, `metadata`, `status`.
 
         Raises:
-            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates; nothing was sent.
+            InvalidInputError: the code is no text, or the cursor is not in it.
+            KernelError: the kernel ended or was restarted.
+            ConnectionLostError: the answer was lost with the connection.
 
-        Cancellation: as for `execute`.
+        Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored. So for all requests.
         """
-        content = _execute_content(code, silent, store_history, user_expressions, stop_on_error)
-        return self._stream(content, on_cancel)
+        return await self._ask("complete_request", {"code": check_code(code), "cursor_pos": _cursor(code, cursor_pos)})
+
+    async def inspect(self, code: str, cursor_pos: int | None = None, *, detail_level: int = 0) -> Mapping[str, Any]:
+        """Ask for documentation of what is at the cursor.
+
+        Args:
+            code: the code.
+            cursor_pos: where the cursor is, in characters; its end if None.
+            detail_level: 0, or 1 for more, such as source code.
+
+        Returns:
+            The reply's content: `found`, `data` by MIME type, `metadata`, `status`.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        if detail_level not in (0, 1):
+            raise InvalidInputError("detail_level", detail_level, "0 or 1")
+        content = {"code": check_code(code), "cursor_pos": _cursor(code, cursor_pos), "detail_level": detail_level}
+        return await self._ask("inspect_request", content)
+
+    async def history(
+        self,
+        *,
+        hist_access_type: str = "tail",
+        n: int = 10,
+        session: int = 0,
+        start: int = 0,
+        stop: int | None = None,
+        pattern: str = "",
+        unique: bool = False,
+        raw: bool = True,
+        output: bool = False,
+    ) -> Mapping[str, Any]:
+        """Ask for earlier inputs.
+
+        Args:
+            hist_access_type: `"tail"` for the last `n`, `"range"` for `session`, `start`, `stop`, or `"search"` for `pattern`.
+            n: how many.
+            session: which of the kernel's sessions; 0 is the present one, -1 the one before.
+            start: the first line.
+            stop: the line after the last.
+            pattern: a glob.
+            unique: each input once.
+            raw: as typed, not as transformed.
+            output: the outputs too.
+
+        Returns:
+            The reply's content: `history`, a list of (session, line, input) or (session, line, (input, output)).
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        if hist_access_type not in ("tail", "range", "search"):
+            raise InvalidInputError("hist_access_type", hist_access_type, '"tail", "range" or "search"')
+        content: dict[str, Any] = {"output": output, "raw": raw, "hist_access_type": hist_access_type}
+        if hist_access_type == "range":
+            content |= {"session": session, "start": start, "stop": stop}
+        else:
+            content |= {"n": n}
+        if hist_access_type == "search":
+            content |= {"pattern": pattern, "unique": unique}
+        return await self._ask("history_request", content)
+
+    async def is_complete(self, code: str) -> Mapping[str, Any]:
+        """Ask whether code could run as it is.
+
+        Returns:
+            The reply's content: `status` is `"complete"`, `"incomplete"` (then `indent` is a proposal), `"invalid"` or
+            `"unknown"`.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        return await self._ask("is_complete_request", {"code": check_code(code)})
+
+    async def comm_info(self, target_name: str | None = None) -> Mapping[str, Any]:
+        """Ask which comms are open in the kernel.
+
+        Returns:
+            The reply's content: `comms`, by comm id, each with its `target_name`.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        return await self._ask("comm_info_request", {} if target_name is None else {"target_name": target_name})
+
+    async def kernel_info(self) -> Mapping[str, Any]:
+        """Ask what the kernel is: its language, versions and features.
+
+        Returns:
+            The reply's content: `protocol_version`, `implementation`, `language_info`, `banner`, `supported_features`.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        return await self._ask("kernel_info_request", {})
+
+    async def debug(self, command: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Send a request of the Debug Adapter Protocol; it does not wait behind code that runs.
+
+        Args:
+            command: the command, such as `"debugInfo"` or `"initialize"`.
+            arguments: its arguments.
+
+        Returns:
+            The response, an object of that protocol. The kernel's debug events come on iopub.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        self._debug_requests += 1
+        content = {"type": "request", "seq": self._debug_requests, "command": command, "arguments": dict(arguments or {})}
+        return (await self._session.request("control", "debug_request", content)).content
+
+    @asynccontextmanager
+    async def subshell(self) -> AsyncGenerator[Subshell]:
+        """Open a second place in this kernel where code can run beside its main shell (JEP 91).
+
+        Yields:
+            The subshell, with `execute` and `stream`; it is deleted with the block.
+
+        Raises:
+            InvalidInputError: the kernel offers no subshells.
+            GatewayError: as for `complete`.
+        """
+        if "kernel subshells" not in (await self.kernel_info()).get("supported_features", ()):
+            raise InvalidInputError("kernel", self._name, "a kernel that offers subshells, as ipykernel 7 and later do")
+        reply = (await self._session.request("control", "create_subshell_request", {})).content
+        subshell_id = reply.get("subshell_id")
+        if not isinstance(subshell_id, str):
+            raise InvalidInputError("kernel", self._name, f"a kernel that makes subshells; it said {reply.get('evalue', reply)}")
+        try:
+            yield Subshell(self._session, subshell_id)
+        finally:
+            with trio.move_on_after(self._session.config.interrupt_timeout, shield=True), suppress(GatewayError):
+                await self._session.request("control", "delete_subshell_request", {"subshell_id": subshell_id})
+
+    # Its life ---------------------------------------------------------------------------------------------------
 
     async def interrupt(self) -> None:
-        """Interrupt what the kernel is doing, as its kernelspec says: by signal or by message; the gateway knows.
+        """Interrupt what the kernel is doing, as its kernelspec's `interrupt_mode` says: by signal, or by message.
 
         Raises:
             KernelNotFoundError: the gateway does not know the kernel any more.
@@ -161,7 +339,7 @@ class Kernel:
 
         Cancellation: leaves open whether the kernel is interrupted.
         """
-        await self._session.api.interrupt(self.id)
+        await self._session.interrupt()
 
     async def restart(self) -> None:
         """Restart the kernel: its memory is lost, its id stays. Executions that ran end with `KernelRestartedError`.
@@ -189,158 +367,32 @@ class Kernel:
             await self._session.api.shutdown(self.id)
         self._session.note_dead()
 
-    @asynccontextmanager
-    async def _stream(self, content: Mapping[str, Any], on_cancel: OnCancel) -> AsyncGenerator[OutputStream]:
-        config = self._session.config
-        inbox = Inbox(limit_messages=config.buffer_messages, limit_bytes=config.buffer_bytes)
-        try:
-            async with self._running(content, on_cancel, keep=False, inbox=inbox) as pending:
-                yield OutputStream(self._session, pending, inbox)
-        finally:
-            inbox.discard()
-
-    @asynccontextmanager
-    async def _running(
-        self, content: Mapping[str, Any], on_cancel: OnCancel, *, keep: bool, inbox: Inbox | None
-    ) -> AsyncGenerator[PendingExecution]:
-        """Hold the turn and an execution; whatever is unfinished at the end is withdrawn, interrupted or abandoned."""
-        if on_cancel not in ("interrupt", "abandon"):
-            raise InvalidInputError("on_cancel", on_cancel, '"interrupt" or "abandon"')
-        session = self._session
-        try:
-            self._turn.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turn.acquire()
-        try:
-            execution = Execution(keep=keep, limit_bytes=session.config.max_output_bytes)
-            message = session.make("shell", "execute_request", content)
-            pending = PendingExecution(
-                message,
-                execution,
-                idle_grace=session.config.idle_grace,
-                ledger=session.ledger,
-                silent=bool(content["silent"]),
-                inbox=inbox,
-            )
-            session.submit(pending)
-            try:
-                yield pending
-            finally:
-                if not pending.settled and not session.withdraw(pending) and on_cancel == "interrupt":
-                    await self._interrupt_until_settled(pending)
-                session.forget(pending)
-                pending.settle()
-        finally:
-            self._turn.release()
-
-    async def _interrupt_until_settled(self, pending: PendingExecution) -> None:
-        """Interrupt our own execution and wait for its end. Shielded, and bounded by `interrupt_timeout`."""
-        limit = self._session.config.interrupt_timeout
-        with trio.move_on_after(limit, shield=True):
-            # An interrupt that comes before the kernel has begun hits nobody: kernels ignore it while they are idle.
-            await pending.wait_started()
-            pause = INTERRUPT_AGAIN
-            while not pending.settled:
-                try:
-                    await self.interrupt()
-                except KernelNotFoundError:
-                    break
-                except GatewayError as error:
-                    _logger.debug("interrupt_failed", extra={"gateway.kernel_id": self.id, "gateway.reason": repr(error)})
-                with trio.move_on_after(pause):
-                    await pending.wait_answered()
-                if pending.replied:
-                    break
-                pause *= 2  # code may catch KeyboardInterrupt and go on
-        if not pending.settled and not pending.replied:
-            _logger.warning("still_busy", extra={"gateway.kernel_id": self.id, "gateway.seconds": limit})
+    async def _ask(self, msg_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        return (await self._session.request("shell", msg_type, content)).content
 
 
-class OutputStream:
-    """The outputs of one execution, in order, as they come. Iterate over it once; `result` tells how it ended."""
+class _Changes(AsyncIterator[Status]):
+    """What `Kernel.changes` gives."""
 
-    def __init__(self, session: KernelSession, pending: PendingExecution, inbox: Inbox) -> None:
+    def __init__(self, session: KernelSession) -> None:
         self._session = session
-        self._pending = pending
-        self._inbox = inbox
+        self._last: Status | None = None
 
-    def __aiter__(self) -> OutputStream:
-        return self
-
-    async def __anext__(self) -> Output:
-        """Wait for the next output.
-
-        Raises:
-            StopAsyncIteration: the execution has ended.
-            KernelError: the kernel ended or was restarted while it ran.
-            ConnectionLostError: the answer was lost with the connection.
-
-        Cancellation: safe, no output is lost.
-        """
-        while True:
-            try:
-                message = await self._pending.next_output()
-            except trio.EndOfChannel:
-                raise StopAsyncIteration from None
-            except GatewayError as error:
-                raise fresh(error) from error.__cause__
-            if message is None:
-                await self._session.settle_without_idle(self._pending)
-                continue
-            output = parse_output(message)
-            if output is not None:
-                return output
-
-    @property
-    def result(self) -> ExecutionResult:
-        """How the execution ended: status, reply, gaps. Its `outputs` are empty: they were given one by one.
-
-        Raises:
-            RuntimeError: it has not ended yet.
-            KernelError: the kernel ended or was restarted while it ran.
-            ConnectionLostError: the answer was lost with the connection.
-        """
-        if not self._pending.settled:
-            raise RuntimeError("the execution has not ended yet: read its outputs to the end first")
-        return _result(self._pending)
-
-    def statistics(self) -> InboxStatistics:
-        """Return how many outputs wait to be read, in memory and in the temporary file."""
-        return self._inbox.statistics()
+    async def __anext__(self) -> Status:
+        session = self._session
+        while session.status == self._last:
+            if session.ended is not None:
+                await trio.lowlevel.checkpoint()
+                raise StopAsyncIteration
+            await session.status_changed.park()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._last = session.status
+        return self._last
 
 
-def _result(pending: PendingExecution) -> ExecutionResult:
-    if pending.failure is not None:
-        raise fresh(pending.failure)
-    if not pending.execution.done:
-        raise GatewayInternalError("an execution was settled before it had ended")
-    return pending.execution.result()
-
-
-def check_code(code: object) -> str:
-    """Return the code if a kernel can be asked to run it; raise InvalidInputError if not."""
-    if not isinstance(code, str):
-        raise InvalidInputError("code", code, f"text (str), not {type(code).__name__}")
-    position = code.find("\x00")
-    if position >= 0:
-        raise InvalidInputError("code", code[max(position - 20, 0) : position + 20], f"no NUL character (at {position})")
-    if not code.isascii():
-        try:
-            code.encode()
-        except UnicodeEncodeError as error:
-            around = code[max(error.start - 20, 0) : error.start + 20]
-            raise InvalidInputError("code", around, f"no lone surrogate (at {error.start})") from None
-    return code
-
-
-def _execute_content(
-    code: str, silent: bool, store_history: bool, user_expressions: Mapping[str, str] | None, stop_on_error: bool
-) -> Mapping[str, Any]:
-    return {
-        "code": check_code(code),
-        "silent": silent,
-        "store_history": store_history and not silent,
-        "user_expressions": dict(user_expressions or {}),
-        "allow_stdin": False,
-        "stop_on_error": stop_on_error,
-    }
+def _cursor(code: str, cursor_pos: int | None) -> int:
+    if cursor_pos is None:
+        return len(code)
+    if not isinstance(cursor_pos, int) or not 0 <= cursor_pos <= len(code):
+        raise InvalidInputError("cursor_pos", cursor_pos, f"a position from 0 to {len(code)}")
+    return cursor_pos

@@ -10,6 +10,8 @@ import math
 
 import trio
 
+from .._errors import GatewayInternalError, fresh
+from .._outputs import ExecutionResult
 from .._protocol.execution import Execution
 from .._protocol.loss import MessageLedger
 from .._protocol.messages import Message
@@ -25,7 +27,7 @@ class Pending:
         message: the request.
     """
 
-    __slots__ = ("_settled", "connection", "failure", "message")
+    __slots__ = ("_settled", "connection", "failure", "inbox", "message")
 
     message: Message
     """The request."""
@@ -33,11 +35,14 @@ class Pending:
     """The number of the connection that carried it to the gateway; 0 while it waits to be sent."""
     failure: Exception | None
     """Why there will be no answer."""
+    inbox: Inbox | None
+    """Where what comes meanwhile goes, if someone wants it."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
         self.connection = 0
         self.failure: Exception | None = None
+        self.inbox: Inbox | None = None
         self._settled = trio.Event()
 
     @property
@@ -107,10 +112,10 @@ class PendingExecution(Pending):
         idle_grace: how long `idle` may be later than the reply, in seconds.
         ledger: counts what the kernel sent.
         silent: whether the request is silent.
-        inbox: where outputs go as they come, if someone wants them.
+        inbox: where outputs and requests for input go as they come, if someone wants them.
     """
 
-    __slots__ = ("_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "inbox")
+    __slots__ = ("_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace")
 
     def __init__(
         self,
@@ -141,7 +146,7 @@ class PendingExecution(Pending):
         """Take a message whose parent is this request."""
         execution = self.execution
         self._ledger.note(self._window, message, number)
-        if execution.feed(message) and self.inbox is not None:
+        if (execution.feed(message) or message.header.msg_type == "input_request") and self.inbox is not None:
             self.inbox.put(message)
         if execution.done:
             self._account()
@@ -193,6 +198,14 @@ class PendingExecution(Pending):
         with self._until_idle_is_overdue():
             return await inbox.get()
         return None
+
+    def result(self) -> ExecutionResult:
+        """Return what came of it, or raise what it failed with; call it when it is settled."""
+        if self.failure is not None:
+            raise fresh(self.failure)
+        if not self.execution.done:
+            raise GatewayInternalError("an execution was settled before it had ended")
+        return self.execution.result(dropped=0 if self.inbox is None else self.inbox.dropped)
 
     def _until_idle_is_overdue(self) -> trio.CancelScope:
         """Make a scope that `feed` gives a deadline once the reply is there: no task has to watch for it."""

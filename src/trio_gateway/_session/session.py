@@ -1,8 +1,8 @@
-"""One kernel's session: its connection kept alive, its messages sent and routed.
+"""One kernel's session: what is asked of it, what comes of it, and how it is.
 
-The one idea: one task writes to the WebSocket, one reads it, and both belong to a supervisor that connects, and connects
-again with the same `session_id` when the connection breaks, so that the gateway replays what was missed. Callers meet
-those tasks only through the outbox and through pending requests, so cancelling a caller never cuts a frame.
+The one idea: callers meet the connection only through the outbox and through pending requests. A message that comes is
+routed to the request that caused it, to every reader of its channel, and to what is known about the kernel, without ever
+waiting for any of them.
 
 After a reconnect a `kernel_info_request` is sent as a barrier: shell is first-in first-out, so when its reply is there,
 an earlier request without a reply has lost it, and is failed rather than left waiting (guarantee G3).
@@ -11,22 +11,18 @@ an earlier request without a reply has lost it, and is failed rather than left w
 from __future__ import annotations
 
 import logging
-import random
-from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import attrs
 import trio
 
 from .._config import GatewayConfig
 from .._errors import (
-    AuthenticationError,
     ConnectionLostError,
     GatewayConnectionError,
     GatewayError,
-    GatewayHTTPError,
     GatewayTimeoutError,
     KernelCulledError,
     KernelDiedError,
@@ -35,37 +31,47 @@ from .._errors import (
     ProtocolError,
     fresh,
 )
+from .._models import KernelModel
 from .._outputs import OutputGap
-from .._protocol import codec, rest
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, next_kernel_state
+from .._protocol.liveness import Liveness, Verdict
 from .._protocol.loss import DUPLICATE, MessageLedger
-from .._protocol.messages import Buffer, Message, MessageFactory
-from .._protocol.retry import reconnect_delay
+from .._protocol.messages import CHANNELS, Buffer, Message, MessageFactory
 from .._transport.api import KernelApi
 from .._transport.http import HttpClient
 from .._transport.services import Services
-from .._transport.websocket import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
+from .channels import Channel
+from .comms import Comms
+from .inbox import Inbox
+from .outbox import Outbox
 from .pending import Pending, PendingExecution, PendingReply
+from .supervisor import Supervisor
 
-__all__ = ["KernelSession"]
+__all__ = ["KernelSession", "Status"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
-STABLE_SECONDS: Final = 10.0
-"""A connection that lived this long counts as good: the next loss starts with the shortest pause again."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
-FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, 1009, 1010})
-"""Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large."""
+
+
+@attrs.frozen
+class Status:
+    """How a kernel and its connection are."""
+
+    kernel: KernelState
+    """What the kernel is doing."""
+    connection: ConnectionState
+    """How the connection is doing."""
 
 
 class KernelSession:
-    """The life of one kernel's connection. Made by whoever owns its services; see `_gateway.ownership`.
+    """The life of one client's session with one kernel. Whoever makes it runs `run` and `beat` as services.
 
     Args:
         kernel_id: the kernel.
         session_id: this client's session, unique to it; the gateway buffers and replays by it.
-        http: the gateway's HTTP client, whose credentials and cookies the handshake shares.
+        http: the gateway's HTTP client.
         services: the nursery that owns the session's tasks.
     """
 
@@ -73,29 +79,34 @@ class KernelSession:
         self.kernel_id = kernel_id
         self.session_id = session_id
         self.api = KernelApi(http)
-        self.kernel_state = KernelState.STARTING
-        self.connection_state = ConnectionState.CONNECTING
+        self.status = Status(KernelState.STARTING, ConnectionState.CONNECTING)
         self.connections = 0
         self.ended: Exception | None = None
         self.ledger = MessageLedger(session_id)
-        self._http = http
+        self.liveness = Liveness(http.config.ping_interval, trio.current_time())
+        self.outbox = Outbox()
+        self.channels = {name: Channel(self, name) for name in CHANNELS}
+        self.comms = Comms(self)
+        self.status_changed = trio.lowlevel.ParkingLot()
+        self._config = http.config
         self._services = services
-        self._factory = MessageFactory(session_id, config_username(http.config))
-        self._outbox: deque[Pending | Message] = deque()
-        self._outbox_filled = trio.Event()
+        self._supervisor = Supervisor(self, http)
+        self._factory = MessageFactory(session_id, http.config.kernel_username or "trio_gateway")
         self._pending: dict[str, Pending] = {}
-        self._v1 = True
         self._shutting_down = False
         self._restarting = False
-        self._connection_scope: trio.CancelScope | None = None
         self._running = trio.CancelScope()
         self._opened_once = trio.Event()
-        self._random = random.Random()  # noqa: S311 - jitter
 
     @property
     def config(self) -> GatewayConfig:
         """The gateway's configuration."""
-        return self._http.config
+        return self._config
+
+    @property
+    def kernel_state(self) -> KernelState:
+        """What the kernel is doing, as far as is known."""
+        return self.status.kernel
 
     # Requests ---------------------------------------------------------------------------------------------------
 
@@ -105,34 +116,52 @@ class KernelSession:
         msg_type: str,
         content: Mapping[str, Any],
         *,
+        parent_header: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Buffer] = (),
+        subshell_id: str | None = None,
     ) -> Message:
         """Make a message of this session. Raises InvalidInputError if it can't be written as JSON."""
         date = datetime.now(UTC).isoformat()  # noqa: TID251 - a header tells people when; nothing is decided by it
-        return self._factory.make(channel, msg_type, content, date=date, metadata=metadata, buffers=buffers)
+        return self._factory.make(
+            channel,
+            msg_type,
+            content,
+            date=date,
+            parent_header=parent_header,
+            metadata=metadata,
+            buffers=buffers,
+            subshell_id=subshell_id,
+        )
 
     def submit(self, pending: Pending) -> None:
         """Queue a request and route its answers to it from now on. Raises what ended the session, if it has ended."""
         if self.ended is not None:
             raise fresh(self.ended)
         self._pending[pending.message.msg_id] = pending
-        self._outbox.append(pending)
-        self._outbox_filled.set()
+        self.outbox.put(pending)
+
+    async def send(self, message: Message) -> None:
+        """Queue a message that nobody waits for; wait for room first. Raises what ended the session, if it has ended."""
+        await self.outbox.wait_room()
+        if self.ended is not None:
+            raise fresh(self.ended)
+        self.outbox.put(message)
 
     def withdraw(self, pending: Pending) -> bool:
         """Take a request back if sending it has not begun; say whether that was so."""
         if pending.sent:
             return False
-        with suppress(ValueError):
-            self._outbox.remove(pending)
+        self.outbox.withdraw(pending)
         return True
 
     def forget(self, pending: Pending) -> None:
         """Route nothing to this request any more."""
         self._pending.pop(pending.message.msg_id, None)
 
-    async def request(self, channel: str, msg_type: str, content: Mapping[str, Any]) -> Message:
+    async def request(
+        self, channel: str, msg_type: str, content: Mapping[str, Any], *, subshell_id: str | None = None
+    ) -> Message:
         """Send a request and wait for its reply.
 
         Raises:
@@ -141,7 +170,7 @@ class KernelSession:
 
         Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored.
         """
-        pending = PendingReply(self.make(channel, msg_type, content))
+        pending = PendingReply(self.make(channel, msg_type, content, subshell_id=subshell_id))
         self.submit(pending)
         try:
             await pending.wait_settled()
@@ -160,7 +189,7 @@ class KernelSession:
         A `kernel_info_request` gives `idle` a last chance, for as long as the first one: whatever the kernel published
         for the execution comes before what it publishes for that.
         """
-        with trio.move_on_after(self.config.idle_grace):
+        with trio.move_on_after(self._config.idle_grace):
             try:
                 await self.request("shell", "kernel_info_request", {})
             except GatewayError as error:
@@ -168,15 +197,20 @@ class KernelSession:
         if not pending.settled:
             pending.give_up_idle()
 
+    @property
+    def waits(self) -> bool:
+        """Whether someone waits for an answer of the kernel's."""
+        return any(pending.sent for pending in self._pending.values())
+
     # The life of the connection ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Connect, and keep connected until cancelled or until there is no hope; then the session has `ended`."""
+        """Keep connected until cancelled or until there is no hope; then the session has `ended`. A service."""
         try:
             with self._running:
-                self._end(await self._keep_connected())
+                self.end(await self._supervisor.keep_connected())
         finally:
-            self._end(ConnectionLostError(f"the session with kernel {self.kernel_id} was closed"))
+            self._close()
 
     async def wait_opened(self) -> None:
         """Wait for the first connection.
@@ -189,90 +223,37 @@ class KernelSession:
         """
         await self._opened_once.wait()
         if self.connections == 0 and self.ended is not None:
-            raise fresh(self.ended) from self.ended.__cause__
+            raise fresh(self.ended)
 
-    async def _keep_connected(self) -> Exception:
-        """Connect again and again; return the reason why that has no sense any more."""
-        failures = 0
-        renewed = False
-        while True:
-            opened_at: float | None = None
-            try:
-                headers = await self._http.handshake_headers(self._url())
-                async with open_websocket(
-                    self._url(),
-                    connector=self._http.connector,
-                    ssl_context=self._http.ssl_context,
-                    headers=headers,
-                    subprotocols=[codec.V1_SUBPROTOCOL],
-                    options=self._options(),
-                ) as websocket:
-                    opened_at = trio.current_time()
-                    renewed = False
-                    self._http.store_cookies(
-                        [value for name, value in websocket.response_headers if name == "set-cookie"], self._url()
-                    )
-                    self._opened(websocket)
-                    closed = await self._pump(websocket)
-            except HandshakeRejected as rejected:
-                error = self._rejection(rejected)
-                if isinstance(error, KernelNotFoundError):
-                    return self._gone()
-                if isinstance(error, AuthenticationError):
-                    if renewed or not await self._http.renew_token():
-                        return error
-                    renewed = True
-                    continue
-                last: Exception = error
-            except (GatewayConnectionError, GatewayTimeoutError) as error:
-                last = error
-            except GatewayError as error:
-                return error
-            else:
-                if closed.code in FINAL_CLOSE_CODES:
-                    return self._refused(closed)
-                last = GatewayConnectionError(f"kernel {self.kernel_id}: {closed}")
-            if self.kernel_state.final:
-                return self._gone()
-            if opened_at is not None and trio.current_time() - opened_at >= STABLE_SECONDS:
-                failures = 0
-            failures += 1
-            if self.connections == 0 and (isinstance(last, GatewayTimeoutError) or _is_refusal(last)):
-                return last
-            if failures > self.config.gateway_retry_max:
-                return self._gave_up(last, failures)
-            self._advance_connection("lost")
-            _logger.debug("reconnect_scheduled", extra={"gateway.kernel_id": self.kernel_id, "gateway.attempt": failures})
-            await trio.sleep(
-                reconnect_delay(
-                    failures,
-                    interval=self.config.gateway_retry_interval,
-                    interval_max=self.config.gateway_retry_interval_max,
-                    rng=self._random,
-                )
-                if self.connections == 0 or opened_at is None or failures > 1
-                else 0.0
-            )
-
-    def _url(self) -> str:
-        return self.config.websocket_url(rest.channels_path(self.config.kernels_endpoint, self.kernel_id, self.session_id))
-
-    def _options(self) -> WebSocketOptions:
-        config = self.config
-        return WebSocketOptions(config.max_message_size, config.connect_timeout, config.handshake_timeout)
-
-    def _opened(self, websocket: WebSocket) -> None:
+    def opened(self) -> None:
+        """A connection was made. For the supervisor."""
         self.connections += 1
-        self._v1 = websocket.subprotocol == codec.V1_SUBPROTOCOL
-        self._advance_connection("opened")
+        self.liveness.connected(trio.current_time())
+        self._change(connection="opened")
         self._opened_once.set()
-        if self.connections > 1 and any(pending.sent for pending in self._pending.values()):
-            for pending in self._pending.values():
-                if isinstance(pending, PendingExecution) and pending.sent and not pending.settled:
-                    pending.execution.note_gap(
-                        OutputGap("reconnected", None, "the connection broke; output in flight then may be missing")
-                    )
-            self._services.start_soon(self._fail_what_was_lost, self.connections, name="trio_gateway.barrier")
+        if self.connections == 1 or not self.waits:
+            return
+        for pending in self._pending.values():
+            if isinstance(pending, PendingExecution) and pending.sent and not pending.settled:
+                pending.execution.note_gap(
+                    OutputGap("reconnected", None, "the connection broke; output in flight then may be missing")
+                )
+        self._services.start_soon(self._fail_what_was_lost, self.connections, name="trio_gateway.barrier")
+
+    def lost(self, reason: Exception) -> None:
+        """The connection broke, or could not be made; another attempt follows. For the supervisor."""
+        self.liveness.lost()
+        if isinstance(reason, (GatewayConnectionError, GatewayTimeoutError)):
+            self.liveness.unreachable()
+        self._change(connection="lost")
+
+    def reconnect(self) -> None:
+        """Drop the connection, if there is one; a new one is made at once, with the same session."""
+        self._supervisor.reconnect()
+
+    def pause_for(self, inbox: Inbox) -> None:
+        """Read no more until this inbox has room: its consumer has asked for that."""
+        self._supervisor.pause_for(inbox)
 
     async def _fail_what_was_lost(self, connection: int) -> None:
         """Send the barrier and fail every earlier request whose reply did not come before the barrier's."""
@@ -281,7 +262,8 @@ class KernelSession:
         except GatewayError:
             return  # lost again, and the next connection has a barrier of its own; or the session has ended
         for pending in list(self._pending.values()):
-            if pending.sent and pending.connection < connection and not pending.replied and pending.message.channel == "shell":
+            earlier = pending.sent and pending.connection < connection and not pending.replied
+            if earlier and pending.message.channel == "shell" and pending.message.header.subshell_id is None:
                 pending.fail(
                     ConnectionLostError(
                         f"kernel {self.kernel_id}: the connection broke, and the {pending.message.msg_type} or its reply "
@@ -289,57 +271,10 @@ class KernelSession:
                     )
                 )
 
-    async def _pump(self, websocket: WebSocket) -> WebSocketClosed:
-        """Send and receive until the connection is over; return how it ended."""
-        closed = WebSocketClosed(1000, "dropped by us")
-        async with trio.open_nursery() as nursery:
-            self._connection_scope = nursery.cancel_scope
-            nursery.start_soon(self._send_all, websocket)
-            try:
-                await self._receive_all(websocket)
-            except WebSocketClosed as error:
-                closed = error
-            nursery.cancel_scope.cancel()
-        self._connection_scope = None
-        return closed
-
-    async def _send_all(self, websocket: WebSocket) -> None:
-        """The one task that writes messages."""
-        encode = codec.encode_v1 if self._v1 else codec.encode_legacy
-        while True:
-            while self._outbox:
-                item = self._outbox.popleft()
-                message = item.message if isinstance(item, Pending) else item
-                try:
-                    frame = encode(message)
-                except GatewayError as error:
-                    if isinstance(item, Pending):
-                        item.fail(error)
-                    continue
-                if isinstance(item, Pending):
-                    item.connection = self.connections
-                try:
-                    await websocket.send(frame)
-                except WebSocketClosed:
-                    return  # the receiver takes in what had come before the end, and tells how it ended
-            self._outbox_filled = trio.Event()
-            await self._outbox_filled.wait()
-
-    async def _receive_all(self, websocket: WebSocket) -> None:
-        """The one task that reads messages; it never waits for a consumer."""
-        while True:
-            for frame in await websocket.receive():
-                try:
-                    message = codec.decode(frame, v1=self._v1)
-                except ProtocolError as error:
-                    self._note_garbage(error)
-                else:
-                    self.route(message)
-
     # Routing ----------------------------------------------------------------------------------------------------
 
     def route(self, message: Message) -> None:
-        """Give a message to the request that caused it, and learn from it how the kernel is. Never waits."""
+        """Give a message to whoever it concerns. Never waits."""
         try:
             number = self.ledger.observe(message)
             if number == DUPLICATE:
@@ -347,28 +282,37 @@ class KernelSession:
             pending = self._pending.get(message.parent_id)
             if pending is not None:
                 pending.feed(message, number)
-            if message.channel == "iopub":
-                self._observe(message)
+                inbox = pending.inbox
+                if inbox is not None and inbox.full:
+                    self.pause_for(inbox)
+            channel = self.channels.get(message.channel)
+            if channel is not None:
+                channel.publish(message)
+                if message.channel == "iopub":
+                    self._observe(message)
         except ProtocolError as error:
-            self._note_garbage(error)
+            self.note_garbage(error)
 
     def _observe(self, message: Message) -> None:
+        """Learn from a published message how the kernel is."""
         kind = message.header.msg_type
         if kind == "status":
             state = message.content.get("execution_state")
-            before = self.kernel_state
-            self.kernel_state = next_kernel_state(before, state if isinstance(state, str) else "")
+            if not isinstance(state, str):
+                return
+            self._change(kernel=state)
             if state == "restarting":
                 self.fail_sent(KernelRestartedError(self.kernel_id, "its process ended and the gateway started it again"))
-            elif state == "dead" and not before.final:
-                self._fail_all(self._gone())
+            elif state == "dead":
+                self.liveness.ended(Verdict.DEAD)
+                self.end(self.gone())
         elif kind == "shutdown_reply" and not self._shutting_down:
-            if message.content.get("restart"):
-                if self._restarting:
-                    return  # ours: its end is told when the gateway has answered
-                self.fail_sent(KernelRestartedError(self.kernel_id, "someone restarted it"))
-            else:
+            if not message.content.get("restart"):
                 self._services.start_soon(self._check_gone, name="trio_gateway.check_gone")
+            elif not self._restarting:
+                self.fail_sent(KernelRestartedError(self.kernel_id, "someone restarted it"))
+        elif kind.startswith("comm_"):
+            self.comms.observe(message)
 
     async def _check_gone(self) -> None:
         """After a shutdown that we did not ask for: ask the gateway whether the kernel is gone. It leaves the socket open."""
@@ -376,21 +320,46 @@ class KernelSession:
             await trio.sleep(pause)
             if self._shutting_down or self.ended is not None:
                 return
-            try:
-                await self.api.get(self.kernel_id)
-            except KernelNotFoundError:
-                self.kernel_state = next_kernel_state(self.kernel_state, "culled")
-                self._end(self._gone())
-                return
-            except GatewayError as error:
-                _logger.debug("check_failed", extra={"gateway.reason": repr(error)})
+            await self.check_model()
 
-    def _note_garbage(self, error: ProtocolError) -> None:
+    async def check_model(self) -> None:
+        """Ask the gateway about the kernel, and learn from its answer. Raises nothing."""
+        try:
+            model = await self.api.get(self.kernel_id)
+        except KernelNotFoundError:
+            self.note_model(None)
+        except (GatewayConnectionError, GatewayTimeoutError):
+            self.liveness.unreachable()
+        except GatewayError as error:
+            _logger.debug("check_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
+        else:
+            self.note_model(model)
+
+    def note_model(self, model: KernelModel | None) -> None:
+        """Learn from the gateway's model of the kernel; None where it says that there is no such kernel."""
+        if self.ended is not None or self._shutting_down:
+            return
+        if model is None:
+            self.end(self.gone())
+        elif model.execution_state == "dead":
+            self._change(kernel="dead")
+            self.liveness.ended(Verdict.DEAD)
+            self.end(self.gone())
+        else:
+            self.liveness.vouched_for()
+
+    def note_garbage(self, error: ProtocolError) -> None:
         """A message that can't be understood is skipped, and whoever waits is told that something is missing."""
         _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
         for pending in self._pending.values():
             if isinstance(pending, PendingExecution) and pending.sent:
                 pending.execution.note_gap(OutputGap("lost", 1, f"a message could not be understood: {error}"))
+
+    async def interrupt(self) -> None:
+        """Interrupt the kernel, in the way its kernelspec says. The gateway's own interrupt knows both ways."""
+        await self.api.interrupt(self.kernel_id)
+
+    # Restarts and ends ------------------------------------------------------------------------------------------
 
     async def restart(self, probe_seconds: float) -> None:
         """Restart the kernel and see that it answers; whatever was sent before is failed.
@@ -399,11 +368,11 @@ class KernelSession:
         """
         self._restarting = True
         try:
-            await self.api.restart(self.kernel_id, timeout=self.config.request_timeout_for(None))
+            await self.api.restart(self.kernel_id, timeout=self._config.request_timeout_for(None))
         finally:
             self._restarting = False
         self.fail_sent(KernelRestartedError(self.kernel_id, "it was restarted by us"))
-        self.kernel_state = next_kernel_state(self.kernel_state, "starting")
+        self._change(kernel="starting")
         with trio.move_on_after(probe_seconds):
             await self.request("control", "kernel_info_request", {})
             return
@@ -411,81 +380,64 @@ class KernelSession:
         self.reconnect()
         await self.request("control", "kernel_info_request", {})
 
-    def reconnect(self) -> None:
-        """Drop the connection, if there is one; the supervisor makes a new one at once."""
-        if self._connection_scope is not None:
-            self._connection_scope.cancel()
-
-    # Ends -------------------------------------------------------------------------------------------------------
-
     def note_shutdown(self) -> None:
         """Note that the kernel is being shut down by us; what its goodbye says is no news then."""
         self._shutting_down = True
 
     def note_dead(self) -> None:
         """Note that the kernel was shut down by us: whatever still waits is failed, and the session has ended."""
-        self.kernel_state = next_kernel_state(self.kernel_state, "dead")
-        self._end(KernelDiedError(self.kernel_id, "it was shut down"))
+        self._change(kernel="dead")
+        self.liveness.ended(Verdict.DEAD)
+        self.end(KernelDiedError(self.kernel_id, "it was shut down"))
 
     def fail_sent(self, failure: Exception) -> None:
         """Fail every request that was sent: the kernel that had it is gone. Those still queued are for its successor."""
         for pending in list(self._pending.values()):
             if pending.sent:
                 pending.fail(failure)
+        self.comms.end(failure)
 
-    def _fail_all(self, failure: Exception) -> None:
-        self._outbox.clear()
-        for pending in list(self._pending.values()):
-            pending.fail(failure)
-
-    def _end(self, reason: Exception) -> None:
-        if self.ended is None:
-            self.ended = reason
-        self._advance_connection("ended")
-        self._opened_once.set()
-        self._fail_all(self.ended)
-        self._running.cancel()
-
-    def _advance_connection(self, event: str) -> None:
-        self.connection_state = CONNECTION_TRANSITIONS.get((self.connection_state, event), self.connection_state)
-
-    def _gone(self) -> Exception:
+    def gone(self) -> Exception:
+        """Note that the gateway does not know the kernel any more; return the error that says so."""
         if self.kernel_state is KernelState.DEAD:
             return KernelDiedError(self.kernel_id, "its process ended, and the gateway gave up restarting it")
-        if self.connections == 0 and not self.kernel_state.final:
+        self.liveness.ended(Verdict.CULLED)
+        if self.connections == 0:
             return KernelNotFoundError(self.kernel_id)
-        self.kernel_state = next_kernel_state(self.kernel_state, "culled")
+        self._change(kernel="culled")
         return KernelCulledError(self.kernel_id, "the gateway does not know it any more: it was culled, or shut down by someone")
 
-    def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
-        url = self.config.websocket_url(rest.channels_path(self.config.kernels_endpoint, self.kernel_id))
-        reason, message = rest.parse_error(rejected.status_code, dict(rejected.headers), rejected.body)
-        if rejected.status_code == 404:
-            return KernelNotFoundError(self.kernel_id, url=url)
-        kind = AuthenticationError if rejected.status_code in (401, 403) else GatewayHTTPError
-        return kind(rejected.status_code, reason, message, method="GET", url=url)
+    def end(self, reason: Exception) -> None:
+        """End the session for a reason that everyone who waits is told."""
+        if self.ended is None:
+            self.ended = reason
+            self._finish(reason)
 
-    def _refused(self, closed: WebSocketClosed) -> Exception:
-        if closed.code == 1009:
-            return ProtocolError(
-                f"kernel {self.kernel_id}: a message is too large ({closed.reason or 'close code 1009'}); "
-                f"ours may have up to max_message_size = {self.config.max_message_size} bytes, a gateway has limits of its own"
-            )
-        return ProtocolError(f"kernel {self.kernel_id}: {closed}")
+    def _close(self) -> None:
+        """End the session with its block: readers of channels see a clean end."""
+        if self.ended is None:
+            self.ended = ConnectionLostError(f"the session with kernel {self.kernel_id} was closed with its block")
+            self._finish(None)
 
-    def _gave_up(self, last: Exception, failures: int) -> Exception:
-        error = ConnectionLostError(
-            f"kernel {self.kernel_id}: gave up after {failures} attempts (gateway_retry_max): {last}", attempts=failures
+    def _finish(self, told: Exception | None) -> None:
+        assert self.ended is not None
+        self._change(connection="ended")
+        self._opened_once.set()
+        self.outbox.clear()
+        for pending in list(self._pending.values()):
+            pending.fail(self.ended)
+        for channel in self.channels.values():
+            channel.end(told)
+        self.comms.end(told)
+        self._running.cancel()
+
+    def _change(self, *, kernel: str = "", connection: str = "") -> None:
+        """Feed the two state machines, and wake who watches them if anything changed."""
+        before = self.status
+        after = Status(
+            next_kernel_state(before.kernel, kernel),
+            CONNECTION_TRANSITIONS.get((before.connection, connection), before.connection),
         )
-        error.__cause__ = last
-        return error
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether the gateway understood and said no, so that asking again has no sense."""
-    return isinstance(error, GatewayHTTPError) and 400 <= error.status_code < 500 and error.status_code not in (408, 425, 429)
-
-
-def config_username(config: GatewayConfig) -> str:
-    """Return the user name for message headers."""
-    return config.kernel_username or "trio_gateway"
+        if after != before:
+            self.status = after
+            self.status_changed.unpark_all()

@@ -1,0 +1,195 @@
+"""A kernel's channels as their user sees them: send a message, or read what comes, with any number of readers.
+
+The one idea: a reader is a subscription with a buffer of its own, so readers neither take messages from one another nor
+wait for one another. What happens when a buffer is full is each reader's choice; see `inbox`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from .._errors import InvalidInputError, fresh
+from .._protocol.messages import Buffer, Message
+from .inbox import Inbox, InboxStatistics, WhenFull
+
+if TYPE_CHECKING:
+    from .session import KernelSession
+
+__all__ = ["Channel", "ChannelStatistics", "Subscription", "check_when_full"]
+
+
+@attrs.frozen
+class ChannelStatistics:
+    """What a channel has carried so far."""
+
+    received: int
+    """Messages that came."""
+    sent: int
+    """Messages that were queued to go."""
+    subscriptions: int
+    """Readers now."""
+
+
+class Subscription(trio.abc.ReceiveChannel[Message]):
+    """One reader's messages of a channel, in order. Made by `Channel.subscribe`; iterate over it, or call `receive`.
+
+    Several tasks may read from one subscription; each message goes to one of them.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def receive(self) -> Message:
+        """Wait for the next message.
+
+        Raises:
+            GatewayError: the session has ended, and this is why; all messages that came before were received.
+            SlowConsumerError: the buffer was full, and this subscription had chosen to fail then.
+            trio.EndOfChannel: the session was closed with its block, or the subscription was.
+
+        Cancellation: safe, no message is lost.
+        """
+        return await self._inbox.get()
+
+    def receive_nowait(self) -> Message:
+        """Return the next message if one is there.
+
+        Raises:
+            trio.WouldBlock: none is.
+        """
+        if not self._inbox.ready:
+            raise trio.WouldBlock
+        return self._inbox.take()
+
+    async def aclose(self) -> None:
+        """Stop reading, and forget what was not read."""
+        self._inbox.discard()
+        await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> InboxStatistics:
+        """Return how full the buffer is and was, what was dropped, and how long it held up reading."""
+        return self._inbox.statistics()
+
+
+class Channel:
+    """One of a kernel's channels: shell, iopub, stdin or control. Reached as `kernel.shell` and so on.
+
+    Args:
+        session: the session that carries it.
+        name: its name.
+    """
+
+    def __init__(self, session: KernelSession, name: str) -> None:
+        self._session = session
+        self._name = name
+        self._inboxes: list[Inbox] = []
+        self._received = 0
+        self._sent = 0
+
+    @property
+    def name(self) -> str:
+        """The channel's name."""
+        return self._name
+
+    @asynccontextmanager
+    async def subscribe(
+        self,
+        *,
+        when_full: WhenFull = "spool",
+        limit_messages: float | None = None,
+        limit_bytes: float | None = None,
+    ) -> AsyncGenerator[Subscription]:
+        """Read every message that comes on this channel from now on, whoever caused it.
+
+        Args:
+            when_full: what to do when messages come faster than they are read: `"spool"` them to a temporary file,
+                `"drop_oldest"` and count, `"fail"` this subscription, or `"pause"` reading for the whole session.
+            limit_messages: how many messages may wait in memory; the setting `buffer_messages` if None.
+            limit_bytes: how many bytes of messages may wait in memory; the setting `buffer_bytes` if None.
+
+        Yields:
+            The subscription, until the block ends.
+
+        Raises:
+            GatewayError: the session has ended already, and this is why.
+
+        Cancellation: forgets what was not read.
+        """
+        check_when_full(when_full)
+        session = self._session
+        if session.ended is not None:
+            raise fresh(session.ended)
+        config = session.config
+        inbox = Inbox(
+            limit_messages=config.buffer_messages if limit_messages is None else limit_messages,
+            limit_bytes=config.buffer_bytes if limit_bytes is None else limit_bytes,
+            when_full=when_full,
+        )
+        self._inboxes.append(inbox)
+        try:
+            yield Subscription(inbox)
+        finally:
+            self._inboxes.remove(inbox)
+            inbox.discard()
+
+    async def send(
+        self,
+        msg_type: str,
+        content: Mapping[str, Any],
+        *,
+        parent_header: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+    ) -> Message:
+        """Queue a message; it goes out in order, once, now or when the connection is back.
+
+        Args:
+            msg_type: its type, such as `"comm_msg"`.
+            content: its content.
+            parent_header: the header it answers.
+            metadata: its metadata.
+            buffers: binary buffers.
+
+        Returns:
+            The message: replies have its `msg_id` as their `parent_id`.
+
+        Raises:
+            InvalidInputError: a part can't be written as JSON; nothing was queued.
+            GatewayError: the session has ended, and this is why.
+
+        Cancellation: while it waits for room in the queue, nothing was queued.
+        """
+        message = self._session.make(
+            self._name, msg_type, content, parent_header=parent_header, metadata=metadata, buffers=buffers
+        )
+        await self._session.send(message)
+        self._sent += 1
+        return message
+
+    def statistics(self) -> ChannelStatistics:
+        """Return what the channel has carried so far."""
+        return ChannelStatistics(self._received, self._sent, len(self._inboxes))
+
+    def publish(self, message: Message) -> None:
+        """Give a message to every reader. For the session."""
+        self._received += 1
+        for inbox in self._inboxes:
+            inbox.put(message)
+            if inbox.full:
+                self._session.pause_for(inbox)
+
+    def end(self, reason: Exception | None) -> None:
+        """Tell every reader that no more comes, and why. For the session."""
+        for inbox in self._inboxes:
+            inbox.close(reason)
+
+
+def check_when_full(when_full: object) -> None:
+    """Raise InvalidInputError if this is no way to treat a full buffer."""
+    if when_full not in ("spool", "drop_oldest", "fail", "pause"):
+        raise InvalidInputError("when_full", when_full, '"spool", "drop_oldest", "fail" or "pause"')

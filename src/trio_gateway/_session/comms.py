@@ -1,0 +1,271 @@
+"""Comms: two-way messages between objects here and objects in the kernel, such as widgets.
+
+The one idea: a comm is a channel of its own, opened by either side and named by a target; what the kernel sends is kept for
+its reader in the order it came, buffers included. Source: "Messaging in Jupyter", custom messages.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from .._errors import InvalidInputError
+from .._protocol.messages import Buffer, Message
+from .inbox import Inbox
+
+if TYPE_CHECKING:
+    from .session import KernelSession
+
+__all__ = ["Comm", "CommMessage", "Comms", "IncomingComms"]
+
+
+@attrs.frozen
+class CommMessage:
+    """What the kernel sent on a comm."""
+
+    data: Mapping[str, Any]
+    """The data."""
+    metadata: Mapping[str, Any]
+    """The metadata."""
+    buffers: tuple[memoryview, ...]
+    """Binary buffers."""
+
+
+class Comm(trio.abc.AsyncResource):
+    """One comm. Iterate over it, or call `receive`, for what the kernel sends; `send` to it; closing it tells the kernel.
+
+    Made by `kernel.comms.open`, and by the kernel for who accepts its target.
+    """
+
+    def __init__(self, comms: Comms, comm_id: str, target_name: str, opening: CommMessage, inbox: Inbox) -> None:
+        self._comms = comms
+        self._id = comm_id
+        self._target_name = target_name
+        self._opening = opening
+        self._inbox = inbox
+        self._closed = False
+
+    @property
+    def id(self) -> str:
+        """The comm's id."""
+        return self._id
+
+    @property
+    def target_name(self) -> str:
+        """The target that it was opened for, such as `"jupyter.widget"`."""
+        return self._target_name
+
+    @property
+    def opening(self) -> CommMessage:
+        """What it was opened with: for a widget, its state."""
+        return self._opening
+
+    @property
+    def closed(self) -> bool:
+        """Whether either side has closed it."""
+        return self._closed
+
+    def __repr__(self) -> str:
+        return f"<Comm {self._target_name} {self._id}{' closed' if self._closed else ''}>"
+
+    async def send(
+        self, data: Mapping[str, Any], *, metadata: Mapping[str, Any] | None = None, buffers: Sequence[Buffer] = ()
+    ) -> None:
+        """Send to the kernel.
+
+        Raises:
+            trio.ClosedResourceError: it was closed here.
+            trio.BrokenResourceError: the kernel closed it.
+            InvalidInputError: a part can't be written as JSON.
+            GatewayError: the session has ended, and this is why.
+
+        Cancellation: while it waits for room in the queue, nothing was queued.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError(f"{self!r}")
+        if self._id not in self._comms.live:
+            raise trio.BrokenResourceError(f"the kernel closed {self!r}")
+        await self._comms.session.channels["shell"].send(
+            "comm_msg", {"comm_id": self._id, "data": dict(data)}, metadata=metadata, buffers=buffers
+        )
+
+    def __aiter__(self) -> Comm:
+        return self
+
+    async def __anext__(self) -> CommMessage:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> CommMessage:
+        """Wait for what the kernel sends next.
+
+        Raises:
+            trio.EndOfChannel: either side closed it, and everything before was received.
+            KernelError: the kernel was restarted or ended: its side of the comm is gone.
+            GatewayError: the session has ended, and this is why.
+
+        Cancellation: safe, nothing is lost.
+        """
+        return _comm_message(await self._inbox.get())
+
+    async def aclose(self) -> None:
+        """Close it, and tell the kernel, unless the kernel closed it first. What was not read is forgotten."""
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._closed = True
+        self._inbox.discard()
+        await self._comms.close(self._id)
+
+
+class IncomingComms(trio.abc.ReceiveChannel[Comm]):
+    """The comms that the kernel opens for one target, as they come. Made by `kernel.comms.accept`."""
+
+    def __init__(self, comms: Comms, inbox: Inbox) -> None:
+        self._comms = comms
+        self._inbox = inbox
+
+    async def receive(self) -> Comm:
+        """Wait for the next comm that the kernel opens.
+
+        Raises:
+            trio.EndOfChannel: the session was closed with its block.
+            GatewayError: the session has ended, and this is why.
+
+        Cancellation: safe, nothing is lost.
+        """
+        return self._comms.adopt(await self._inbox.get())
+
+    async def aclose(self) -> None:
+        """Accept no more."""
+        self._inbox.discard()
+        await trio.lowlevel.checkpoint()
+
+
+class Comms:
+    """The comms of one kernel session. Reached as `kernel.comms`."""
+
+    def __init__(self, session: KernelSession) -> None:
+        self.session = session
+        self.live: dict[str, Inbox] = {}
+        self._targets: dict[str, Inbox] = {}
+
+    @asynccontextmanager
+    async def open(
+        self,
+        target_name: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+    ) -> AsyncGenerator[Comm]:
+        """Open a comm with a target that is registered in the kernel; it is closed with the block.
+
+        Args:
+            target_name: the target's name in the kernel.
+            data: what to open it with.
+            metadata: the metadata of that.
+            buffers: binary buffers.
+
+        Yields:
+            The comm. A kernel that has no such target closes it at once.
+
+        Raises:
+            InvalidInputError: a part can't be written as JSON.
+            GatewayError: the session has ended, and this is why.
+        """
+        comm_id = uuid.uuid4().hex
+        content = {"comm_id": comm_id, "target_name": target_name, "data": dict(data or {})}
+        inbox = self.live[comm_id] = self._inbox()
+        comm = Comm(self, comm_id, target_name, CommMessage(dict(data or {}), dict(metadata or {}), ()), inbox)
+        try:
+            await self.session.channels["shell"].send("comm_open", content, metadata=metadata, buffers=buffers)
+            yield comm
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await comm.aclose()
+            inbox.discard()
+            self.live.pop(comm_id, None)
+
+    @asynccontextmanager
+    async def accept(self, target_name: str) -> AsyncGenerator[IncomingComms]:
+        """Take the comms that the kernel opens for a target from now on, such as `"jupyter.widget"`.
+
+        Args:
+            target_name: the target's name.
+
+        Yields:
+            The comms as they come, until the block ends; comms that were taken live on.
+
+        Raises:
+            InvalidInputError: someone accepts this target already.
+        """
+        if target_name in self._targets:
+            raise InvalidInputError("target_name", target_name, "a target that nobody else accepts in this session")
+        inbox = self._targets[target_name] = self._inbox()
+        try:
+            yield IncomingComms(self, inbox)
+        finally:
+            del self._targets[target_name]
+            inbox.discard()
+
+    def observe(self, message: Message) -> None:
+        """Take in a comm message of the kernel's. For the session."""
+        content = message.content
+        comm_id = content.get("comm_id")
+        if not isinstance(comm_id, str):
+            return
+        kind = message.header.msg_type
+        if kind == "comm_open":
+            target = self._targets.get(str(content.get("target_name")))
+            if target is not None and comm_id not in self.live:
+                self.live[comm_id] = self._inbox()
+                target.put(message)
+            return
+        inbox = self.live.get(comm_id)
+        if inbox is None:
+            return
+        if kind == "comm_msg":
+            inbox.put(message)
+        elif kind == "comm_close":
+            inbox.close()
+            del self.live[comm_id]
+
+    def adopt(self, message: Message) -> Comm:
+        """Make the comm that a `comm_open` of the kernel's is about."""
+        comm_id = str(message.content["comm_id"])
+        inbox = self.live.get(comm_id)
+        if inbox is None:  # closed by the kernel before anyone looked
+            inbox = self._inbox()
+            inbox.close()
+        return Comm(self, comm_id, str(message.content.get("target_name")), _comm_message(message), inbox)
+
+    async def close(self, comm_id: str) -> None:
+        """Tell the kernel that a comm is closed, unless it knows. For `Comm`."""
+        if self.live.pop(comm_id, None) is not None and self.session.ended is None:
+            await self.session.channels["shell"].send("comm_close", {"comm_id": comm_id, "data": {}})
+
+    def end(self, reason: Exception | None) -> None:
+        """End every comm: the kernel's side is gone, or the session is. For the session."""
+        for inbox in self.live.values():
+            inbox.close(reason)
+        self.live.clear()
+        if self.session.ended is not None:
+            for inbox in self._targets.values():
+                inbox.close(reason)
+
+    def _inbox(self) -> Inbox:
+        config = self.session.config
+        return Inbox(limit_messages=config.buffer_messages, limit_bytes=config.buffer_bytes)
+
+
+def _comm_message(message: Message) -> CommMessage:
+    data = message.content.get("data")
+    return CommMessage(data if isinstance(data, dict) else {}, message.metadata, message.buffers)

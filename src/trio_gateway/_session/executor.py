@@ -1,0 +1,323 @@
+"""Running code: `execute` and `stream`, for a kernel and for its subshells.
+
+The one idea: an execution holds its executor's *turn* while it is with the kernel, so at most one is there at a time. A
+cancelled execution can therefore be interrupted without hitting another one (guarantee G6), and one that still waits for
+its turn is simply never sent.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Literal, TypeAlias
+
+import trio
+
+from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, fresh
+from .._outputs import ExecutionResult, Output
+from .._protocol.execution import Execution, parse_output
+from .._protocol.messages import Message
+from .channels import check_when_full
+from .inbox import Inbox, InboxStatistics, WhenFull
+from .pending import PendingExecution
+from .session import KernelSession
+
+__all__ = ["Executor", "OnCancel", "OutputStream", "StdinHandler"]
+
+_logger = logging.getLogger("trio_gateway.kernel")
+
+OnCancel: TypeAlias = Literal["interrupt", "abandon"]
+StdinHandler: TypeAlias = Callable[[str, bool], str | Awaitable[str]]
+"""Answers the kernel's requests for input: called with the prompt, and whether it is for a password, which must not echo."""
+
+INTERRUPT_AGAIN: Final = 1.0
+"""How long to wait for `idle` after an interrupt before the next one, in seconds; doubled each time."""
+
+
+class Executor:
+    """Runs code in one place of a kernel: its main shell, or a subshell."""
+
+    def __init__(self, session: KernelSession, *, subshell_id: str | None = None) -> None:
+        self._session = session
+        self._subshell_id = subshell_id
+        self._turn = trio.Lock()
+
+    async def execute(
+        self,
+        code: str,
+        *,
+        silent: bool = False,
+        store_history: bool = True,
+        user_expressions: Mapping[str, str] | None = None,
+        stop_on_error: bool = True,
+        stdin: StdinHandler | None = None,
+        on_cancel: OnCancel = "interrupt",
+    ) -> ExecutionResult:
+        """Run code and return all that came of it, once the kernel is idle again.
+
+        An exception in the code does not raise here: look at `result.status`, or call `result.raise_for_error()`.
+
+        Args:
+            code: the code, in the kernel's language.
+            silent: ask the kernel to publish no output and to keep its counter.
+            store_history: whether the kernel keeps the code in its history.
+            user_expressions: expressions to evaluate afterwards, by name; their values are in `result.reply`.
+            stop_on_error: whether the kernel drops what waits in its queue if this code fails.
+            stdin: answers the code's requests for input, such as Python's `input()`: a function or async function of the
+                prompt and of whether it is for a password. Without one, asking for input is an error in the kernel.
+            on_cancel: `"interrupt"` the code when the caller is cancelled, or `"abandon"` it: leave it running.
+
+        Raises:
+            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates; nothing was sent.
+            KernelRestartedError: the kernel was restarted while this ran. The kernel can be used again.
+            KernelDiedError: the kernel ended for good.
+            KernelCulledError: someone else shut the kernel down.
+            ConnectionLostError: the answer was lost with the connection. The code may have run; it was not sent again.
+
+        Cancellation: code that was not sent yet is withdrawn. Code that runs is interrupted, and this waits until the
+            kernel is idle, for at most the setting `interrupt_timeout`; with `on_cancel="abandon"` it does neither.
+        """
+        content = _execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
+        if stdin is None:
+            async with self._running(content, on_cancel, keep=True, inbox=None) as pending:
+                if not await pending.wait_answered():
+                    await self._session.settle_without_idle(pending)
+            return pending.result()
+        inbox = self._inbox("spool")
+        try:
+            async with self._running(content, on_cancel, keep=True, inbox=inbox) as pending:
+                async for _ in OutputStream(self._session, pending, inbox, stdin):
+                    pass  # collected for the result; what matters here are the requests for input in between
+            return pending.result()
+        finally:
+            inbox.discard()
+
+    def stream(
+        self,
+        code: str,
+        *,
+        silent: bool = False,
+        store_history: bool = True,
+        user_expressions: Mapping[str, str] | None = None,
+        stop_on_error: bool = True,
+        stdin: StdinHandler | None = None,
+        on_cancel: OnCancel = "interrupt",
+        when_full: WhenFull = "spool",
+    ) -> AbstractAsyncContextManager[OutputStream]:
+        """Run code and give its outputs as they come.
+
+        Example::
+
+            async with kernel.stream("for i in range(3): print(i)") as outputs:
+                async for output in outputs:
+                    print(output)
+
+        Leaving the block before the end interrupts the code.
+
+        Args:
+            code: the code, in the kernel's language.
+            silent: ask the kernel to publish no output and to keep its counter.
+            store_history: whether the kernel keeps the code in its history.
+            user_expressions: expressions to evaluate afterwards, by name; their values are in `outputs.result.reply`.
+            stop_on_error: whether the kernel drops what waits in its queue if this code fails.
+            stdin: answers the code's requests for input, as in `execute`; it is called while you iterate.
+            on_cancel: what to do with code that still runs when the block is left: `"interrupt"` or `"abandon"` it.
+            when_full: what to do when outputs come faster than they are read and fill the settings `buffer_messages` or
+                `buffer_bytes`: `"spool"` them to a temporary file, `"drop_oldest"` and count them in
+                `outputs.result.output_gaps`, `"fail"` this stream, or `"pause"` reading for the whole session.
+
+        Returns:
+            A context manager; it gives an `OutputStream`. Entering it waits for the executor's earlier executions.
+
+        Raises:
+            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates; nothing was sent.
+
+        Cancellation: as for `execute`.
+        """
+        check_when_full(when_full)
+        content = _execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
+        return self._stream(content, on_cancel, stdin, when_full)
+
+    @asynccontextmanager
+    async def _stream(
+        self, content: Mapping[str, Any], on_cancel: OnCancel, stdin: StdinHandler | None, when_full: WhenFull
+    ) -> AsyncGenerator[OutputStream]:
+        inbox = self._inbox(when_full)
+        try:
+            async with self._running(content, on_cancel, keep=False, inbox=inbox) as pending:
+                yield OutputStream(self._session, pending, inbox, stdin)
+        finally:
+            inbox.discard()
+
+    def _inbox(self, when_full: WhenFull) -> Inbox:
+        config = self._session.config
+        return Inbox(limit_messages=config.buffer_messages, limit_bytes=config.buffer_bytes, when_full=when_full)
+
+    @asynccontextmanager
+    async def _running(
+        self, content: Mapping[str, Any], on_cancel: OnCancel, *, keep: bool, inbox: Inbox | None
+    ) -> AsyncGenerator[PendingExecution]:
+        """Hold the turn and an execution; whatever is unfinished at the end is withdrawn, interrupted or abandoned."""
+        if on_cancel not in ("interrupt", "abandon"):
+            raise InvalidInputError("on_cancel", on_cancel, '"interrupt" or "abandon"')
+        session = self._session
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            message = session.make("shell", "execute_request", content, subshell_id=self._subshell_id)
+            pending = PendingExecution(
+                message,
+                Execution(keep=keep, limit_bytes=session.config.max_output_bytes),
+                idle_grace=session.config.idle_grace,
+                ledger=session.ledger,
+                silent=bool(content["silent"]),
+                inbox=inbox,
+            )
+            session.submit(pending)
+            try:
+                yield pending
+            finally:
+                unfinished = not pending.settled and not session.withdraw(pending)
+                if unfinished and on_cancel == "interrupt" and self._subshell_id is None:
+                    await self._interrupt_until_settled(pending)
+                session.forget(pending)
+                pending.settle()
+        finally:
+            self._turn.release()
+
+    async def _interrupt_until_settled(self, pending: PendingExecution) -> None:
+        """Interrupt our own execution and wait for its end. Shielded, and bounded by `interrupt_timeout`."""
+        session = self._session
+        limit = session.config.interrupt_timeout
+        with trio.move_on_after(limit, shield=True):
+            # An interrupt that comes before the kernel has begun hits nobody: kernels ignore it while they are idle.
+            await pending.wait_started()
+            pause = INTERRUPT_AGAIN
+            while not pending.settled:
+                try:
+                    await session.interrupt()
+                except KernelNotFoundError:
+                    break
+                except GatewayError as error:
+                    _logger.debug(
+                        "interrupt_failed", extra={"gateway.kernel_id": session.kernel_id, "gateway.reason": repr(error)}
+                    )
+                with trio.move_on_after(pause):
+                    await pending.wait_answered()
+                if pending.replied:
+                    break
+                pause *= 2  # code may catch KeyboardInterrupt and go on
+        if not pending.settled and not pending.replied:
+            _logger.warning("still_busy", extra={"gateway.kernel_id": session.kernel_id, "gateway.seconds": limit})
+
+
+class OutputStream:
+    """The outputs of one execution, in order, as they come. Iterate over it once; `result` tells how it ended."""
+
+    def __init__(
+        self, session: KernelSession, pending: PendingExecution, inbox: Inbox, stdin: StdinHandler | None = None
+    ) -> None:
+        self._session = session
+        self._pending = pending
+        self._inbox = inbox
+        self._stdin = stdin
+
+    def __aiter__(self) -> OutputStream:
+        return self
+
+    async def __anext__(self) -> Output:
+        """Wait for the next output.
+
+        Raises:
+            StopAsyncIteration: the execution has ended.
+            KernelError: the kernel ended or was restarted while it ran.
+            ConnectionLostError: the answer was lost with the connection.
+            SlowConsumerError: the buffer was full, and the stream had chosen to fail then.
+
+        Cancellation: safe, no output is lost.
+        """
+        while True:
+            try:
+                message = await self._pending.next_output()
+            except trio.EndOfChannel:
+                raise StopAsyncIteration from None
+            except GatewayError as error:
+                raise fresh(error) from error.__cause__
+            if message is None:
+                await self._session.settle_without_idle(self._pending)
+            elif message.header.msg_type == "input_request":
+                await self._answer(message)
+            else:
+                output = parse_output(message)
+                if output is not None:
+                    return output
+
+    @property
+    def result(self) -> ExecutionResult:
+        """How the execution ended: status, reply, gaps. Its `outputs` are empty: they were given one by one.
+
+        Raises:
+            RuntimeError: it has not ended yet.
+            KernelError: the kernel ended or was restarted while it ran.
+            ConnectionLostError: the answer was lost with the connection.
+        """
+        if not self._pending.settled:
+            raise RuntimeError("the execution has not ended yet: read its outputs to the end first")
+        return self._pending.result()
+
+    def statistics(self) -> InboxStatistics:
+        """Return how many outputs wait to be read, in memory and in the temporary file."""
+        return self._inbox.statistics()
+
+    async def _answer(self, request: Message) -> None:
+        """Ask the handler, and send its answer. What the handler raises comes out here, and the code is interrupted."""
+        if self._stdin is None:
+            return
+        answer = self._stdin(str(request.content.get("prompt", "")), bool(request.content.get("password")))
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if not isinstance(answer, str):
+            raise InvalidInputError("stdin", type(answer).__name__, "a handler that returns text (str)")
+        await self._session.channels["stdin"].send(
+            "input_reply", {"status": "ok", "value": answer}, parent_header=request.own_header
+        )
+
+
+def check_code(code: object) -> str:
+    """Return the code if a kernel can be asked to run it; raise InvalidInputError if not."""
+    if not isinstance(code, str):
+        raise InvalidInputError("code", code, f"text (str), not {type(code).__name__}")
+    position = code.find("\x00")
+    if position >= 0:
+        raise InvalidInputError("code", code[max(position - 20, 0) : position + 20], f"no NUL character (at {position})")
+    if not code.isascii():
+        try:
+            code.encode()
+        except UnicodeEncodeError as error:
+            around = code[max(error.start - 20, 0) : error.start + 20]
+            raise InvalidInputError("code", around, f"no lone surrogate (at {error.start})") from None
+    return code
+
+
+def _execute_content(
+    code: str,
+    silent: bool,
+    store_history: bool,
+    user_expressions: Mapping[str, str] | None,
+    stop_on_error: bool,
+    stdin: StdinHandler | None,
+) -> Mapping[str, Any]:
+    if stdin is not None and not callable(stdin):
+        raise InvalidInputError("stdin", stdin, "a function of a prompt and of whether it is for a password, or None")
+    return {
+        "code": check_code(code),
+        "silent": silent,
+        "store_history": store_history and not silent,
+        "user_expressions": dict(user_expressions or {}),
+        "allow_stdin": stdin is not None,
+        "stop_on_error": stop_on_error,
+    }

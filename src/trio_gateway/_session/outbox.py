@@ -1,0 +1,73 @@
+"""What waits to be sent on one kernel's connection.
+
+The one idea: a queue that many tasks fill and one task empties, bounded in messages and in bytes. Requests go in at once,
+each from a task that then waits for its answer, so their number is the callers' own; bare messages wait for room.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from .._protocol.messages import Message
+from .pending import Pending
+
+__all__ = ["Outbox"]
+
+LIMIT_MESSAGES: Final = 1_000
+LIMIT_BYTES: Final = 64 * 1024**2
+
+
+class Outbox:
+    """A first-in first-out queue of requests and messages."""
+
+    __slots__ = ("_bytes", "_filled", "_items", "_room")
+
+    def __init__(self) -> None:
+        self._items: deque[Pending | Message] = deque()
+        self._bytes = 0
+        self._filled = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Pending | Message) -> None:
+        """Queue something, whatever is there already."""
+        self._items.append(item)
+        self._bytes += _message(item).size
+        self._filled.unpark_all()
+
+    async def wait_room(self) -> None:
+        """Wait until there is room for a message. Cancellation: safe."""
+        while self._items and (len(self._items) >= LIMIT_MESSAGES or self._bytes >= LIMIT_BYTES):
+            await self._room.park()
+
+    def withdraw(self, item: Pending) -> None:
+        """Take something back, if it is still here."""
+        with suppress(ValueError):
+            self._items.remove(item)
+            self._bytes -= item.message.size
+            self._room.unpark()
+
+    async def take(self) -> Pending | Message:
+        """Wait for the next thing to send. Cancellation: safe."""
+        while not self._items:
+            await self._filled.park()
+        item = self._items.popleft()
+        self._bytes -= _message(item).size
+        self._room.unpark()
+        return item
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._items.clear()
+        self._bytes = 0
+        self._room.unpark_all()
+
+
+def _message(item: Pending | Message) -> Message:
+    return item if isinstance(item, Message) else item.message

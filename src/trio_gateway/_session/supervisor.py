@@ -1,0 +1,278 @@
+"""The supervisor of one kernel's connection: connect, send, receive, keep alive, and connect again.
+
+The one idea: one task writes to the WebSocket and one reads it, and a caller's cancellation reaches neither, so no frame is
+ever cut. When the connection breaks, the next one has the same `session_id`, and the gateway replays what was missed. What
+the messages mean is the session's business; this module tells it four things: opened, lost, a message, garbage.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from .._errors import (
+    AuthenticationError,
+    ConnectionLostError,
+    GatewayConnectionError,
+    GatewayError,
+    GatewayHTTPError,
+    GatewayTimeoutError,
+    KernelNotFoundError,
+    ProtocolError,
+)
+from .._protocol import codec, rest
+from .._protocol.retry import reconnect_delay
+from .._transport.http import HttpClient
+from .._transport.websocket import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
+from .inbox import Inbox
+from .pending import Pending
+
+if TYPE_CHECKING:
+    from .session import KernelSession
+
+__all__ = ["Supervisor"]
+
+_logger = logging.getLogger("trio_gateway.session")
+
+STABLE_SECONDS: Final = 10.0
+"""A connection that lived this long counts as good: the next loss starts with the shortest pause again."""
+FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, 1009, 1010})
+"""Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large."""
+
+
+class Supervisor:
+    """Keeps one session connected.
+
+    Args:
+        session: whom to tell what happens.
+        http: the gateway's HTTP client: credentials, cookies, TLS and the way to open streams.
+    """
+
+    def __init__(self, session: KernelSession, http: HttpClient) -> None:
+        self._session = session
+        self._http = http
+        self._v1 = True
+        self._sending = False
+        self._full: list[Inbox] = []
+        self._paused = False
+        self._scope: trio.CancelScope | None = None
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    def reconnect(self) -> None:
+        """Drop the connection, if there is one; a new one is made at once."""
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def pause_for(self, inbox: Inbox) -> None:
+        """Read no more until this inbox has room."""
+        self._full.append(inbox)
+
+    async def keep_connected(self) -> Exception:
+        """Connect again and again; return the reason why that has no sense any more."""
+        config = self._http.config
+        session = self._session
+        failures = 0
+        renewed = False
+        while True:
+            opened_at: float | None = None
+            try:
+                async with _open(self._http, self._url()) as websocket:
+                    opened_at = trio.current_time()
+                    renewed = False
+                    self._v1 = websocket.subprotocol == codec.V1_SUBPROTOCOL
+                    session.opened()
+                    closed = await self._pump(websocket)
+            except HandshakeRejected as rejected:
+                last: Exception = self._rejection(rejected)
+                if isinstance(last, KernelNotFoundError):
+                    return session.gone()
+                if isinstance(last, AuthenticationError):
+                    if renewed or not await self._http.renew_token():
+                        return last
+                    renewed = True
+                    continue
+            except (GatewayConnectionError, GatewayTimeoutError) as error:
+                last = error
+            except GatewayError as error:
+                return error
+            else:
+                if closed.code in FINAL_CLOSE_CODES:
+                    return self._refused(closed)
+                last = GatewayConnectionError(f"kernel {session.kernel_id}: {closed}")
+            if session.kernel_state.final:
+                return session.gone()
+            never_opened = session.connections == 0
+            if never_opened and (isinstance(last, GatewayTimeoutError) or _is_refusal(last)):
+                return last
+            if opened_at is not None and trio.current_time() - opened_at >= STABLE_SECONDS:
+                failures = 0
+            failures += 1
+            if failures > config.gateway_retry_max:
+                return self._gave_up(last, failures, never_opened=never_opened)
+            session.lost(last)
+            # The first attempt after a good connection comes at once: the gateway buffers for us as long as nobody else comes.
+            pause = (
+                0.0
+                if opened_at is not None and failures == 1
+                else reconnect_delay(
+                    failures,
+                    interval=config.gateway_retry_interval,
+                    interval_max=config.gateway_retry_interval_max,
+                    rng=self._random,
+                )
+            )
+            _logger.debug(
+                "reconnect_scheduled",
+                extra={"gateway.kernel_id": session.kernel_id, "gateway.attempt": failures, "gateway.seconds": pause},
+            )
+            await trio.sleep(pause)
+
+    def _url(self) -> str:
+        session, config = self._session, self._http.config
+        return config.websocket_url(rest.channels_path(config.kernels_endpoint, session.kernel_id, session.session_id))
+
+    async def _pump(self, websocket: WebSocket) -> WebSocketClosed:
+        """Send, receive and keep alive until the connection is over; return how it ended."""
+        closed = WebSocketClosed(1006, "dropped by us")
+        self._full.clear()
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            nursery.start_soon(self._send_all, websocket)
+            nursery.start_soon(self._beat, websocket, nursery)
+            try:
+                await self._receive_all(websocket)
+            except WebSocketClosed as error:
+                closed = error
+            nursery.cancel_scope.cancel()
+        self._scope = None
+        return closed
+
+    async def _send_all(self, websocket: WebSocket) -> None:
+        """The one task that writes messages."""
+        session = self._session
+        encode = codec.encode_v1 if self._v1 else codec.encode_legacy
+        while True:
+            item = await session.outbox.take()
+            try:
+                frame = encode(item.message if isinstance(item, Pending) else item)
+            except GatewayError as error:
+                if isinstance(item, Pending):
+                    item.fail(error)
+                continue
+            if isinstance(item, Pending):
+                item.connection = session.connections
+            self._sending = True
+            try:
+                await websocket.send(frame)
+            except WebSocketClosed:
+                return  # the receiver takes in what had come before the end, and tells how it ended
+            finally:
+                self._sending = False
+
+    async def _receive_all(self, websocket: WebSocket) -> None:
+        """The one task that reads messages. It waits for a consumer only where that one has asked for it."""
+        session = self._session
+        while True:
+            frames = await websocket.receive()
+            session.liveness.message(trio.current_time())
+            for frame in frames:
+                try:
+                    message = codec.decode(frame, v1=self._v1)
+                except ProtocolError as error:
+                    session.note_garbage(error)
+                else:
+                    session.route(message)
+            if self._full:
+                await self._wait_for_consumers()
+
+    async def _wait_for_consumers(self) -> None:
+        self._paused = True
+        try:
+            while self._full:
+                await self._full[-1].wait_room()
+                self._full.pop()
+        finally:
+            self._paused = False
+
+    async def _beat(self, websocket: WebSocket, nursery: trio.Nursery) -> None:
+        """Ping when nothing was heard for a while, and give the connection up when nothing answers."""
+        liveness = self._session.liveness
+        while True:
+            await trio.sleep(liveness.next_check(trio.current_time(), sending=self._sending))
+            now = trio.current_time()
+            if self._paused:
+                # We don't read, so we can't hear: say that we are there, and don't take the silence for death.
+                liveness.heard(now)
+                nursery.start_soon(_quietly, websocket.pong)
+            elif liveness.link_is_dead(now, sending=self._sending):
+                _logger.debug("link_is_dead", extra={"gateway.kernel_id": self._session.kernel_id})
+                nursery.cancel_scope.cancel()
+            elif liveness.wants_ping(now):
+                liveness.pinged(now)
+                # In a task of its own: a ping that is cut would be half a frame.
+                nursery.start_soon(self._ping, websocket)
+
+    async def _ping(self, websocket: WebSocket) -> None:
+        try:
+            await websocket.ping()
+        except WebSocketClosed:
+            return
+        self._session.liveness.heard(trio.current_time())
+
+    def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
+        config, kernel_id = self._http.config, self._session.kernel_id
+        url = config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id))
+        reason, message = rest.parse_error(rejected.status_code, dict(rejected.headers), rejected.body)
+        if rejected.status_code == 404:
+            return KernelNotFoundError(kernel_id, url=url)
+        kind = AuthenticationError if rejected.status_code in (401, 403) else GatewayHTTPError
+        return kind(rejected.status_code, reason, message, method="GET", url=url)
+
+    def _refused(self, closed: WebSocketClosed) -> Exception:
+        kernel_id = self._session.kernel_id
+        if closed.code == 1009:
+            return ProtocolError(
+                f"kernel {kernel_id}: a message is too large ({closed.reason or 'close code 1009'}); we accept up to "
+                f"max_message_size = {self._http.config.max_message_size} bytes, and a gateway has a limit of its own"
+            )
+        return ProtocolError(f"kernel {kernel_id}: {closed}")
+
+    def _gave_up(self, last: Exception, failures: int, *, never_opened: bool) -> Exception:
+        if never_opened:
+            return last
+        error = ConnectionLostError(
+            f"kernel {self._session.kernel_id}: gave up after {failures} attempts (gateway_retry_max): {last}", attempts=failures
+        )
+        error.__cause__ = last
+        return error
+
+
+@asynccontextmanager
+async def _open(http: HttpClient, url: str) -> AsyncGenerator[WebSocket]:
+    """Open the WebSocket with the gateway's credentials, and keep the cookies that come with it."""
+    config = http.config
+    async with open_websocket(
+        url,
+        connector=http.connector,
+        ssl_context=http.ssl_context,
+        headers=await http.handshake_headers(url),
+        subprotocols=[codec.V1_SUBPROTOCOL],
+        options=WebSocketOptions(config.max_message_size, config.connect_timeout, config.handshake_timeout),
+    ) as websocket:
+        http.store_cookies([value for name, value in websocket.response_headers if name == "set-cookie"], url)
+        yield websocket
+
+
+async def _quietly(act: Callable[[], Awaitable[None]]) -> None:
+    with suppress(WebSocketClosed):
+        await act()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the gateway understood and said no, so that asking again has no sense."""
+    return isinstance(error, GatewayHTTPError) and 400 <= error.status_code < 500 and error.status_code not in (408, 425, 429)
