@@ -1,1 +1,1 @@
-"""Bytes to and from the gateway, on Trio: the only place that knows sockets, TLS, httpx and WebSocket libraries."""
+"""Bytes to and from the gateway, on Trio: the only place that knows sockets, TLS, HTTP and WebSocket libraries."""

@@ -127,7 +127,7 @@ async def open_stream(
     if ssl_context is None:
         return stream
     try:
-        return await _handshake(stream, ssl_context, server_hostname or host)
+        return await _handshake(stream, ssl_context, (server_hostname or host).rstrip("."))
     except (trio.BrokenResourceError, OSError, ValueError) as error:
         raise describe_tls_error(error, where) from error
 

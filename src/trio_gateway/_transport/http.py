@@ -37,12 +37,13 @@ from .._protocol.headers import Headers
 from .._protocol.masking import Masker, shorten, tidy
 from .._protocol.rest import encode_query, load_json, parse_error, reason_phrase
 from .._protocol.retry import IDEMPOTENT_METHODS, RETRIED_STATUS_CODES, parse_retry_after, request_delay
+from .._version import __version__
 from .connector import Connector, TLSRefusedError, connect_tcp
 from .credentials import Credentials
 from .tls import load_ssl_context
 
 if TYPE_CHECKING:
-    import httpx
+    from .pool import Answer, ConnectionPool
 
 __all__ = ["UNSET", "HttpClient", "HttpResponse", "open_http_client"]
 
@@ -52,7 +53,13 @@ MAX_REDIRECTS = 5
 """How many redirects in a row are followed."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_OUR_HEADERS = (("Accept", "application/json, */*;q=0.5"), ("Accept-Encoding", ACCEPT_ENCODING))
+_OUR_HEADERS = (
+    ("User-Agent", f"trio-gateway/{__version__}"),
+    ("Accept", "application/json, */*;q=0.5"),
+    ("Accept-Encoding", ACCEPT_ENCODING),
+)
+# Methods whose requests have a body, if only an empty one (RFC 9110, 8.6).
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 # Never reached: nothing that is closed here waits for anyone.
 _CLOSE_LIMIT = 10.0
 
@@ -122,7 +129,10 @@ class _Call:
     status: int | None = None
 
     def own_headers(self) -> list[tuple[str, str]]:
-        return self.headers if self.content is None else [("Content-Type", "application/json"), *self.headers]
+        if self.content is None and self.method not in _WITH_BODY:
+            return self.headers
+        length = ("Content-Length", str(len(self.content or b"")))
+        return [length, *([("Content-Type", "application/json")] if self.content is not None else []), *self.headers]
 
     def seconds(self) -> float:
         return trio.current_time() - self.started
@@ -145,14 +155,15 @@ class HttpClient:
         connector: Connector,
         ssl_context: ssl.SSLContext | None,
         emit: EventSink,
-        client: httpx.AsyncClient,
+        pool: ConnectionPool,
         rng: random.Random,
     ) -> None:
         self.config = config
         self.connector = connector
         self.ssl_context = ssl_context
         self._emit = emit
-        self._client = client
+        self._pool = pool
+        self._host = urlsplit(config.base_url).netloc
         self._rng = rng
         self._credentials = Credentials(config, config.load_token_renewer())
         self._cookies = CookieJar()
@@ -325,19 +336,12 @@ class HttpClient:
         from .http1 import BodyOverflow, Broken, ConnectFailed, NotHTTP, NotSendable
 
         self._check_open()
-        request = self._client.build_request(
-            call.method,
-            url,
-            headers=_encoded(_merge([*_OUR_HEADERS, *self._own_headers(url), *call.own_headers()])),
-            content=call.content,
-            # As it was written: httpx would resolve dots and escape once more.
-            extensions={"target": _target(url).encode("ascii")},
-        )
-        response: httpx.Response | None = None
+        headers = _merge([("Host", self._host), *_OUR_HEADERS, *self._own_headers(url), *call.own_headers()])
+        answer: Answer | None = None
         parts: list[bytes] = []
         try:
-            response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)
-            await _read(response, parts)
+            answer = await self._pool.send(call.method, _target(url), _encoded(headers), call.content)
+            await _read(answer, parts)
         except ConnectFailed as failure:
             error = failure.error
             error.attempts, error.seconds = call.attempts, call.seconds()
@@ -348,10 +352,10 @@ class HttpClient:
             raise InvalidInputError("headers", None, "headers that fit the request") from None
         except (BodyOverflow, Broken, NotHTTP) as error:
             # What is known of an error page is enough: that it is one.
-            if response is None or response.status_code < 400:
+            if answer is None or answer.status < 400:
                 self._raise(call, error)
             await trio.lowlevel.checkpoint()
-        return self._complete(call, url, response, b"".join(parts))
+        return self._complete(call, url, answer, b"".join(parts))
 
     def _raise(self, call: _Call, error: Exception) -> NoReturn:
         """Say what went wrong while an answer came."""
@@ -365,10 +369,9 @@ class HttpClient:
         text = f"{call.url} closed the connection before its answer was complete"
         raise _AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True) from None
 
-    def _complete(self, call: _Call, url: str, response: httpx.Response, content: bytes) -> HttpResponse:
-        status = response.status_code
-        raw: list[tuple[bytes, bytes]] = response.extensions["headers"]
-        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
+    def _complete(self, call: _Call, url: str, answer: Answer, content: bytes) -> HttpResponse:
+        status = answer.status
+        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers)
         self.store_cookies(headers.get_list("Set-Cookie"), url)
         try:
             body = decode_body(
@@ -470,14 +473,14 @@ class HttpClient:
         self._closed = True
 
 
-async def _read(response: httpx.Response, parts: list[bytes]) -> None:
+async def _read(answer: Answer, parts: list[bytes]) -> None:
     try:
-        # Nothing breaks out of this loop: an error comes out of the stream, and ends each generator on its way.
-        async for part in response.aiter_raw():
+        # Nothing breaks out of this loop: an error comes out of the body, and ends each generator on its way.
+        async for part in answer.body:
             parts.append(part)  # noqa: PERF401 - what came before an error is wanted too
     finally:
         with trio.move_on_after(_CLOSE_LIMIT, shield=True):
-            await response.aclose()
+            await answer.aclose()
 
 
 def _dump_json(value: object) -> bytes:
@@ -567,26 +570,17 @@ async def open_http_client(
     Raises:
         ConfigError: a certificate or key can't be used, or the token renewer can't be made.
     """
-    import httpx
-
-    from .pool import NoCookies, PoolTransport
+    from .pool import ConnectionPool
 
     ssl_context = await load_ssl_context(config)
     # ws_url alone may be one of TLS.
-    transport = PoolTransport(config, connector, ssl_context if config.base_url.startswith("https:") else None)
-    client = httpx.AsyncClient(
-        transport=transport,
-        trust_env=False,  # no proxy, no .netrc and no certificate that the configuration does not name
-        timeout=None,  # noqa: S113 - limits are our own cancel scopes
-        cookies=NoCookies(),
-        headers={"User-Agent": "trio-gateway"},
-    )
+    pool = ConnectionPool(config, connector, ssl_context if config.base_url.startswith("https:") else None)
     http = HttpClient(
         config,
         connector=connector,
         ssl_context=ssl_context,
         emit=emit,
-        client=client,
+        pool=pool,
         rng=random.Random() if rng is None else rng,  # noqa: S311 - it spreads retries and guards nothing
     )
     try:
@@ -594,4 +588,4 @@ async def open_http_client(
     finally:
         http.close()
         with trio.move_on_after(_CLOSE_LIMIT, shield=True):
-            await client.aclose()
+            await pool.aclose()

@@ -169,7 +169,7 @@ class Connection(httpcore2.AsyncConnectionInterface):
         self._state = _State.ACTIVE
 
     async def _send(self, request: httpcore2.Request) -> None:
-        body: bytes = request.extensions["body"]
+        body: bytes | None = request.extensions["body"]
         try:
             events = [h11.Request(method=request.method, target=request.url.target, headers=request.headers)]
             data = b"".join(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -72,10 +73,11 @@ def _load_default_cas(context: ssl.SSLContext) -> None:
     context.load_default_certs()
     paths = ssl.get_default_verify_paths()
     if not context.cert_store_stats()["x509_ca"] and not (paths.capath and any(Path(paths.capath).iterdir())):
-        # A container without ca-certificates: httpx brings a set of its own.
-        import certifi
+        # A container without ca-certificates, perhaps with a Python that has a set of its own.
+        with suppress(ImportError):
+            import certifi
 
-        context.load_verify_locations(certifi.where())
+            context.load_verify_locations(certifi.where())
 
 
 def _problem(config: GatewayConfig, field: str, expected: str) -> ConfigProblem:
