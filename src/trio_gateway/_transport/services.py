@@ -93,10 +93,8 @@ async def open_services() -> AsyncGenerator[Services]:
                 services.stop()
     except BaseException as error:
         # Only the body, a cancellation from outside, or a signal can be in here: services never raise.
-        if body_error is None or not isinstance(error, BaseExceptionGroup):
-            if services is None or services.failure is None:
-                raise
-        elif _holds_more_than(error, body_error):
+        told_below = body_error is not None or (services is not None and services.failure is not None)
+        if not told_below or _holds_more_than(error, body_error):
             raise
     if services is not None and services.failure is not None:
         raise GatewayInternalError(f"a background task failed: {services.failure!r}") from services.failure
@@ -104,13 +102,13 @@ async def open_services() -> AsyncGenerator[Services]:
         raise body_error
 
 
-def _holds_more_than(group: BaseExceptionGroup[BaseException], body_error: BaseException) -> bool:
+def _holds_more_than(error: BaseException, body_error: BaseException | None) -> bool:
     """Whether the nursery caught something beside the body's own exception: a signal's KeyboardInterrupt, say.
 
     Compares leaves: groups are taken apart and rebuilt on their way through a nursery, so their identity says nothing.
     """
-    own = {id(leaf) for leaf in _leaves(body_error)}
-    return any(id(leaf) not in own and not isinstance(leaf, trio.Cancelled) for leaf in _leaves(group))
+    own = set() if body_error is None else {id(leaf) for leaf in _leaves(body_error)}
+    return any(id(leaf) not in own and not isinstance(leaf, trio.Cancelled) for leaf in _leaves(error))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
