@@ -32,6 +32,7 @@ from trio_gateway._errors import (
     ProtocolError,
     SessionNotFoundError,
     SessionStoreError,
+    SlowConsumerError,
     fresh,
 )
 
@@ -53,6 +54,7 @@ TREE = {
     SessionNotFoundError: (GatewayError, KeyError),
     SessionStoreError: (GatewayError,),
     ExecutionError: (GatewayError,),
+    SlowConsumerError: (GatewayError,),
     ProtocolError: (GatewayError,),
     GatewayInternalError: (GatewayError,),
 }
@@ -105,9 +107,9 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         },
     ),
     (
-        GatewayTimeoutError("launch", 1.25, "launch_timeout", detail="kernel python3", attempts=3, seconds=3.75123),
-        "launch took longer than 1.25 s, 3 attempts in 3.75 s (kernel python3); the limit is the setting launch_timeout",
-        {"detail": "kernel python3", "attempts": 3, "seconds": 3.75123},
+        GatewayTimeoutError("launch", 1.25, "launch_timeout", detail="kernel python3", attempts=2, seconds=3.75123),
+        "launch took longer than 1.25 s, 2 attempts in 3.75 s (kernel python3); the limit is the setting launch_timeout",
+        {"detail": "kernel python3", "attempts": 2, "seconds": 3.75123},
     ),
     (
         GatewayHTTPError(500, "Internal Server Error", method="POST", url="http://gw/api/kernels"),
@@ -123,10 +125,11 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         },
     ),
     (
-        GatewayHTTPError(503, "Service Unavailable", "starting up", url="http://gw/api", attempts=3, seconds=2.34567),
-        "GET http://gw/api answered 503 Service Unavailable after 3 attempts in 2.35 s: starting up",
-        {"message": "starting up", "method": "GET", "attempts": 3, "seconds": 2.34567},
+        GatewayHTTPError(503, "Service Unavailable", "starting up", url="http://gw/api", attempts=2, seconds=2.34567),
+        "GET http://gw/api answered 503 Service Unavailable after 2 attempts in 2.35 s: starting up",
+        {"message": "starting up", "method": "GET", "attempts": 2, "seconds": 2.34567},
     ),
+    (GatewayHTTPError(502, "Bad Gateway"), "GET  answered 502 Bad Gateway", {"method": "GET", "url": ""}),
     (
         GatewayHTTPError(409, "Conflict", "Conflict", url="http://gw/api"),
         "GET http://gw/api answered 409 Conflict",  # said once
@@ -150,7 +153,7 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
     (
         KernelSpecNotFoundError("ir"),
         "the gateway has no kernelspec 'ir'",
-        {"name": "ir", "available": (), "status_code": 404, "reason": "Not Found"},
+        {"name": "ir", "available": (), "status_code": 404, "reason": "Not Found", "method": "GET", "url": "", "message": ""},
     ),
     (
         KernelSpecNotFoundError("ir", available=["python3", "bash"], method="POST", url="http://gw/api/kernels", message="no"),
@@ -178,6 +181,14 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         {"ename": "ZeroDivisionError", "evalue": "division by zero", "traceback": ("line 1", "line 2")},
     ),
     (ExecutionError("KeyboardInterrupt", ""), "KeyboardInterrupt", {"evalue": "", "traceback": ()}),
+    (
+        SlowConsumerError(10_000, 64e6),
+        (
+            "messages came faster than they were read, and 10000 messages or 6.4e+07 bytes were waiting; "
+            'read faster, or choose another when_full than "fail"'
+        ),
+        {"limit_messages": 10_000, "limit_bytes": 64e6},
+    ),
     (ProtocolError("a frame is broken"), "a frame is broken", {}),
     (GatewayInternalError("a defect"), "a defect", {}),
 ]
@@ -219,6 +230,27 @@ def test_what_it_says_and_holds(error: GatewayError, text: str, fields: dict[str
     assert str(error) == text
     assert {name: getattr(error, name) for name in fields} == fields
     assert type(error).__name__ in repr(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "args"),
+    [
+        (InvalidInputError(field="name", value=7, expected="text"), ("name", 7, "text")),
+        (GatewayConnectionError(message="reset"), ("reset",)),
+        (GatewayTimeoutError(phase="request", limit=20.0, setting="request_timeout"), ("request", 20.0, "request_timeout")),
+        (GatewayHTTPError(status_code=500, reason="Oh", message="no"), (500, "Oh", "no")),
+        (KernelNotFoundError(kernel_id="k-1", message="gone"), (404, "Not Found", "gone")),
+        (KernelSpecNotFoundError(name="ir", message="gone"), (404, "Not Found", "gone")),
+        (KernelDiedError(kernel_id="k-1", message="it ended"), ("k-1", "it ended")),
+        (SessionNotFoundError(key="path='a'", reason="gone"), ("path='a'", "gone")),
+        (SessionStoreError(database="a.db", problem="full"), ("a.db", "full")),
+        (ExecutionError(ename="E", evalue="v", traceback=["a"]), ("E", "v", ("a",))),
+        (SlowConsumerError(limit_messages=1, limit_bytes=2), (1, 2)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_keywords_are_arguments_too(error: GatewayError, args: tuple[object, ...]) -> None:
+    assert error.args == args
 
 
 @each_way

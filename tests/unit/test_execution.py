@@ -1,0 +1,572 @@
+"""One execution's state machine, the outputs that its messages make, and the area that they fill."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_gateway._errors import ProtocolError
+from trio_gateway._outputs import (
+    ClearOutput,
+    DisplayData,
+    Error,
+    ExecuteResult,
+    Output,
+    OutputGap,
+    Stream,
+    UpdateDisplayData,
+)
+from trio_gateway._protocol.execution import TRANSITIONS, Execution, ExecutionState, OutputArea, parse_output
+from trio_gateway._protocol.messages import Message
+
+REQUESTED, RUNNING, REPLIED, IDLE, DONE = ExecutionState
+
+NOTICE = (
+    "IOPub message rate exceeded.\nThe Jupyter server will temporarily stop sending output\n"
+    "to the client in order to avoid crashing it.\n"
+)
+
+
+def message(
+    kind: str, content: object = None, *, session: str = "kernel", channel: str = "iopub", buffers: Iterable[bytes] = ()
+) -> Message:
+    """A message as it comes from the wire: its content may be anything."""
+    header = json.dumps({"msg_id": f"{session}_1", "msg_type": kind, "session": session}).encode()
+    raw = content if isinstance(content, bytes) else json.dumps({} if content is None else content).encode()
+    return Message.from_wire(channel, header, b'{"msg_id":"request"}', b"{}", raw, tuple(map(memoryview, buffers)), len(raw))
+
+
+def status(state: object, *, session: str = "kernel") -> Message:
+    return message("status", {"execution_state": state}, session=session)
+
+
+def stream(text: str, name: str = "stdout", *, session: str = "kernel") -> Message:
+    return message("stream", {"name": name, "text": text}, session=session)
+
+
+def reply(**content: object) -> Message:
+    return message("execute_reply", {"status": "ok", "execution_count": 1, **content}, channel="shell")
+
+
+def new_execution(*, keep: bool = True, limit_bytes: float = math.inf) -> Execution:
+    return Execution(keep=keep, limit_bytes=limit_bytes)
+
+
+def ended(*messages: Message, **arguments: Any) -> Execution:
+    """An execution that was fed these messages between its `busy` and its end."""
+    execution = new_execution(**arguments)
+    for each in (status("busy"), *messages, reply(), status("idle")):
+        execution.feed(each)
+    assert execution.done
+    return execution
+
+
+# --- the table
+
+EVENTS: dict[str, Callable[[Execution], object]] = {
+    "busy": lambda execution: execution.feed(status("busy")),
+    "output": lambda execution: execution.feed(stream("x")),
+    "reply": lambda execution: execution.feed(reply()),
+    "idle": lambda execution: execution.feed(status("idle")),
+    "idle_given_up": lambda execution: execution.give_up_idle(),
+}
+WAYS: dict[ExecutionState, list[str]] = {
+    REQUESTED: [],
+    RUNNING: ["busy"],
+    REPLIED: ["busy", "reply"],
+    IDLE: ["busy", "idle"],
+    DONE: ["busy", "reply", "idle"],
+}
+"""How each state is reached."""
+TABLE: dict[ExecutionState, list[ExecutionState]] = {
+    #           busy       output     reply      idle       idle_given_up
+    REQUESTED: [RUNNING, RUNNING, REPLIED, IDLE, REQUESTED],
+    RUNNING: [RUNNING, RUNNING, REPLIED, IDLE, RUNNING],
+    REPLIED: [REPLIED, REPLIED, REPLIED, DONE, DONE],
+    IDLE: [IDLE, IDLE, DONE, IDLE, IDLE],
+    DONE: [DONE, DONE, DONE, DONE, DONE],
+}
+
+
+def in_state(state: ExecutionState) -> Execution:
+    execution = new_execution()
+    for event in WAYS[state]:
+        EVENTS[event](execution)
+    assert execution.state is state
+    return execution
+
+
+@pytest.mark.parametrize("state", ExecutionState)
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_transition(state: ExecutionState, event: str) -> None:
+    execution = in_state(state)
+    EVENTS[event](execution)
+    assert execution.state is TABLE[state][list(EVENTS).index(event)]
+
+
+def test_the_table_that_the_docs_draw_is_this_one() -> None:
+    changes = {
+        (state, event): after
+        for state, row in TABLE.items()
+        for event, after in zip(EVENTS, row, strict=True)
+        if after is not state
+    }
+    assert changes == TRANSITIONS
+
+
+@pytest.mark.parametrize(
+    ("state", "started", "replied", "done"),
+    [
+        (REQUESTED, False, False, False),
+        (RUNNING, True, False, False),
+        (REPLIED, True, True, False),
+        (IDLE, True, False, False),
+        (DONE, True, True, True),
+    ],
+)
+def test_what_the_states_mean(state: ExecutionState, started: bool, replied: bool, done: bool) -> None:
+    execution = in_state(state)
+    assert (execution.started, execution.replied, execution.done) == (started, replied, done)
+
+
+def test_a_silent_execution_may_begin_with_its_reply() -> None:
+    for first in ("reply", "idle", "output"):
+        execution = new_execution()
+        EVENTS[first](execution)
+        assert execution.started
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["busy", "output", "reply", "idle"])))
+def test_every_order_ends_the_same(order: tuple[str, ...]) -> None:
+    """Replies and outputs come over different sockets: the gateway gives them in any order."""
+    execution = new_execution()
+    for event in order:
+        assert not (execution.done and {"reply", "idle"} - set(order[: order.index(event)]))
+        EVENTS[event](execution)
+    assert execution.done
+    result = execution.result()
+    assert (result.status, result.outputs, result.execution_count, result.output_gaps) == ("ok", (Stream("stdout", "x"),), 1, ())
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(list(EVENTS)), max_size=12))
+def test_it_is_done_exactly_when_both_halves_are_there(events: list[str]) -> None:
+    execution = new_execution()
+    halves: set[str] = set()
+    for event in events:
+        EVENTS[event](execution)
+        if event in ("reply", "idle"):
+            halves.add(event)
+        elif event == "idle_given_up" and "reply" in halves:
+            halves.add("idle")
+        assert execution.done == (halves == {"reply", "idle"})
+        assert execution.replied == ("reply" in halves)
+
+
+@pytest.mark.parametrize("odd", ["starting", "restarting", None, 5, ["idle"]])
+def test_other_states_of_the_kernel_are_no_news_of_the_execution(odd: object) -> None:
+    execution = in_state(RUNNING)
+    assert execution.feed(status(odd)) is False
+    assert execution.state is RUNNING
+
+
+@pytest.mark.parametrize("kind", ["execute_input", "comm_open", "comm_msg", "input_request", "kernel_info_reply", "", "Stream"])
+def test_what_is_no_output_changes_nothing(kind: str) -> None:
+    execution = new_execution()
+    assert execution.feed(message(kind, {"text": "x", "status": "ok"})) is False
+    assert execution.state is REQUESTED
+    assert execution.result().outputs == ()
+
+
+def test_feed_says_what_is_an_output() -> None:
+    execution = new_execution(keep=False)
+    kinds = ["stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"]
+    assert [execution.feed(message(kind)) for kind in kinds] == [True] * 6
+    assert [execution.feed(each) for each in (status("busy"), reply(), status("idle"))] == [False] * 3
+
+
+# --- messages become outputs
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "output"),
+    [
+        ("stream", {"name": "stdout", "text": "a\n"}, Stream("stdout", "a\n")),
+        ("stream", {"name": "stderr", "text": "é"}, Stream("stderr", "é")),
+        (
+            "display_data",
+            {"data": {"text/plain": "x"}, "metadata": {"m": 1}, "transient": {"display_id": "d"}},
+            DisplayData({"text/plain": "x"}, {"m": 1}, "d", (b"b",)),  # type: ignore[arg-type]
+        ),
+        (
+            "update_display_data",
+            {"data": {"text/plain": "x"}, "metadata": {"m": 1}, "transient": {"display_id": "d"}},
+            UpdateDisplayData({"text/plain": "x"}, {"m": 1}, "d", (b"b",)),  # type: ignore[arg-type]
+        ),
+        (
+            "execute_result",
+            {"execution_count": 3, "data": {"text/plain": "x"}, "metadata": {"m": 1}, "transient": {"display_id": "d"}},
+            ExecuteResult(3, {"text/plain": "x"}, {"m": 1}, "d", (b"b",)),  # type: ignore[arg-type]
+        ),
+        ("error", {"ename": "E", "evalue": "v", "traceback": ["a", "b"]}, Error("E", "v", ("a", "b"))),
+        ("clear_output", {"wait": True}, ClearOutput(True)),
+        ("clear_output", {"wait": False}, ClearOutput(False)),
+        ("status", {"execution_state": "busy"}, None),
+        ("execute_input", {"code": "1"}, None),
+        ("comm_msg", {"data": {}}, None),
+    ],
+)
+def test_an_output_message_becomes_an_output(kind: str, content: dict[str, Any], output: Output | None) -> None:
+    assert parse_output(message(kind, content, buffers=[b"b"])) == output
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "output"),
+    [
+        ("stream", {}, Stream("stdout", "")),
+        ("stream", {"name": "stderr"}, Stream("stderr", "")),
+        ("stream", {"text": "x"}, Stream("stdout", "x")),
+        ("stream", {"name": "stderr", "text": None}, Stream("stderr", "")),
+        ("stream", {"name": "stderr", "text": ["a", 1]}, Stream("stderr", "a1")),
+        ("stream", {"name": "stdout", "text": 5}, Stream("stdout", "5")),
+        ("stream", {"name": None, "text": "x"}, Stream("stdout", "x")),
+        ("stream", {"name": "log", "text": "x"}, Stream("stdout", "x")),
+        ("stream", b'{"name":"stderr","text":"\\ud800"}', Stream("stderr", "\ud800")),
+        ("stream", b'{"name":"stderr","text":"x","more":NaN}', Stream("stderr", "x")),
+        ("stream", b"null", Stream("stdout", "")),
+        ("display_data", {}, DisplayData({})),
+        ("display_data", {"data": None, "metadata": [], "transient": None}, DisplayData({})),
+        ("display_data", {"data": {"text/plain": None}, "transient": {}}, DisplayData({"text/plain": None})),
+        ("display_data", {"transient": {"display_id": 5}}, DisplayData({})),
+        ("display_data", {"transient": ["display_id"]}, DisplayData({})),
+        ("display_data", {"display_id": "not here"}, DisplayData({})),
+        ("update_display_data", {"data": "x"}, UpdateDisplayData({})),
+        ("execute_result", {}, ExecuteResult(None, {})),
+        ("execute_result", {"execution_count": "7", "data": []}, ExecuteResult(None, {})),
+        ("error", {}, Error("", "")),
+        ("error", {"ename": None, "evalue": 5, "traceback": "text"}, Error("", "5")),
+        ("error", {"ename": ["A", "B"], "evalue": "", "traceback": [1, None]}, Error("AB", "", ("1", "None"))),
+        ("error", {"traceback": {"a": 1}}, Error("", "")),
+        ("clear_output", {}, ClearOutput(False)),
+        ("clear_output", {"wait": None}, ClearOutput(False)),
+        ("clear_output", {"wait": 1}, ClearOutput(True)),
+    ],
+)
+def test_sloppy_kernels_make_outputs_with_holes(kind: str, content: object, output: Output) -> None:
+    assert parse_output(message(kind, content)) == output
+    assert ended(message(kind, content)).result().output_gaps == ()
+
+
+@pytest.mark.parametrize("kind", ["stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"])
+@pytest.mark.parametrize("content", [b"[]", b"5", b'"text"', b"not JSON", b""])
+def test_content_that_is_no_object_is_a_protocol_error(kind: str, content: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_output(message(kind, content))
+    with pytest.raises(ProtocolError):
+        in_state(RUNNING).feed(message(kind, content))
+
+
+@pytest.mark.parametrize("kind", ["status", "execute_reply"])
+@pytest.mark.parametrize("state", ExecutionState)
+def test_an_answer_that_cant_be_understood_leaves_the_state(kind: str, state: ExecutionState) -> None:
+    execution = in_state(state)
+    before = execution.result()
+    with pytest.raises(ProtocolError):
+        execution.feed(message(kind, b"[]"))
+    assert execution.state is state
+    assert execution.result() == before
+
+
+# --- the area
+
+
+def area(*outputs: Output) -> OutputArea:
+    filled = OutputArea()
+    for output in outputs:
+        filled.feed(output)
+    return filled
+
+
+def out(text: str) -> Stream:
+    return Stream("stdout", text)
+
+
+def shown(text: str, display_id: str | None = None) -> DisplayData:
+    return DisplayData({"text/plain": text}, {}, display_id)
+
+
+def test_consecutive_texts_of_one_name_are_merged() -> None:
+    err = Stream("stderr", "!")
+    assert area(out("a"), out(""), out("b"), err, err, out("c"), shown("x"), out("d"), out("e")).outputs == (
+        out("ab"),
+        Stream("stderr", "!!"),
+        out("c"),
+        shown("x"),
+        out("de"),
+    )
+    assert area().outputs == ()
+
+
+def test_looking_at_an_area_does_not_change_it() -> None:
+    filled = area(out("a"))
+    assert filled.outputs == filled.outputs == (out("a"),)
+    filled.feed(out("b"))
+    assert filled.outputs == (out("ab"),)
+
+
+def test_many_small_texts_are_merged_in_linear_time() -> None:
+    filled = area(*[out("x" * 10)] * 200_000)
+    assert filled.outputs == (out("x" * 2_000_000),)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "left"),
+    [
+        ([out("a"), ClearOutput()], []),
+        ([out("a"), ClearOutput(), out("b")], [out("b")]),
+        ([out("a"), ClearOutput(wait=True)], [out("a")]),
+        ([out("a"), ClearOutput(wait=True), out("b")], [out("b")]),
+        ([out("a"), ClearOutput(wait=True), out("b"), out("c")], [out("bc")]),
+        ([out("a"), ClearOutput(wait=True), shown("x")], [shown("x")]),
+        ([out("a"), ClearOutput(wait=True), Error("E", "v")], [Error("E", "v")]),
+        ([out("a"), ClearOutput(wait=True), ClearOutput(wait=True), out("b")], [out("b")]),
+        ([out("a"), ClearOutput(wait=True), ClearOutput(), out("b"), out("c")], [out("bc")]),
+        ([ClearOutput(wait=True), out("a"), shown("x")], [out("a"), shown("x")]),
+        ([ClearOutput()], []),
+        # An update is no new output: nothing is cleared yet.
+        ([shown("x", "d"), ClearOutput(wait=True), UpdateDisplayData({"text/plain": "y"}, {}, "d")], [shown("y", "d")]),
+    ],
+)
+def test_clearing(outputs: list[Output], left: list[Output]) -> None:
+    assert area(*outputs).outputs == tuple(left)
+
+
+def test_an_update_replaces_each_output_of_its_name_where_it_stands() -> None:
+    update = UpdateDisplayData({"text/plain": "new"}, {"m": 1}, "d", (memoryview(b"b"),))
+    filled = area(shown("1", "d"), out("a"), ExecuteResult(5, {"text/plain": "2"}, {}, "d"), shown("3", "e"), shown("4"), update)
+    assert filled.outputs == (
+        DisplayData({"text/plain": "new"}, {"m": 1}, "d", (memoryview(b"b"),)),
+        out("a"),
+        ExecuteResult(5, {"text/plain": "new"}, {"m": 1}, "d", (memoryview(b"b"),)),
+        shown("3", "e"),
+        shown("4"),
+    )
+
+
+def test_an_update_without_a_name_is_of_nothing() -> None:
+    assert area(shown("1"), shown("2", "d"), UpdateDisplayData({"text/plain": "new"})).outputs == (shown("1"), shown("2", "d"))
+
+
+def test_an_update_of_what_was_cleared_is_of_nothing() -> None:
+    assert area(shown("1", "d"), ClearOutput(), UpdateDisplayData({"text/plain": "new"}, {}, "d")).outputs == ()
+
+
+def test_feed_says_whether_what_is_shown_may_have_changed() -> None:
+    filled = OutputArea()
+    told = [
+        filled.feed(output)
+        for output in (
+            out("a"),
+            shown("x", "d"),
+            UpdateDisplayData({}, {}, "d"),
+            UpdateDisplayData({}, {}, "other"),
+            UpdateDisplayData({}),
+            ClearOutput(wait=True),
+            ClearOutput(),
+        )
+    ]
+    assert told == [True, True, True, False, False, False, True]
+
+
+# --- results
+
+
+def test_a_whole_execution() -> None:
+    execution = new_execution()
+    for each in (
+        status("busy"),
+        message("execute_input", {"code": "…"}),
+        stream("a"),
+        stream("b"),
+        message("display_data", {"data": {"text/plain": "1"}, "transient": {"display_id": "d"}}),
+        message("update_display_data", {"data": {"text/plain": "2"}, "transient": {"display_id": "d"}}),
+        message("execute_result", {"execution_count": 7, "data": {"text/plain": "42"}}),
+        reply(execution_count=7, user_expressions={"x": 1}, payload=[]),
+        status("idle"),
+    ):
+        execution.feed(each)
+    result = execution.result()
+    assert result.status == "ok"
+    assert result.outputs == (out("ab"), shown("2", "d"), ExecuteResult(7, {"text/plain": "42"}))
+    assert result.reply == {"status": "ok", "execution_count": 7, "user_expressions": {"x": 1}, "payload": []}
+    assert (result.execution_count, result.output_gaps) == (7, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"status": "ok"}, "ok"),
+        ({"status": "error"}, "error"),
+        ({"status": "aborted"}, "aborted"),
+        ({"status": "abort"}, "aborted"),  # what older kernels say
+        ({"status": None}, "error"),
+        ({"status": ["ok"]}, "error"),
+        ({}, "error"),
+    ],
+)
+def test_the_status_of_a_reply(content: dict[str, object], expected: str) -> None:
+    execution = in_state(IDLE)
+    execution.feed(message("execute_reply", content, channel="shell"))
+    assert execution.result().status == expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, 0), (7, 7), (None, None), ("7", None), (7.5, None)])
+def test_the_count_of_a_reply(count: object, expected: int | None) -> None:
+    execution = in_state(IDLE)
+    execution.feed(reply(execution_count=count))
+    assert execution.result().execution_count == expected
+
+
+def test_outputs_are_not_kept_for_those_who_take_them_as_they_come() -> None:
+    execution = ended(stream("a"), message("error"), keep=False, limit_bytes=0)
+    assert (execution.result().outputs, execution.result().output_gaps) == ((), ())
+
+
+# --- gaps: what the gateway says, what does not fit
+
+
+@pytest.mark.parametrize("text", [NOTICE, NOTICE.replace("message", "data"), "IOPub data rate exceeded."])
+def test_a_notice_of_the_gateway_is_a_gap_and_no_output(text: str) -> None:
+    execution = in_state(RUNNING)
+    assert execution.feed(stream(text, "stderr", session="gateway")) is False
+    result = execution.result()
+    assert result.outputs == ()
+    assert result.output_gaps == (OutputGap("rate_limited", None, text.partition("\n")[0]),)
+
+
+def test_the_same_words_printed_by_code_are_its_output() -> None:
+    execution = ended(stream(NOTICE, "stderr"))
+    assert execution.result().outputs == (Stream("stderr", NOTICE),)
+    assert execution.result().output_gaps == ()
+
+
+def test_other_words_of_another_session_are_output() -> None:
+    """Of a process that the kernel started, say."""
+    for text in ("x" + NOTICE, "IOPub", ""):
+        execution = in_state(RUNNING)
+        assert execution.feed(stream(text, session="gateway")) is True
+        assert execution.result().outputs == (out(text),)
+        assert execution.result().output_gaps == ()
+
+
+def test_a_notice_does_not_start_an_execution() -> None:
+    execution = new_execution()
+    assert execution.feed(stream(NOTICE, session="gateway")) is False
+    assert not execution.started
+
+
+def test_the_kernel_is_known_by_its_busy_and_not_by_its_idle() -> None:
+    execution = new_execution()
+    execution.feed(status("busy", session="kernel"))
+    execution.feed(status("idle", session="gateway"))
+    assert execution.feed(stream(NOTICE, session="kernel")) is True
+    assert execution.feed(stream(NOTICE, session="gateway")) is False
+
+
+def test_a_gap_counts_once_but_two_kinds_of_notice_are_two() -> None:
+    execution = in_state(RUNNING)
+    for text in (NOTICE, NOTICE, NOTICE.replace("message", "data")):
+        execution.feed(stream(text, session="gateway"))
+    gap = OutputGap("reconnected", None, "the connection broke")
+    execution.note_gap(gap)
+    execution.note_gap(gap)
+    assert [(each.kind, each.detail) for each in execution.result().output_gaps] == [
+        ("rate_limited", "IOPub message rate exceeded."),
+        ("rate_limited", "IOPub data rate exceeded."),
+        ("reconnected", "the connection broke"),
+    ]
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    size = stream("x" * 10).size
+    execution = ended(*[stream("x" * 10)] * 5, limit_bytes=3 * size)
+    result = execution.result()
+    assert result.outputs == (out("x" * 30),)
+    (gap,) = result.output_gaps
+    assert (gap.kind, gap.count) == ("overflow", 2)
+    assert "were not kept" in gap.detail
+    assert ended(*[stream("x" * 10)] * 3, limit_bytes=3 * size).result().output_gaps == ()
+
+
+# --- gaps: what the kernel's numbers show
+
+
+def test_nothing_is_missing() -> None:
+    execution = ended(stream("x"))
+    execution.note_missing(0)
+    assert execution.result().output_gaps == ()
+
+
+def test_messages_are_missing() -> None:
+    execution = ended(stream("x"))
+    execution.note_missing(3)
+    (gap,) = execution.result().output_gaps
+    assert (gap.kind, gap.count) == ("lost", 3)
+
+
+def test_a_count_settles_what_a_reconnect_left_open() -> None:
+    for count, expected in (
+        (0, []),
+        (3, [("lost", 3, "the connection broke")]),
+        (None, [("reconnected", None, "the connection broke")]),
+    ):
+        execution = ended(stream("x"))
+        execution.note_gap(OutputGap("rate_limited", None, "flood"))
+        execution.note_gap(OutputGap("reconnected", None, "the connection broke"))
+        execution.note_missing(count)
+        gaps = [(gap.kind, gap.count, gap.detail) for gap in execution.result().output_gaps]
+        assert gaps == [("rate_limited", None, "flood"), *expected]
+
+
+def test_without_idle_and_without_numbers_nobody_knows() -> None:
+    execution = in_state(REPLIED)
+    execution.give_up_idle()
+    execution.note_missing(None)
+    (gap,) = execution.result().output_gaps
+    assert (gap.kind, gap.count) == ("lost", None)
+
+    execution = in_state(REPLIED)
+    execution.give_up_idle()
+    execution.note_missing(0)
+    assert execution.result().output_gaps == ()
+
+    execution = ended()
+    execution.note_missing(None)
+    assert execution.result().output_gaps == ()
+
+
+# --- what a terminal shows of an execution
+
+
+@pytest.mark.parametrize(
+    ("texts", "shown_text"),
+    [
+        (["\r 10%", "\r 20%", "\r100%\n", "done\n"], "100%\ndone\n"),
+        (["a\r", "\nb"], "a\nb"),  # \r\n that was cut in two
+        (["abc", "\b", "\bX\n"], "aXc\n"),
+    ],
+)
+def test_a_result_reads_as_on_a_terminal(texts: list[str], shown_text: str) -> None:
+    assert ended(*map(stream, texts)).result().text == shown_text
+
+
+def test_progress_bars_on_stderr_and_prints_on_stdout_share_the_line() -> None:
+    result = ended(stream("\r 50%|##  |", "stderr"), stream("\rhi\n"), stream("\r100%|####|", "stderr")).result()
+    assert result.text == "hi0%|##  |\n100%|####|"
