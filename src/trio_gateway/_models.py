@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["KernelModel", "KernelSpec", "KernelSpecs", "SessionModel"]
+__all__ = ["KernelModel", "KernelSpec", "KernelSpecResource", "KernelSpecs", "SessionModel"]
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +55,18 @@ class KernelSpec:
     """Its logos and scripts: what each is called, and its URL's path on the gateway."""
     extra: Mapping[str, Any] = attrs.field(factory=dict)
     """What else the server said."""
+
+
+@attrs.frozen(kw_only=True)
+class KernelSpecResource:
+    """A file of a kernelspec, such as its logo."""
+
+    content: bytes = attrs.field(repr=False)
+    """The file."""
+    media_type: str
+    """What it is, such as `"image/png"`, without parameters."""
+    etag: str | None = None
+    """The gateway's name for this version of it; None where it has none."""
 
 
 @attrs.frozen(kw_only=True)

@@ -444,6 +444,13 @@ class HttpClient:
 
     # ------------------------------------------------------------------------------------------------------------- rest
 
+    def tell(self, event: GatewayEvent) -> None:
+        """Give an event to whoever listens. Never raises: who listens must not break what they listen to."""
+        try:
+            self._emit(event)
+        except Exception as error:  # noqa: BLE001 - as said above
+            logger.warning("event_sink_failed: %s", type(error).__name__)
+
     def _now(self) -> float:
         return self._epoch + trio.current_time()
 
@@ -451,22 +458,20 @@ class HttpClient:
         return Masker([*self._credentials.secrets(), *(cookie.value for cookie in self._cookies if len(cookie.value) >= 6)])
 
     def _tell(self, call: _Call, message: str) -> None:
-        event = GatewayEvent(
-            kind="request",
-            action=call.method.lower(),
-            status="error" if message else "success",
-            status_code=call.status,
-            message=message,
-            gateway_url=self.config.base_url,
-            method=call.method,
-            path=call.path,
-            attempts=call.attempts,
-            seconds=call.seconds(),
+        self.tell(
+            GatewayEvent(
+                kind="request",
+                action=call.method.lower(),
+                status="error" if message else "success",
+                status_code=call.status,
+                message=message,
+                gateway_url=self.config.base_url,
+                method=call.method,
+                path=call.path,
+                attempts=call.attempts,
+                seconds=call.seconds(),
+            )
         )
-        try:
-            self._emit(event)
-        except Exception as error:  # noqa: BLE001 - who listens must not break what they listen to
-            logger.warning("event_sink_failed: %s", type(error).__name__)
 
     def close(self) -> None:
         """Refuse requests from now on."""
