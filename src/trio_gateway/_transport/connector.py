@@ -6,6 +6,7 @@ enforced here; callers put their cancel scopes around.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -178,8 +179,9 @@ def describe_os_error(error: BaseException, host: str) -> str:
         # Trio's summary of several addresses does not say what was wrong with each.
         reasons = dict.fromkeys(describe_os_error(one, host) for one in error.__cause__.exceptions)
         return ", ".join(reasons)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        # Trio's own text repeats the address.
+        return os.strerror(error.errno)
     return str(error) or type(error).__name__
 
 

@@ -1,0 +1,309 @@
+"""Streams to the gateway: socket options, TLS on top, and a word for each way in which connecting fails."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from trio_gateway._errors import GatewayConnectionError
+from trio_gateway._transport import connector
+from trio_gateway._transport.connector import TLSRefusedError, close_now, connect_tcp, open_stream, socket_of
+
+AUTHORITY = trustme.CA()
+
+
+def client_context(authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def server_context(*names: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    AUTHORITY.issue_cert(*names).configure_cert(context)
+    return context
+
+
+async def echo(stream: trio.abc.Stream) -> None:
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        async with stream:
+            while data := await stream.receive_some():
+                await stream.send_all(data)
+
+
+async def serve(nursery: trio.Nursery, handler: Callable[[trio.SocketStream], Awaitable[object]]) -> int:
+    (listener, *_) = await nursery.start(partial(trio.serve_tcp, handler, 0, host="127.0.0.1"))
+    port: int = listener.socket.getsockname()[1]
+    return port
+
+
+# ------------------------------------------------------------------------------------------------------------------ TCP
+
+
+async def test_tcp_without_delays():
+    async with trio.open_nursery() as nursery:
+        async with await connect_tcp("127.0.0.1", await serve(nursery, echo)) as stream:
+            sock = socket_of(stream)
+            assert sock is not None
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b"hello"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux acknowledges at once on request")
+async def test_acknowledgements_are_hurried_again_after_each_read(monkeypatch: pytest.MonkeyPatch):
+    async with trio.open_nursery() as nursery:
+        async with await connect_tcp("127.0.0.1", await serve(nursery, echo)) as stream:
+            sock = socket_of(stream)
+            assert sock is not None
+            for _ in range(3):
+                # The kernel falls back to delaying them; here we do it ourselves.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+                await stream.send_all(b"x")
+                await stream.receive_some()
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+        nursery.cancel_scope.cancel()
+
+
+async def test_platforms_without_quick_acknowledgements(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connector, "_TCP_QUICKACK", None)
+    async with trio.open_nursery() as nursery:
+        async with await connect_tcp("127.0.0.1", await serve(nursery, echo)) as stream:
+            await stream.send_all(b"x")
+            assert await stream.receive_some(1) == b"x"
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_option_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connector, "_TCP_QUICKACK", 9999)
+    async with trio.open_nursery() as nursery:
+        async with await connect_tcp("127.0.0.1", await serve(nursery, echo)) as stream:
+            await stream.send_all(b"x")
+            assert await stream.receive_some(1) == b"x"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_tcp_stream_is_a_stream_as_trio_wants_it():
+    async def make() -> tuple[trio.abc.Stream, trio.abc.Stream]:
+        accepted, arrived = [], trio.Event()
+
+        async def accept(stream: trio.SocketStream) -> None:
+            accepted.append(stream)
+            arrived.set()
+            await trio.sleep_forever()
+
+        port = await serve(nursery, accept)
+        stream = await connect_tcp("127.0.0.1", port)
+        await arrived.wait()
+        return stream, accepted[0]
+
+    async with trio.open_nursery() as nursery:
+        await trio.testing.check_half_closeable_stream(make, None)
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_listens():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(GatewayConnectionError) as caught:
+            await open_stream(connect_tcp, "127.0.0.1", port, ssl_context=None)
+    assert str(caught.value) == f"can't connect to 127.0.0.1:{port}: Connection refused"
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "the name h.test does not resolve (Name or service not known)",
+        ),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "Connection timed out"),
+        (OSError("odd"), "odd"),
+        (OSError(), "OSError"),
+        (UnicodeError("label too long"), "h.test is no name of a host"),
+        (trio.BrokenResourceError(), "BrokenResourceError"),
+        (trio.ClosedResourceError("gone"), "gone"),
+    ],
+)
+async def test_each_failure_has_its_word(error: Exception, words: str):
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        raise error
+
+    with pytest.raises(GatewayConnectionError) as caught:
+        await open_stream(connect, "h.test", 80, ssl_context=None)
+    assert str(caught.value) == f"can't connect to h.test:80: {words}"
+    assert not isinstance(caught.value, TLSRefusedError)
+
+
+async def test_several_addresses_have_several_words():
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        group = ExceptionGroup("all", [OSError(111, "x"), OSError(113, "x"), OSError(111, "x")])
+        raise OSError("all attempts failed") from group
+
+    with pytest.raises(GatewayConnectionError, match=r"\[::1\]:80: Connection refused, No route to host$"):
+        await open_stream(connect, "::1", 80, ssl_context=None)
+
+
+async def test_a_name_that_can_be_no_host():
+    with pytest.raises(GatewayConnectionError, match="is no name of a host"):
+        await open_stream(connect_tcp, "x" * 300, 80, ssl_context=None)
+
+
+async def test_errors_of_another_kind_come_out():
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        await open_stream(connect, "h.test", 80, ssl_context=None)
+
+
+# ------------------------------------------------------------------------------------------------------------------ TLS
+
+
+class Network:
+    """TLS servers in memory, and the streams that were opened to them."""
+
+    def __init__(self, nursery: trio.Nursery, context: ssl.SSLContext | None) -> None:
+        self.nursery, self.context = nursery, context
+        self.streams: list[trio.testing.StapledStream[Any, Any]] = []
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self.streams.append(theirs)
+        if self.context is None:
+            self.nursery.start_soon(self.say, ours, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        else:
+            self.nursery.start_soon(self.serve, trio.SSLStream(ours, self.context, server_side=True, https_compatible=True))
+        return theirs
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await echo(stream)
+
+    async def say(self, stream: trio.abc.Stream, data: bytes) -> None:
+        await stream.receive_some()
+        await stream.send_all(data)
+        await stream.aclose()
+
+    async def all_closed(self) -> None:
+        for stream in self.streams:
+            with pytest.raises(trio.ClosedResourceError):
+                await stream.receive_some()
+
+
+async def test_tls():
+    async with trio.open_nursery() as nursery:
+        net = Network(nursery, server_context("h.test"))
+        async with await open_stream(net.connect, "h.test", 443, ssl_context=client_context()) as stream:
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b"hello"
+            assert socket_of(stream) is None
+        await net.all_closed()
+
+
+async def test_tls_over_tcp_hurries_too():
+    async with trio.open_nursery() as nursery:
+        context = server_context("127.0.0.1")
+        port = await serve(nursery, lambda stream: echo(trio.SSLStream(stream, context, server_side=True)))
+        async with await open_stream(connect_tcp, "127.0.0.1", port, ssl_context=client_context()) as stream:
+            sock = socket_of(stream)
+            assert sock is not None
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert isinstance(stream, trio.SSLStream)
+            assert isinstance(stream.transport_stream, connector._QuickStream)
+        nursery.cancel_scope.cancel()
+
+
+async def test_another_name_may_be_expected():
+    async with trio.open_nursery() as nursery:
+        net = Network(nursery, server_context("real.test"))
+        await close_now(await open_stream(net.connect, "h.test", 443, ssl_context=client_context(), server_hostname="real.test"))
+        await close_now(await open_stream(net.connect, "real.test.", 443, ssl_context=client_context()))
+
+
+async def refused(net: Network, host: str, context: ssl.SSLContext, words: str) -> None:
+    with pytest.raises(TLSRefusedError, match=words):
+        await open_stream(net.connect, host, 443, ssl_context=context)
+    await net.all_closed()
+
+
+async def test_a_certificate_of_an_unknown_authority():
+    async with trio.open_nursery() as nursery:
+        net = Network(nursery, server_context("h.test"))
+        await refused(
+            net, "h.test", client_context(trustme.CA()), r"h\.test:443 shows a certificate that is not accepted: .*ca_certs"
+        )
+
+
+async def test_a_certificate_of_another_host():
+    async with trio.open_nursery() as nursery:
+        net = Network(nursery, server_context("other.test"))
+        await refused(net, "h.test", client_context(), r"Hostname mismatch, certificate is not valid for 'h\.test'")
+
+
+async def test_a_server_that_does_not_speak_tls():
+    async with trio.open_nursery() as nursery:
+        await refused(Network(nursery, None), "h.test", client_context(), r"does not speak TLS: is its URL http:// or ws://\?")
+
+
+async def test_versions_that_do_not_meet():
+    old = server_context("h.test")
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    new = client_context()
+    new.minimum_version = ssl.TLSVersion.TLSv1_3
+    async with trio.open_nursery() as nursery:
+        await refused(Network(nursery, old), "h.test", new, "the TLS handshake with h.test:443 failed: ")
+
+
+async def test_a_name_that_tls_can_not_send():
+    async with trio.open_nursery() as nursery:
+        net = Network(nursery, server_context("h.test"))
+        await refused(net, ".test", client_context(), "can't begin")
+
+
+async def test_a_server_that_hangs_up_in_the_handshake_may_be_tried_again():
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.aclose()
+        return theirs
+
+    with pytest.raises(GatewayConnectionError, match="closed the connection in the TLS handshake") as caught:
+        await open_stream(connect, "h.test", 443, ssl_context=client_context())
+    assert not isinstance(caught.value, TLSRefusedError)
+
+
+async def test_a_cancelled_handshake_leaves_nothing_open():
+    opened: list[trio.testing.StapledStream[Any, Any]] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        opened.extend([ours, theirs])
+        return theirs
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(open_stream, connect, "h.test", 443, ssl_context=client_context()))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert (await opened[0].receive_some())[:1] == b"\x16"
+    assert await opened[0].receive_some() == b""
+
+
+async def test_closing_works_in_a_cancelled_scope():
+    ours, theirs = trio.testing.memory_stream_pair()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await close_now(theirs)
+    assert await ours.receive_some() == b""
