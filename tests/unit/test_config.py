@@ -302,7 +302,11 @@ def test_bounds_of_seconds(name: str) -> None:
         if right:
             assert getattr(from_env(**{name: value}), name) == value
         else:
-            assert one_problem(**{name: value})[0] == name
+            field, _, expected, _ = one_problem(**{name: value})
+            assert field == name
+            assert ("0 or more" in expected) is (name in ZERO)
+            assert ("more than 0" in expected) is (name not in ZERO)
+            assert ("or inf for no limit" in expected) is (name in INFINITE)
 
 
 @pytest.mark.parametrize(("name", "minimum"), sorted(COUNTS.items()))

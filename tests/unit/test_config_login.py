@@ -41,6 +41,11 @@ def test_an_empty_user_in_the_url_is_nobody(url: str) -> None:
     assert GatewayConfig(url=url).http_user is None
 
 
+def test_a_password_alone_in_the_url() -> None:
+    config = GatewayConfig(url="http://:s3cret@h")
+    assert (config.http_user, config.http_pwd) == ("", "s3cret")
+
+
 @pytest.mark.parametrize("userinfo", ["s3cret%00:x", "u:s3cret%0A", "u%3As3cret:x", "u:s3cret%FF", "u:s3cret?x", "u:s3cret#x"])
 def test_no_user_in_the_url(userinfo: str) -> None:
     error = refused(url=f"http://{userinfo}@h")
@@ -197,7 +202,8 @@ def test_no_users_and_passwords(name: str, value: object) -> None:
 
 
 def test_a_user_has_no_colon_and_a_password_has_a_user() -> None:
-    assert one_problem(http_user="a:b")[0] == "http_user"
+    assert one_problem(http_user="a:b")[::2] == ("http_user", "text without control characters and without a colon")
+    assert one_problem(http_user="u", http_pwd="\n")[::2] == ("http_pwd", "text without control characters")
     assert one_problem(http_pwd="s3cret") == (
         "http_pwd",
         None,
@@ -362,7 +368,7 @@ def test_a_renewer_that_can_not_be_loaded(name: str, raised: str | None) -> None
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["", "Class", "a..B", "a.b-c", ".a", "a b.c", 3, None, object])
+@pytest.mark.parametrize("value", ["", "Class", "a..B", "a.b-c", ".a", "a b.c", 3, None, object, Foreign()])
 def test_no_renewer_class(value: object) -> None:
     assert one_problem(gateway_token_renewer_class=value)[0] == "gateway_token_renewer_class"
 

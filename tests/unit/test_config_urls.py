@@ -26,6 +26,7 @@ from trio_gateway import GatewayConfig, InvalidInputError
             "ws://gateway_1:80/user/alice@x.example",
         ),
         ("http://gateway.example.", None, "ws://gateway.example."),
+        ("http://" + "a." * 126 + "b", None, "ws://" + "a." * 126 + "b"),
     ],
 )
 def test_urls(url: str, base: str | None, sockets: str) -> None:

@@ -159,7 +159,7 @@ def _text(value: object, expected: str) -> str:
     """A string that can be encoded: what can't came out of an environment with broken bytes."""
     if not isinstance(value, str):
         raise BadValue(expected)
-    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+    if any("\ud800" <= char <= "\udfff" for char in value):
         raise BadValue(f"{expected}, of characters that UTF-8 can encode")
     return value
 
@@ -358,7 +358,7 @@ def existing_file_or_directory(value: object) -> str:
 
 def _path(value: object, expected: str) -> str:
     path: object = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path:
         raise BadValue(expected)
     return path
 
