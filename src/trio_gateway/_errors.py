@@ -19,7 +19,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     ├── SessionNotFoundError (KeyError)     no such session is kept here, or its kernel is gone
     ├── SessionStoreError                   the sessions' database can't be read or written
     ├── ExecutionError                      code raised in the kernel; only from ExecutionResult.raise_for_error()
-    ├── SlowConsumerError                   the caller: it read too slowly, and had chosen to fail then
+    ├── SlowConsumerError                   the caller: it read too slowly, and had chosen to fail then (or the disk is full)
     ├── ProtocolError                       the other side sent something that can't be understood
     └── GatewayInternalError                a defect in this library
 """
@@ -53,6 +53,7 @@ __all__ = [
     "SessionNotFoundError",
     "SessionStoreError",
     "SlowConsumerError",
+    "fresh",
 ]
 
 _short = reprlib.Repr()
@@ -445,27 +446,32 @@ class ExecutionError(GatewayError):
 
 
 class SlowConsumerError(GatewayError):
-    """A consumer that chose to fail when its buffer is full read more slowly than messages came.
+    """A consumer read more slowly than messages came, and had chosen to fail then; or what waits fits on no disk.
 
     Args:
         limit_messages: the buffer's bound in messages.
         limit_bytes: the buffer's bound in bytes.
+        detail: what else stood in the way, for people.
     """
 
     limit_messages: float
     """The buffer's bound in messages."""
     limit_bytes: float
     """The buffer's bound in bytes."""
+    detail: str
+    """What else stood in the way; `""` where the consumer had chosen to fail at the bound."""
 
-    def __init__(self, limit_messages: float, limit_bytes: float) -> None:
-        super().__init__(limit_messages, limit_bytes)
+    def __init__(self, limit_messages: float, limit_bytes: float, detail: str = "") -> None:
+        super().__init__(limit_messages, limit_bytes, detail)
         self.limit_messages = limit_messages
         self.limit_bytes = limit_bytes
+        self.detail = detail
 
     def __str__(self) -> str:
+        why = self.detail or 'read faster, or choose another when_full than "fail"'
         return (
-            f"messages came faster than they were read, and {self.limit_messages:g} messages or {self.limit_bytes:g} bytes "
-            'were waiting; read faster, or choose another when_full than "fail"'
+            f"messages came faster than they were read, and {self.limit_messages:.0f} messages or {self.limit_bytes:.0f} bytes "
+            f"were waiting; {why}"
         )
 
 

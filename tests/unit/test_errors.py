@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import pickle
 import traceback
 from collections.abc import Callable
@@ -182,12 +183,17 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
     ),
     (ExecutionError("KeyboardInterrupt", ""), "KeyboardInterrupt", {"evalue": "", "traceback": ()}),
     (
-        SlowConsumerError(10_000, 64e6),
+        SlowConsumerError(10_000, 64 * 1024**2),
         (
-            "messages came faster than they were read, and 10000 messages or 6.4e+07 bytes were waiting; "
+            "messages came faster than they were read, and 10000 messages or 67108864 bytes were waiting; "
             'read faster, or choose another when_full than "fail"'
         ),
-        {"limit_messages": 10_000, "limit_bytes": 64e6},
+        {"limit_messages": 10_000, "limit_bytes": 64 * 1024**2, "detail": ""},
+    ),
+    (
+        SlowConsumerError(math.inf, 5.0, "the disk is full"),
+        "messages came faster than they were read, and inf messages or 5 bytes were waiting; the disk is full",
+        {"limit_messages": math.inf, "limit_bytes": 5.0, "detail": "the disk is full"},
     ),
     (ProtocolError("a frame is broken"), "a frame is broken", {}),
     (GatewayInternalError("a defect"), "a defect", {}),
@@ -218,7 +224,7 @@ def test_the_tree_is_as_drawn() -> None:
     assert {cls: cls.__bases__ for cls in TREE} == TREE
     classes = {value for value in vars(_errors).values() if isinstance(value, type) and issubclass(value, BaseException)}
     assert classes == set(TREE)
-    assert set(_errors.__all__) == {cls.__name__ for cls in TREE} | {"ConfigProblem"}
+    assert set(_errors.__all__) == {cls.__name__ for cls in TREE} | {"ConfigProblem", "fresh"}
 
 
 def test_every_class_has_a_sample() -> None:
@@ -245,7 +251,7 @@ def test_what_it_says_and_holds(error: GatewayError, text: str, fields: dict[str
         (SessionNotFoundError(key="path='a'", reason="gone"), ("path='a'", "gone")),
         (SessionStoreError(database="a.db", problem="full"), ("a.db", "full")),
         (ExecutionError(ename="E", evalue="v", traceback=["a"]), ("E", "v", ("a",))),
-        (SlowConsumerError(limit_messages=1, limit_bytes=2), (1, 2)),
+        (SlowConsumerError(limit_messages=1, limit_bytes=2, detail="x"), (1, 2, "x")),
     ],
     ids=lambda value: type(value).__name__,
 )

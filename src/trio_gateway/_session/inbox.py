@@ -14,26 +14,23 @@ In no case does a slow consumer look like a dead connection.
 
 from __future__ import annotations
 
-import errno
-import struct
-import tempfile
 from collections import deque
-from typing import IO, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 import trio
 
-from .._errors import SlowConsumerError
+from .._errors import SlowConsumerError, fresh
 from .._protocol.codec import decode, encode_v1
 from .._protocol.messages import Message
+from .spool import Spool
 
 __all__ = ["Inbox", "InboxStatistics", "WhenFull"]
 
 WhenFull: TypeAlias = Literal["spool", "drop_oldest", "fail", "pause"]
 
 SPOOL_BYTES: Final = 4 * 1024**3
-"""The most that one temporary file may hold, in bytes; a consumer that is further behind fails."""
-_frame_length: Final = struct.Struct("<Q")
+"""The most that may wait in one inbox's temporary files, in bytes; a consumer that is further behind fails."""
 _FAIRNESS: Final = 64
 """After so many messages that were there already, a consumer lets other tasks run."""
 
@@ -76,20 +73,17 @@ class Inbox:
         "_closed",
         "_dropped",
         "_failure",
-        "_file",
         "_limit_bytes",
         "_limit_messages",
         "_memory",
         "_peak_bytes",
         "_peak_messages",
-        "_read_at",
         "_received",
         "_room",
         "_since_checkpoint",
-        "_spooled",
+        "_spool",
         "_waiting",
         "_when_full",
-        "_write_at",
     )
 
     def __init__(self, *, limit_messages: float, limit_bytes: float, when_full: WhenFull = "spool") -> None:
@@ -101,10 +95,7 @@ class Inbox:
         self._limit_bytes = limit_bytes
         self._memory: deque[Message] = deque()
         self._bytes = 0
-        self._file: IO[bytes] | None = None
-        self._spooled = 0
-        self._read_at = 0
-        self._write_at = 0
+        self._spool = Spool(limit_bytes=SPOOL_BYTES)
         self._waiting = trio.lowlevel.ParkingLot()
         self._closed = False
         self._failure: Exception | None = None
@@ -118,12 +109,12 @@ class Inbox:
         if self._closed:
             return
         self._received += 1
-        if self._spooled:
-            self._spool(message)
+        if self._spool:
+            self._write(message)
         elif self._fits(message):
             self._keep(message)
         elif self._when_full == "spool":
-            self._spool(message)
+            self._write(message)
         elif self._when_full == "drop_oldest":
             while self._memory and not self._fits(message):
                 self._bytes -= self._memory.popleft().size
@@ -181,10 +172,7 @@ class Inbox:
         self._closed = True
         self._memory.clear()
         self._bytes = 0
-        self._spooled = 0
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._spool.close()
         self._waiting.unpark_all()
         self._room.unpark_all()
 
@@ -193,29 +181,37 @@ class Inbox:
 
         Raises:
             trio.EndOfChannel: the inbox was closed and is empty.
-            Exception: what it was closed with.
+            SlowConsumerError: what did not fit into memory fits on no disk either, or can't be read back from it.
+            Exception: a copy of what it was closed with.
 
         Cancellation: safe, no message is lost. A message that is there already costs no scheduling, but for every 64th.
         """
-        while True:
-            if self._memory or self._spooled:
-                self._since_checkpoint += 1
-                if self._since_checkpoint >= _FAIRNESS:
-                    self._since_checkpoint = 0
+        try:
+            while True:
+                if self._memory or self._spool:
+                    self._since_checkpoint += 1
+                    if self._since_checkpoint >= _FAIRNESS:
+                        self._since_checkpoint = 0
+                        await trio.lowlevel.checkpoint()
+                        continue
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    return self.take()
+                if self._closed:
                     await trio.lowlevel.checkpoint()
-                    continue
-                await trio.lowlevel.checkpoint_if_cancelled()
-                return self.take()
-            if self._closed:
-                await trio.lowlevel.checkpoint()
-                raise trio.EndOfChannel if self._failure is None else self._failure
-            await self._waiting.park()
-            self._since_checkpoint = 0
+                    if self._failure is None:
+                        raise trio.EndOfChannel
+                    raise fresh(self._failure)
+                await self._waiting.park()
+                self._since_checkpoint = 0
+        except trio.Cancelled:
+            if self.ready:
+                self._waiting.unpark()  # we may have been woken for it, and it is another consumer's now
+            raise
 
     def take(self) -> Message:
         """Return the next message; only when `ready`."""
         if not self._memory:
-            return self._unspool()
+            return self._read()
         message = self._memory.popleft()
         self._bytes -= message.size
         if self._when_full == "pause":
@@ -225,14 +221,14 @@ class Inbox:
     @property
     def ready(self) -> bool:
         """Whether `get` would return at once."""
-        return bool(self._memory) or self._spooled > 0
+        return bool(self._memory) or bool(self._spool)
 
     def statistics(self) -> InboxStatistics:
         """Return how full it is and was."""
         return InboxStatistics(
             messages=len(self._memory),
             memory_bytes=self._bytes,
-            spooled=self._spooled,
+            spooled=len(self._spool),
             peak_messages=self._peak_messages,
             peak_memory_bytes=self._peak_bytes,
             received=self._received,
@@ -240,36 +236,21 @@ class Inbox:
             blocked_seconds=self._blocked,
         )
 
-    def _spool(self, message: Message) -> None:
-        try:
-            self._write(message)
-        except OSError as error:
-            failure = SlowConsumerError(self._limit_messages, self._limit_bytes)
-            failure.__cause__ = error
-            self.close(failure)
-
     def _write(self, message: Message) -> None:
-        # Writing to a fresh temporary file goes to the page cache: microseconds, so no thread is paid for it.
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="trio_gateway_")  # noqa: SIM115 - closed by discard()
-        frame = encode_v1(message)
-        if self._write_at + len(frame) > SPOOL_BYTES:
-            raise OSError(errno.EFBIG, f"more than {SPOOL_BYTES} bytes wait to be read")
-        self._file.seek(self._write_at)
-        self._file.write(_frame_length.pack(len(frame)))
-        self._file.write(frame)
-        self._write_at += _frame_length.size + len(frame)
-        self._spooled += 1
+        try:
+            self._spool.append(encode_v1(message))
+        except OSError as error:
+            self._fail_with(error, "can't be written to a temporary file")
 
-    def _unspool(self) -> Message:
-        assert self._file is not None
-        self._file.seek(self._read_at)
-        (length,) = _frame_length.unpack(self._file.read(_frame_length.size))
-        message = decode(self._file.read(length), v1=True)
-        self._read_at += _frame_length.size + length
-        self._spooled -= 1
-        if not self._spooled:
-            self._file.seek(0)
-            self._file.truncate()
-            self._read_at = self._write_at = 0
-        return message
+    def _read(self) -> Message:
+        try:
+            return decode(self._spool.popleft(), v1=True)
+        except OSError as error:
+            self._spool.close()
+            raise self._fail_with(error, "can't be read back from a temporary file") from error
+
+    def _fail_with(self, error: OSError, problem: str) -> Exception:
+        failure = SlowConsumerError(self._limit_messages, self._limit_bytes, f"more {problem}: {error}")
+        failure.__cause__ = error
+        self.close(failure)
+        return failure
