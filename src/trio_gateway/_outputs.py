@@ -21,6 +21,7 @@ __all__ = [
     "ExecutionResult",
     "Output",
     "OutputGap",
+    "ShownOutput",
     "Stream",
     "UpdateDisplayData",
     "as_terminal_text",

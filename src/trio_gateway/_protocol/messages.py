@@ -18,7 +18,7 @@ import msgspec
 
 from .._errors import InvalidInputError, ProtocolError
 
-__all__ = ["CHANNELS", "Buffer", "Header", "Message", "MessageFactory", "decode_json", "encode_json"]
+__all__ = ["CHANNELS", "EMPTY_OBJECT", "Buffer", "Header", "Message", "MessageFactory", "decode_json", "encode_json"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 CHANNELS: Final = ("shell", "iopub", "stdin", "control")
