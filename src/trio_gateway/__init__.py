@@ -22,6 +22,8 @@ from ._errors import KernelNotFoundError as KernelNotFoundError
 from ._errors import KernelRestartedError as KernelRestartedError
 from ._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
 from ._errors import ProtocolError as ProtocolError
+from ._errors import SessionNotFoundError as SessionNotFoundError
+from ._errors import SessionStoreError as SessionStoreError
 from ._errors import SlowConsumerError as SlowConsumerError
 from ._events import GatewayEvent as GatewayEvent
 from ._gateway.gateway import Gateway as Gateway
@@ -29,7 +31,9 @@ from ._gateway.gateway import open_gateway as open_gateway
 from ._gateway.gateway import open_local_gateway as open_local_gateway
 from ._models import KernelModel as KernelModel
 from ._models import KernelSpec as KernelSpec
+from ._models import KernelSpecResource as KernelSpecResource
 from ._models import KernelSpecs as KernelSpecs
+from ._models import SessionModel as SessionModel
 from ._outputs import ClearOutput as ClearOutput
 from ._outputs import DisplayData as DisplayData
 from ._outputs import Error as Error
@@ -39,6 +43,7 @@ from ._outputs import Output as Output
 from ._outputs import OutputGap as OutputGap
 from ._outputs import Stream as Stream
 from ._outputs import UpdateDisplayData as UpdateDisplayData
+from ._protocol.culling import CullPolicy as CullPolicy
 from ._protocol.kernel_state import ConnectionState as ConnectionState
 from ._protocol.kernel_state import KernelState as KernelState
 from ._protocol.liveness import Verdict as Verdict

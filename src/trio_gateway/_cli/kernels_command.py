@@ -78,7 +78,7 @@ def _list(options: Options, *, as_json: bool) -> int:
     async def command() -> int:
         async with open_gateway(options) as gateway:
             try:
-                models = await gateway.kernels.list()
+                models = await gateway.kernels.list(complete=True)
             except AuthenticationError as error:
                 if error.status_code == 403:
                     options.warn(_LISTING_IS_OFF)

@@ -6,39 +6,64 @@ The one idea: a gateway is a value (its configuration) and one HTTP pool, owned 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._config import GatewayConfig
 from .._errors import InvalidInputError
-from .._events import EventSink, ignore
+from .._protocol.culling import CullPolicy
 from .._session.kernel import Kernel
 from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http import HttpClient, open_http_client
 from .._transport.services import open_services
-from .kernels import Kernels
+from .kernels import Kernels, PathFinder, checked_directory
 from .kernelspecs import KernelSpecDirectory
 from .local import local_kernel_path, run_local_gateway
-from .ownership import StartRequest, new_kernel_id, open_kernel, own_kernel, start_environment
+from .ownership import StartRequest, open_kernel, own_kernel
+from .relay import EventRelay, Listeners, open_relay
+from .roster import Roster
+
+if TYPE_CHECKING:
+    # sqlite3 takes 6 ms to import, and most programs keep no sessions.
+    from .session_store import SessionStore
+    from .sessions import Sessions
 
 __all__ = ["Gateway", "open_gateway", "open_local_gateway"]
+
+_LOCAL_SCOPE = "local"
+"""Whose sessions those of local gateways are: each has another URL."""
 
 
 class Gateway:
     """A Jupyter Kernel Gateway, Enterprise Gateway or Jupyter server. Made by `open_gateway` and `open_local_gateway`."""
 
-    def __init__(self, http: HttpClient, watch: KernelWatch, *, path_of: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        watch: KernelWatch,
+        relay: EventRelay,
+        roster: Roster,
+        store: SessionStore | None,
+        *,
+        scope: str | None = None,
+        find_path: PathFinder | None = None,
+    ) -> None:
         api = KernelApi(http)
         self._http = http
         self._watch = watch
         self._api = api
-        self._path_of = path_of
-        self._kernels = Kernels(api)
-        self._kernelspecs = KernelSpecDirectory(api, user=http.config.kernel_username)
+        self._relay = relay
+        self._roster = roster
+        self._store = store
+        self._scope = scope or http.config.base_url
+        self._sessions: Sessions | None = None
+        self._closed = False
+        self._kernelspecs = KernelSpecDirectory(api, http.config)
+        self._kernels = Kernels(api, self._kernelspecs, roster, http.config, find_path=find_path)
 
     @property
     def config(self) -> GatewayConfig:
@@ -60,6 +85,31 @@ class Gateway:
         """The kernelspecs of the gateway."""
         return self._kernelspecs
 
+    @property
+    def sessions(self) -> Sessions:
+        """Which kernel belongs to which document. Kept in memory, unless `session_database` names a file."""
+        if self._sessions is None:
+            from .session_store import make_memory_store
+            from .sessions import Sessions
+
+            if self._store is None:
+                self._store = make_memory_store(self._scope)
+                if self._closed:
+                    self._store.close_memory()
+            self._sessions = Sessions(
+                self._store,
+                self._kernels,
+                gateway_url=self.url,
+                emit=self._relay,
+                cleanup_timeout=self.config.cleanup_timeout,
+            )
+        return self._sessions
+
+    @property
+    def dropped_events(self) -> int:
+        """How many events were lost because a channel given as `on_event` was full, or nobody read it any more."""
+        return self._relay.dropped
+
     def __repr__(self) -> str:
         return f"<Gateway {self.url}>"
 
@@ -79,7 +129,8 @@ class Gateway:
             env: variables for the kernel's environment. A gateway takes `KERNEL_*` and what its administrator allows.
             cwd: the directory the kernel works in, on the kernel's host: honoured by a local gateway, and by Enterprise
                 Gateway, which gets it as `KERNEL_WORKING_DIR`.
-            path: the same as the gateway's API path, relative to its root directory.
+            path: the same as the gateway's API path, relative to its root directory; for a local gateway, to its `cwd`. Of a
+                folder that is not there, the next parent that is.
             launch_timeout: how long the start may take, in seconds, in place of the setting.
 
         Returns:
@@ -94,27 +145,23 @@ class Gateway:
         Cancellation: waits, shielded and at most for the setting `cleanup_timeout`, until the kernel is shut down, also
             in the middle of the start request.
         """
-        kernel_id = new_kernel_id()
-        directory = None if cwd is None else _checked_directory(cwd)
-        if directory is not None and path is not None:
-            raise InvalidInputError("path", path, "None when cwd is given: both name the kernel's directory")
-        if name is not None and (not isinstance(name, str) or not name):
-            raise InvalidInputError("name", name, "a kernelspec's name, or None for the gateway's default")
-        if launch_timeout is not None and not launch_timeout > 0:
-            raise InvalidInputError("launch_timeout", launch_timeout, "seconds, more than 0")
-        config = self.config
-        if self._path_of is not None and path is None:
-            path, directory = self._path_of(directory or str(Path.cwd())), None
-        environment = start_environment(config, kernel_id, env, os.environ, launch_timeout=launch_timeout, cwd=directory)
-        timeout = config.request_timeout_for(launch_timeout)
-        return self._start(StartRequest(kernel_id, name, environment, path, timeout))
+        return self._start(self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout))
 
     @asynccontextmanager
     async def _start(self, request: StartRequest) -> AsyncGenerator[Kernel]:
         if request.name is not None:
             await self._kernelspecs.check(request.name)
-        async with own_kernel(self._http, request) as model, open_kernel(self._http, self._watch, model.id, model.name) as kernel:
+        async with own_kernel(self._http, request) as model, self._open(model.id, model.name) as kernel:
             yield kernel
+
+    def _open(self, kernel_id: str, name: str) -> AbstractAsyncContextManager[Kernel]:
+        return open_kernel(self._http, self._watch, self._roster, kernel_id, name)
+
+    def _close(self) -> None:
+        """End what the sessions are kept in, where that is memory. For its block."""
+        self._closed = True
+        if self._store is not None and self._store.path is None:
+            self._store.close_memory()
 
     @asynccontextmanager
     async def attach_kernel(self, kernel_id: str) -> AsyncGenerator[Kernel]:
@@ -132,8 +179,9 @@ class Gateway:
 
         Cancellation: closes the connection; an execution that runs is interrupted.
         """
-        model = await self._api.get(kernel_id)
-        async with open_kernel(self._http, self._watch, model.id, model.name) as kernel:
+        model = await self._kernels.get(kernel_id)
+        self._roster.add(model.id, model.name)
+        async with self._open(model.id, model.name) as kernel:
             yield kernel
 
 
@@ -142,15 +190,23 @@ async def open_gateway(
     gateway: str | GatewayConfig | None = None,
     *,
     connector: Connector | None = None,
-    on_event: EventSink | None = None,
+    on_event: Listeners = None,
+    session_database: str | os.PathLike[str] | None = None,
+    cull: CullPolicy | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Gateway]:
     """Open a gateway. Nothing is sent yet.
 
+    Opening one costs about a millisecond, or as long as it takes to open a `session_database`.
+
     Args:
         gateway: its URL; or a whole configuration; or None: the variables `JUPYTER_GATEWAY_*` say which.
         connector: opens byte streams in place of TCP, for tests and tunnels.
-        on_event: called with a `GatewayEvent` for each request.
+        on_event: told of each request and of each action on a kernel or session, as a `GatewayEvent`: a function, which must
+            neither block nor wait; the sending end of a memory channel; or a list of these. A channel that is full loses the
+            event, which `Gateway.dropped_events` counts; the channel is cloned, and the clone closed with the block.
+        session_database: the file in which `gateway.sessions` are kept; None for memory.
+        cull: shut idle kernels down as long as the block lasts, by this policy.
         **settings: settings of `GatewayConfig` by name; they win over the environment. Not with a configuration.
 
     Yields:
@@ -158,11 +214,13 @@ async def open_gateway(
 
     Raises:
         ConfigError: one or more settings can't be used; all are named.
+        InvalidInputError: another argument can't be used.
+        SessionStoreError: the file of sessions is damaged.
 
     Cancellation: closes the gateway's connections.
     """
     config = _resolve(gateway, settings)
-    async with _open(config, connector or connect_tcp, on_event or ignore, None) as opened:
+    async with _open(config, connector or connect_tcp, on_event, session_database, cull) as opened:
         yield opened
 
 
@@ -172,7 +230,9 @@ async def open_local_gateway(
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     startup_timeout: float = 60.0,
-    on_event: EventSink | None = None,
+    on_event: Listeners = None,
+    session_database: str | os.PathLike[str] | None = None,
+    cull: CullPolicy | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Gateway]:
     """Start a Jupyter Kernel Gateway of one's own on this machine and open it; it ends with the block, and its kernels too.
@@ -181,10 +241,14 @@ async def open_local_gateway(
     its directory. Output is not rate-limited. Needs the extra `local`.
 
     Args:
-        cwd: the directory in which kernels work, unless `start_kernel` says otherwise.
+        cwd: the directory in which kernels work, unless `start_kernel` says otherwise; None for this process's.
         env: variables on top of this process's environment, for all its kernels.
         startup_timeout: how long the gateway may take to answer, in seconds.
-        on_event: called with a `GatewayEvent` for each request.
+        on_event: told of each request and of each action on a kernel or session, as a `GatewayEvent`: a function, which must
+            neither block nor wait; the sending end of a memory channel; or a list of these. A channel that is full loses the
+            event, which `Gateway.dropped_events` counts; the channel is cloned, and the clone closed with the block.
+        session_database: the file in which `gateway.sessions` are kept; None for memory.
+        cull: shut idle kernels down as long as the block lasts, by this policy.
         **settings: settings of `GatewayConfig` by name. The environment's settings are not looked at.
 
     Yields:
@@ -194,17 +258,18 @@ async def open_local_gateway(
         GatewayConnectionError: the process could not be started or ended at once; the error quotes its log.
         GatewayTimeoutError: it did not answer within `startup_timeout`.
         ConfigError: one or more settings can't be used; all are named.
+        InvalidInputError: another argument can't be used.
+        SessionStoreError: the file of sessions is damaged.
 
     Cancellation: ends the process and its kernels, shielded and bounded.
     """
-    directory = None if cwd is None else _checked_directory(cwd)
-
-    def path_of(wanted: str) -> str:
-        return local_kernel_path(wanted)
-
+    directory = None if cwd is None else checked_directory(cwd)
+    find_path = _make_path_finder(directory)
     async with run_local_gateway(cwd=directory, env=env, startup_timeout=startup_timeout) as process:
         config = GatewayConfig.from_env({}, url=process.url, auth_token=process.token, **settings)
-        async with _open(config, connect_tcp, on_event or ignore, path_of) as opened:
+        async with _open(
+            config, connect_tcp, on_event, session_database, cull, scope=_LOCAL_SCOPE, find_path=find_path
+        ) as opened:
             yield opened
 
 
@@ -216,18 +281,64 @@ def _resolve(gateway: str | GatewayConfig | None, settings: Mapping[str, Any]) -
     return GatewayConfig.from_env(**settings)
 
 
-def _checked_directory(cwd: str | os.PathLike[str]) -> str:
-    directory = os.fspath(cwd)
-    if not isinstance(directory, str) or not directory or "\0" in directory:
-        raise InvalidInputError("cwd", cwd, "a directory's path")
-    return directory
+def _make_path_finder(root: str | os.PathLike[str] | None) -> PathFinder:
+    """Make what finds a kernel's directory for a gateway on this machine.
+
+    Args:
+        root: the gateway's directory; None for this process's.
+    """
+    base = Path.cwd() if root is None else Path(root).absolute()
+
+    def find_path(cwd: str | None, path: str | None) -> str | None:
+        if cwd is not None:
+            return local_kernel_path(cwd)
+        if path is None:
+            return None  # the gateway's own directory
+        # As other gateways do: of a folder that is not there, the next parent that is.
+        folder = base / path
+        return local_kernel_path(next((found for found in (folder, *folder.parents) if found.is_dir()), base))
+
+    return find_path
+
+
+@asynccontextmanager
+async def _open_store(database: str | os.PathLike[str] | None, scope: str) -> AsyncGenerator[SessionStore | None]:
+    """Open a file of sessions now, so that what is wrong with it is told at once; memory is opened when it is needed."""
+    if database is None or database == ":memory:":
+        yield None
+        return
+    from .session_store import open_session_store
+
+    async with open_session_store(database, scope=scope, field="session_database") as store:
+        yield store
 
 
 @asynccontextmanager
 async def _open(
-    config: GatewayConfig, connector: Connector, emit: EventSink, path_of: Callable[[str], str] | None
+    config: GatewayConfig,
+    connector: Connector,
+    listeners: Listeners,
+    database: str | os.PathLike[str] | None,
+    cull: CullPolicy | None,
+    *,
+    scope: str | None = None,
+    find_path: PathFinder | None = None,
 ) -> AsyncGenerator[Gateway]:
-    async with open_http_client(config, connector=connector, emit=emit) as http, open_services() as services:
-        watch = KernelWatch(KernelApi(http), config.ping_interval)
-        services.start_soon(watch.run, name="trio_gateway.watch")
-        yield Gateway(http, watch, path_of=path_of)
+    if cull is not None and not isinstance(cull, CullPolicy):
+        raise InvalidInputError("cull", cull, "a CullPolicy, or None")
+    roster = Roster()
+    with open_relay(roster.observe, listeners) as relay:
+        async with (
+            _open_store(database, scope or config.base_url) as store,
+            open_http_client(config, connector=connector, emit=relay) as http,
+            open_services() as services,
+        ):
+            watch = KernelWatch(KernelApi(http), config.ping_interval)
+            gateway = Gateway(http, watch, relay, roster, store, scope=scope, find_path=find_path)
+            services.start_soon(watch.run, name="trio_gateway.watch")
+            if cull is not None:
+                services.start_soon(gateway.kernels.keep_culling, cull, name="trio_gateway.cull")
+            try:
+                yield gateway
+            finally:
+                gateway._close()  # noqa: SLF001 - only its block may

@@ -1,76 +1,283 @@
 """`gateway.kernels`: what can be done with any kernel of a gateway, by its id.
 
-The one idea: this is administration, not ownership. Nothing here is shut down by a block's end; see `ownership` for that.
+The one idea: this is administration, not ownership. Nothing here is shut down by a block's end; see `ownership` for that. And
+only the gateway's own word about an id makes a kernel gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import builtins
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 import trio
 
-from .._errors import GatewayError, KernelNotFoundError
+from .._config import GatewayConfig
+from .._errors import AuthenticationError, GatewayError, InvalidInputError, KernelNotFoundError
 from .._models import KernelModel
+from .._protocol.culling import CullPolicy
 from .._transport.api import KernelApi
+from .culling import Culler
+from .kernelspecs import KernelSpecDirectory
+from .ownership import StartRequest, launch, new_kernel_id, start_environment
+from .roster import Roster
 
-__all__ = ["Kernels"]
+__all__ = ["Kernels", "PathFinder", "checked_directory"]
+
+_AT_ONCE = 10
+
+PathFinder = Callable[[str | None, str | None], str | None]
+"""Makes the `path` of a start request out of a caller's `cwd` and `path`, for a gateway on this machine."""
 
 
 class Kernels:
     """The kernels of a gateway, whoever started them. Reached as `gateway.kernels`.
 
+    A gateway object *knows* the kernels that it started or attached to, until the gateway says that they are gone.
+
     Every method raises GatewayConnectionError, GatewayTimeoutError, GatewayHTTPError and AuthenticationError as its
-    requests do. Cancelling one leaves open whether the gateway got its request.
+    requests do. Unless said otherwise, cancelling one leaves open whether the gateway got its request.
     """
 
-    def __init__(self, api: KernelApi) -> None:
+    def __init__(
+        self,
+        api: KernelApi,
+        kernelspecs: KernelSpecDirectory,
+        roster: Roster,
+        config: GatewayConfig,
+        *,
+        find_path: PathFinder | None = None,
+    ) -> None:
         self._api = api
+        self._kernelspecs = kernelspecs
+        self._roster = roster
+        self._config = config
+        self._find_path = find_path
+        self._culler = Culler(api, kernelspecs, roster)
 
-    async def list(self) -> Sequence[KernelModel]:
+    # ------------------------------------------------------------------------------------------------------------- looking
+
+    async def list(self, *, complete: bool = False) -> builtins.list[KernelModel]:
         """Return the models of all kernels.
 
+        Kernel Gateway and Enterprise Gateway forbid listing by default (403). Then the kernels that this gateway object knows are
+        looked up one by one, and nobody else's are among them. A kernel that it knows and the gateway's list lacks is looked up
+        too: lists may be incomplete. One that can't be asked about is listed with the state `"unknown"`.
+
+        Args:
+            complete: raise where the gateway forbids listing, instead.
+
         Raises:
-            AuthenticationError: the gateway forbids listing (403), as Kernel Gateway and Enterprise Gateway do by default.
+            AuthenticationError: the gateway refuses us; or forbids listing, and `complete` is asked for.
+
+        Cancellation: safe.
         """
-        return await self._api.list()
+        # Before the request: a kernel that is started while it is under way must not seem to be missing from its answer.
+        known = self._roster.ids()
+        try:
+            models = await self._api.list()
+        except AuthenticationError as error:
+            if complete or error.status_code != 403:
+                raise
+            models = []
+        listed = {model.id for model in models}
+        return [*models, *await self._look_up([kernel_id for kernel_id in known if kernel_id not in listed])]
 
     async def get(self, kernel_id: str) -> KernelModel:
-        """Return a kernel's model. Raises KernelNotFoundError."""
-        return await self._api.get(kernel_id)
+        """Return a kernel's model.
+
+        Raises:
+            KernelNotFoundError: the gateway itself says that it does not know the kernel. Never for anything less certain.
+
+        Cancellation: safe.
+        """
+        try:
+            return await self._api.get(kernel_id)
+        except KernelNotFoundError:
+            self._roster.forget(kernel_id)
+            raise
+
+    async def _look_up(self, kernel_ids: Iterable[str]) -> builtins.list[KernelModel]:
+        found: dict[str, KernelModel] = {}
+
+        async def look(kernel_id: str) -> None:
+            try:
+                found[kernel_id] = await self.get(kernel_id)
+            except KernelNotFoundError:
+                pass
+            except AuthenticationError:
+                raise
+            except GatewayError:
+                name = self._roster.name(kernel_id) or ""
+                found[kernel_id] = KernelModel(id=kernel_id, name=name, execution_state="unknown")
+
+        for failure in await _for_each(kernel_ids, look):
+            raise failure
+        return [found[kernel_id] for kernel_id in kernel_ids if kernel_id in found]
+
+    # -------------------------------------------------------------------------------------------------------------- acting
+
+    async def start(
+        self,
+        name: str | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        path: str | None = None,
+        launch_timeout: float | None = None,
+    ) -> KernelModel:
+        """Start a kernel that nothing owns: it runs until someone shuts it down. `Gateway.start_kernel` is the one that is owned.
+
+        Args:
+            name: as for `Gateway.start_kernel`, and so is the rest.
+            env: variables for the kernel.
+            cwd: the directory it works in, on the kernel's host.
+            path: the same, as the gateway's API path.
+            launch_timeout: how long the start may take, in seconds, in place of the setting.
+
+        Returns:
+            The kernel's model.
+
+        Raises:
+            InvalidInputError: an argument can't be used; nothing was sent.
+            KernelSpecNotFoundError: the gateway has no such kernelspec.
+            GatewayTimeoutError: the start took too long. No kernel is left.
+
+        Cancellation: safe: no kernel is left. Waits, shielded and at most for the setting `cleanup_timeout`, until it is gone.
+        """
+        request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout)
+        if request.name is not None:
+            await self._kernelspecs.check(request.name)
+        return await launch(self._api, request, self._config.cleanup_timeout)
+
+    def prepare(
+        self,
+        name: str | None,
+        *,
+        env: Mapping[str, str] | None,
+        cwd: str | os.PathLike[str] | None,
+        path: str | None,
+        launch_timeout: float | None,
+    ) -> StartRequest:
+        """Check the arguments of a start, and make the request out of them. For `Gateway`.
+
+        Raises:
+            InvalidInputError: an argument can't be used.
+        """
+        kernel_id = new_kernel_id()
+        directory = None if cwd is None else checked_directory(cwd)
+        if directory is not None and path is not None:
+            raise InvalidInputError("path", path, "None when cwd is given: both name the kernel's directory")
+        if path is not None and (not isinstance(path, str) or "\0" in path):
+            raise InvalidInputError("path", path, "a folder's path, relative to the gateway's root")
+        if name is not None and (not isinstance(name, str) or not name):
+            raise InvalidInputError("name", name, "a kernelspec's name, or None for the gateway's default")
+        if launch_timeout is not None and (isinstance(launch_timeout, (bool, str)) or not launch_timeout > 0):
+            raise InvalidInputError("launch_timeout", launch_timeout, "seconds, more than 0")
+        if self._find_path is not None:
+            path, directory = self._find_path(directory, path), None
+        environment = start_environment(self._config, kernel_id, env, os.environ, launch_timeout=launch_timeout, cwd=directory)
+        return StartRequest(kernel_id, name, environment, path, self._config.request_timeout_for(launch_timeout))
 
     async def interrupt(self, kernel_id: str) -> None:
-        """Interrupt what a kernel is doing. Raises KernelNotFoundError."""
+        """Interrupt what a kernel is doing.
+
+        Raises:
+            KernelNotFoundError: the gateway does not know the kernel.
+        """
         await self._api.interrupt(kernel_id)
 
     async def restart(self, kernel_id: str) -> KernelModel:
-        """Restart a kernel and return its model when it is back. Raises KernelNotFoundError."""
-        await self._api.get(kernel_id)  # Kernel Gateway answers 500, not 404, to the restart of an unknown kernel
-        return await self._api.restart(kernel_id)
+        """Restart a kernel and return its model when it is back.
+
+        Raises:
+            KernelNotFoundError: the gateway does not know the kernel.
+        """
+        return await self._api.restart(kernel_id, timeout=self._config.request_timeout_for(None))
 
     async def shutdown(self, kernel_id: str) -> None:
         """Shut a kernel down; one that is gone already is fine."""
         with suppress(KernelNotFoundError):
-            await self._api.shutdown(kernel_id)
+            await self._api.shutdown(kernel_id, kernel_name=self._roster.name(kernel_id))
 
     async def shutdown_all(self) -> None:
-        """Shut all kernels down at once; each is tried, whatever becomes of the others.
+        """Shut down all kernels that `list` returns, other people's too; each is tried, whatever becomes of the others.
+
+        Where the gateway forbids listing, these are the kernels that this gateway object knows. Several are shut down at once.
 
         Raises:
-            ExceptionGroup: of the GatewayErrors of those that could not be shut down.
-            AuthenticationError: the gateway forbids listing.
+            ExceptionGroup: of a GatewayError for each kernel that could not be shut down; its note says which.
+
+        Cancellation: may leave some of them running.
         """
-        failures: list[GatewayError] = []
-
-        async def shutdown(kernel_id: str) -> None:
-            try:
-                await self.shutdown(kernel_id)
-            except GatewayError as error:
-                failures.append(error)
-
-        models = await self.list()
-        async with trio.open_nursery() as nursery:
-            for model in models:
-                nursery.start_soon(shutdown, model.id)
+        known = self._roster.ids()
+        try:
+            listed = [model.id for model in await self._api.list()]
+        except AuthenticationError as error:
+            if error.status_code != 403:
+                raise
+            listed = []
+        # A known kernel that the list lacks needs no look first: to shut down one that is gone is fine.
+        kernel_ids = tuple(dict.fromkeys([*listed, *known]))
+        failures = await _for_each(kernel_ids, self.shutdown)
         if failures:
-            raise ExceptionGroup(f"{len(failures)} of {len(models)} kernels could not be shut down", failures)
+            raise ExceptionGroup(f"{len(failures)} of {len(kernel_ids)} kernels could not be shut down", failures)
+
+    # -------------------------------------------------------------------------------------------------------------- culling
+
+    async def cull(self, policy: CullPolicy) -> builtins.list[KernelModel]:
+        """Shut down the kernels that are idle by a policy, now and once. `open_gateway(cull=...)` does it again and again.
+
+        Args:
+            policy: which; its `interval` does not matter here.
+
+        Returns:
+            The kernels that were shut down, as they were before.
+
+        Raises:
+            ExceptionGroup: of the GatewayErrors of what could not be asked about or shut down; everything else was.
+
+        Cancellation: may leave some of them running.
+        """
+        if not isinstance(policy, CullPolicy):
+            raise InvalidInputError("policy", policy, "a CullPolicy")
+        done = await self._culler.cull(policy)
+        if done.failures:
+            raise ExceptionGroup(f"culling failed for {len(done.failures)} kernels", done.failures)
+        return done.culled
+
+    async def keep_culling(self, policy: CullPolicy) -> None:
+        """Cull every `interval`, until cancelled. For `Gateway`: a service of its block."""
+        await self._culler.run(policy)
+
+
+async def _for_each(kernel_ids: Iterable[str], act: Callable[[str], Awaitable[object]]) -> builtins.list[GatewayError]:
+    """Do something to each kernel, a few at once; return what went wrong, each error with a note on its kernel."""
+    failures: dict[str, GatewayError] = {}
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def run(kernel_id: str) -> None:
+        async with limiter:
+            try:
+                await act(kernel_id)
+            except GatewayError as error:
+                error.add_note(f"kernel {kernel_id}")
+                failures[kernel_id] = error
+
+    async with trio.open_nursery() as nursery:
+        for kernel_id in kernel_ids:
+            nursery.start_soon(run, kernel_id, name=f"trio_gateway.kernel[{kernel_id:.8}]")
+    return [failures[kernel_id] for kernel_id in kernel_ids if kernel_id in failures]
+
+
+def checked_directory(cwd: object) -> str:
+    """Return a directory's path as text.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    directory: object = os.fspath(cwd) if isinstance(cwd, (str, os.PathLike)) else cwd
+    if not isinstance(directory, str) or not directory or "\0" in directory:
+        raise InvalidInputError("cwd", cwd, "a directory's path")
+    return directory

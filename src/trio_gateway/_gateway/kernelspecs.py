@@ -1,4 +1,4 @@
-"""`gateway.kernelspecs`: which kernels a gateway can start.
+"""`gateway.kernelspecs`: which kernels a gateway can start, and the files that come with them.
 
 The one idea: names are looked up before a start, because gateways answer an unknown one with a server error; and a gateway
 that lists nothing is no reason to refuse a start.
@@ -6,8 +6,15 @@ that lists nothing is no reason to refuse a start.
 
 from __future__ import annotations
 
-from .._errors import GatewayHTTPError, KernelSpecNotFoundError, ProtocolError
-from .._models import KernelSpec, KernelSpecs
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from .._config import GatewayConfig
+from .._errors import GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
+from .._models import KernelSpec, KernelSpecResource, KernelSpecs
+from .._protocol.resources import ResourceCache, media_type, relocate, resource_file, time_to_live
 from .._transport.api import KernelApi
 
 __all__ = ["KernelSpecDirectory"]
@@ -16,24 +23,80 @@ __all__ = ["KernelSpecDirectory"]
 class KernelSpecDirectory:
     """The kernelspecs of a gateway. Reached as `gateway.kernelspecs`.
 
+    Where the setting `kernel_username` is set, the gateway is asked for what that user may start.
+
     Every method raises GatewayConnectionError, GatewayTimeoutError, GatewayHTTPError and AuthenticationError as its
-    requests do.
+    requests do. Cancelling one is safe.
     """
 
-    def __init__(self, api: KernelApi, *, user: str | None) -> None:
+    def __init__(self, api: KernelApi, config: GatewayConfig) -> None:
         self._api = api
-        self._user = user
+        self._user = config.kernel_username
+        self._prefix = urlsplit(config.http_url("/" + config.kernelspecs_resource_endpoint.strip("/"))).path
         self._known: frozenset[str] = frozenset()
+        self._cache = ResourceCache()
 
     async def list(self) -> KernelSpecs:
-        """Return all kernelspecs and the name of the default one, for the user `kernel_username` where it is set."""
+        """Return all kernelspecs and the name of the default one.
+
+        The paths of their `resources` are paths on the gateway as it is reached from here, whatever it believes to be reached by.
+        """
         specs = await self._api.kernelspecs(user=self._user)
         self._known = frozenset(specs.kernelspecs)
-        return specs
+        kernelspecs = {name: relocate(spec, self._prefix) for name, spec in specs.kernelspecs.items()}
+        return attrs.evolve(specs, kernelspecs=kernelspecs)
 
     async def get(self, name: str) -> KernelSpec:
-        """Return one kernelspec. Raises KernelSpecNotFoundError."""
-        return await self._api.kernelspec(name, user=self._user)
+        """Return one kernelspec, as `list` has it.
+
+        Raises:
+            InvalidInputError: the name can't be one.
+            KernelSpecNotFoundError: the gateway has none of this name.
+        """
+        return relocate(await self._api.kernelspec(name, user=self._user), self._prefix)
+
+    async def default_name(self) -> str | None:
+        """Return the name of the kernelspec that is started when none is named; None where the gateway does not tell."""
+        return (await self.list()).default
+
+    async def resource(self, name: str, path: str) -> KernelSpecResource:
+        """Return a file of a kernelspec, such as its logo.
+
+        Files are kept for as long as the gateway's `Cache-Control` says; after that they are fetched again only if they have
+        changed. At most 64 files and 8 MiB are kept.
+
+        Args:
+            name: the kernelspec.
+            path: the file's path in the kernelspec's folder, such as `"logo-64x64.png"`; or one of the values of
+                `KernelSpec.resources`.
+
+        Raises:
+            InvalidInputError: the name or path can't be used, as with `..` in it; nothing was sent.
+            GatewayHTTPError: with the status 404 where the gateway has no such kernelspec or file.
+        """
+        if not isinstance(path, str):
+            raise InvalidInputError("path", path, "a file's path in the kernelspec's folder")
+        file = resource_file(name, path)
+        key = (name, file)
+        kept, good = self._cache.get(key, trio.current_time())
+        if kept is not None and good:
+            await trio.lowlevel.checkpoint()
+            return kept
+        try:
+            response = await self._api.resource(name, file, etag=None if kept is None else kept.etag)
+        except GatewayHTTPError as error:
+            if error.status_code in {404, 410}:
+                self._cache.drop(key)
+            raise
+        if response.status_code == 304:
+            if kept is None:
+                raise ProtocolError("the gateway's answer is 304 Not Modified, but it was not asked whether anything was")
+            resource = kept
+        else:
+            kind = media_type(response.headers.get("Content-Type"), file)
+            resource = KernelSpecResource(content=response.content, media_type=kind, etag=response.headers.get("ETag") or None)
+        self._cache.put(key, resource, now=trio.current_time(), ttl=time_to_live(response.headers))
+        return resource
 
     async def check(self, name: str) -> None:
         """See that the gateway has a kernelspec of this name, if it tells; asks only about names not seen before.

@@ -34,8 +34,9 @@ from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
 from .._transport.http import HttpClient
 from .._transport.services import open_services
+from .roster import Roster
 
-__all__ = ["StartRequest", "open_kernel", "own_kernel", "start_environment"]
+__all__ = ["StartRequest", "launch", "new_kernel_id", "open_kernel", "own_kernel", "start_environment"]
 
 _logger = logging.getLogger("trio_gateway.kernels")
 
@@ -139,17 +140,26 @@ async def own_kernel(http: HttpClient, request: StartRequest) -> AsyncGenerator[
         GatewayError: the start failed; or the block ended well and the shutdown failed.
     """
     api = KernelApi(http)
-    model = await _launch(api, request, http.config.cleanup_timeout)
+    model = await launch(api, request, http.config.cleanup_timeout)
     try:
         yield model
     except BaseException:
-        await _shutdown(api, model.id, http.config.cleanup_timeout, quietly=True)
+        await _shutdown(api, model, http.config.cleanup_timeout, quietly=True)
         raise
-    await _shutdown(api, model.id, http.config.cleanup_timeout, quietly=False)
+    await _shutdown(api, model, http.config.cleanup_timeout, quietly=False)
 
 
-async def _launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) -> KernelModel:
-    """Send the start request in a task of its own, so that a caller who is cancelled still learns what became of it."""
+async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) -> KernelModel:
+    """Start a kernel that is its caller's from now on; if this raises, no kernel is left.
+
+    The request is sent in a task of its own, so that a caller who is cancelled still learns what became of it.
+
+    Raises:
+        GatewayError: the start failed.
+
+    Cancellation: waits, shielded and at most for `cleanup_timeout`, until the kernel is gone. Where it returns, nothing is
+        awaited after the kernel is there.
+    """
     answer: list[KernelModel | Exception] = []
     answered = trio.Event()
 
@@ -212,7 +222,7 @@ async def _await_and_remove(api: KernelApi, kernel_id: str, looks: int | None = 
         await trio.sleep(LOOK_PAUSES[min(attempt, len(LOOK_PAUSES) - 1)])
         attempt += 1
         try:
-            await api.shutdown(kernel_id)
+            await api.shutdown(kernel_id, action="cleanup")
         except KernelNotFoundError:
             continue
         except GatewayConnectionError as error:
@@ -228,19 +238,20 @@ async def _await_and_remove(api: KernelApi, kernel_id: str, looks: int | None = 
 
 async def _shutdown_now(api: KernelApi, kernel_id: str) -> None:
     try:
-        await api.shutdown(kernel_id)
+        await api.shutdown(kernel_id, action="cleanup")
     except KernelNotFoundError:
         pass
     except GatewayError as error:
         _warn_of_orphan(kernel_id, str(error))
 
 
-async def _shutdown(api: KernelApi, kernel_id: str, limit: float, *, quietly: bool) -> None:
+async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly: bool) -> None:
     """Shut a kernel down, shielded and bounded; gone already is fine. A failure is raised, or logged if `quietly`."""
     failure: GatewayError | None = None
+    kernel_id = model.id
     with trio.move_on_after(limit, shield=True) as scope:
         try:
-            await api.shutdown(kernel_id)
+            await api.shutdown(kernel_id, kernel_name=model.name)
         except KernelNotFoundError:
             pass
         except GatewayError as error:
@@ -258,7 +269,7 @@ def _warn_of_orphan(kernel_id: str, reason: str) -> None:
 
 
 @asynccontextmanager
-async def open_kernel(http: HttpClient, watch: KernelWatch, kernel_id: str, name: str) -> AsyncGenerator[Kernel]:
+async def open_kernel(http: HttpClient, watch: KernelWatch, roster: Roster, kernel_id: str, name: str) -> AsyncGenerator[Kernel]:
     """Open a session with a kernel that is there; the block owns the session, not the kernel.
 
     Raises:
@@ -267,7 +278,17 @@ async def open_kernel(http: HttpClient, watch: KernelWatch, kernel_id: str, name
     """
     async with open_services() as services:
         session = KernelSession(kernel_id, session_id=uuid.uuid4().hex, http=http, services=services)
-        services.start_soon(session.run, name=f"trio_gateway.session[{kernel_id:.8}]")
-        await session.wait_opened()
-        with watch.watching(session):
-            yield Kernel(session, name)
+        services.start_soon(_run, session, roster, name, name=f"trio_gateway.session[{kernel_id:.8}]")
+        with roster.using(session):
+            await session.wait_opened()
+            with watch.watching(session):
+                yield Kernel(session, name)
+
+
+async def _run(session: KernelSession, roster: Roster, name: str) -> None:
+    """Run a session; if its kernel ends without our doing, tell."""
+    await session.run()
+    told = roster.how_it_ended(session)
+    if told is not None:
+        action, message = told
+        session.api.tell(action, kernel_id=session.kernel_id, kernel_name=name, message=message)

@@ -25,7 +25,7 @@ import trio
 
 from .._errors import GatewayTimeoutError, InvalidInputError, SessionStoreError
 
-__all__ = ["PathTakenError", "SessionRow", "SessionStore", "open_session_store"]
+__all__ = ["PathTakenError", "SessionRow", "SessionStore", "make_memory_store", "open_session_store"]
 
 _T = TypeVar("_T")
 
@@ -263,14 +263,30 @@ class SessionStore:
             return run()
         return await _in_thread(run, self._path, self._limiter, self._busy_limit)
 
+    def close_memory(self) -> None:
+        """Close a store in memory: what it kept is forgotten. For whoever called [make_memory_store][]; twice is fine."""
+        assert self._path is None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
     async def _close(self) -> None:
+        if self._path is None:
+            self.close_memory()
+            await trio.lowlevel.checkpoint()
+            return
         connection, self._connection = self._connection, None
         assert connection is not None
-        if self._path is None:
-            connection.close()
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.to_thread.run_sync(connection.close, limiter=self._limiter)
+        await trio.to_thread.run_sync(connection.close, limiter=self._limiter)
+
+
+def make_memory_store(scope: str = "") -> SessionStore:
+    """Make a database of sessions in memory, without a block: whoever makes it calls its `close_memory`.
+
+    Args:
+        scope: whose rows these are.
+    """
+    return SessionStore(_open_memory(), None, scope, 0.0)
 
 
 @asynccontextmanager

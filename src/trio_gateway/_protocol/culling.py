@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -21,19 +21,19 @@ __all__ = ["CullPolicy", "CullVerdict", "judge", "spec_idle_timeout"]
 _WORKING: Final = frozenset({"busy", "restarting"})
 
 
-def _seconds(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+def _seconds(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     del instance
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise InvalidInputError(attribute.name, value, "seconds, more than 0")
 
 
-def _truth(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
+def _truth(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     del instance
     if not isinstance(value, bool):
         raise InvalidInputError(attribute.name, value, "True or False")
 
 
-def _function(instance: object, attribute: attrs.Attribute[object], value: object) -> None:
+def _function(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     del instance
     if value is not None and not callable(value):
         raise InvalidInputError(attribute.name, value, "a function of a KernelModel, or None")

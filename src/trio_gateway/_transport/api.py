@@ -1,24 +1,49 @@
 """A gateway's REST interface, typed: one method for each request the library makes about kernels and kernelspecs.
 
 The one idea: paths and bodies come from `_protocol.rest`, bytes go through `HttpClient`, and a 404 becomes the error that
-says what was not found. No policy lives here: who owns a kernel, what is retried and what is cleaned up is decided above.
+says what was not found. Whoever acts on a kernel comes through here, so each action is told here, as an event of kind
+`"kernel"`. No policy lives here: who owns a kernel, what is retried and what is cleaned up is decided above.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import builtins
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
-from .._errors import GatewayHTTPError, KernelNotFoundError, KernelSpecNotFoundError
+import attrs
+import trio
+
+from .._errors import GatewayError, GatewayHTTPError, KernelNotFoundError, KernelSpecNotFoundError
+from .._events import GatewayEvent
 from .._models import KernelModel, KernelSpec, KernelSpecs
 from .._protocol import rest
 from .http import HttpClient, HttpResponse
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = ["KernelApi", "Look"]
 
-__all__ = ["KernelApi"]
+
+@attrs.frozen
+class Look:
+    """Kernels as the gateway described them at a moment of its own clock."""
+
+    models: builtins.list[KernelModel]
+    """The kernels."""
+    time: datetime | None
+    """What time it was for the gateway, in UTC, to the second; None where its answer does not say."""
+
+
+@attrs.define
+class _Action:
+    """What an event says about an action, as far as it is known yet."""
+
+    kernel_id: str
+    kernel_name: str | None = None
+    status_code: int | None = None
+    message: str = ""
 
 
 class KernelApi:
@@ -53,31 +78,72 @@ class KernelApi:
             body["name"] = name
         if path is not None:
             body["path"] = path
-        response = await self._http.request(
-            "POST", self._kernels(), json=body, timeout=timeout, timeout_setting="launch_timeout", phase="kernel start"
-        )
-        return rest.parse_kernel(response.json(), kernel_id=kernel_id)
+        with self._told("start", _Action(kernel_id, name)) as action:
+            response = await self._http.request(
+                "POST", self._kernels(), json=body, timeout=timeout, timeout_setting="launch_timeout", phase="kernel start"
+            )
+            # No id is given: `null` is no answer to a start, whatever it is to a question.
+            model = rest.parse_kernel(response.json())
+            action.kernel_id, action.kernel_name, action.status_code = model.id, model.name or name, response.status_code
+        return model
 
-    async def list(self) -> list[KernelModel]:
+    async def list(self) -> builtins.list[KernelModel]:
         """List the kernels; a gateway may forbid it (403)."""
-        return rest.parse_kernels((await self._http.request("GET", self._kernels())).json())
+        return (await self.look_at_all()).models
+
+    async def look_at_all(self) -> Look:
+        """List the kernels, with the gateway's time."""
+        response = await self._http.request("GET", self._kernels())
+        return Look(rest.parse_kernels(response.json()), _date(response))
 
     async def get(self, kernel_id: str) -> KernelModel:
         """Return a kernel's model. Raises KernelNotFoundError."""
-        return rest.parse_kernel((await self._kernel("GET", kernel_id)).json(), kernel_id=kernel_id)
+        return (await self.look_at(kernel_id)).models[0]
+
+    async def look_at(self, kernel_id: str) -> Look:
+        """Return one kernel's model, with the gateway's time. Raises KernelNotFoundError."""
+        response = await self._kernel("GET", kernel_id)
+        return Look([rest.parse_kernel(response.json(), kernel_id=kernel_id)], _date(response))
 
     async def interrupt(self, kernel_id: str) -> None:
         """Interrupt a kernel. Raises KernelNotFoundError."""
-        await self._kernel("POST", kernel_id, "interrupt")
+        with self._told("interrupt", _Action(kernel_id)) as action:
+            action.status_code = (await self._kernel("POST", kernel_id, "interrupt")).status_code
 
     async def restart(self, kernel_id: str, *, timeout: float | None = None) -> KernelModel:
-        """Restart a kernel; returns when it is back. Raises KernelNotFoundError."""
-        response = await self._kernel("POST", kernel_id, "restart", timeout=timeout)
-        return rest.parse_kernel(response.json(), kernel_id=kernel_id)
+        """Restart a kernel; returns when it is back. Raises KernelNotFoundError.
 
-    async def shutdown(self, kernel_id: str) -> None:
-        """Shut a kernel down. Raises KernelNotFoundError."""
-        await self._kernel("DELETE", kernel_id)
+        Args:
+            kernel_id: the kernel.
+            timeout: seconds.
+        """
+        with self._told("restart", _Action(kernel_id)) as action:
+            try:
+                response = await self._kernel("POST", kernel_id, "restart", timeout=timeout)
+            except GatewayHTTPError as error:
+                if error.status_code != 500:
+                    raise
+                # So Kernel Gateway answers for a kernel that it does not know; a look says whether that is it.
+                await self._check_known(kernel_id)
+                raise
+            model = rest.parse_kernel(response.json(), kernel_id=kernel_id)
+            action.kernel_name, action.status_code = model.name, response.status_code
+        return model
+
+    async def shutdown(
+        self, kernel_id: str, *, action: str = "shutdown", kernel_name: str | None = None, message: str = ""
+    ) -> None:
+        """Shut a kernel down. Raises KernelNotFoundError.
+
+        Args:
+            kernel_id: the kernel.
+            action: what the event calls it: `"shutdown"`; `"cull"`; or `"cleanup"` for a kernel that may never have been there,
+                of which nothing is told then.
+            kernel_name: its kernelspec, where it is known.
+            message: why.
+        """
+        with self._told(action, _Action(kernel_id, kernel_name, None, message)) as told:
+            told.status_code = (await self._kernel("DELETE", kernel_id)).status_code
 
     async def kernelspecs(self, *, user: str | None = None) -> KernelSpecs:
         """List the kernelspecs, for a user where the gateway filters by user."""
@@ -96,6 +162,75 @@ class KernelApi:
                 raise KernelSpecNotFoundError(name, method="GET", url=error.url, message=error.message) from None
             raise
 
+    async def resource(self, name: str, file: str, *, etag: str | None = None) -> HttpResponse:
+        """Fetch a file of a kernelspec.
+
+        Args:
+            name: the kernelspec.
+            file: the file's path in its folder.
+            etag: the version that is known; then the answer may be 304 without content.
+
+        Raises:
+            InvalidInputError: the name or path can't be used.
+            GatewayHTTPError: with status 404 where there is no such kernelspec or file.
+        """
+        path = rest.resource_path(self._http.config.kernelspecs_resource_endpoint, name, file)
+        headers = {"Accept": "*/*"} | ({"If-None-Match": etag} if etag is not None else {})
+        return await self._http.request("GET", path, headers=headers)
+
+    def tell(self, action: str, *, kernel_id: str, kernel_name: str | None = None, message: str = "") -> None:
+        """Tell of something that happened to a kernel without our doing, such as its death."""
+        self._emit(action, _Action(kernel_id, kernel_name, None, message), failed=True, seconds=0.0)
+
+    def _emit(self, action: str, what: _Action, *, failed: bool, seconds: float) -> None:
+        self._http.tell(
+            GatewayEvent(
+                kind="kernel",
+                action=action,
+                status="error" if failed else "success",
+                status_code=what.status_code,
+                message=what.message,
+                gateway_url=self._http.config.base_url,
+                seconds=seconds,
+                kernel_id=what.kernel_id,
+                kernel_name=what.kernel_name or None,
+            )
+        )
+
+    @contextmanager
+    def _told(self, action: str, what: _Action) -> Iterator[_Action]:
+        """Tell how an action on a kernel ends."""
+        started = trio.current_time()
+        failed = True
+        try:
+            yield what
+            failed = False
+        except KernelNotFoundError:
+            # Who shuts down a kernel that is gone has what they wanted. Of what is done unasked nothing happened.
+            if action in {"cull", "cleanup"}:
+                action = ""
+            failed = action != "shutdown"
+            what.status_code, what.message = 404, "the gateway does not know it"
+            raise
+        except GatewayError as error:
+            what.status_code, what.message = getattr(error, "status_code", None), str(error)
+            raise
+        except BaseException as error:
+            what.message = "cancelled" if isinstance(error, trio.Cancelled) else type(error).__name__
+            raise
+        finally:
+            if action:
+                self._emit(action, what, failed=failed, seconds=trio.current_time() - started)
+
+    async def _check_known(self, kernel_id: str) -> None:
+        """Raise KernelNotFoundError if the gateway says so; whatever else a look ends in says nothing."""
+        try:
+            await self.get(kernel_id)
+        except KernelNotFoundError:
+            raise
+        except GatewayError:
+            await trio.lowlevel.checkpoint()
+
     def _kernels(self) -> str:
         return rest.kernels_path(self._http.config.kernels_endpoint)
 
@@ -105,6 +240,14 @@ class KernelApi:
         path = rest.kernel_path(self._http.config.kernels_endpoint, kernel_id, action)
         with _not_found_names_kernel(kernel_id):
             return await self._http.request(method, path, timeout=timeout)
+
+
+def _date(response: HttpResponse) -> datetime | None:
+    try:
+        time = parsedate_to_datetime(response.headers.get("Date", ""))
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 @contextmanager
