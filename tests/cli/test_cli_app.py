@@ -7,20 +7,26 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from cli_kit import FakeKernel, texts_of, write_notebook
+from rich.console import Console
 
 import trio_gateway
 from trio_gateway import (
+    AuthenticationError,
     Error,
     ExecuteResult,
+    GatewayConfig,
     GatewayConnectionError,
     KernelDiedError,
+    KernelModel,
     KernelSpecNotFoundError,
     OutputGap,
     Stream,
@@ -28,6 +34,7 @@ from trio_gateway import (
 from trio_gateway._cli import main
 from trio_gateway._cli.app import app, run_app
 from trio_gateway._cli.options import Options
+from trio_gateway._cli.progress import open_progress
 from trio_gateway._cli.supervision import alongside, limited, run_command
 
 Install = Callable[[Any], Any]
@@ -195,6 +202,67 @@ def test_a_url_and_a_token_file_become_settings(tmp_path: Path) -> None:
     options = Options(url="http://h", token_file=path)
     assert options.settings() == {"url": "http://h", "auth_token": "s3cret"}
     assert "s3cret" not in repr(options)
+
+
+class FakeConfigured:
+    """A configured gateway of which only the list of kernels is asked for."""
+
+    def __init__(self, answer: Any) -> None:
+        self.kernels = self
+        self._answer = answer
+        self.configs: list[GatewayConfig] = []
+
+    async def list(self, **_options: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    @asynccontextmanager
+    async def open_gateway(self, config: GatewayConfig) -> AsyncGenerator[FakeConfigured]:
+        self.configs.append(config)
+        yield self
+
+
+def test_what_the_environment_has_for_another_gateway_is_not_used_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeConfigured([])
+    monkeypatch.setattr(trio_gateway, "open_gateway", fake.open_gateway)
+    monkeypatch.setenv("JUPYTER_GATEWAY_AUTH_TOKEN", "s3cret")
+    assert run("kernels", "--url", "http://127.0.0.1:1") == 0
+    assert fake.configs[-1].auth_token == "s3cret"
+    monkeypatch.setenv("JUPYTER_GATEWAY_URL", "http://127.0.0.1:2")
+    assert run("kernels", "--url", "http://127.0.0.1:1") == 0
+    assert fake.configs[-1].auth_token != "s3cret"
+    assert "warning: JUPYTER_GATEWAY_AUTH_TOKEN: not used" in capsys.readouterr().err
+
+
+def test_a_gateway_that_forbids_listing_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = FakeConfigured(AuthenticationError(403, "Forbidden", url="http://127.0.0.1:1/api/kernels"))
+    monkeypatch.setattr(trio_gateway, "open_gateway", fake.open_gateway)
+    assert run("kernels", "--url", "http://127.0.0.1:1") == 3
+    assert "KG_LIST_KERNELS" in capsys.readouterr().err
+
+
+def test_kernels_are_listed_with_what_is_known_of_them(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    when = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    models = [
+        KernelModel(id="one", name="py\x1b[31m", last_activity=when, execution_state="idle", connections=2),
+        KernelModel(id="two"),
+    ]
+    monkeypatch.setattr(trio_gateway, "open_gateway", FakeConfigured(models).open_gateway)
+    assert run("kernels", "--url", "http://127.0.0.1:1") == 0
+    assert [line.split() for line in capfd.readouterr().out.splitlines()[1:]] == [
+        ["one", "py\\x1b[31m", "idle", "2", "2026-01-02T03:04:05+00:00"],
+        ["two", "unknown"],
+    ]
+    assert run("kernels", "list", "--json", "--url", "http://127.0.0.1:1") == 0
+    listed = json.loads(capfd.readouterr().out)
+    assert listed[0]["last_activity"] == "2026-01-02T03:04:05+00:00"
+    assert listed[1] == {"id": "two", "name": "", "execution_state": "unknown", "connections": None, "last_activity": None}
 
 
 # ------------------------------------------------------------------------------------------------------------- endings
@@ -500,6 +568,30 @@ def test_ctrl_c_while_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(sys, "stdin", Interrupted())
     assert run("exec", "-") == 130
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+
+@pytest.mark.parametrize(
+    ("terminal", "bar", "quiet"), [(True, True, False), (True, False, False), (False, True, False), (True, True, True)]
+)
+def test_a_bar_is_drawn_only_where_a_person_sees_it_and_nothing_else_is_drawn(terminal: bool, bar: bool, quiet: bool) -> None:
+    file = io.StringIO()
+    options = Options(quiet=quiet, console=Console(file=file, force_terminal=terminal, width=80))
+    with open_progress(options, 3, bar=bar) as begin:
+        begin(2, "[red]title[/red]")
+    text = file.getvalue()
+    if quiet:
+        assert text == ""
+    elif terminal and bar:
+        assert "━" in text
+        assert "1/3" in text
+        assert "[red]title[/red]" in text
+        assert text.endswith("\x1b[2K")  # and gone in the end
+    else:
+        assert "[2/3] [red]title[/red]" in text
+        assert "━" not in text
 
 
 # ------------------------------------------------------------------------------------------------------------ plumbing

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from trio_gateway import InvalidInputError
 from trio_gateway._cli.exits import OutputClosedError
 from trio_gateway._cli.sinks import Sink, standard_error, standard_output
 
@@ -91,6 +92,16 @@ async def test_a_reader_that_went_away_is_an_error(size: int) -> None:
             await sink_on(write).write("x" * size)
     finally:
         os.close(write)
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+async def test_a_full_disk_is_told(size: int) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(InvalidInputError, match="No space left"):
+            await sink_on(full).write("x" * size)
+    finally:
+        os.close(full)
 
 
 async def test_characters_that_the_encoding_lacks_are_escaped() -> None:

@@ -31,10 +31,10 @@ def main() -> None:
     if sys.stdout is not None:
         try:
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
             # Python would flush once more while it ends, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = _OUTPUT_CLOSED
+            code = _OUTPUT_CLOSED if isinstance(error, BrokenPipeError) else _BAD_INPUT
     sys.exit(code)
 
 

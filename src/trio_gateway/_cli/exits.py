@@ -37,7 +37,7 @@ class ExitCode(enum.IntEnum):
     CODE_FAILED = 1
     """The code raised an error in the kernel."""
     BAD_INPUT = 2
-    """A wrong option, setting, file, kernel name or id."""
+    """A wrong option, setting, file, kernel name or id; or what is written can't be."""
     NO_GATEWAY = 3
     """The gateway can't be reached, refuses, or answers with what is not understood."""
     TIMEOUT = 4
@@ -98,6 +98,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (OutOfTimeError, ExitCode.TIMEOUT),
     (OutputClosedError, ExitCode.OUTPUT_CLOSED),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (OSError, ExitCode.BAD_INPUT),  # the machine's: a full disk, too many open files
 )
 
 
@@ -139,7 +140,7 @@ def _hint(error: Exception, setting_variables: Mapping[str, str]) -> str:
         case GatewayTimeoutError():
             variable = setting_variables.get(error.setting)
             return f"Raise the limit with the environment variable {variable}, in seconds." if variable else ""
-        case GatewayError() | OutOfTimeError() if not isinstance(error, GatewayInternalError):
+        case GatewayError() | OutOfTimeError() | OSError() if not isinstance(error, GatewayInternalError):
             return ""
         case _:
             return "This is a defect in trio-gateway: please report it, with what --debug shows."

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, TextIO, cast
 
 import trio
 
+from .._errors import InvalidInputError
 from .exits import OutputClosedError
 
 __all__ = ["Sink", "standard_error", "standard_output"]
@@ -53,7 +54,7 @@ class Sink:
 
         Raises:
             OutputClosedError: the reader went away.
-            OSError: the text can't be written, as on a full disk.
+            InvalidInputError: the text can't be written, as on a full disk.
 
         Cancellation: leaves at once; a part of the text may have been written, or may still be.
         """
@@ -70,6 +71,8 @@ class Sink:
                 await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
         except BrokenPipeError as error:
             raise OutputClosedError from error
+        except OSError as error:
+            raise InvalidInputError("output", self._stream.name, f"a place that can be written to ({error.strerror})") from error
 
     def _takes_at_once(self, size: int) -> bool:
         if self._poll is None or size > _AT_ONCE:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +17,8 @@ from .exits import printable
 from .sinks import standard_output
 
 __all__ = ["write_json", "write_table"]
+
+_WIDE: Final = 100_000  # columns: the terminal may wrap a row, but nothing may be missing from it
 
 
 async def write_json(value: object) -> None:
@@ -42,7 +45,7 @@ async def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> N
         column.no_wrap = True
     for row in rows:
         table.add_row(*[Text(printable(value)) for value in row])
-    console = Console(highlight=False, emoji=False)
+    console = Console(highlight=False, emoji=False, width=_WIDE)
     with console.capture() as captured:
-        console.print(table, width=100_000, crop=False)
+        console.print(table)
     await standard_output().write("".join([line.rstrip() + "\n" for line in captured.get().splitlines()]))
