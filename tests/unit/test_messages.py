@@ -319,6 +319,13 @@ def test_parts_from_the_wire_are_decoded_when_looked_at() -> None:
         message.metadata  # noqa: B018
 
 
+def test_the_own_header_has_all_its_fields() -> None:
+    """It is the parent header of an answer, and servers route by fields that we may not know."""
+    message = from_wire(header=b'{"msg_id":"m","msg_type":"t","session":"s","more":[1,null]}')
+    assert message.own_header == {"msg_id": "m", "msg_type": "t", "session": "s", "more": [1, None]}
+    assert Message("shell", Header("m", "t")).own_header["msg_id"] == "m"
+
+
 def test_parts_are_decoded_once() -> None:
     message = from_wire(metadata=b'{"a":1}', content=b'{"b":2}')
     assert message.content is message.content
