@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -88,6 +89,14 @@ async def test_headers_that_can_not_be_sent_are_refused_without_their_value(head
         with pytest.raises(InvalidInputError, match="headers") as caught:
             await it.http.request("GET", "/", headers=headers)
     assert next(iter(headers.values())) not in str(caught.value)
+    assert it.requests == []
+
+
+@pytest.mark.parametrize("method", ["", "GET /", "G\u00cbT", "GET\r\n"])
+async def test_a_method_that_is_none_is_refused(method: str):
+    async with bench(in_turn(response())) as it:
+        with pytest.raises(InvalidInputError, match="method"):
+            await it.http.request(method, "/")
     assert it.requests == []
 
 
@@ -185,6 +194,16 @@ async def test_errors_of_the_body_come_out_as_they_are():  # G9
     with pytest.raises(KeyError, match="mine"):
         async with open_http_client(GatewayConfig(url=URL)):
             raise KeyError("mine")
+
+
+async def test_what_sends_requests_is_imported_when_a_client_opens():
+    """Importing the library stays quick."""
+    code = (
+        "import sys, trio_gateway._transport.http\n"
+        "print(sorted({'httpcore2', 'cattrs', 'httpx', 'anyio', 'certifi'} & set(sys.modules)))"
+    )
+    found = await trio.run_process([sys.executable, "-c", code], capture_stdout=True)
+    assert found.stdout.decode().strip() == "[]"
 
 
 async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ from scripted_http import bench, in_turn, response
 from trio_gateway._config import GatewayConfig
 from trio_gateway._errors import GatewayConnectionError, GatewayHTTPError
 from trio_gateway._transport.http import open_http_client
+from trio_gateway._transport.http1 import NotSendable
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,15 @@ async def test_a_server_that_never_reads_and_hangs_up():
         it.http._pool._connector = connect
         with pytest.raises(GatewayConnectionError, match="closed the connection before its answer was complete"):
             await it.http.request("POST", "/")
+
+
+async def test_a_request_that_can_not_be_sent_shows_nothing():
+    async with bench(in_turn(response())) as it:
+        with pytest.raises(NotSendable) as caught:
+            await it.http._pool.send("GET", "/", [(b"Host", b"h"), (b"X", b"s3cret\r\n")], None)
+        assert "s3cret" not in repr(caught.value) + repr(caught.value.__cause__)
+        assert caught.value.__suppress_context__
+        await it.http.request("GET", "/")
 
 
 async def test_a_request_in_one_piece():

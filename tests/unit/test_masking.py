@@ -47,7 +47,7 @@ def test_no_secret_is_left(secret: str, before: str, after: str):
 
 
 def test_tidy_and_shorten():
-    assert tidy(" a\x1b[1m\r\n\u202eb\ud800 ") == "a [1m b?"
+    assert tidy(" a\x1b[1m\r\n\u202eb\ud800 \u074b\u200bc\u00e4 ") == "a [1m b c\u00e4"
     assert shorten("abcdef", 6) == "abcdef"
     assert shorten("abcdefg", 6) == "abcd …"
 

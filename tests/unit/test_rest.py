@@ -332,7 +332,7 @@ def test_the_last_line_of_a_traceback_says_what_happened():
         (b'{"reason": 5, "message": ["x"]}', "application/json", ("Internal Server Error", '{"reason": 5, "message": ["x"]}')),
         (b'{"detail": "Not allowed"}', "application/json", ("Internal Server Error", "Not allowed")),
         (b'{"reason": null, "message": "Unhandled error", "traceback": ""}', "", ("Internal Server Error", "Unhandled error")),
-        (b'{"message": "\\ud800"}', "application/json", ("Internal Server Error", "?")),
+        (b'{"message": "a\\ud800"}', "application/json", ("Internal Server Error", "a")),
         (b'{"message": "trunc', "application/json", ("Internal Server Error", '{"message": "trunc')),
     ],
 )
@@ -361,5 +361,4 @@ def test_a_secret_is_hidden_before_the_page_is_cut():
 def test_any_page_is_one_short_printable_line(content: bytes, charset: str, status: int):
     for line in rest.parse_error(status, {"Content-Type": f"text/html; charset={charset}"}, content):
         assert len(line) <= 500
-        assert "\n" not in line
-        line.encode("utf-8")
+        assert line.isprintable()

@@ -16,8 +16,6 @@ __all__ = ["MASK", "Masker", "shorten", "tidy"]
 MASK = "[hidden]"
 """What stands where a secret was."""
 
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]+")
-
 
 class Masker:
     """Replaces secrets, as they are and as URLs, HTML and JSON write them.
@@ -47,9 +45,10 @@ class Masker:
 
 
 def tidy(text: str) -> str:
-    """Make one printable line of a text: no line breaks, no terminal codes, no lone surrogates."""
-    text = text.encode("utf-8", "replace").decode("utf-8", "replace")
-    return _UNPRINTABLE.sub(" ", text).strip()
+    """Make one printable line of a text: no line breaks, no terminal codes, nothing that turns the direction of writing."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(text.split())
 
 
 def shorten(text: str, limit: int = 500) -> str:

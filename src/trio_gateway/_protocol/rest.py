@@ -321,8 +321,6 @@ def _structure(body: object, form: type[_T], what: str) -> _T:
         problems = transform_error(group, format_exception=_describe)
     except _WrongType as error:
         problems = [f"{error} @ $"]
-    except RecursionError:
-        problems = ["nested too deeply @ $"]
     shown = "; ".join(tidy(problem) for problem in problems[:3]) + ("; …" if len(problems) > 3 else "")
     raise ProtocolError(f"the gateway's answer should be {what}: {shorten(shown)}")
 

@@ -220,6 +220,8 @@ class HttpClient:
         Cancellation:
             Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
         """
+        if not re.fullmatch(r"[A-Za-z]{1,20}", method):
+            raise InvalidInputError("method", method, "an HTTP method such as GET")
         call = _Call(
             method=method.upper(),
             path=_checked_path(path),
