@@ -1,0 +1,306 @@
+"""The session's guarantees under faults: a real gateway behind a proxy that cuts, resets, holds and swallows (G3, G4, G5).
+
+Each test numbers what the code prints, counts in the kernel how often it ran, and compares what is missing with what
+`output_gaps` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from gateway_tools import Wire, rest
+
+import trio_gateway
+from tcp_proxy import TcpProxy, open_tcp_proxy
+from trio_gateway import ConnectionState, KernelState
+
+if TYPE_CHECKING:
+    from conftest import RunningGateway
+
+pytestmark = pytest.mark.usefixtures("hang_guard")
+
+QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.05, "gateway_retry_max": 200}
+
+
+@asynccontextmanager
+async def behind_proxy(
+    real_gateway: RunningGateway, **settings: Any
+) -> AsyncGenerator[tuple[TcpProxy, trio_gateway.Gateway, trio_gateway.Kernel]]:
+    """A kernel of its own on the real gateway, behind a proxy."""
+    async with open_tcp_proxy(real_gateway.url) as proxy:
+        async with (
+            trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **{**QUICK, **settings}) as gateway,
+            gateway.start_kernel() as kernel,
+        ):
+            yield proxy, gateway, kernel
+
+
+def missing(result: trio_gateway.ExecutionResult) -> int:
+    """How many messages the result says are missing."""
+    return sum(gap.count or 0 for gap in result.output_gaps)
+
+
+def channels_of(proxy: TcpProxy) -> list[Any]:
+    """The proxy's links that carry a WebSocket."""
+    return [link for link in proxy.links if any("/channels" in request for request in link.requests)]
+
+
+async def test_fifty_resets_in_one_cell_lose_nothing_in_silence(real_gateway: RunningGateway) -> None:
+    async with behind_proxy(real_gateway) as (proxy, _gateway, kernel):
+        await kernel.execute("ran = 0")
+        lines: list[int] = []
+        code = (
+            "import sys, time\nran += 1\n"
+            "for i in range(400):\n"
+            "    sys.stdout.write(f'{i}\\n'); sys.stdout.flush(); time.sleep(0.01)\n"
+        )
+        async with kernel.stream(code) as outputs:
+            resets = 0
+            async for output in outputs:
+                assert isinstance(output, trio_gateway.Stream)
+                lines += map(int, output.text.split())
+                if resets < 50 and lines[-1] >= resets * 7:
+                    resets += 1
+                    channels_of(proxy)[-1].reset()
+        result = outputs.result
+        assert result.status == "ok"
+        assert resets == 50
+        assert len(channels_of(proxy)) > 20
+        assert lines == sorted(set(lines)), "a line came twice, or out of order"
+        assert 400 - len(lines) == missing(result)
+        assert (await kernel.execute("ran")).text == "1"
+
+
+async def test_a_half_open_connection_is_noticed_and_resumed(real_gateway: RunningGateway, wire: Wire) -> None:
+    async with behind_proxy(real_gateway, ping_interval=0.5) as (proxy, _gateway, kernel):
+        await kernel.execute(wire.code)
+        async with trio.open_nursery() as nursery:
+            results = []
+
+            async def run() -> None:
+                results.append(await kernel.execute("print('before', flush=True); wire('go'); print('after')"))
+
+            nursery.start_soon(run)
+            call = await wire.hears("go")
+            channels_of(proxy)[-1].swallow()
+            await kernel.wait_for(ConnectionState.RECONNECTING)
+            await kernel.wait_for(ConnectionState.CONNECTED)
+            # The gateway takes a moment to let the new connection have what the kernel says; before that it loses messages.
+            async with kernel.control.subscribe() as replies:
+                await kernel.control.send("kernel_info_request", {})
+                await replies.receive()
+            await call.answer()
+        assert results[0].text.endswith("after\n")
+        assert results[0].output_gaps == ()
+
+
+async def test_a_request_that_is_lost_with_the_connection_fails_and_never_runs(real_gateway: RunningGateway) -> None:
+    async with behind_proxy(real_gateway) as (proxy, _gateway, kernel):
+        await kernel.execute("ran = 0")
+        link = channels_of(proxy)[-1]
+        link.to_server.hold()
+        with pytest.raises(trio_gateway.ConnectionLostError, match="not sent again"):
+            async with trio.open_nursery() as nursery:
+
+                async def cut() -> None:
+                    await link.to_server.held.wait()
+                    link.reset()
+
+                nursery.start_soon(cut)
+                try:
+                    await kernel.execute("ran += 1")
+                except trio_gateway.ConnectionLostError as error:
+                    lost = error
+            raise lost
+        assert (await kernel.execute("ran")).text == "0"
+
+
+async def test_a_reply_that_waits_in_the_gateway_is_replayed(real_gateway: RunningGateway, wire: Wire) -> None:
+    async with behind_proxy(real_gateway) as (proxy, _gateway, kernel):
+        await kernel.execute(wire.code + "ran = 0")
+        async with trio.open_nursery() as nursery:
+            results = []
+
+            async def run() -> None:
+                results.append(await kernel.execute("ran += 1; wire('go'); print('done'); _ = wire('bye')"))
+
+            nursery.start_soon(run)
+            call = await wire.hears("go")
+            await proxy.refuse()
+            channels_of(proxy)[-1].reset()
+            await kernel.wait_for(ConnectionState.RECONNECTING)
+            await call.answer()
+            await (await wire.hears("bye")).answer()
+            await proxy.listen()
+        assert results[0].text == "done\n"
+        assert results[0].output_gaps == ()
+        assert (await kernel.execute("ran")).text == "1"
+
+
+async def test_giving_up_is_as_configured(real_gateway: RunningGateway) -> None:
+    async with behind_proxy(real_gateway, gateway_retry_max=3) as (proxy, _gateway, kernel):
+        await proxy.refuse()
+        channels_of(proxy)[-1].reset()
+        with pytest.raises(trio_gateway.ConnectionLostError, match="gateway_retry_max") as caught:
+            await kernel.wait_for(KernelState.DEAD)
+        assert caught.value.attempts == 4
+        with pytest.raises(trio_gateway.ConnectionLostError):
+            await kernel.execute("1")
+        assert kernel.connection_state is ConnectionState.CLOSED
+        await proxy.listen()  # for the kernel's shutdown
+
+
+async def test_a_gateway_that_accepts_and_hangs_up_is_not_asked_for_ever(real_gateway: RunningGateway) -> None:
+    async with behind_proxy(real_gateway, gateway_retry_max=4) as (proxy, _gateway, kernel):
+        before = len(channels_of(proxy))
+
+        def hang_up(link: Any, request: str) -> None:
+            if "/channels" in request:
+                link.to_client.cut_after(300)  # the 101, and not much more
+
+        proxy.on_request = hang_up
+        channels_of(proxy)[-1].reset()
+        with pytest.raises(trio_gateway.ConnectionLostError):
+            await kernel.wait_for(KernelState.DEAD)
+        assert len(channels_of(proxy)) - before == 4
+
+
+async def test_a_kernel_deleted_by_someone_else_ends_what_waits(real_gateway: RunningGateway, wire: Wire) -> None:
+    async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
+        await kernel.execute(wire.code)
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                with pytest.raises(trio_gateway.KernelCulledError):
+                    await kernel.execute("wire('go')")
+
+            nursery.start_soon(run)
+            call = await wire.hears("go")
+            await trio.to_thread.run_sync(rest, real_gateway, "DELETE", f"/api/kernels/{kernel.id}")
+            await call.hung_up()
+        assert kernel.state is KernelState.CULLED
+        with pytest.raises(trio_gateway.KernelCulledError):
+            await kernel.complete("x")
+
+
+async def test_a_kernel_restarted_by_someone_else_can_be_used_on(real_gateway: RunningGateway, wire: Wire) -> None:
+    async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
+        await kernel.execute(wire.code + "x = 1")
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                with pytest.raises(trio_gateway.KernelRestartedError):
+                    await kernel.execute("wire('go')")
+
+            nursery.start_soon(run)
+            call = await wire.hears("go")
+            await trio.to_thread.run_sync(rest, real_gateway, "POST", f"/api/kernels/{kernel.id}/restart")
+            await call.hung_up()
+        result = await kernel.execute("x")
+        assert result.error is not None
+        assert result.error.ename == "NameError"
+
+
+async def test_a_thousand_requests_at_once_are_each_settled(real_gateway: RunningGateway) -> None:
+    async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
+        await kernel.execute("import itertools; counter = itertools.count()")
+        numbers: list[int] = []
+        completed = 0
+
+        async def execute() -> None:
+            numbers.append(int((await kernel.execute("next(counter)")).text))
+
+        async def complete() -> None:
+            nonlocal completed
+            assert "counter" in (await kernel.complete("counte"))["matches"]
+            completed += 1
+
+        async def parse() -> None:
+            assert (await kernel.is_complete("for i in x:"))["status"] == "incomplete"
+
+        async with trio.open_nursery() as nursery:
+            for index in range(1000):
+                nursery.start_soon(execute if index % 4 == 0 else complete if index % 10 == 1 else parse)
+        assert sorted(numbers) == list(range(250))
+        assert completed == 100
+
+
+async def test_a_sleeping_consumer_holds_nobody_up(real_gateway: RunningGateway) -> None:
+    async with behind_proxy(real_gateway, buffer_messages=10) as (_proxy, gateway, kernel):
+        async with gateway.attach_kernel(kernel.id) as sleeper, sleeper.iopub.subscribe() as never_read:
+            for number in range(10):
+                async with kernel.stream(f"for i in range(50): print({number}, i, flush=True)") as outputs:
+                    text = "".join([output.text async for output in outputs if isinstance(output, trio_gateway.Stream)])
+                assert text.split() == " ".join(f"{number} {i}" for i in range(50)).split()
+            assert (await sleeper.execute("1 + 1")).text == "2"
+            statistics = never_read.statistics()
+            assert statistics.messages <= 10
+            assert statistics.spooled > 400
+
+
+@pytest.mark.parametrize("when_full", ["pause", "drop_oldest", "fail"])
+async def test_what_happens_when_a_buffer_is_full_is_the_consumers_choice(real_gateway: RunningGateway, when_full: Any) -> None:
+    async with behind_proxy(real_gateway, buffer_messages=5, ping_interval=0.2) as (_proxy, _gateway, kernel):
+        code = "import sys\nfor i in range(200):\n    sys.stdout.write(f'{i}\\n'); sys.stdout.flush()"
+        lines: list[int] = []
+        async with kernel.stream(code, when_full=when_full) as outputs:
+            if when_full != "pause":
+                await kernel.complete("x")  # comes after everything: the stream has seen it all
+            else:
+                while not outputs.statistics().messages >= 5:
+                    await kernel.wait_for(KernelState.BUSY)
+                    await trio.lowlevel.checkpoint()
+            slow = pytest.raises(trio_gateway.SlowConsumerError) if when_full == "fail" else nullcontext()
+            with slow:
+                async for output in outputs:
+                    assert isinstance(output, trio_gateway.Stream)
+                    lines += map(int, output.text.split())
+        if when_full == "fail":
+            assert lines == list(range(5))
+            return
+        gaps = outputs.result.output_gaps
+        if when_full == "pause":
+            assert lines == list(range(200))
+            assert gaps == ()
+        else:
+            assert lines == list(range(195, 200))
+            assert [(gap.kind, gap.count) for gap in gaps] == [("overflow", 195)]
+        assert kernel.connection_state is ConnectionState.CONNECTED
+
+
+async def test_a_message_that_is_too_large_is_named_and_final(real_gateway: RunningGateway) -> None:
+    async with behind_proxy(real_gateway, max_message_size=100_000) as (proxy, _gateway, kernel):
+        before = len(channels_of(proxy))
+        with pytest.raises(trio_gateway.ProtocolError, match="max_message_size"):
+            await kernel.execute("print('x' * 1_000_000)")
+        assert len(channels_of(proxy)) == before
+
+
+async def test_code_that_is_busy_and_silent_is_not_taken_for_dead(real_gateway: RunningGateway, wire: Wire) -> None:
+    async with behind_proxy(real_gateway, ping_interval=0.1) as (proxy, _gateway, kernel):
+        await kernel.execute(wire.code)
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                assert (await kernel.execute("wire('go'); 42")).text == "42"
+
+            before = len(channels_of(proxy))
+            nursery.start_soon(run)
+            call = await wire.hears("go")
+            # Long enough for the gateway to be asked about the silent kernel, twice.
+            asked = 0
+
+            def count(_link: Any, request: str) -> None:
+                nonlocal asked
+                if request == f"GET /api/kernels/{kernel.id}":
+                    asked += 1
+                    if asked == 2:
+                        nursery.start_soon(call.answer)
+
+            proxy.on_request = count
+        assert len(channels_of(proxy)) == before
+        assert kernel.hb.is_beating()
