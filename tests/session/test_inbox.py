@@ -554,6 +554,13 @@ async def test_the_reader_may_be_asked_to_wait(
     assert inbox.statistics().spooled == 0
 
 
+async def test_waiting_for_room_that_is_there_is_only_a_checkpoint(inboxes: Any, autojump_clock: MockClock) -> None:
+    inbox = inboxes(1, math.inf, "pause")
+    with assert_checkpoints():
+        await inbox.wait_room()
+    assert inbox.statistics().blocked_seconds == 0
+
+
 async def test_waiting_goes_on_while_a_large_message_fills_it(inboxes: Any, autojump_clock: MockClock) -> None:
     inbox = inboxes(math.inf, SIZE, "pause")
     inbox.put(message(0))

@@ -26,6 +26,10 @@ def chain(error: BaseException) -> Iterator[BaseException]:
             yield from chain(origin)
 
 
+def fail(error: BaseException) -> None:
+    raise error
+
+
 async def raise_when_cancelled(error: BaseException) -> None:
     try:
         await trio.sleep_forever()
@@ -213,7 +217,7 @@ async def test_an_error_that_was_being_handled_outside_stays_its_context() -> No
         except KeyError:
             async with open_services() as services:
                 services.start_soon(trio.sleep_forever, name="service")
-                raise ValueError("inside")  # noqa: B904 - its context is looked at
+                fail(ValueError("inside"))
     assert caught.value.__context__ is outside
 
 

@@ -147,10 +147,15 @@ class Inbox:
 
     async def wait_room(self) -> None:
         """Wait until `full` is no more. Cancellation: safe."""
+        if not self.full:
+            await trio.lowlevel.checkpoint()
+            return
         started = trio.current_time()
         try:
-            while self.full:
+            while True:
                 await self._room.park()
+                if not self.full:
+                    return
         finally:
             self._blocked += trio.current_time() - started
 
