@@ -565,6 +565,8 @@ async def open_http_client(
 ) -> AsyncGenerator[HttpClient]:
     """Open the HTTP client of a gateway. Nothing is sent yet.
 
+    Proxies, `.netrc` files and the like that the environment names are not used: only the configuration says where credentials go.
+
     Args:
         config: the settings.
         connector: opens raw streams; tests put a network of their own here.
