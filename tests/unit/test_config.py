@@ -480,6 +480,14 @@ def test_repr_tells_what_is_not_a_default() -> None:
     )
 
 
+def test_repr_tells_that_nothing_was_given() -> None:
+    assert repr(from_env(auth_token=None, http_user=None)) == f"GatewayConfig(url='{URL}', http_user=None, auth_token='')"
+
+
+def test_a_wrong_value_is_shown_as_it_is() -> None:
+    assert one_problem(kernel_username="a?b\n")[1] == "'a?b\\n'"
+
+
 def test_rows() -> None:
     config = from_env({"JUPYTER_GATEWAY_ALLOWED_ENVS": "A,B"}, ping_interval=math.inf)
     rows = {row.name: row for row in config.describe()}
@@ -495,7 +503,8 @@ def test_rows() -> None:
     assert rows["ping_interval"][:5] == ("ping_interval", None, "inf", "argument", "20")
     assert rows["validate_cert"][2:5] == ("yes", "default", "yes")
     assert rows["auth_token"][2:5] == ("none", "default", "none")
-    assert rows["headers"].value == "none"
+    assert rows["headers"].value == rows["ws_url"].value == "none"
+    assert rows["accept_cookies"].value == "no"
     assert all(row.help for row in rows.values())
 
 

@@ -389,7 +389,7 @@ def test_repr_and_rows_hide_secrets(tmp_path: Path) -> None:
         {**SECRETS, "JUPYTER_GATEWAY_URL": "https://s3cret-user:s3cret-pwd@gateway.example"}, token_renewer=Chatty()
     )
     rows = {row.name: row for row in config.describe()}
-    for text in (repr(config), str(config), str(rows), str(config.sources), str(config.ignored_variables)):
+    for text in (repr(config), str(config), str(rows), str(config.sources), str(config.ignored_variables), str(config._given)):
         assert "s3cret" not in text
     assert "auth_token=***" in repr(config)
     assert rows["auth_token"].value == rows["http_user"].value == "***"
