@@ -6,7 +6,10 @@ import array
 import ctypes
 import json
 import mmap
+from collections import ChainMap, OrderedDict
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -233,6 +236,22 @@ def test_a_part_that_json_cant_hold_is_named(part: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         Message("shell", HEADER, **{part: {"x": object()}})
     assert caught.value.field == part
+
+
+@pytest.mark.parametrize("part", ["content", "parent_header", "metadata"])
+@pytest.mark.parametrize("value", [[], [1], "", "text", 0, False, [("a", 1)]])
+def test_a_part_that_is_no_object_is_refused(part: str, value: object) -> None:
+    with pytest.raises(InvalidInputError, match="expected an object") as caught:
+        Message("shell", HEADER, **{part: value})
+    assert (caught.value.field, caught.value.value) == (part, type(value).__name__)
+
+
+@pytest.mark.parametrize("mapping", [MappingProxyType({"a": 1}), OrderedDict(a=1), ChainMap({"a": 1}, {"a": 2})])
+def test_any_mapping_is_an_object(mapping: Mapping[str, int]) -> None:
+    message = Message("shell", HEADER, mapping, parent_header=mapping, metadata=mapping)
+    assert message.content_raw == message.parent_raw == message.metadata_raw == b'{"a":1}'
+    empty = Message("shell", HEADER, MappingProxyType({}), metadata=None, parent_header={})
+    assert empty.content_raw == empty.parent_raw == empty.metadata_raw == b"{}"
 
 
 def test_a_header_that_utf8_cant_hold_is_named() -> None:

@@ -142,7 +142,7 @@ class Message:
         buffers: binary buffers, any objects of the buffer protocol.
 
     Raises:
-        InvalidInputError: there is no such channel, a part can't be written as JSON, or a buffer is not of contiguous bytes.
+        InvalidInputError: there is no such channel, a part is no object of JSON, or a buffer is not of contiguous bytes.
     """
 
     __slots__ = (
@@ -183,9 +183,9 @@ class Message:
         self.channel = channel
         self.header = header
         self.header_raw: Buffer = encode_json(_header_fields(header), "header")
-        self.parent_raw: Buffer = encode_json(parent_header, "parent_header") if parent_header else EMPTY_OBJECT
-        self.metadata_raw: Buffer = encode_json(metadata, "metadata") if metadata else EMPTY_OBJECT
-        self.content_raw: Buffer = encode_json(content, "content") if content else EMPTY_OBJECT
+        self.parent_raw: Buffer = _encode_part(parent_header, "parent_header")
+        self.metadata_raw: Buffer = _encode_part(metadata, "metadata")
+        self.content_raw: Buffer = _encode_part(content, "content")
         self.buffers = tuple([_as_bytes_view(buffer) for buffer in buffers])
         self._parent: _Parent | None = None
         self._content: Any = None
@@ -366,6 +366,14 @@ def _header_fields(header: Header) -> dict[str, str]:
     if header.subshell_id is not None:
         fields["subshell_id"] = header.subshell_id
     return fields
+
+
+def _encode_part(part: Mapping[str, Any] | None, field: str) -> Buffer:
+    if part is None:
+        return EMPTY_OBJECT
+    if not isinstance(part, Mapping):
+        raise InvalidInputError(field, type(part).__name__, "an object: a dictionary, or None")
+    return encode_json(part if isinstance(part, dict) else dict(part), field) if part else EMPTY_OBJECT
 
 
 def _object(raw: Buffer, part: str) -> Mapping[str, Any]:
