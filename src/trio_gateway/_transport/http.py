@@ -565,7 +565,7 @@ async def open_http_client(
 ) -> AsyncGenerator[HttpClient]:
     """Open the HTTP client of a gateway. Nothing is sent yet.
 
-    Proxies, `.netrc` files and the like that the environment names are not used: only the configuration says where credentials go.
+    The environment's proxies and `.netrc` files are not used: the configuration alone says where credentials go.
 
     Args:
         config: the settings.
