@@ -59,6 +59,7 @@ def relocate(spec: KernelSpec, prefix: str) -> KernelSpec:
 
 # Python's own table alone: the system's files differ from machine to machine, and reading them blocks.
 _TYPES: Final = mimetypes.MimeTypes()
+_TYPES.add_type("text/javascript", ".js")  # RFC 9239, which Python follows from 3.12 on
 
 
 def media_type(header: str | None, file: str) -> str:

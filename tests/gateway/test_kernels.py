@@ -1,0 +1,515 @@
+"""`gateway.kernels` on a gateway in memory: listing, acting, starting, shutting down all, culling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import trio
+from rest_fake import ID_A, ID_B, ID_C, NORMAL, Answer, Request, RestFake, error, kernel_events, open_fake
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+
+import trio_gateway
+from trio_gateway import (
+    AuthenticationError,
+    CullPolicy,
+    GatewayConnectionError,
+    GatewayEvent,
+    GatewayHTTPError,
+    GatewayTimeoutError,
+    InvalidInputError,
+    KernelNotFoundError,
+    KernelSpecNotFoundError,
+    ProtocolError,
+)
+
+# ------------------------------------------------------------------------------------------------------------- listing
+
+
+async def test_all_kernels_are_listed(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.add(ID_A)
+    fake.add(ID_B, name="ir")
+    async with open_fake(fake) as gateway:
+        assert [(model.id, model.name) for model in await gateway.kernels.list()] == [(ID_A, "python3"), (ID_B, "ir")]
+    assert fake.asked() == ["GET /api/kernels"]
+
+
+async def test_where_listing_is_forbidden_the_known_kernels_are_looked_up(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.lists = False
+    fake.add(ID_A)
+    async with open_fake(fake) as gateway:
+        assert await gateway.kernels.list() == []
+        mine = await gateway.kernels.start(env={})
+        assert [model.id for model in await gateway.kernels.list()] == [mine.id]
+        with pytest.raises(AuthenticationError) as caught:
+            await gateway.kernels.list(complete=True)
+        assert caught.value.status_code == 403
+        await gateway.kernels.shutdown(mine.id)
+        assert await gateway.kernels.list() == []
+
+
+async def test_other_refusals_of_a_list_are_errors(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.script("GET /api/kernels", error(401))
+    async with open_fake(fake) as gateway:
+        with pytest.raises(AuthenticationError):
+            await gateway.kernels.list()
+        with pytest.raises(AuthenticationError):
+            await gateway.kernels.shutdown_all()
+
+
+async def test_a_known_kernel_that_the_list_lacks_is_looked_up_by_id(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        one, two = await gateway.kernels.start(), await gateway.kernels.start()
+        fake.omitted = {one.id, two.id}
+        del fake.kernels[two.id]
+        assert [model.id for model in await gateway.kernels.list()] == [one.id]
+        fake.requests.clear()
+        assert [model.id for model in await gateway.kernels.list()] == [one.id]
+        assert f"GET /api/kernels/{two.id}" not in fake.asked(), "the gateway said that it is gone"
+
+
+async def test_a_kernel_that_cannot_be_asked_about_is_listed_as_unknown(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        one = await gateway.kernels.start("python3")
+        fake.omitted = {one.id}
+        fake.script(f"GET /api/kernels/{one.id}", error(500), times=1)
+        (model,) = await gateway.kernels.list()
+        assert (model.id, model.name, model.execution_state) == (one.id, "python3", "unknown")
+        (model,) = await gateway.kernels.list()
+        assert model.execution_state == "starting"
+        fake.script(f"GET /api/kernels/{one.id}", error(403))
+        with pytest.raises(AuthenticationError):
+            await gateway.kernels.list()
+
+
+async def test_a_kernel_started_while_the_list_is_made_is_not_looked_for(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+
+        async def meanwhile(_: Request) -> Answer:
+            await gateway.kernels.start()
+            return Answer(200, [])
+
+        fake.script("GET /api/kernels", meanwhile, times=1)
+        assert await gateway.kernels.list() == []
+        assert len(await gateway.kernels.list()) == 1
+
+
+# --------------------------------------------------------------------------------------------------------------- acting
+
+
+async def test_actions_and_their_events(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    events: list[GatewayEvent] = []
+    async with open_fake(fake, on_event=events.append) as gateway:
+        model = await gateway.kernels.start("python3")
+        await gateway.kernels.interrupt(model.id)
+        assert (await gateway.kernels.restart(model.id)).id == model.id
+        await gateway.kernels.shutdown(model.id)
+        await gateway.kernels.shutdown(model.id)
+    actions = ["start", "interrupt", "restart", "shutdown", "shutdown"]
+    assert kernel_events(events) == [(action, "success", model.id) for action in actions]
+    kernel = [event for event in events if event.kind == "kernel"]
+    assert [event.status_code for event in kernel] == [201, 204, 200, 204, 404]
+    assert [event.kernel_name for event in kernel] == ["python3", None, "python3", "python3", None]
+    assert {event.gateway_url for event in events} == {gateway.url}
+
+
+@pytest.mark.parametrize("action", ["get", "interrupt", "restart"])
+async def test_an_unknown_kernel(autojump_clock: MockClock, action: str) -> None:
+    fake = RestFake()
+    events: list[GatewayEvent] = []
+    async with open_fake(fake, on_event=events.append) as gateway:
+        with pytest.raises(KernelNotFoundError) as caught:
+            await getattr(gateway.kernels, action)(ID_A)
+        assert caught.value.kernel_id == ID_A
+        await gateway.kernels.shutdown(ID_A)
+    assert kernel_events(events)[:-1] == ([] if action == "get" else [(action, "error", ID_A)])
+
+
+@pytest.mark.parametrize("answer", [error(500), error(503), None, Answer(200, b"<html>")])
+async def test_a_restart_that_fails_is_not_called_an_unknown_kernel(autojump_clock: MockClock, answer: Answer | None) -> None:
+    fake = RestFake()
+    fake.add(ID_A)
+    fake.script(f"POST /api/kernels/{ID_A}/restart", error(500))
+    fake.script(f"GET /api/kernels/{ID_A}", answer)
+    async with open_fake(fake) as gateway:
+        with pytest.raises(GatewayHTTPError) as caught:
+            await gateway.kernels.restart(ID_A)
+    assert (type(caught.value), caught.value.status_code) == (GatewayHTTPError, 500)
+
+
+async def test_a_restart_may_take_as_long_as_a_start(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.add(ID_A)
+
+    async def slow(_: Request) -> Any:
+        await trio.sleep(41)
+        return NORMAL
+
+    fake.script(".*/restart", slow)
+    async with open_fake(fake, request_timeout=5, launch_timeout=40) as gateway:
+        await gateway.kernels.restart(ID_A)
+        with pytest.raises(GatewayTimeoutError):
+            fake.script(".*/interrupt", slow)
+            await gateway.kernels.interrupt(ID_A)
+
+
+async def test_shutting_down_and_looking_have_checkpoints(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        with assert_checkpoints():
+            await gateway.kernels.list()
+        with assert_checkpoints():
+            await gateway.kernels.shutdown(ID_A)
+        with assert_checkpoints():
+            await gateway.kernels.shutdown_all()
+        with assert_checkpoints():
+            await gateway.kernels.cull(CullPolicy(idle_timeout=5))
+
+
+# ------------------------------------------------------------------------------------------------------------- starting
+
+
+async def test_a_start_that_nothing_owns(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake, launch_timeout=50.0) as gateway:
+        model = await gateway.kernels.start("python3", env={"KERNEL_X": "1"}, path="a/b", launch_timeout=30)
+    assert list(fake.kernels) == [model.id], "the block's end leaves it"
+    (post,) = [request for request in fake.requests if request.method == "POST"]
+    assert post.body == {
+        "kernel_id": model.id,
+        "name": "python3",
+        "path": "a/b",
+        "env": {"KERNEL_X": "1", "KERNEL_ID": model.id, "KERNEL_LAUNCH_TIMEOUT": "30"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("path", {"path": "a", "cwd": "/b"}),
+        ("path", {"path": "a\0"}),
+        ("path", {"path": 5}),
+        ("cwd", {"cwd": ""}),
+        ("cwd", {"cwd": b"/x"}),
+        ("cwd", {"cwd": 5}),
+        ("name", {"name": ""}),
+        ("launch_timeout", {"launch_timeout": 0}),
+        ("launch_timeout", {"launch_timeout": math.nan}),
+        ("launch_timeout", {"launch_timeout": "5"}),
+        ("env", {"env": {"A": 5}}),
+        ("env", {"env": ["A"]}),
+    ],
+)
+async def test_a_wrong_argument_of_a_start_is_named_and_nothing_sent(
+    autojump_clock: MockClock, field: str, arguments: dict[str, Any]
+) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        with pytest.raises(InvalidInputError, match=field):
+            await gateway.kernels.start(**arguments)
+        with pytest.raises(InvalidInputError, match=field):
+            gateway.start_kernel(**arguments)
+    assert fake.requests == []
+
+
+async def test_an_unknown_kernelspec_is_not_asked_for(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        with pytest.raises(KernelSpecNotFoundError) as caught:
+            await gateway.kernels.start("ir")
+    assert caught.value.available == ("python3",)
+    assert "POST /api/kernels" not in fake.asked()
+
+
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_no_kernel(autojump_clock: MockClock) -> None:  # G2
+    for steps in range(200):
+        fake = RestFake()
+        scope = trio.CancelScope()
+
+        async def tick(scope: trio.CancelScope = scope, steps: int = steps) -> None:
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+
+        async with open_fake(fake) as gateway:
+            started: list[str] = []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(tick)
+                with scope:
+                    started.append((await gateway.kernels.start("python3")).id)
+        assert list(fake.kernels) == started
+        if started and not scope.cancelled_caught and steps > 20:
+            break
+    else:
+        pytest.fail("no start was quick enough")
+
+
+@pytest.mark.parametrize("answer", [None, Answer(201, b"null"), Answer(201, b"<html>"), Answer(201, []), error(502)])
+async def test_a_start_whose_answer_is_lost_or_garbled_leaves_no_kernel(
+    autojump_clock: MockClock, answer: Answer | None
+) -> None:  # G2
+    fake = RestFake()
+
+    def start(request: Request) -> Answer | None:
+        fake.answer(request)
+        return answer
+
+    fake.script("POST /api/kernels", start)
+    async with open_fake(fake) as gateway:
+        with pytest.raises((GatewayConnectionError, ProtocolError, GatewayHTTPError)) as caught:
+            await gateway.kernels.start()
+        assert not isinstance(caught.value, KernelNotFoundError)
+        assert fake.kernels == {}
+        fake.lists = False
+        assert await gateway.kernels.list() == []
+
+
+# --------------------------------------------------------------------------------------------------------- shutting down
+
+
+async def test_all_are_shut_down_also_those_that_the_list_lacks(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        mine = await gateway.kernels.start()
+        fake.add(ID_A)
+        fake.omitted = {mine.id}
+        await gateway.kernels.shutdown_all()
+        assert fake.kernels == {}
+        await gateway.kernels.shutdown_all()
+
+
+async def test_where_listing_is_forbidden_the_known_ones_are_shut_down(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.lists = False
+    fake.add(ID_A)
+    async with open_fake(fake) as gateway:
+        await gateway.kernels.start()
+        await gateway.kernels.shutdown_all()
+        assert list(fake.kernels) == [ID_A]
+
+
+async def test_shutting_down_all_is_concurrent_and_bounded(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    for number in range(35):
+        fake.add(f"{number:08x}-0000-4000-8000-000000000000")
+
+    async def slow(_: Request) -> Any:
+        await trio.sleep(1)
+        return NORMAL
+
+    fake.script("DELETE .*", slow)
+    async with open_fake(fake) as gateway:
+        started = trio.current_time()
+        await gateway.kernels.shutdown_all()
+        assert trio.current_time() - started == pytest.approx(4)
+    assert fake.kernels == {}
+    assert fake.most_at_once == 10
+
+
+# -------------------------------------------------------------------------------------------------------------- culling
+
+
+async def test_culling_once(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    events: list[GatewayEvent] = []
+    async with open_fake(fake, on_event=events.append) as gateway:
+        old, new = await gateway.kernels.start("python3"), await gateway.kernels.start("python3")
+        fake.idle_for(old.id, 100)
+        fake.idle_for(new.id, 50)
+        fake.idle_for(ID_A, 100)
+        assert [model.id for model in await gateway.kernels.cull(CullPolicy(idle_timeout=60))] == [old.id]
+        assert set(fake.kernels) == {new.id, ID_A}
+        culled = await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
+        assert [model.id for model in culled] == [ID_A]
+        assert await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True)) == []
+    (first, second) = [event for event in events if event.action == "cull"]
+    assert (first.kernel_id, first.kernel_name, first.status, first.message) == (old.id, "python3", "success", "idle for 100 s")
+    assert second.kernel_id == ID_A
+
+
+async def test_a_policy_can_spare_kernels_of_its_own_choice(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    fake = RestFake()
+    for kernel_id in (ID_A, ID_B, ID_C):
+        fake.idle_for(kernel_id, 100)
+
+    def only(model: trio_gateway.KernelModel) -> bool:
+        if model.id == ID_B:
+            raise LookupError("oops")
+        return model.id == ID_A
+
+    async with open_fake(fake) as gateway:
+        await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True, only=only))
+    assert set(fake.kernels) == {ID_B, ID_C}
+    assert "cull_policy_failed" in caplog.text
+
+
+async def test_the_gateways_clock_decides(autojump_clock: MockClock) -> None:
+    """Ours may be years off: only where the gateway's answers have no date is it looked at."""
+    fake = RestFake()
+    fake.idle_for(ID_A, 50)
+    policy = CullPolicy(idle_timeout=60, all_listed=True)
+    async with open_fake(fake) as gateway:
+        assert await gateway.kernels.cull(policy) == []
+        fake.date = None
+        assert len(await gateway.kernels.cull(policy)) == 1  # the fake's noon was long ago
+
+
+async def test_a_kernelspec_may_set_another_limit_and_it_is_the_right_kernelspec(autojump_clock: MockClock) -> None:  # TRAPS B20
+    fake = RestFake()
+    fake.add_spec("slow", metadata={"cull_idle_timeout": 500})
+    fake.add_spec("quick", metadata={"cull_idle_timeout": 5})
+    fake.idle_for(ID_A, 100, name="slow")
+    fake.idle_for(ID_B, 10, name="quick")
+    fake.idle_for(ID_C, 10, name="python3")
+    async with open_fake(fake) as gateway:
+        await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
+    assert set(fake.kernels) == {ID_A, ID_C}
+
+
+async def test_culling_lives_without_kernelspecs_and_without_a_list(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.lists = False
+    fake.script("GET /api/kernelspecs", error(404))
+    async with open_fake(fake) as gateway:
+        model = await gateway.kernels.start()
+        fake.idle_for(model.id, 100)
+        fake.idle_for(ID_A, 100)
+        await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
+    assert set(fake.kernels) == {ID_A}
+
+
+async def test_a_kernel_that_became_busy_since_it_was_listed_is_spared(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.idle_for(ID_A, 100)
+
+    def listing(_: Request) -> Answer:
+        answer = Answer(200, [dict(fake.kernels[ID_A])])
+        fake.kernels[ID_A]["execution_state"] = "busy"
+        return answer
+
+    fake.script("GET /api/kernels", listing)
+    async with open_fake(fake) as gateway:
+        assert await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True)) == []
+    assert set(fake.kernels) == {ID_A}
+
+
+async def test_one_failure_does_not_stop_culling_the_others(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    for kernel_id in (ID_A, ID_B, ID_C):
+        fake.idle_for(kernel_id, 100)
+    fake.script(f"DELETE /api/kernels/{ID_B}", error(500))
+    async with open_fake(fake) as gateway:
+        with pytest.RaisesGroup(pytest.RaisesExc(GatewayHTTPError, match="500")) as caught:
+            await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
+        assert ID_B in caught.value.exceptions[0].__notes__[0]
+        with pytest.raises(InvalidInputError, match="policy"):
+            await gateway.kernels.cull(60)  # type: ignore[arg-type]
+    assert set(fake.kernels) == {ID_B}
+
+
+async def test_a_gateway_culls_while_its_block_lasts(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    fake = RestFake()
+    async with open_fake(fake, cull=CullPolicy(idle_timeout=100, interval=30, all_listed=True)):
+        fake.idle_for(ID_A, 200)
+        await trio.sleep(29)
+        assert ID_A in fake.kernels
+        await trio.sleep(2)
+        assert ID_A not in fake.kernels
+        fake.idle_for(ID_B, 200)
+        fake.script("GET /api/kernels", error(500), times=1)
+        await trio.sleep(31)
+        assert ID_B in fake.kernels
+        assert "cull_failed" in caplog.text
+        await trio.sleep(30)
+        assert ID_B not in fake.kernels
+        count = len(fake.requests)
+    await trio.sleep(100)
+    assert len(fake.requests) == count
+
+
+async def test_what_is_no_policy_is_refused(autojump_clock: MockClock) -> None:
+    with pytest.raises(InvalidInputError, match="cull"):
+        async with open_fake(RestFake(), cull=60):
+            pass
+
+
+async def test_a_kernel_that_is_gone_when_it_is_to_be_culled(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    events: list[GatewayEvent] = []
+    async with open_fake(fake, on_event=events.append) as gateway:
+        model = await gateway.kernels.start()
+        fake.idle_for(model.id, 100)
+        fake.script(f"DELETE /api/kernels/{model.id}", error(404))
+        assert await gateway.kernels.cull(CullPolicy(idle_timeout=60)) == []
+        fake.lists = False
+        assert await gateway.kernels.list() == []
+    assert [event.action for event in events if event.kind == "kernel"] == ["start"]
+
+
+# ------------------------------------------------------------------------------------------------ sessions, kept cheaply
+
+
+async def test_sessions_are_kept_in_memory_and_end_with_the_block(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        session = await gateway.sessions.create("a/b.ipynb", kernel_name="python3")
+        assert gateway.sessions is gateway.sessions
+        assert await gateway.sessions.list() == [session]
+        (post,) = [request for request in fake.requests if request.method == "POST"]
+        assert post.body["path"] == "a"
+    with pytest.raises(trio.ClosedResourceError):
+        await gateway.sessions.list()
+    async with open_fake(fake) as other:
+        assert await other.sessions.list() == []
+    with pytest.raises(trio.ClosedResourceError):
+        async with open_fake(fake) as late:
+            pass
+        await late.sessions.list()
+
+
+async def test_sessions_of_a_file_survive_and_belong_to_one_gateway(autojump_clock: MockClock, tmp_path: Any) -> None:
+    fake = RestFake()
+    database = tmp_path / "sessions.db"
+    async with open_fake(fake, session_database=database) as gateway:
+        session = await gateway.sessions.create("a.ipynb", kernel_name="python3")
+    async with open_fake(fake, session_database=str(database)) as gateway:
+        assert await gateway.sessions.get(path="a.ipynb") == session
+    async with trio_gateway.open_gateway("http://127.0.0.1:1", session_database=database) as other:
+        assert await other.sessions.list() == []
+
+
+@pytest.mark.parametrize("database", [":memory:", None])
+async def test_memory_by_either_name(autojump_clock: MockClock, database: str | None) -> None:
+    async with open_fake(RestFake(), session_database=database) as gateway:
+        assert await gateway.sessions.list() == []
+
+
+async def test_a_file_that_is_no_database_is_refused_when_the_gateway_is_opened(autojump_clock: MockClock, tmp_path: Any) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("something else, and long enough to be looked at\n" * 100)
+    with pytest.raises(InvalidInputError, match="session_database"):
+        async with open_fake(RestFake(), session_database=file):
+            pass
+
+
+async def test_opening_a_gateway_sends_nothing_and_opens_no_database(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    def connect(*_: object, **__: object) -> None:
+        pytest.fail("a database was opened")
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    fake = RestFake()
+    async with open_fake(fake):
+        await wait_all_tasks_blocked()
+    assert fake.requests == []
