@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,8 +105,13 @@ async def kernel_socket(gateway: LocalGatewayProcess, kernel_id: str) -> AsyncGe
         yield ws
 
 
-async def run_code(ws: WebSocketConnection, code: str) -> str:
-    """Execute code and return all it printed, or fail with its traceback."""
+async def run_code(
+    ws: WebSocketConnection, code: str, *, printed: list[str] | None = None, numbers: list[int] | None = None
+) -> str:
+    """Execute code and return all it printed, or fail with its traceback.
+
+    Given, `printed` gets what went to standard output instead, and `numbers` the kernel's count of each message.
+    """
     msg_id = uuid.uuid4().hex
     header = {
         "msg_id": msg_id,
@@ -125,8 +132,10 @@ async def run_code(ws: WebSocketConnection, code: str) -> str:
             continue
         kind, body = message["msg_type"], message["content"]
         assert kind != "error", "\n".join(body["traceback"])
+        if numbers is not None:
+            numbers.append(int(message["header"]["msg_id"].rpartition("_")[2]))
         if kind == "stream":
-            text.append(body["text"])
+            (printed if printed is not None and body["name"] == "stdout" else text).append(body["text"])
         ends += kind == "execute_reply" or body.get("execution_state") == "idle"
     return "".join(text)
 
@@ -285,10 +294,41 @@ def test_the_path_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_burst_of_output_is_whole(nothing_left: None) -> None:
-    """With ZeroMQ's and Jupyter's own limits a part of it is lost on most runs."""
+    """Jupyter's own limit of the rate drops most of it; ZeroMQ's mark, tested next, some of it on some runs.
+
+    A gateway that stands still for seconds can lose some all the same, so a failure says what it is: lines that are missing
+    where the kernel's counter has gaps were lost on the way; anything else is a defect of ours.
+    """
+    printed: list[str] = []
+    numbers: list[int] = []
     async with run_local_gateway() as gateway, kernel_socket(gateway, await start_kernel(gateway)) as ws:
-        text = await run_code(ws, "for i in range(20_000): print(i, flush=True)")
-    assert text == "".join(f"{i}\n" for i in range(20_000))
+        other = await run_code(ws, "for i in range(20_000): print(i, flush=True)", printed=printed, numbers=numbers)
+        log = gateway.log_tail(5)
+    lines = "".join(printed).split()
+    missing = 20_000 - len(set(lines))
+    ordered = sorted(numbers)
+    gaps = sum(b - a - 1 for a, b in itertools.pairwise(ordered))
+    assert lines == [str(i) for i in range(20_000)], f"{missing} missing, {gaps} counted as lost, beside it {other!r}; {log}"
+
+
+async def test_the_gateway_receives_without_a_mark(nothing_left: None, tmp_path: Path) -> None:
+    """Asked of the sockets it subscribes with: whether a burst loses something depends on the machine."""
+    config = tmp_path / "config.py"
+    config.write_text("""
+import zmq
+make = zmq.Context.socket
+def socket(self, *args, **options):
+    made = make(self, *args, **options)
+    if made.type == zmq.SUB:
+        print("receives up to", made.getsockopt(zmq.RCVHWM), flush=True)
+    return made
+zmq.Context.socket = socket
+""")
+    async with run_local_gateway(extra_args=[f"--config={config}"]) as gateway:
+        async with kernel_socket(gateway, await start_kernel(gateway)) as ws:
+            await run_code(ws, "1")
+        marks = {line for line in gateway.log_tail(200).splitlines() if line.startswith("receives up to")}
+    assert marks == {"receives up to 0"}
 
 
 async def test_messages_above_tornados_limits(nothing_left: None) -> None:
@@ -325,6 +365,7 @@ async def test_small_frames_are_not_delayed(nothing_left: None) -> None:
 
 
 async def test_the_blocks_end_ends_everything(nothing_left: None) -> None:
+    files = _open_files()
     async with run_local_gateway() as gateway:
         await start_kernel(gateway)
         await start_kernel(gateway)
@@ -336,6 +377,7 @@ async def test_the_blocks_end_ends_everything(nothing_left: None) -> None:
         assert len(processes) == 5
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
     assert_not_listening(port_of(gateway))
+    assert _open_files() == files  # closed by the block, not by the garbage collector
     assert await gateway.wait() == 0
     assert "Kernel started" in gateway.log_tail()  # kept for error messages
     assert len(gateway.log_tail(1).splitlines()) == 1
@@ -388,8 +430,12 @@ async def test_cancelled_before_it_starts(nothing_left: None) -> None:
 async def test_a_gateway_that_dies_is_noticed(nothing_left: None) -> None:
     """Its kernels end with the block even if they can't notice by themselves."""
     async with run_local_gateway() as gateway:
-        await start_kernel(gateway)
+        kernel_id = await start_kernel(gateway)
         (kernel,) = kernels_of(gateway)
+        async with kernel_socket(gateway, kernel_id) as ws:
+            # No child of the kernel any more, but in its process group.
+            code = "import subprocess; print(subprocess.check_output('sleep 600 >&- 2>&- & echo $!', shell=True, text=True))"
+            orphan = psutil.Process(int(await run_code(ws, code)))
         kernel.suspend()
         statuses: list[int] = []
 
@@ -403,7 +449,7 @@ async def test_a_gateway_that_dies_is_noticed(nothing_left: None) -> None:
             os.kill(gateway.pid, signal.SIGKILL)
         assert statuses == [-signal.SIGKILL] * 2
         assert kernel.is_running()
-    await gone(kernel)
+    await gone(kernel, orphan)
 
 
 @posix_only
@@ -465,50 +511,65 @@ trio.run(main)
 """
 
 
-def owner(fork: str = "") -> tuple[subprocess.Popen[str], psutil.Process, Path, psutil.Process]:
-    """Start a process that owns a gateway with a kernel; return it, the gateway, its directory and the kernel."""
+@asynccontextmanager
+async def owner(fork: str = "") -> AsyncGenerator[tuple[subprocess.Popen[str], psutil.Process, Path, psutil.Process]]:
+    """Run a process that owns a gateway with a kernel; yield it, the gateway, its directory and the kernel.
+
+    A test that fails leaves none of them either.
+    """
     here = Path(__file__)
     code = OWNER.format(folder=str(here.parent), module=here.stem, fork=fork)
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    pipe = subprocess.PIPE
+    process = await trio.to_thread.run_sync(
+        lambda: subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, process.communicate()[1]
-    pid, directory, kernel = line.split()
-    return process, psutil.Process(int(pid)), Path(directory), psutil.Process(int(kernel))
+    left: list[psutil.Process] = []
+    directory: Path | None = None
+    try:
+        assert process.stdout is not None
+        line = await trio.to_thread.run_sync(process.stdout.readline)
+        assert line, process.communicate()[1]
+        pid, name, kernel = line.split()
+        directory = Path(name)
+        left = [psutil.Process(int(pid)), psutil.Process(int(kernel))]
+        yield process, left[0], directory, left[1]
+    finally:
+        for each in (process, *left):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.communicate()  # closes a fork's standard input, which ends it
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @posix_only
 async def test_our_own_death_ends_everything() -> None:
-    process, gateway, directory, kernel = await trio.to_thread.run_sync(owner)
-    process.kill()
-    await gone(gateway, kernel)
-    assert not directory.exists()
-    process.communicate()
+    async with owner() as (process, gateway, directory, kernel):
+        process.kill()
+        await gone(gateway, kernel)
+        assert not directory.exists()
 
 
 @linux_only
 async def test_our_own_death_ends_everything_though_a_fork_holds_the_pipe() -> None:
     fork = "if os.fork() == 0: os.close(1), os.close(2), os.read(0, 1), os._exit(0)"
-    process, gateway, directory, kernel = await trio.to_thread.run_sync(owner, fork)
-    process.kill()
-    await gone(gateway, kernel)
-    assert not directory.exists()
-    process.communicate()  # closes the fork's standard input, which ends it
+    async with owner(fork) as (process, gateway, directory, kernel):
+        process.kill()
+        await gone(gateway, kernel)
+        assert not directory.exists()
 
 
 @posix_only
 async def test_ctrl_c_ends_everything() -> None:
-    process, gateway, directory, kernel = await trio.to_thread.run_sync(owner)
-    assert os.getpgid(gateway.pid) != os.getpgid(process.pid)  # the terminal's Ctrl-C reaches us only
-    assert os.getsid(gateway.pid) != os.getsid(process.pid)
-    process.send_signal(signal.SIGINT)
-    _, errors = await trio.to_thread.run_sync(process.communicate)
-    assert process.returncode == -signal.SIGINT
-    assert errors.rstrip().endswith("KeyboardInterrupt")
-    await gone(gateway, kernel)
-    assert not directory.exists()
+    async with owner() as (process, gateway, directory, kernel):
+        assert os.getpgid(gateway.pid) != os.getpgid(process.pid)  # the terminal's Ctrl-C reaches us only
+        assert os.getsid(gateway.pid) != os.getsid(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, errors = await trio.to_thread.run_sync(process.communicate)
+        assert process.returncode == -signal.SIGINT
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+        await gone(gateway, kernel)
+        assert not directory.exists()
 
 
 # ----------------------------------------------------------------------------------------------------- when it does not start
@@ -532,9 +593,12 @@ async def test_it_is_not_installed(nothing_left: None, tmp_path: Path) -> None:
 
 @posix_only
 async def test_it_is_too_old(nothing_left: None, tmp_path: Path) -> None:
-    (tmp_path / "kernel_gateway.py").write_text("__version__ = '2.5.2'")
+    """What it is built on may warn when it is imported, and the caller may want warnings as errors: that is no reason to end."""
+    (tmp_path / "kernel_gateway.py").write_text(
+        "import warnings; warnings.warn('old', DeprecationWarning); __version__ = '2.5.2'"
+    )
     with pytest.raises(GatewayConnectionError, match=r"jupyter_kernel_gateway 2\.5\.2 is installed, and version 3 is needed"):
-        async with run_local_gateway(env={"PYTHONPATH": str(tmp_path)}):
+        async with run_local_gateway(env={"PYTHONPATH": str(tmp_path), "PYTHONWARNINGS": "error"}):
             raise AssertionError("it can't start")
 
 

@@ -105,8 +105,9 @@ async def run_local_gateway(
     """Run a Kernel Gateway for the block: on a free port of the loopback interface, with a random token.
 
     It serves one owner and so limits nothing: its kernels get this process's environment and working directory and any variable
-    a start request sends, it lists kernels, drops no output and takes messages of up to 1 GiB. It reads no Jupyter configuration,
-    and its own files live in a private temporary directory; the user's kernelspecs are there, and `python3` always is.
+    a start request sends, it lists kernels, limits no output's rate and takes messages of up to 1 GiB. Output can still be lost
+    between kernel and gateway, as when the gateway gets no processor time for seconds. It reads no Jupyter configuration, and
+    its own files live in a private temporary directory; the user's kernelspecs are there, and `python3` always is.
 
     When the block ends, in any way, the gateway and its kernels are gone. This holds too when this process is killed:
     then the gateway notices and ends by itself. The terminal's Ctrl-C does not reach it.
