@@ -254,6 +254,7 @@ def test_kernels_are_listed_with_what_is_known_of_them(
         KernelModel(id="two"),
     ]
     monkeypatch.setattr(trio_gateway, "open_gateway", FakeConfigured(models).open_gateway)
+    monkeypatch.setenv("COLUMNS", "20")  # nothing is shortened, however narrow the terminal
     assert run("kernels", "--url", "http://127.0.0.1:1") == 0
     assert [line.split() for line in capfd.readouterr().out.splitlines()[1:]] == [
         ["one", "py\\x1b[31m", "idle", "2", "2026-01-02T03:04:05+00:00"],
