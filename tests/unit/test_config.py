@@ -158,6 +158,16 @@ def test_an_argument_that_equals_the_default_is_an_argument() -> None:
     assert from_env({"JUPYTER_GATEWAY_CONNECT_TIMEOUT": "5"}, connect_timeout=40.0).sources["connect_timeout"] == "argument"
 
 
+def test_without_an_environment_what_equals_the_default_is_the_default() -> None:
+    assert GatewayConfig(url=URL, connect_timeout=float("40")).sources["connect_timeout"] == "default"
+    with pytest.raises(ConfigError):
+        GatewayConfig(url=URL, accept_cookies=0)  # type: ignore[arg-type]
+
+
+def test_no_url_is_no_argument() -> None:
+    assert GatewayConfig.from_env({"JUPYTER_GATEWAY_URL": URL}, url=None).url == URL
+
+
 def test_a_mapping_is_all_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, variable in VARIABLES.items():
         monkeypatch.setenv(variable, "!" if name != "url" else "http://other.example")

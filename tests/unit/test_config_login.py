@@ -284,6 +284,7 @@ def test_arguments_go_where_they_are_sent() -> None:
     config = GatewayConfig.from_env(environ, url="https://other.example", auth_token="mine")
     assert config.auth_token == "mine"
     assert "JUPYTER_GATEWAY_AUTH_TOKEN" not in config.ignored_variables
+    assert config == GatewayConfig(url="https://other.example", auth_token="mine", auth_header_key="X-Key")
 
 
 @pytest.mark.parametrize("change", [GatewayConfig.replace, attrs.evolve])

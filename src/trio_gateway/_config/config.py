@@ -230,7 +230,8 @@ class GatewayConfig:
         if given is not None and given.value is value:
             return given
         default = _default(name)
-        if value is default or (type(value) is type(default) and value == default):
+        # The type first: 0 equals False, and foreign types may compare in any way.
+        if type(value) is type(default) and value == default:
             return Given("default", default)
         return Given("argument", value)
 
@@ -506,7 +507,7 @@ def _variable_in(environ: Mapping[str, str], name: str, entry: Setting) -> str |
     text = environ.get(entry.variable)
     if text is not None and (entry.empty_counts or text.strip()):
         return entry.variable
-    if name == "allowed_envs" and text is None and environ.get(_ALLOWED_ENVS_OLD, "").strip():
+    if name == "allowed_envs" and environ.get(_ALLOWED_ENVS_OLD, "").strip():
         return _ALLOWED_ENVS_OLD
     return None
 
