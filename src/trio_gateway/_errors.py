@@ -163,6 +163,8 @@ class ConfigError(InvalidInputError):
     problems: tuple[ConfigProblem, ...]
     """Every wrong setting."""
 
+    args: tuple[Any, ...]
+
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         first = problems[0]
         super().__init__(first.field, first.value, first.expected)
@@ -224,6 +226,8 @@ class GatewayTimeoutError(GatewayError, TimeoutError):
     """How often it was tried."""
     seconds: float
     """How long all attempts took together, in seconds."""
+
+    args: tuple[Any, ...]
 
     def __init__(
         self, phase: str, limit: float, setting: str, *, detail: str = "", attempts: int = 1, seconds: float | None = None

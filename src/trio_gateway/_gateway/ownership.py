@@ -144,7 +144,7 @@ async def own_kernel(http: HttpClient, request: StartRequest) -> AsyncGenerator[
     try:
         yield model
     except BaseException:
-        await _shutdown(api, model, http.config.cleanup_timeout, quietly=True)
+        await _shutdown(api, model, http.config.cleanup_timeout, quietly=True)  # noqa: ASYNC102 - it shields and bounds itself
         raise
     await _shutdown(api, model, http.config.cleanup_timeout, quietly=False)
 
@@ -184,8 +184,13 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
             await answered.wait()
         except BaseException:
             with trio.move_on_after(cleanup_timeout, shield=True) as scope:
-                await answered.wait()
-                await _remove(api, request.kernel_id, answer[0])
+                # The answer is the surest word, also from a gateway that chose another id. Where it does not come, ours will do.
+                with trio.move_on_after(cleanup_timeout / 2):
+                    await answered.wait()
+                if answer:
+                    await _remove(api, request.kernel_id, answer[0])
+                else:
+                    await _await_and_remove(api, request.kernel_id)
             if scope.cancelled_caught:
                 _warn_of_orphan(request.kernel_id, f"its start took longer than cleanup_timeout = {cleanup_timeout:g} s")
             raise
@@ -205,6 +210,8 @@ async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Excepti
     """End what a start request may have left, as far as its outcome leaves that open. The caller bounds it."""
     if isinstance(outcome, KernelModel):
         await _shutdown_now(api, outcome.id)
+    elif isinstance(outcome, GatewayTimeoutError) and outcome.setting == "connect_timeout":
+        pass  # nothing was sent
     elif isinstance(outcome, GatewayTimeoutError) or (
         isinstance(outcome, GatewayHTTPError) and outcome.status_code in _MAY_HAVE_STARTED
     ):

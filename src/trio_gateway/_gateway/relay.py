@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -57,7 +57,7 @@ class EventRelay:
 
 
 @contextmanager
-def open_relay(first: EventSink, listeners: Listeners) -> Iterator[EventRelay]:
+def open_relay(first: EventSink, listeners: Listeners) -> Generator[EventRelay]:
     """Open a relay. It clones the channels it is given, and closes its clones with the block.
 
     Args:

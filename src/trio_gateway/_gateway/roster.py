@@ -7,7 +7,7 @@ lacks it) makes it unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from .._errors import KernelCulledError, KernelDiedError, KernelNotFoundError
@@ -57,7 +57,7 @@ class Roster:
             self.add(kernel_id, event.kernel_name or "")
 
     @contextmanager
-    def using(self, session: KernelSession) -> Iterator[None]:
+    def using(self, session: KernelSession) -> Generator[None]:
         """Count a session with a kernel as ours while the block lasts."""
         sessions = self._sessions.setdefault(session.kernel_id, set())
         sessions.add(session)

@@ -220,6 +220,10 @@ class Execution:
 
     __slots__ = ("_area", "_dropped", "_gaps", "_kernel_session", "_reply", "_saw_idle", "_size", "keep", "limit_bytes", "state")
 
+    keep: bool
+    """Whether outputs are collected for the result."""
+    limit_bytes: float
+    """How many bytes of outputs are collected at most."""
     state: ExecutionState
     """How far it has come."""
 

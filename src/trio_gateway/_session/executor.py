@@ -24,7 +24,7 @@ from .inbox import Inbox, InboxStatistics, WhenFull
 from .pending import PendingExecution
 from .session import KernelSession
 
-__all__ = ["Executor", "OnCancel", "OutputStream", "StdinHandler"]
+__all__ = ["Executor", "OnCancel", "OutputStream", "StdinHandler", "check_code"]
 
 _logger = logging.getLogger("trio_gateway.kernel")
 
@@ -183,36 +183,34 @@ class Executor:
             finally:
                 unfinished = not pending.settled and not session.withdraw(pending)
                 if unfinished and on_cancel == "interrupt" and self._subshell_id is None:
-                    await self._interrupt_until_settled(pending)
+                    with trio.move_on_after(session.config.interrupt_timeout, shield=True):
+                        await self._interrupt_until_settled(pending)
+                    if not pending.settled and not pending.replied:
+                        _logger.warning("still_busy", extra={"gateway.kernel_id": session.kernel_id})
                 session.forget(pending)
                 pending.settle()
         finally:
             self._turn.release()
 
     async def _interrupt_until_settled(self, pending: PendingExecution) -> None:
-        """Interrupt our own execution and wait for its end. Shielded, and bounded by `interrupt_timeout`."""
+        """Interrupt our own execution and wait for its end. The caller shields and bounds it."""
         session = self._session
-        limit = session.config.interrupt_timeout
-        with trio.move_on_after(limit, shield=True):
-            # An interrupt that comes before the kernel has begun hits nobody: kernels ignore it while they are idle.
-            await pending.wait_started()
-            pause = INTERRUPT_AGAIN
-            while not pending.settled:
-                try:
-                    await session.interrupt()
-                except KernelNotFoundError:
-                    break
-                except GatewayError as error:
-                    _logger.debug(
-                        "interrupt_failed", extra={"gateway.kernel_id": session.kernel_id, "gateway.reason": repr(error)}
-                    )
-                with trio.move_on_after(pause):
-                    await pending.wait_answered()
-                if pending.replied:
-                    break
-                pause *= 2  # code may catch KeyboardInterrupt and go on
-        if not pending.settled and not pending.replied:
-            _logger.warning("still_busy", extra={"gateway.kernel_id": session.kernel_id, "gateway.seconds": limit})
+        # An interrupt that comes before the kernel has begun hits nobody: kernels ignore it while they are idle.
+        await pending.wait_started()
+        pause = INTERRUPT_AGAIN
+        while not pending.settled:
+            try:
+                await session.interrupt()
+            except KernelNotFoundError:
+                break
+            except GatewayError as error:
+                extra = {"gateway.kernel_id": session.kernel_id, "gateway.reason": repr(error)}
+                _logger.debug("interrupt_failed", extra=extra)
+            with trio.move_on_after(pause):
+                await pending.wait_answered()
+            if pending.replied:
+                break
+            pause *= 2  # code may catch KeyboardInterrupt and go on
 
 
 class OutputStream:
@@ -249,7 +247,7 @@ class OutputStream:
                 raise fresh(error) from error.__cause__
             if message is None:
                 await self._session.settle_without_idle(self._pending)
-            elif message.header.msg_type == "input_request":
+            elif message.header.msg_type == "input_request" and self._stdin is not None:
                 await self._answer(message)
             else:
                 output = parse_output(message)
@@ -275,8 +273,7 @@ class OutputStream:
 
     async def _answer(self, request: Message) -> None:
         """Ask the handler, and send its answer. What the handler raises comes out here, and the code is interrupted."""
-        if self._stdin is None:
-            return
+        assert self._stdin is not None  # without a handler the kernel was told not to ask
         answer = self._stdin(str(request.content.get("prompt", "")), bool(request.content.get("password")))
         if inspect.isawaitable(answer):
             answer = await answer
@@ -287,19 +284,19 @@ class OutputStream:
         )
 
 
-def check_code(code: object) -> str:
+def check_code(code: object, *, field: str = "code") -> str:
     """Return the code if a kernel can be asked to run it; raise InvalidInputError if not."""
     if not isinstance(code, str):
-        raise InvalidInputError("code", code, f"text (str), not {type(code).__name__}")
+        raise InvalidInputError(field, code, f"text (str), not {type(code).__name__}")
     position = code.find("\x00")
     if position >= 0:
-        raise InvalidInputError("code", code[max(position - 20, 0) : position + 20], f"no NUL character (at {position})")
+        raise InvalidInputError(field, code[max(position - 20, 0) : position + 20], f"no NUL character (at {position})")
     if not code.isascii():
         try:
             code.encode()
         except UnicodeEncodeError as error:
             around = code[max(error.start - 20, 0) : error.start + 20]
-            raise InvalidInputError("code", around, f"no lone surrogate (at {error.start})") from None
+            raise InvalidInputError(field, around, f"no lone surrogate (at {error.start})") from None
     return code
 
 
@@ -313,11 +310,19 @@ def _execute_content(
 ) -> Mapping[str, Any]:
     if stdin is not None and not callable(stdin):
         raise InvalidInputError("stdin", stdin, "a function of a prompt and of whether it is for a password, or None")
+    expressions: dict[str, str] = {}
+    if user_expressions is not None:
+        if not isinstance(user_expressions, Mapping):
+            raise InvalidInputError("user_expressions", user_expressions, "a mapping of names to expressions")
+        for name, expression in user_expressions.items():
+            if not isinstance(name, str):
+                raise InvalidInputError("user_expressions", name, "names that are text (str)")
+            expressions[name] = check_code(expression, field=f"user_expressions[{name!r}]")
     return {
         "code": check_code(code),
         "silent": silent,
         "store_history": store_history and not silent,
-        "user_expressions": dict(user_expressions or {}),
+        "user_expressions": expressions,
         "allow_stdin": stdin is not None,
         "stop_on_error": stop_on_error,
     }

@@ -354,7 +354,7 @@ class Kernel(Executor):
         """
         await self._session.restart(RESTART_PROBE)
 
-    async def shutdown(self) -> None:
+    async def shutdown(self) -> None:  # noqa: ASYNC910 - the request checkpoints, whatever comes of it
         """Shut the kernel down now, before its block ends. What still runs ends with `KernelDiedError`. Twice is fine.
 
         Raises:
@@ -385,7 +385,7 @@ class _Changes(AsyncIterator[Status]):
                 await trio.lowlevel.checkpoint()
                 raise StopAsyncIteration
             await session.status_changed.park()
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.checkpoint()
         self._last = session.status
         return self._last
 

@@ -117,6 +117,11 @@ class PendingExecution(Pending):
 
     __slots__ = ("_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace")
 
+    execution: Execution
+    """Its state machine."""
+    idle_grace: float
+    """How long `idle` may be later than the reply, in seconds."""
+
     def __init__(
         self,
         message: Message,

@@ -78,16 +78,16 @@ class KernelSession:
     def __init__(self, kernel_id: str, *, session_id: str, http: HttpClient, services: Services) -> None:
         self.kernel_id = kernel_id
         self.session_id = session_id
-        self.api = KernelApi(http)
-        self.status = Status(KernelState.STARTING, ConnectionState.CONNECTING)
-        self.connections = 0
+        self.api: KernelApi = KernelApi(http)
+        self.status: Status = Status(KernelState.STARTING, ConnectionState.CONNECTING)
+        self.connections: int = 0
         self.ended: Exception | None = None
-        self.ledger = MessageLedger(session_id)
-        self.liveness = Liveness(http.config.ping_interval, trio.current_time())
-        self.outbox = Outbox()
-        self.channels = {name: Channel(self, name) for name in CHANNELS}
-        self.comms = Comms(self)
-        self.status_changed = trio.lowlevel.ParkingLot()
+        self.ledger: MessageLedger = MessageLedger(session_id)
+        self.liveness: Liveness = Liveness(http.config.ping_interval, trio.current_time())
+        self.outbox: Outbox = Outbox()
+        self.channels: Mapping[str, Channel] = {name: Channel(self, name) for name in CHANNELS}
+        self.comms: Comms = Comms(self)
+        self.status_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         self._config = http.config
         self._services = services
         self._supervisor = Supervisor(self, http)

@@ -7,7 +7,7 @@ asked about, all of them with one list where the gateway allows it, else one by 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -44,7 +44,7 @@ class KernelWatch:
         self._at_once = trio.CapacityLimiter(AT_ONCE)
 
     @contextmanager
-    def watching(self, session: KernelSession) -> Iterator[None]:
+    def watching(self, session: KernelSession) -> Generator[None]:
         """Look after a session while the block lasts."""
         self._sessions.add(session)
         self._some.set()

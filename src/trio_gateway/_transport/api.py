@@ -8,7 +8,7 @@ says what was not found. Whoever acts on a kernel comes through here, so each ac
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -124,7 +124,7 @@ class KernelApi:
                 if error.status_code != 500:
                     raise
                 # So Kernel Gateway answers for a kernel that it does not know; a look says whether that is it.
-                await self._check_known(kernel_id)
+                await self._check_known(kernel_id)  # noqa: ASYNC120 - a cancellation may well take the place of this error
                 raise
             model = rest.parse_kernel(response.json(), kernel_id=kernel_id)
             action.kernel_name, action.status_code = model.name, response.status_code
@@ -198,7 +198,7 @@ class KernelApi:
         )
 
     @contextmanager
-    def _told(self, action: str, what: _Action) -> Iterator[_Action]:
+    def _told(self, action: str, what: _Action) -> Generator[_Action]:
         """Tell how an action on a kernel ends."""
         started = trio.current_time()
         failed = True
@@ -251,7 +251,7 @@ def _date(response: HttpResponse) -> datetime | None:
 
 
 @contextmanager
-def _not_found_names_kernel(kernel_id: str) -> Iterator[None]:
+def _not_found_names_kernel(kernel_id: str) -> Generator[None]:
     try:
         yield
     except KernelNotFoundError:

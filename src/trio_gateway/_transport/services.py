@@ -91,7 +91,7 @@ async def open_services() -> AsyncGenerator[Services]:
                 raise
             finally:
                 services.stop()
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 - what is not raised here is raised below, Cancelled too
         # Only the body, a cancellation from outside, or a signal can be in here: services never raise.
         told_below = body_error is not None or (services is not None and services.failure is not None)
         if not told_below or _holds_more_than(error, body_error):

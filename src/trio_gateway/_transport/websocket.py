@@ -159,12 +159,13 @@ async def open_websocket(
     secure = parts.scheme == "wss"
     port = parts.port or (443 if secure else 80)
     address = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    with trio.move_on_after(options.connect_timeout) as scope:
+    stream: trio.abc.Stream | None = None
+    with trio.move_on_after(options.connect_timeout):
         try:
             stream = await open_stream(connector, host, port, ssl_context=ssl_context if secure else None, server_hostname=host)
         except (OSError, trio.BrokenResourceError) as error:
             raise GatewayConnectionError(f"can't connect to {address}: {error}") from error
-    if scope.cancelled_caught:
+    if stream is None:
         raise GatewayTimeoutError("connect", options.connect_timeout, "connect_timeout", detail=address)
     resource = parts.path + (f"?{parts.query}" if parts.query else "")
     try:
