@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import attrs
 import trio
@@ -102,7 +102,7 @@ class RestFake:
         }
 
     def add_spec(self, name: str, **spec: Any) -> None:
-        resources = {"logo-64x64": f"/elsewhere/kernelspecs/{name}/logo-64x64.png"}
+        resources = {"logo-64x64": f"/elsewhere/kernelspecs/{quote(name)}/logo-64x64.png"}
         body = {"argv": ["x"], "display_name": name, "language": "python", **spec}
         self.kernelspecs[name] = {"name": name, "spec": body, "resources": resources}
 
