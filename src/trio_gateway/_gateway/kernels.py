@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Final
 
 import trio
 
@@ -26,6 +28,8 @@ from .roster import Roster
 __all__ = ["Kernels", "PathFinder", "checked_directory"]
 
 _AT_ONCE = 10
+_UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""NUL, and halves of a surrogate pair, which UTF-8 has no bytes for."""
 
 PathFinder = Callable[[str | None, str | None], str | None]
 """Makes the `path` of a start request out of a caller's `cwd` and `path`, for a gateway on this machine."""
@@ -169,7 +173,7 @@ class Kernels:
         directory = None if cwd is None else checked_directory(cwd)
         if directory is not None and path is not None:
             raise InvalidInputError("path", path, "None when cwd is given: both name the kernel's directory")
-        if path is not None and (not isinstance(path, str) or "\0" in path):
+        if path is not None and (not isinstance(path, str) or _UNSENDABLE.search(path)):
             raise InvalidInputError("path", path, "a folder's path, relative to the gateway's root")
         if name is not None and (not isinstance(name, str) or not name):
             raise InvalidInputError("name", name, "a kernelspec's name, or None for the gateway's default")
