@@ -335,9 +335,7 @@ class GatewayConfig:
             ConfigError: one or more settings are wrong, or there is no setting of this name; it tells all of them.
         """
         # The old url stays on record: that is how the new one is recognised as new.
-        given = dict(self._given) | {
-            name: Given("argument", value) for name, value in changes.items() if name in _SETTINGS and name != "url"
-        }
+        given = dict(self._given) | {name: Given("argument", value) for name, value in changes.items() if name != "url"}
         settings = {name: getattr(self, name) for name in _SETTINGS} | changes
         return self._checked(settings, given, self._ignored)
 
