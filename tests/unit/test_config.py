@@ -426,6 +426,7 @@ def test_replace_checks_again() -> None:
     assert other.sources["connect_timeout"] == other.sources["auth_scheme"] == "argument"
     assert other.sources["auth_token"] == "JUPYTER_GATEWAY_AUTH_TOKEN"
     assert config.connect_timeout == 5.0
+    assert config.replace(connect_timeout=40.0).sources["connect_timeout"] == "argument"
     for change in (config.replace, lambda **changes: attrs.evolve(config, **changes)):
         with pytest.raises(ConfigError) as caught:
             change(connect_timeout=-1, max_connections=0)
