@@ -116,6 +116,8 @@ async def test_wide_characters_and_colours_count_as_the_columns_they_take() -> N
     assert "\r\x1b[J" in out
     out, _ = await shown(Stream("stdout", "漢字漢字漢字"), ClearOutput(), terminal=True, columns=10)
     assert "\r\x1b[1A\x1b[J" in out
+    out, _ = await shown(Stream("stdout", "a\tb\tc"), ClearOutput(), terminal=True, columns=10)
+    assert "\r\x1b[1A\x1b[J" in out
 
 
 async def test_clear_output_that_waits_clears_when_the_next_output_comes() -> None:

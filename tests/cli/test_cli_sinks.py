@@ -20,8 +20,10 @@ def sink_on(descriptor: int, encoding: str = "utf-8") -> Sink:
     return Sink(io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)), encoding=encoding))
 
 
-async def test_a_reader_that_stops_holds_up_the_writer_but_not_the_event_loop() -> None:
+@pytest.mark.parametrize("blocking", [True, False])  # another process may have made a shared terminal non-blocking
+async def test_a_reader_that_stops_holds_up_the_writer_but_not_the_event_loop(blocking: bool) -> None:
     read, write = os.pipe()
+    os.set_blocking(write, blocking)
     try:
         sink = sink_on(write)
         text = "ä" * 1_000_000  # far more than a pipe holds

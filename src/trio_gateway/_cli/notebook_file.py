@@ -49,7 +49,7 @@ def read_notebook(path: Path) -> tuple[Any, int]:
     if not isinstance(document, dict) or "nbformat" not in document:
         raise _wrong(path, "a notebook, which is a JSON object with the key nbformat")
     major: object = cast("dict[str, Any]", document)["nbformat"]
-    if type(major) is not int or not _OLDEST <= major <= _NEWEST:
+    if not isinstance(major, int) or not _OLDEST <= major <= _NEWEST:
         raise _wrong(path, f"a notebook of format {_OLDEST} or {_NEWEST}, not of format {major!r:.40}")
     try:
         return _checked(data.decode("utf-8-sig")), major
