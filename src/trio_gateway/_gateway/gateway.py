@@ -28,7 +28,8 @@ from .relay import EventRelay, Listeners, open_relay
 from .roster import Roster
 
 if TYPE_CHECKING:
-    # sqlite3 takes 6 ms to import, and most programs keep no sessions.
+    # Most programs neither send requests of their own nor keep sessions: httpx and sqlite3 take their time to import.
+    from .._transport.httpx_face import AsyncClient
     from .session_store import SessionStore
     from .sessions import Sessions
 
@@ -153,6 +154,32 @@ class Gateway:
             await self._kernelspecs.check(request.name)
         async with own_kernel(self._http, request) as model, self._open(model.id, model.name) as kernel:
             yield kernel
+
+    def http_client(self) -> AbstractAsyncContextManager[AsyncClient]:
+        """Open an `httpx.AsyncClient` for requests that have no method here: contents, an Enterprise Gateway's own, a proxy's.
+
+        Relative URLs go below the gateway's URL. Requests share the gateway's connections, credentials, headers, cookies, TLS,
+        limits, retries and events. httpx's own timeouts are off and setting them does nothing: `connect_timeout` and
+        `request_timeout` apply, and cancel scopes around a call. An answer of any status comes back, read whole, up to
+        `max_response_size`; requests whose method is idempotent are first repeated as the library's own are. Redirects are
+        not followed unless you say so, and never to another server. A header that you set beats the gateway's of the same name.
+        What httpx logs has no queries.
+
+        Returns:
+            A context manager; entering it sends nothing. Leave it before the gateway's block ends.
+
+        Raises:
+            InvalidInputError: a request is to another server, or can't be sent. Nothing was sent.
+            GatewayConnectionError: there is no connection, or it broke. In place of httpx's own errors, as the following are.
+            GatewayTimeoutError: connecting or an attempt took too long.
+            ProtocolError: the answer can't be understood, or is too large.
+            trio.ClosedResourceError: the gateway's block has ended.
+
+        Cancellation: safe; whether the gateway has acted on a cancelled request is unknown.
+        """
+        from .._transport.httpx_face import open_httpx_client
+
+        return open_httpx_client(self._http)
 
     def _open(self, kernel_id: str, name: str) -> AbstractAsyncContextManager[Kernel]:
         return open_kernel(self._http, self._watch, self._roster, kernel_id, name)

@@ -1,4 +1,4 @@
-"""HTTP to one gateway: each call of `HttpClient.request` ends in an answer or in one typed error, within its limits.
+"""HTTP to one gateway: each request ends in an answer or in one typed error, within its limits.
 
 Limits are Trio's cancel scopes: one around connecting, one around each attempt. What may be repeated, and when, is decided by
 `_protocol/retry.py`; who may log in, by `credentials`. Credentials go to the configured server and nowhere else, whatever a
@@ -101,19 +101,29 @@ class _AttemptFailed(Exception):  # never leaves this module
         safe: repeating is safe whatever the method, because nothing was sent.
         worth: repeating may help.
         after: what the gateway asked to wait, in seconds.
+        response: the answer, where there is one.
     """
 
-    def __init__(self, error: GatewayError, *, safe: bool = False, worth: bool = False, after: float | None = None) -> None:
+    def __init__(
+        self,
+        error: GatewayError,
+        *,
+        safe: bool = False,
+        worth: bool = False,
+        after: float | None = None,
+        response: HttpResponse | None = None,
+    ) -> None:
         super().__init__()
         self.error = error
         self.safe = safe
         self.worth = worth
         self.after = after
+        self.response = response
 
 
 @attrs.define
 class _Call:
-    """One call of `request`, through all its attempts."""
+    """One call of `request` or `exchange`, through all its attempts."""
 
     method: str
     path: str
@@ -125,14 +135,17 @@ class _Call:
     setting: str
     phase: str
     started: float
+    any_status: bool = False
+    """Whether every whole answer is given back, instead of an error for those that are none of success."""
     attempts: int = 0
     status: int | None = None
+    message: str = ""
+    """What the event says went wrong."""
 
     def own_headers(self) -> list[tuple[str, str]]:
         if self.content is None and self.method not in _WITH_BODY:
             return self.headers
-        length = ("Content-Length", str(len(self.content or b"")))
-        return [length, *([("Content-Type", "application/json")] if self.content is not None else []), *self.headers]
+        return [("Content-Length", str(len(self.content or b""))), *self.headers]
 
     def seconds(self) -> float:
         return trio.current_time() - self.started
@@ -220,31 +233,81 @@ class HttpClient:
         Cancellation:
             Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
         """
-        if not re.fullmatch(r"[A-Za-z]{1,20}", method):
-            raise InvalidInputError("method", method, "an HTTP method such as GET")
+        content = None if isinstance(json, _Unset) else _dump_json(json)
+        json_type = [("Content-Type", "application/json")] if content is not None else []
         call = _Call(
-            method=method.upper(),
+            method=_checked_method(method),
             path=_checked_path(path),
             url=self.config.http_url(path),
             query=f"?{encode_query(params)}" if params else "",
-            headers=_checked_headers(headers or {}),
-            content=None if isinstance(json, _Unset) else _dump_json(json),
+            headers=[*json_type, *_checked_headers(headers or {})],
+            content=content,
             limit=self.config.request_timeout if timeout is None else timeout,
             setting=timeout_setting,
             phase=phase,
             started=trio.current_time(),
         )
-        message = ""
+        return await self._run(call, retry)
+
+    async def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> HttpResponse:
+        """Send a request of the user's own and give the answer, whatever its status.
+
+        As `request` does, it logs in, renews the token, stays within `request_timeout` for each attempt, and repeats what is safe
+        to repeat. It follows no redirect: where one leads is the caller's to see.
+
+        Args:
+            method: HTTP method.
+            url: an escaped URL of the configured server, inside the base URL or not, without fragment.
+            headers: more headers, which beat the configured ones.
+            content: the body, if there is one.
+
+        Returns:
+            The answer.
+
+        Raises:
+            GatewayConnectionError: there is no connection, or it broke.
+            GatewayTimeoutError: connecting or an attempt took too long.
+            ProtocolError: the answer can't be understood, or is larger than `max_response_size`.
+            InvalidInputError: the URL is one of another server, or the request can't be sent.
+            trio.ClosedResourceError: the client's block has ended.
+
+        Cancellation:
+            Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
+        """
+        base = urlsplit(self.config.base_url)
+        parts = _split(url)
+        if (origin := _origin(parts)) != _origin(base):
+            expected = f"a URL of {base.scheme}://{base.netloc}; credentials go nowhere else"
+            raise InvalidInputError("url", "{}://{}:{}".format(*origin), expected)
+        path = parts.path or "/"
+        call = _Call(
+            method=_checked_method(method),
+            path=path.removeprefix(base.path) if path.startswith(f"{base.path}/") else path,
+            url=f"{base.scheme}://{base.netloc}{path}",
+            query=f"?{parts.query}" if parts.query else "",
+            headers=_checked_headers(headers or {}),
+            content=content,
+            limit=self.config.request_timeout,
+            setting="request_timeout",
+            phase="request",
+            started=trio.current_time(),
+            any_status=True,
+        )
+        return await self._run(call, None)
+
+    async def _run(self, call: _Call, retry: bool | None) -> HttpResponse:
         try:
             return await self._with_retries(call, retry)
         except GatewayError as error:
-            message = str(error)
+            call.message = str(error)
             raise
         except BaseException as error:
-            message = "cancelled" if isinstance(error, trio.Cancelled) else type(error).__name__
+            call.message = "cancelled" if isinstance(error, trio.Cancelled) else type(error).__name__
             raise
         finally:
-            self._tell(call, message)
+            self._tell(call)
 
     async def _with_retries(self, call: _Call, retry: bool | None) -> HttpResponse:
         idempotent = call.method in IDEMPOTENT_METHODS
@@ -265,13 +328,20 @@ class HttpClient:
             failures += 1
             may = (idempotent or failed.safe) if retry is None else retry
             if not may or not failed.worth or failures > self.config.max_request_retries:
-                raise failed.error
+                return self._settle(call, failed)
             limit = self.config.gateway_retry_interval_max
             delay = request_delay(failures, limit=limit, rng=self._rng, retry_after=failed.after)
             if delay is None:
-                raise failed.error
+                return self._settle(call, failed)
             logger.debug("request_retried after %.3g s: %s", delay, failed.error)
             await trio.sleep(delay)
+
+    def _settle(self, call: _Call, failed: _AttemptFailed) -> HttpResponse:
+        """End with the last attempt, for better or worse."""
+        if not call.any_status or failed.response is None:
+            raise failed.error
+        call.message = str(failed.error)
+        return failed.response
 
     async def _attempt(self, call: _Call) -> HttpResponse:
         """Send a request and follow where it is redirected to, all within one limit.
@@ -287,7 +357,7 @@ class HttpClient:
             while True:
                 response = await self._exchange(call, url)
                 call.status = response.status_code
-                if response.status_code not in _REDIRECTS:
+                if call.any_status or response.status_code not in _REDIRECTS:
                     return self._judge(call, response)
                 redirects += 1
                 url = self._redirect(call, response, url, redirects)
@@ -302,13 +372,14 @@ class HttpClient:
     def _judge(self, call: _Call, response: HttpResponse) -> HttpResponse:
         """Give an answer of success."""
         status = response.status_code
-        if 200 <= status < 300 or status == 304:
+        if 200 <= status < 300 or status == 304 or (call.any_status and status < 400):
             return response
         reason, message = parse_error(status, response.headers, response.content, mask=self._masker())
         raise _AttemptFailed(
             self._http_error(call, status, reason, message),
             worth=status in RETRIED_STATUS_CODES,
             after=parse_retry_after(response.headers.get("Retry-After"), now=self._now()),
+            response=response,
         )
 
     def _redirect(self, call: _Call, response: HttpResponse, url: str, redirects: int) -> str:
@@ -353,8 +424,8 @@ class HttpClient:
             # Such as a Content-Length of the user's own.
             raise InvalidInputError("headers", None, "headers that fit the request") from None
         except (BodyOverflow, Broken, NotHTTP) as error:
-            # What is known of an error page is enough: that it is one.
-            if answer is None or answer.status < 400:
+            # What is known of an error page is enough: that it is one. Who reads the page itself wants all of it.
+            if answer is None or answer.status < 400 or call.any_status:
                 self._raise(call, error)
             await trio.lowlevel.checkpoint()
         return self._complete(call, url, answer, b"".join(parts))
@@ -380,7 +451,7 @@ class HttpClient:
                 content, parse_encodings(headers.get_list("Content-Encoding")), limit=self.config.max_response_size
             )
         except (BodyTooLarge, UnreadableBody) as error:
-            if status < 400:
+            if status < 400 or call.any_status:
                 if isinstance(error, BodyTooLarge):
                     raise self._too_large() from None
                 raise ProtocolError(f"the answer of {call.url} can't be read: {error}") from None
@@ -459,14 +530,14 @@ class HttpClient:
     def _masker(self) -> Masker:
         return Masker([*self._credentials.secrets(), *(cookie.value for cookie in self._cookies if len(cookie.value) >= 6)])
 
-    def _tell(self, call: _Call, message: str) -> None:
+    def _tell(self, call: _Call) -> None:
         self.tell(
             GatewayEvent(
                 kind="request",
                 action=call.method.lower(),
-                status="error" if message else "success",
+                status="error" if call.message else "success",
                 status_code=call.status,
-                message=message,
+                message=call.message,
                 gateway_url=self.config.base_url,
                 method=call.method,
                 path=call.path,
@@ -497,6 +568,12 @@ def _dump_json(value: object) -> bytes:
         return json.dumps(value, allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError("json", type(value).__name__, f"something that JSON can hold ({error})") from None
+
+
+def _checked_method(method: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{1,20}", method):
+        raise InvalidInputError("method", method, "an HTTP method such as GET")
+    return method.upper()
 
 
 def _checked_path(path: str) -> str:
@@ -547,6 +624,17 @@ def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     return scheme, (parts.hostname or "").lower().rstrip("."), parts.port or (443 if scheme == "https" else 80)
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        readable = urlsplit(url).port != 0
+    except ValueError:
+        readable = False
+    if not readable or not re.fullmatch(r"[!-~]*", url) or "#" in url:
+        # Its query may be secret.
+        raise InvalidInputError("url", None, "an escaped URL without fragment")
+    return urlsplit(url)
 
 
 def _target(url: str) -> str:
