@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -131,6 +132,19 @@ async def test_an_unknown_kernel(autojump_clock: MockClock, action: str) -> None
         assert caught.value.kernel_id == ID_A
         await gateway.kernels.shutdown(ID_A)
     assert kernel_events(events)[:-1] == ([] if action == "get" else [(action, "error", ID_A)])
+
+
+@pytest.mark.parametrize("action", ["get", "interrupt", "restart", "shutdown"])
+async def test_a_kernel_that_turns_out_to_be_gone_is_known_no_more(autojump_clock: MockClock, action: str) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        model = await gateway.kernels.start()
+        fake.kernels.clear()
+        with suppress(KernelNotFoundError):
+            await getattr(gateway.kernels, action)(model.id)
+        fake.requests.clear()
+        assert await gateway.kernels.list() == []
+    assert fake.asked() == ["GET /api/kernels"]
 
 
 @pytest.mark.parametrize("answer", [error(500), error(503), None, Answer(200, b"<html>")])

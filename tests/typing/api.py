@@ -10,8 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, assert_never, assert_type
 
+import trio
+from jupyter_events import EventLogger
+
 import trio_gateway
 from trio_gateway import (
+    CullPolicy,
     Error,
     ExecuteResult,
     ExecutionResult,
@@ -19,8 +23,11 @@ from trio_gateway import (
     GatewayConfig,
     GatewayEvent,
     Kernel,
+    KernelModel,
     KernelState,
+    SessionModel,
     TokenRenewer,
+    events,
 )
 
 
@@ -40,6 +47,20 @@ async def opening() -> None:
     async with trio_gateway.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass
     with trio_gateway.open_gateway():  # type: ignore[attr-defined] # pyright: ignore[reportGeneralTypeIssues]
+        pass
+
+
+async def listening(logger: EventLogger) -> None:
+    """Events go to functions, to channels, or to several of either."""
+    send, receive = trio.open_memory_channel[GatewayEvent](100)
+    async with receive, trio_gateway.open_gateway(on_event=send, cull=CullPolicy(idle_timeout=60)) as gateway:
+        assert_type(gateway.dropped_events, int)
+    sinks = [report, events.to_jupyter_events(logger), events.to_opentelemetry()]
+    async with trio_gateway.open_gateway(on_event=sinks, session_database=Path("sessions.db")) as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_local_gateway(on_event=[send, report]) as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_gateway(on_event=5):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass
 
 
@@ -82,9 +103,15 @@ async def kernels(gateway: Gateway) -> None:
     await gateway.kernels.restart("0000")
     await gateway.kernels.shutdown("0000")
     await gateway.kernels.shutdown_all()
+    assert_type(await gateway.kernels.start("python3", env={"A": "b"}), KernelModel)
+    assert_type(await gateway.kernels.cull(CullPolicy(idle_timeout=60)), list[KernelModel])
+    CullPolicy(60)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     specs = await gateway.kernelspecs.list()
     assert_type(specs.kernelspecs["python3"].language, str)
     assert_type((await gateway.kernelspecs.get("python3")).argv, tuple[str, ...])
+    assert_type((await gateway.kernelspecs.resource("python3", "logo-64x64.png")).content, bytes)
+    assert_type(await gateway.sessions.create("a.ipynb", kernel_name="python3"), SessionModel)
+    assert_type(await gateway.sessions.list(), list[SessionModel])
 
 
 async def executing(kernel: Kernel) -> None:

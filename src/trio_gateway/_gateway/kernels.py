@@ -10,7 +10,6 @@ import builtins
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -109,12 +108,13 @@ class Kernels:
             try:
                 found[kernel_id] = await self.get(kernel_id)
             except KernelNotFoundError:
-                pass
+                await trio.lowlevel.checkpoint()
             except AuthenticationError:
                 raise
             except GatewayError:
                 name = self._roster.name(kernel_id) or ""
                 found[kernel_id] = KernelModel(id=kernel_id, name=name, execution_state="unknown")
+                await trio.lowlevel.checkpoint()
 
         for failure in await _for_each(kernel_ids, look):
             raise failure
@@ -202,8 +202,10 @@ class Kernels:
 
     async def shutdown(self, kernel_id: str) -> None:
         """Shut a kernel down; one that is gone already is fine."""
-        with suppress(KernelNotFoundError):
+        try:
             await self._api.shutdown(kernel_id, kernel_name=self._roster.name(kernel_id))
+        except KernelNotFoundError:
+            await trio.lowlevel.checkpoint()
 
     async def shutdown_all(self) -> None:
         """Shut down all kernels that `list` returns, other people's too; each is tried, whatever becomes of the others.

@@ -105,10 +105,13 @@ class KernelSpecDirectory:
             KernelSpecNotFoundError: it has none; the error lists those it has.
         """
         if name in self._known:
+            await trio.lowlevel.checkpoint()
             return
         try:
             specs = await self.list()
         except (GatewayHTTPError, ProtocolError):
-            return  # not every server of this API lists kernelspecs: the start will tell
+            # Not every server of this API lists kernelspecs: the start will tell.
+            await trio.lowlevel.checkpoint()
+            return
         if specs.kernelspecs and name not in specs.kernelspecs:
             raise KernelSpecNotFoundError(name, available=tuple(specs.kernelspecs))
