@@ -1,0 +1,73 @@
+"""Draw the state machines in docs/states.md from their own tables.
+
+`python docs/state_machines.py` writes the file; with `--check` it only says whether the file is up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+
+from trio_gateway._protocol.execution import TRANSITIONS, ExecutionState
+from trio_gateway._protocol.kernel_state import CONNECTION_TRANSITIONS, KERNEL_TRANSITIONS, ConnectionState, KernelState
+
+PAGE = Path(__file__).with_name("states.md")
+
+HEAD = """# The state machines
+
+Each is a table from a state and an event to the next state; a pair that is not in the table changes nothing. The drawings are
+made from the tables by `python docs/state_machines.py`, and a test compares them.
+"""
+
+EXECUTION = """
+## An execution
+
+Its events are what the kernel says of one request: `busy`, an `output`, its `reply`, `idle`, in any order; or that `idle` was
+given up after the reply, because it never came. `_protocol/execution.py` holds the table.
+"""
+
+KERNEL = """
+## A kernel
+
+Its events are the states that the kernel or the gateway publishes, and `culled`: the gateway does not know it any more.
+`Kernel.state` is this machine's state. `_protocol/kernel_state.py` holds the table.
+"""
+
+CONNECTION = """
+## A connection
+
+`Kernel.connection_state` is this machine's state.
+"""
+
+
+def draw(table: Mapping[tuple[Enum, str], Enum], start: Enum) -> str:
+    """Return a Mermaid diagram of a table; events that lead the same way share an arrow."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (state, event), after in table.items():
+        if state is not after:
+            arrows.setdefault((state.value, after.value), []).append(event)
+    lines = [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {start.value}", *lines, "```", ""])
+
+
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join(
+        [
+            HEAD.rstrip(),
+            EXECUTION,
+            draw(TRANSITIONS, ExecutionState.REQUESTED).rstrip(),
+            KERNEL,
+            draw(KERNEL_TRANSITIONS, KernelState.STARTING).rstrip(),
+            CONNECTION,
+            draw(CONNECTION_TRANSITIONS, ConnectionState.CONNECTING),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(PAGE.read_text() != page() and "docs/states.md is not what the tables say: run python docs/state_machines.py")
+    PAGE.write_text(page())
