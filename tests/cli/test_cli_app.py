@@ -153,7 +153,7 @@ def test_a_script_may_name_its_encoding(tmp_path: Path, fake_gateway: Install) -
 def test_code_can_come_from_standard_input(monkeypatch: pytest.MonkeyPatch, fake_gateway: Install) -> None:
     kernel = FakeKernel({})
     fake_gateway(kernel)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("print('ü')".encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffprint('ü')".encode())))
     assert run("exec", "-") == 0
     assert kernel.executed == ["print('ü')"]
 
@@ -177,6 +177,15 @@ def test_a_token_file_holds_one_word_and_what_it_holds_is_not_told(
     err = capsys.readouterr().err
     assert "--token-file" in err
     assert "two words" not in err
+
+
+def test_a_byte_order_mark_is_no_code(tmp_path: Path, fake_gateway: Install) -> None:
+    kernel = FakeKernel({})
+    fake_gateway(kernel)
+    for name in ("script.py", "script.R"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbfx")
+        assert run("run", tmp_path / name) == 0
+    assert kernel.executed == ["x", "x"]
 
 
 # ------------------------------------------------------------------------------------------------------ common options
@@ -250,14 +259,14 @@ def test_kernels_are_listed_with_what_is_known_of_them(
 ) -> None:
     when = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
     models = [
-        KernelModel(id="one", name="py\x1b[31m", last_activity=when, execution_state="idle", connections=2),
+        KernelModel(id="one", name="py\x1b[31m" + "x" * 100, last_activity=when, execution_state="idle", connections=2),
         KernelModel(id="two"),
     ]
     monkeypatch.setattr(trio_gateway, "open_gateway", FakeConfigured(models).open_gateway)
     monkeypatch.setenv("COLUMNS", "20")  # nothing is shortened, however narrow the terminal
     assert run("kernels", "--url", "http://127.0.0.1:1") == 0
     assert [line.split() for line in capfd.readouterr().out.splitlines()[1:]] == [
-        ["one", "py\\x1b[31m", "idle", "2", "2026-01-02T03:04:05+00:00"],
+        ["one", "py\\x1b[31m" + "x" * 100, "idle", "2", "2026-01-02T03:04:05+00:00"],
         ["two", "unknown"],
     ]
     assert run("kernels", "list", "--json", "--url", "http://127.0.0.1:1") == 0
@@ -593,6 +602,19 @@ def test_a_bar_is_drawn_only_where_a_person_sees_it_and_nothing_else_is_drawn(te
     else:
         assert "[2/3] [red]title[/red]" in text
         assert "━" not in text
+
+
+def test_nobody_reading_standard_error_is_no_reason_to_end(capfd: pytest.CaptureFixture[str]) -> None:
+    class NobodyReads(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    options = Options()
+    options.console.file = NobodyReads()
+    options.say("something")
+    options.warn("something")
+    print("still there")
+    assert capfd.readouterr().out == "still there\n"
 
 
 # ------------------------------------------------------------------------------------------------------------ plumbing
