@@ -304,3 +304,26 @@ async def test_code_that_is_busy_and_silent_is_not_taken_for_dead(real_gateway: 
             proxy.on_request = count
         assert len(channels_of(proxy)) == before
         assert kernel.hb.is_beating()
+
+
+async def test_what_is_cancelled_behind_another_clients_work_is_interrupted_when_its_time_comes(
+    real_gateway: RunningGateway, wire: Wire
+) -> None:
+    async with behind_proxy(real_gateway, interrupt_timeout=0.1) as (_proxy, gateway, kernel):
+        async with gateway.attach_kernel(kernel.id) as other:
+            await other.execute(wire.code + "ran = []")
+            async with trio.open_nursery() as nursery:
+
+                async def work() -> None:
+                    assert (await other.execute("wire('go'); ran.append('other')")).status == "ok"
+
+                nursery.start_soon(work)
+                call = await wire.hears("go")
+                with trio.CancelScope() as scope:
+                    async with kernel.stream("ran.append('begun')\nwire('never')\nran.append('unwanted')"):
+                        await kernel.wait_for(KernelState.BUSY)
+                        scope.cancel()
+                        await trio.sleep_forever()
+                await call.answer()
+            await (await wire.hears("never")).hung_up()
+            assert (await kernel.execute("ran")).text == "['other', 'begun']"

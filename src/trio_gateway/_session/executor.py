@@ -42,7 +42,7 @@ class Executor:
     def __init__(self, session: KernelSession, *, subshell_id: str | None = None) -> None:
         self._session = session
         self._subshell_id = subshell_id
-        self._turn = trio.Lock()
+        self._turn = trio.Semaphore(1, max_value=1)  # first come, first served; no lock, for it may change hands
 
     async def execute(
         self,
@@ -167,6 +167,7 @@ class Executor:
             self._turn.acquire_nowait()
         except trio.WouldBlock:
             await self._turn.acquire()
+        unwanted = False
         try:
             message = session.make("shell", "execute_request", content, subshell_id=self._subshell_id)
             pending = PendingExecution(
@@ -187,10 +188,25 @@ class Executor:
                         await self._interrupt_until_settled(pending)
                     if not pending.settled and not pending.replied:
                         _logger.warning("still_busy", extra={"gateway.kernel_id": session.kernel_id})
-                session.forget(pending)
-                pending.settle()
+                        if not pending.execution.started:
+                            # It waits behind someone else's work, which must not be hit: interrupt it when its time comes.
+                            session.start_soon(self._end_unwanted, pending, name="trio_gateway.end_unwanted")
+                            unwanted = True
+                if not unwanted:
+                    session.forget(pending)
+                    pending.settle()
         finally:
-            self._turn.release()
+            if not unwanted:
+                self._turn.release()
+
+    async def _end_unwanted(self, pending: PendingExecution) -> None:
+        """Interrupt an execution that nobody wants any more as soon as it begins. A service of the session."""
+        try:
+            await self._interrupt_until_settled(pending)
+        finally:
+            self._session.forget(pending)
+            pending.settle()
+            self._turn.release()  # not before: a kernel drops what is in its queue when an execution fails
 
     async def _interrupt_until_settled(self, pending: PendingExecution) -> None:
         """Interrupt our own execution and wait for its end. The caller shields and bounds it."""

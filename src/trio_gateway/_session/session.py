@@ -11,7 +11,7 @@ an earlier request without a reply has lost it, and is failed rather than left w
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -107,6 +107,10 @@ class KernelSession:
     def kernel_state(self) -> KernelState:
         """What the kernel is doing, as far as is known."""
         return self.status.kernel
+
+    def start_soon(self, service: Callable[..., Awaitable[object]], *args: object, name: str) -> None:
+        """Start a service that ends with the session's block at the latest."""
+        self._services.start_soon(service, *args, name=name)
 
     # Requests ---------------------------------------------------------------------------------------------------
 
