@@ -17,6 +17,8 @@ from trio_gateway._gateway.local import run_local_gateway
 if TYPE_CHECKING:
     from gateway_tools import Wire
 
+    from conftest import RunningGateway
+
 pytestmark = pytest.mark.usefixtures("hang_guard")
 
 QUICK: dict[str, Any] = {"gateway_retry_interval": 0.05, "gateway_retry_interval_max": 0.2, "gateway_retry_max": 5}
@@ -114,3 +116,13 @@ async def test_a_kernel_that_dies_in_a_cell_and_is_started_again_can_be_used_on(
                 os.kill(pid, signal.SIGKILL)
                 await call.hung_up()
             assert int((await kernel.execute("import os; os.getpid()")).text) != pid
+
+
+async def test_g2_a_kernel_that_is_just_being_started_again_is_shut_down_too(real_gateway: RunningGateway) -> None:
+    """Kernel Gateway answers 500 to the first request for it, and leaves the kernel."""
+    async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
+        for _ in range(3):
+            with pytest.raises(trio_gateway.KernelRestartedError):
+                async with gateway.start_kernel() as kernel:
+                    await kernel.execute("import os; os._exit(1)")
+            assert kernel.id not in [model.id for model in await gateway.kernels.list()]

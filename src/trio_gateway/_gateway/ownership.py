@@ -258,7 +258,7 @@ async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly
     kernel_id = model.id
     with trio.move_on_after(limit, shield=True) as scope:
         try:
-            await api.shutdown(kernel_id, kernel_name=model.name)
+            await _shutdown_in_the_end(api, model)
         except KernelNotFoundError:
             pass
         except GatewayError as error:
@@ -269,6 +269,23 @@ async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly
         _warn_of_orphan(kernel_id, str(failure))
         if not quietly:
             raise failure
+
+
+async def _shutdown_in_the_end(api: KernelApi, model: KernelModel) -> None:
+    """Shut a kernel down, again and again while the gateway answers with an error of its own. The caller bounds it.
+
+    Kernel Gateway answers 500 to the shutdown of a kernel whose process has just died and is being started again, and the
+    kernel then stays; a moment later the same request succeeds.
+    """
+    for pause in (*LOOK_PAUSES, None):
+        try:
+            await api.shutdown(model.id, kernel_name=model.name)
+        except GatewayHTTPError as error:
+            if error.status_code < 500 or pause is None:
+                raise
+            await trio.sleep(pause)  # noqa: ASYNC120 - a cancellation may well take the place of this error
+        else:
+            return
 
 
 def _warn_of_orphan(kernel_id: str, reason: str) -> None:
