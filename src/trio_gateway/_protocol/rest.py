@@ -136,6 +136,7 @@ def resource_path(endpoint: str, name: str, resource: str) -> str:
 def _segment(field: str, text: str, *, whole: str | None = None) -> str:
     """Escape one segment of a path; `%` is escaped too, so what is escaped already can't turn into dots or slashes."""
     shown = text if whole is None else whole
+    _check_text(field, text)
     if text in {"", ".", ".."}:
         raise InvalidInputError(field, shown, 'text that is not empty, ".", or ".." between slashes')
     if _CONTROL.search(text) or "\\" in text or len(text) > _MAX_SEGMENT:
@@ -144,6 +145,11 @@ def _segment(field: str, text: str, *, whole: str | None = None) -> str:
         return quote(text, safe="")
     except UnicodeEncodeError:
         raise InvalidInputError(field, shown, "text that can be written in UTF-8") from None
+
+
+def _check_text(field: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidInputError(field, value, "text (str)")
 
 
 def encode_query(params: Mapping[str, str]) -> str:

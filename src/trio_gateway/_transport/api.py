@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import trio
 
-from .._errors import GatewayError, GatewayHTTPError, KernelNotFoundError, KernelSpecNotFoundError
+from .._errors import GatewayError, GatewayHTTPError, InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError
 from .._events import GatewayEvent
 from .._models import KernelModel, KernelSpec, KernelSpecs
 from .._protocol import rest
@@ -211,6 +211,9 @@ class KernelApi:
                 action = ""
             failed = action != "shutdown"
             what.status_code, what.message = 404, "the gateway does not know it"
+            raise
+        except InvalidInputError:
+            action = ""  # nothing was done
             raise
         except GatewayError as error:
             what.status_code, what.message = getattr(error, "status_code", None), str(error)
