@@ -13,6 +13,7 @@ import rich_click as click
 
 from .._config import GatewayConfig
 from .._version import __version__
+from .doctor_command import doctor
 from .exec_command import exec_command
 from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of, explain
 from .kernels_command import kernels
@@ -43,7 +44,7 @@ def app() -> None:
     """Hold the commands; each does its own work."""
 
 
-for _command in (exec_command, run, kernels, kernelspecs):
+for _command in (exec_command, run, kernels, kernelspecs, doctor):
     app.add_command(_command)
 
 

@@ -1,0 +1,163 @@
+"""`trio-gateway doctor`: which settings count and where they come from, and how far one gets with them.
+
+The one idea: one line for each step, as soon as it is known, and below the first that fails what to do about it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import rich_click as click
+
+from .._config import GatewayConfig, SettingRow
+from .._errors import ConfigError
+from .._gateway.doctor import STEPS, Check, examine
+from .exits import ExitCode, exit_code_of, printable
+from .opening import open_gateway
+from .options import Options, common_options, kernel_option, pass_options
+from .sinks import standard_output
+from .supervision import run_command
+from .tables import write_json, write_table
+
+__all__ = ["doctor"]
+
+_WORDS: Final = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "skipped"}
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+_WIDTH: Final = max(map(len, STEPS))
+
+
+@click.command(epilog="Example: trio-gateway doctor --no-kernel")
+@click.option("--all", "show_all", is_flag=True, help="Show all settings, also those that have their default.")
+@click.option("--no-kernel", is_flag=True, help="Start no kernel. Whether WebSockets work can then be told only in part.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts: all settings and all checks.")
+@kernel_option
+@common_options
+@pass_options
+def doctor(options: Options, show_all: bool, no_kernel: bool, as_json: bool) -> int:
+    """Show the settings and where each comes from, and check the way to the gateway and to a kernel behind it.
+
+    Secrets are masked. Each step is a line: the settings' files, the host's name, TCP, TLS, HTTP, authentication, the
+    kernelspecs, a kernel's start, its WebSocket, its answer and its shutdown. The first that fails says what to do about it;
+    what stands on it is skipped. A warning is no failure. A failed step gives the exit code that its error has in all commands:
+    2 for a wrong setting, 3 for a gateway that can't be reached or refuses.
+    """
+
+    async def command() -> int:
+        try:
+            async with _gateway_settings(options) as config:
+                return await _examine(options, config, show_all=show_all, with_kernel=not no_kernel, as_json=as_json)
+        except ConfigError as error:
+            return await _refuse(error, as_json=as_json)
+
+    return run_command(options, command)
+
+
+@asynccontextmanager
+async def _gateway_settings(options: Options) -> AsyncGenerator[GatewayConfig]:
+    """Give the settings of the gateway that is configured, or those of a local one that lives as long as the block."""
+    if options.has_gateway:
+        yield GatewayConfig.from_env(**options.settings())
+    else:
+        async with open_gateway(options) as gateway:
+            yield gateway.config
+
+
+async def _examine(options: Options, config: GatewayConfig, *, show_all: bool, with_kernel: bool, as_json: bool) -> int:
+    rows = config.describe()
+    if not as_json and not options.quiet:
+        shown = [row for row in rows if show_all or row.source != "default"]
+        await write_table(("SETTING", "VALUE", "FROM"), [(row.name, row.value, _origin(options, row)) for row in shown])
+        await standard_output().write("\n")
+    coloured = standard_output().is_terminal and not os.environ.get("NO_COLOR")
+
+    async def report(check: Check) -> None:
+        if not as_json and (not options.quiet or check.status in {"warning", "failed"}):
+            await standard_output().write(_line(check, coloured=coloured))
+
+    checks = await examine(
+        config,
+        report=report,
+        kernel=with_kernel,
+        kernel_name=options.kernel,
+        environ=os.environ,
+        now=time.time(),  # noqa: TID251 - certificates speak of dates
+    )
+    if as_json:
+        await write_json(_as_dict([_setting(options, row) for row in rows], [], checks))
+    failed = next((check for check in checks if check.status == "failed"), None)
+    if failed is None:
+        return ExitCode.OK
+    return ExitCode.NO_GATEWAY if failed.error is None else exit_code_of(failed.error)
+
+
+async def _refuse(error: ConfigError, *, as_json: bool) -> int:
+    """Tell which settings are wrong; nothing can be checked with them."""
+    problems = [
+        {"name": problem.field, "value": problem.value, "source": problem.source, "expected": problem.expected}
+        for problem in error.problems
+    ]
+    checks = [
+        Check("settings", "failed", str(error), "Correct what is named."),
+        *[Check(name, "skipped", "not checked, since settings failed") for name in STEPS[1:]],
+    ]
+    if as_json:
+        await write_json(_as_dict([], problems, checks))
+    else:
+        await standard_output().write(_line(checks[0], coloured=False))
+    return ExitCode.BAD_INPUT
+
+
+def _origin(options: Options, row: SettingRow) -> str:
+    """Where a setting came from, in the words of the command line."""
+    if row.source != "argument":
+        return row.source
+    if not options.has_gateway:
+        return "the local gateway"
+    return "--token-file" if row.name == "auth_token" else "--url"
+
+
+def _line(check: Check, *, coloured: bool) -> str:
+    word = f"{_WORDS[check.status]:7}"
+    if coloured:
+        word = click.style(word, fg=_COLOURS[check.status])
+    indent = " " * (9 + _WIDTH + 2)
+    seconds = f" ({check.seconds:.2f} s)" if check.status in {"ok", "failed"} and check.seconds >= 0.005 else ""
+    first, *more = [printable(line) for line in check.detail.splitlines() or [""]]
+    lines = [f"{word}  {check.name:{_WIDTH}}  {first}{'' if more else seconds}", *[f"{indent}{line}" for line in more]]
+    if check.advice:
+        lines.append(f"{indent}-> {printable(check.advice)}")
+    return "\n".join(lines) + "\n"
+
+
+def _setting(options: Options, row: SettingRow) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "value": row.value,
+        "source": _origin(options, row),
+        "variable": row.variable,
+        "default": row.default,
+    }
+
+
+def _as_dict(
+    settings: Sequence[dict[str, object]], problems: Sequence[dict[str, str | None]], checks: Sequence[Check]
+) -> dict[str, object]:
+    return {
+        "ok": all(check.status != "failed" for check in checks),
+        "settings": list(settings),
+        "problems": list(problems),
+        "checks": [
+            {
+                "name": check.name,
+                "status": check.status,
+                "detail": check.detail,
+                "advice": check.advice,
+                "seconds": round(check.seconds, 6),
+            }
+            for check in checks
+        ],
+    }

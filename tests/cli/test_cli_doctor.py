@@ -1,0 +1,452 @@
+"""`trio-gateway doctor`: on a real gateway, on ways to one that are broken, and with settings that are wrong."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import h11
+import pytest
+import trio
+import trustme
+from cli_kit import Cli
+
+from trio_gateway import GatewayConfig
+from trio_gateway._gateway.doctor import STEPS, Check, examine
+
+NOW = 1_800_000_000.0
+
+
+async def checks_of(config: GatewayConfig, **traits: Any) -> dict[str, Check]:
+    """Examine a gateway, and give the checks by name."""
+    told: list[Check] = []
+
+    async def report(check: Check) -> None:
+        await trio.lowlevel.checkpoint()
+        told.append(check)
+
+    traits.setdefault("environ", {})
+    traits.setdefault("now", NOW)
+    checks = await examine(config, report=report, **traits)
+    assert checks == told
+    assert tuple(check.name for check in checks) == STEPS
+    return {check.name: check for check in checks}
+
+
+def failed(checks: dict[str, Check]) -> Check:
+    """Give the one check that failed; what comes after it must be skipped."""
+    (found,) = [check for check in checks.values() if check.status == "failed"]
+    after = STEPS[STEPS.index(found.name) + 1 :]
+    assert {checks[name].status for name in after} <= {"skipped"}
+    assert found.advice
+    return found
+
+
+def statuses(text: str) -> dict[str, str]:
+    """Read the lines of the checks in the command's output."""
+    words = [line.split() for line in text.splitlines()]
+    return {line[1]: line[0] for line in words if len(line) > 1 and line[0] in {"ok", "warning", "FAILED", "skipped"}}
+
+
+# ------------------------------------------------------------------------------------------------------ a real gateway
+
+
+@pytest.mark.gateway
+async def test_on_a_gateway_that_is_well_all_is_ok_and_no_secret_is_shown(cli: Cli) -> None:
+    done = await cli.run("doctor")
+    assert (done.code, done.err) == (0, "")
+    found = statuses(done.out)
+    assert tuple(found) == STEPS
+    assert found.pop("tls") == "skipped"  # the gateway's URL is http://
+    assert set(found.values()) == {"ok"}
+    assert "python3 (default)" in done.out
+    assert "framing v1" in done.out
+    assert cli.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] not in done.out
+    rows = {line.split()[0]: line.split()[1:] for line in done.out.partition("\n\n")[0].splitlines()[1:]}
+    assert rows == {
+        "url": [cli.environment["JUPYTER_GATEWAY_URL"], "JUPYTER_GATEWAY_URL"],
+        "auth_token": ["***", "JUPYTER_GATEWAY_AUTH_TOKEN"],
+    }
+
+
+@pytest.mark.gateway
+async def test_json_without_a_kernel_has_all_settings_and_says_what_was_left_out(cli: Cli) -> None:
+    done = await cli.run("doctor", "--json", "--no-kernel", JUPYTER_GATEWAY_HEADERS='{"X-Key": "s3cret-value"}')
+    assert (done.code, done.err) == (0, "")
+    report = json.loads(done.out)
+    assert (report["ok"], report["problems"]) == (True, [])
+    checks = {check["name"]: check for check in report["checks"]}
+    assert tuple(checks) == STEPS
+    assert {name: checks[name]["detail"] for name in ("kernel", "reply", "shutdown")} == dict.fromkeys(
+        ("kernel", "reply", "shutdown"), "not asked for"
+    )
+    assert checks["websocket"]["status"] == "ok"
+    assert "as far as can be told without a kernel" in checks["websocket"]["detail"]
+    settings = {row["name"]: row for row in report["settings"]}
+    assert len(settings) == len(GatewayConfig(url="http://127.0.0.1").describe())
+    assert (settings["headers"]["value"], settings["headers"]["source"]) == ("X-Key: ***", "JUPYTER_GATEWAY_HEADERS")
+    assert settings["request_timeout"]["source"] == "default"
+    assert "s3cret-value" not in done.out
+    assert cli.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] not in done.out
+
+
+@pytest.mark.gateway
+async def test_a_wrong_token_fails_at_authentication_with_code_3(cli: Cli) -> None:
+    done = await cli.run("doctor", JUPYTER_GATEWAY_AUTH_TOKEN="wr0ng-token")
+    assert done.code == 3
+    found = statuses(done.out)
+    assert (found["http"], found["authentication"], found["kernelspecs"]) == ("ok", "FAILED", "skipped")
+    assert "auth_token (from JUPYTER_GATEWAY_AUTH_TOKEN)" in done.out
+    assert "wr0ng-token" not in done.out + done.err
+
+
+@pytest.mark.gateway
+async def test_no_token_at_all_says_where_it_goes(cli: Cli) -> None:
+    done = await cli.run("doctor", "-q", JUPYTER_GATEWAY_AUTH_TOKEN="")
+    assert done.code == 3
+    assert statuses(done.out) == {"authentication": "FAILED"}
+    assert "Set the gateway's token in JUPYTER_GATEWAY_AUTH_TOKEN" in done.out
+
+
+@pytest.mark.gateway
+async def test_a_kernel_that_the_gateway_has_not_gives_code_2_and_its_names(cli: Cli) -> None:
+    done = await cli.run("doctor", "--kernel", "klingon", "--no-kernel")
+    assert done.code == 2
+    assert "klingon" in done.out
+    assert "it has python3" in done.out
+
+
+@pytest.mark.gateway
+async def test_without_a_gateway_a_local_one_is_examined(bare_cli: Cli) -> None:
+    done = await bare_cli.run("doctor")
+    assert done.code == 0
+    assert "No gateway is configured" in done.err
+    assert "the local gateway" in done.out
+    assert "FAILED" not in done.out
+
+
+# ------------------------------------------------------------------------------------------------------ wrong settings
+
+
+async def test_all_wrong_settings_are_listed_and_no_secret_among_them(bare_cli: Cli) -> None:
+    wrong = {
+        "JUPYTER_GATEWAY_REQUEST_TIMEOUT": "soon",
+        "JUPYTER_GATEWAY_RETRY_MAX": "-1",
+        "JUPYTER_GATEWAY_AUTH_TOKEN": "s3\ncret",
+    }
+    done = await bare_cli.run("doctor", "--url", "http://127.0.0.1:1", **wrong)
+    assert done.code == 2
+    assert [name for name in ("request_timeout", "gateway_retry_max", "auth_token") if name not in done.out] == []
+    assert "'soon'" in done.out
+    assert "cret\n" not in done.out
+    done = await bare_cli.run("doctor", "--json", "--url", "http://127.0.0.1:1", **wrong)
+    assert done.code == 2
+    report = json.loads(done.out)
+    assert report["ok"] is False
+    assert {problem["source"] for problem in report["problems"]} == set(wrong)
+    assert next(problem["value"] for problem in report["problems"] if problem["name"] == "auth_token") is None
+    assert "s3" not in done.out
+
+
+async def test_a_file_that_can_not_be_used_is_a_wrong_setting_too(bare_cli: Cli) -> None:
+    (bare_cli.cwd / "ca.pem").write_text("not PEM")
+    done = await bare_cli.run("doctor", "--url", "https://127.0.0.1:1", JUPYTER_GATEWAY_CA_CERTS=str(bare_cli.cwd / "ca.pem"))
+    assert done.code == 2
+    assert statuses(done.out)["settings"] == "FAILED"
+    assert "ca_certs (from JUPYTER_GATEWAY_CA_CERTS)" in done.out
+
+
+async def test_variables_that_are_for_another_gateway_are_told(bare_cli: Cli) -> None:
+    done = await bare_cli.run(
+        "doctor", "--url", "http://127.0.0.1:1", JUPYTER_GATEWAY_URL="http://127.0.0.1:2", JUPYTER_GATEWAY_AUTH_TOKEN="s3cret"
+    )
+    assert done.code == 3
+    assert statuses(done.out)["settings"] == "warning"
+    assert "JUPYTER_GATEWAY_AUTH_TOKEN: not used" in done.out
+
+
+# ----------------------------------------------------------------------------------------------------- the way is broken
+
+
+async def test_all_shows_the_defaults_and_a_refused_port_gives_code_3(bare_cli: Cli) -> None:
+    with socket.socket() as bound:  # and not listening: whoever connects is refused
+        bound.bind(("127.0.0.1", 0))
+        done = await bare_cli.run("doctor", "--all", "--url", f"http://127.0.0.1:{bound.getsockname()[1]}")
+    assert done.code == 3
+    assert statuses(done.out)["tcp"] == "FAILED"
+    assert "Connection refused" in done.out
+    assert "request_timeout" in done.out
+
+
+class _Resolver(trio.abc.HostnameResolver):
+    """A name service that knows one name and nothing else."""
+
+    async def getaddrinfo(self, host: Any, port: Any, *hints: Any, **more: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        if host == b"silent.test":
+            await trio.sleep_forever()
+        if host != b"gateway.test":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        raise NotImplementedError
+
+
+async def test_a_name_that_does_not_resolve(autojump_clock: trio.testing.MockClock) -> None:
+    trio.socket.set_custom_hostname_resolver(_Resolver())
+    config = GatewayConfig.from_env({"JUPYTER_GATEWAY_URL": "http://nosuchhost.invalid"})
+    check = failed(await checks_of(config, environ={"HTTPS_PROXY": "http://user:s3cret@proxy.test"}))
+    assert check.name == "name"
+    assert "nosuchhost.invalid does not resolve" in check.detail
+    assert "url (from JUPYTER_GATEWAY_URL)" in check.advice
+    assert "HTTPS_PROXY is not used" in check.advice
+    assert "s3cret" not in check.advice
+    check = failed(await checks_of(GatewayConfig(url="http://silent.test")))
+    assert (check.name, check.status) == ("name", "failed")
+    assert "JUPYTER_GATEWAY_CONNECT_TIMEOUT" in check.advice
+
+
+async def test_nobody_answers(autojump_clock: trio.testing.MockClock) -> None:
+    async def silence(host: str, port: int) -> trio.abc.Stream:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    checks = await checks_of(GatewayConfig(url="http://gateway.test"), connector=silence)
+    assert checks["name"].status == "skipped"
+    assert failed(checks).name == "tcp"
+    assert "firewall" in failed(checks).advice
+
+
+# ----------------------------------------------------------------------------------------------------- a scripted server
+
+
+@attrs.frozen
+class Answer:
+    """What the scripted server says to a path."""
+
+    status: int
+    body: object = None
+
+
+Script = Callable[[str], Answer]
+
+
+def well(path: str) -> Answer:
+    """Answer as an Enterprise Gateway does, as far as it gets without a kernel."""
+    if path == "/api":
+        return Answer(200, {"version": "1.24.0", "gateway_version": "3.3.0"})
+    if path == "/api/kernelspecs":
+        return Answer(200, {"default": "py", "kernelspecs": {"py": {"name": "py", "spec": {"argv": [], "display_name": "P"}}}})
+    return Answer(404, {"reason": "Not Found"})
+
+
+def but(**answers: Answer) -> Script:
+    """Answer as `well` does, but for these: `api`, `specs`, `start`, `socket`."""
+    names = {"/api": "api", "/api/kernelspecs": "specs", "/api/kernels": "start"}
+
+    def script(path: str) -> Answer:
+        name = "socket" if path.endswith("/channels") else names.get(path, "")
+        return answers.get(name) or well(path)
+
+    return script
+
+
+@asynccontextmanager
+async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+    """Serve on loopback; gives the port."""
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        if tls is not None:
+            stream = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+        connection = h11.Connection(h11.SERVER)
+        try:
+            while True:
+                event = connection.next_event()
+                if event is h11.NEED_DATA:
+                    connection.receive_data(await stream.receive_some())
+                elif isinstance(event, h11.Request):
+                    answer = script(event.target.decode().partition("?")[0])
+                elif isinstance(event, h11.EndOfMessage):
+                    body = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
+                    headers = [("Content-Length", str(len(body))), ("Connection", "close")]
+                    head = connection.send(h11.Response(status_code=answer.status, headers=headers))
+                    data = connection.send(h11.Data(data=body))
+                    await stream.send_all((head or b"") + (data or b""))
+                    await stream.aclose()
+                    return
+                elif not isinstance(event, h11.Data):
+                    return
+        except (trio.BrokenResourceError, h11.RemoteProtocolError):
+            return
+
+    async with trio.open_nursery() as nursery:
+        listeners: list[trio.SocketListener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        try:
+            yield listeners[0].socket.getsockname()[1]
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def examined(script: Script, *, kernel: bool = False, **settings: Any) -> dict[str, Check]:
+    """Examine the scripted server."""
+    async with serving(script) as port:
+        return await checks_of(GatewayConfig(**{"url": f"http://127.0.0.1:{port}", **settings}), kernel=kernel)
+
+
+async def test_what_an_enterprise_gateway_says_of_itself() -> None:
+    checks = await examined(well, kernel_username="me")
+    assert {check.status for check in checks.values()} == {"ok", "skipped"}
+    assert "Enterprise Gateway 3.3.0 on Jupyter server 1.24.0" in checks["http"].detail
+    assert checks["kernelspecs"].detail == "py (default)"
+    assert "none is asked for" in checks["authentication"].detail
+
+
+@pytest.mark.parametrize(
+    ("script", "step", "words", "advice"),
+    [
+        (but(api=Answer(200, "<html>login</html>")), "http", "JSON", "login page"),
+        (but(api=Answer(302, "")), "http", "redirects", "url"),
+        (but(api=Answer(502, "")), "http", "502", "behind it does not"),
+        (but(api=Answer(500, "")), "http", "500", "log"),
+        (but(api=Answer(401, "")), "authentication", "401", "Set the gateway's token"),
+        (but(specs=Answer(403, "")), "authentication", "403", "Set the gateway's token"),
+        (but(specs=Answer(200, {"kernelspecs": 1})), "kernelspecs", "kernelspecs", "url"),
+        (but(socket=Answer(400, 'Can "Upgrade" only to "WebSocket".')), "websocket", "400", "Upgrade $http_upgrade"),
+        (but(socket=Answer(403, "")), "websocket", "403", "credentials"),
+        (but(socket=Answer(502, "")), "websocket", "502", "Upgrade $http_upgrade"),
+    ],
+)
+async def test_each_way_to_fail_names_its_step_and_what_to_do(script: Script, step: str, words: str, advice: str) -> None:
+    checks = await examined(script)
+    found = [check for check in checks.values() if check.status == "failed"]
+    assert [check.name for check in found] == [step]
+    assert words in found[0].detail
+    assert advice in found[0].advice
+
+
+@pytest.mark.parametrize(
+    ("script", "step", "words"),
+    [
+        (but(api=Answer(404, "")), "http", "404"),
+        (but(api=Answer(200, {})), "http", "without a version"),
+        (but(specs=Answer(404, "")), "kernelspecs", "no list"),
+        (but(specs=Answer(200, {"default": "py", "kernelspecs": {}})), "kernelspecs", "empty"),
+        (but(specs=Answer(200, {**well("/api/kernelspecs").body, "default": "r"})), "kernelspecs", "none of them"),  # type: ignore[dict-item]
+    ],
+)
+async def test_what_is_odd_is_a_warning_and_the_rest_is_checked(script: Script, step: str, words: str) -> None:
+    checks = await examined(script)
+    assert [check.name for check in checks.values() if check.status in {"warning", "failed"}] == [step]
+    assert words in checks[step].detail
+    assert checks[step].advice
+    assert checks["websocket"].status == "ok"
+
+
+async def test_401_and_403_are_told_apart_when_there_is_a_token_and_an_echoed_token_is_masked() -> None:
+    unknown = failed(await examined(but(specs=Answer(401, {"message": "no token s3cret-t0ken"})), auth_token="s3cret-t0ken"))
+    forbidden = failed(await examined(but(specs=Answer(403, {"message": "not you"})), auth_token="s3cret-t0ken"))
+    assert "does not know auth_token" in unknown.advice
+    assert "JUPYTER_GATEWAY_AUTH_SCHEME" in unknown.advice
+    assert "forbids" in forbidden.advice
+    assert "KERNEL_USERNAME" in forbidden.advice
+    assert "s3cret" not in unknown.detail + str(unknown)
+    told = await examined(but(api=Answer(200, {"version": "s3cret-t0ken"})), auth_token="s3cret-t0ken")
+    assert "s3cret" not in str(told)
+
+
+async def test_a_kernel_that_does_not_start_still_lets_the_handshake_be_checked() -> None:
+    checks = await examined(but(start=Answer(500, {"message": "no such thing"})), kernel=True)
+    assert (checks["kernel"].status, checks["websocket"].status) == ("failed", "ok")
+    assert "log" in checks["kernel"].advice
+    assert checks["reply"].detail == "not checked, since kernel failed"
+    checks = await examined(but(start=Answer(403, {"message": "limit"})), kernel=True)
+    assert "a limit of kernels" in checks["kernel"].advice
+
+
+async def test_what_is_not_http() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"SSH-2.0-OpenSSH_9.6\r\n")
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        listeners: list[trio.SocketListener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        assert failed(await checks_of(GatewayConfig(url=f"http://127.0.0.1:{port}"))).name == "http"
+        secure = failed(await checks_of(GatewayConfig(url=f"https://127.0.0.1:{port}")))
+        assert (secure.name, "http://" in secure.advice) == ("tls", True)
+        nursery.cancel_scope.cancel()
+
+
+# ------------------------------------------------------------------------------------------------------------------ TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_context(authority: trustme.CA, name: str = "127.0.0.1", **traits: Any) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name, **traits).configure_cert(context)
+    return context
+
+
+async def test_tls_that_is_not_trusted_until_its_ca_is_given(authority: trustme.CA, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    async with serving(well, server_context(authority)) as port:
+        url = f"https://127.0.0.1:{port}"
+        check = failed(await checks_of(GatewayConfig(url=url), kernel=False))
+        assert check.name == "tls"
+        assert "JUPYTER_GATEWAY_CA_CERTS" in check.advice
+        assert "JUPYTER_GATEWAY_VALIDATE_CERT=no" in check.advice
+
+        checks = await checks_of(GatewayConfig(url=url, ca_certs=ca), kernel=False)
+        assert {check.status for check in checks.values()} == {"ok", "skipped"}
+        assert "the certificate is accepted and expires in" in checks["tls"].detail
+
+        checks = await checks_of(GatewayConfig(url=url, validate_cert=False), kernel=False)
+        assert checks["tls"].status == "warning"
+        assert "validate_cert is off" in checks["tls"].detail
+        assert checks["websocket"].status == "ok"
+
+
+async def test_a_certificate_for_another_name_or_past_its_time(authority: trustme.CA, tmp_path: Path) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+
+    async def look(context: ssl.SSLContext, now: float = NOW) -> dict[str, Check]:
+        async with serving(well, context) as port:
+            return await checks_of(GatewayConfig(url=f"https://127.0.0.1:{port}", ca_certs=ca), kernel=False, now=now)
+
+    other = failed(await look(server_context(authority, "other.test")))
+    assert (other.name, "that the certificate is for" in other.advice) == ("tls", True)
+    old = server_context(authority, not_before=datetime(2001, 1, 1, tzinfo=UTC), not_after=datetime(2002, 1, 1, tzinfo=UTC))
+    assert "Renew the server's certificate; or else" in failed(await look(old)).advice
+    end = datetime(2037, 1, 1, tzinfo=UTC)
+    soon = (await look(server_context(authority, not_after=end), (end - timedelta(days=3)).timestamp()))["tls"]
+    assert (soon.status, "expires in 3 days" in soon.detail) == ("warning", True)
+
+
+async def test_credentials_in_the_clear_on_the_way_to_another_machine_are_a_warning() -> None:
+    async with serving(well) as port:
+
+        async def tunnel(host: str, _: int) -> trio.abc.Stream:
+            return await trio.open_tcp_stream("127.0.0.1", port)
+
+        open_to_all = await checks_of(
+            GatewayConfig(url="http://gateway.test", auth_token="t0ken"), connector=tunnel, kernel=False
+        )
+        nothing = await checks_of(GatewayConfig(url="http://gateway.test"), connector=tunnel, kernel=False)
+    assert (open_to_all["tls"].status, nothing["tls"].status) == ("warning", "skipped")
+    assert open_to_all["websocket"].status == "ok"
