@@ -18,8 +18,12 @@ import trio
 import trustme
 from cli_kit import Cli
 
-from trio_gateway import GatewayConfig
+from trio_gateway import GatewayConfig, GatewayConnectionError, GatewayTimeoutError, KernelSpecNotFoundError
+from trio_gateway._cli.app import run_app
+from trio_gateway._cli.doctor_command import _examine, _line
+from trio_gateway._cli.options import Options
 from trio_gateway._gateway.doctor import STEPS, Check, examine
+from trio_gateway._transport.probe import Handshake
 
 NOW = 1_800_000_000.0
 
@@ -117,8 +121,10 @@ async def test_no_token_at_all_says_where_it_goes(cli: Cli) -> None:
 
 @pytest.mark.gateway
 async def test_a_kernel_that_the_gateway_has_not_gives_code_2_and_its_names(cli: Cli) -> None:
-    done = await cli.run("doctor", "--kernel", "klingon", "--no-kernel")
+    done = await cli.run("doctor", "--kernel", "klingon")
     assert done.code == 2
+    found = statuses(done.out)
+    assert (found["kernelspecs"], found["kernel"], found["websocket"]) == ("FAILED", "skipped", "ok")
     assert "klingon" in done.out
     assert "it has python3" in done.out
 
@@ -230,7 +236,7 @@ async def test_nobody_answers(autojump_clock: trio.testing.MockClock) -> None:
 
 @attrs.frozen
 class Answer:
-    """What the scripted server says to a path."""
+    """What the scripted server says to a path; with the status 0 nothing at all."""
 
     status: int
     body: object = None
@@ -275,6 +281,8 @@ async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncGen
                 elif isinstance(event, h11.Request):
                     answer = script(event.target.decode().partition("?")[0])
                 elif isinstance(event, h11.EndOfMessage):
+                    if not answer.status:
+                        await trio.sleep_forever()
                     body = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
                     headers = [("Content-Length", str(len(body))), ("Connection", "close")]
                     head = connection.send(h11.Response(status_code=answer.status, headers=headers))
@@ -371,6 +379,66 @@ async def test_a_kernel_that_does_not_start_still_lets_the_handshake_be_checked(
     assert "a limit of kernels" in checks["kernel"].advice
 
 
+STARTED = Answer(201, {"id": "5b7e4f0a-0000-4000-8000-000000000001", "name": "py"})
+
+
+async def test_a_handshake_that_is_held_back_is_told_and_the_kernel_is_shut_down(mock_clock: trio.testing.MockClock) -> None:
+    removed: list[str] = []
+
+    def script(path: str) -> Answer:
+        if path.endswith("/channels"):
+            mock_clock.jump(1000)
+            return Answer(0)
+        if path.endswith(STARTED.body["id"]):  # type: ignore[index]
+            removed.append(path)
+        return but(start=STARTED)(path)
+
+    checks = await examined(script, kernel=True)
+    assert [checks[name].status for name in STEPS[-4:]] == ["ok", "failed", "skipped", "ok"]
+    assert "is that one alive" in checks["websocket"].advice
+    assert checks["reply"].detail == "not checked, since websocket failed"
+    assert removed
+
+
+async def test_a_kernel_that_can_not_be_shut_down_is_told() -> None:
+    def script(path: str) -> Answer:
+        return Answer(500) if path.endswith("1") else but(start=STARTED, socket=Answer(400))(path)
+
+    checks = await examined(script, kernel=True)
+    assert [checks[name].status for name in STEPS[-4:]] == ["ok", "failed", "skipped", "failed"]
+    assert "500" in checks["shutdown"].detail
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_what_the_kernel_says_or_does_not_say(
+    silent: bool, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kernel:
+        async def kernel_info(self) -> dict[str, str]:
+            if silent:
+                mock_clock.jump(1000)
+                await trio.sleep_forever()
+            return {"implementation": "K\x1b[31m", "protocol_version": "5.4"}
+
+    @asynccontextmanager
+    async def open_kernel(*_: object) -> AsyncGenerator[Kernel]:
+        yield Kernel()
+
+    async def shake_hands(*_: object) -> Handshake:
+        await trio.lowlevel.checkpoint()
+        return Handshake(101)
+
+    monkeypatch.setattr("trio_gateway._gateway.doctor.open_kernel", open_kernel)
+    monkeypatch.setattr("trio_gateway._gateway.doctor.shake_hands", shake_hands)
+    checks = await examined(but(start=STARTED), kernel=True)
+    assert checks["websocket"].detail == "connected, with the older framing"
+    assert checks["shutdown"].status == "ok"
+    if silent:
+        assert (checks["reply"].status, "silent" in checks["reply"].advice) == ("failed", True)
+    else:
+        assert checks["reply"].detail == "K [31m answers, in version 5.4 of the protocol"
+
+
 async def test_what_is_not_http() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await stream.send_all(b"SSH-2.0-OpenSSH_9.6\r\n")
@@ -438,6 +506,18 @@ async def test_a_certificate_for_another_name_or_past_its_time(authority: trustm
     assert (soon.status, "expires in 3 days" in soon.detail) == ("warning", True)
 
 
+async def test_a_server_that_wants_a_certificate_of_ours(authority: trustme.CA, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+    context = server_context(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    async with serving(well, context) as port:
+        check = failed(await checks_of(GatewayConfig(url=f"https://127.0.0.1:{port}", ca_certs=ca), kernel=False))
+    assert check.name in {"tls", "http"}  # in TLS 1.3 a server says so only after the handshake
+    assert "JUPYTER_GATEWAY_CLIENT_CERT" in check.advice
+
+
 async def test_credentials_in_the_clear_on_the_way_to_another_machine_are_a_warning() -> None:
     async with serving(well) as port:
 
@@ -450,3 +530,40 @@ async def test_credentials_in_the_clear_on_the_way_to_another_machine_are_a_warn
         nothing = await checks_of(GatewayConfig(url="http://gateway.test"), connector=tunnel, kernel=False)
     assert (open_to_all["tls"].status, nothing["tls"].status) == ("warning", "skipped")
     assert open_to_all["websocket"].status == "ok"
+
+
+# ----------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("code", [2, 3, 4])
+async def test_the_exit_code_is_that_of_the_first_failure(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: dict[int, Exception] = {
+        2: KernelSpecNotFoundError("klingon"),
+        3: GatewayConnectionError("gone"),
+        4: GatewayTimeoutError("connect", 1, "connect_timeout"),
+    }
+
+    async def examine_nothing(*_: object, **__: object) -> list[Check]:
+        await trio.lowlevel.checkpoint()
+        return [Check("tcp", "warning", ""), Check("http", "failed", "", error=errors[code]), Check("kernel", "failed", "")]
+
+    monkeypatch.setattr("trio_gateway._cli.doctor_command.examine", examine_nothing)
+    config = GatewayConfig(url="http://127.0.0.1:1")
+    assert await _examine(Options(quiet=True), config, show_all=False, with_kernel=True, as_json=False) == code
+
+
+def test_a_line_has_no_codes_from_outside_and_colours_only_where_they_are_wanted() -> None:
+    check = Check("tcp", "failed", "one\x1b[2J\ntwo", "do \x07 this", 1.5)
+    plain = _line(check, coloured=False)
+    assert plain.splitlines()[0].split() == ["FAILED", "tcp", "one\\x1b[2J"]
+    assert "\x1b" not in plain
+    assert "-> do \\x07 this" in plain
+    assert "\x1b[31mFAILED" in _line(check, coloured=True)
+
+
+def test_help_explains_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["doctor", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert [
+        option for option in ("--all", "--json", "--no-kernel", "--kernel", "--url", "--token-file") if option not in out
+    ] == []

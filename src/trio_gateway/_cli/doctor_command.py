@@ -72,7 +72,7 @@ async def _examine(options: Options, config: GatewayConfig, *, show_all: bool, w
         shown = [row for row in rows if show_all or row.source != "default"]
         await write_table(("SETTING", "VALUE", "FROM"), [(row.name, row.value, _origin(options, row)) for row in shown])
         await standard_output().write("\n")
-    coloured = standard_output().is_terminal and not os.environ.get("NO_COLOR")
+    coloured = options.colour and standard_output().is_terminal
 
     async def report(check: Check) -> None:
         if not as_json and (not options.quiet or check.status in {"warning", "failed"}):

@@ -202,11 +202,14 @@ class _Examination:
         for name, look in needed:
             if not await self._needed_step(name, look):
                 return
-        await self._step("kernelspecs", self._judge_kernelspecs)
-        if with_kernel and await self._with_kernel(http):
+        await self._needed_step("kernelspecs", self._judge_kernelspecs)
+        # A list that can't be had is no reason not to try.
+        known = not isinstance(self.checks[-1].error, KernelSpecNotFoundError)
+        if with_kernel and known and await self._with_kernel(http):
             return
         if not with_kernel:
             self._why_skipped = "not asked for"
+        if not (with_kernel and known):
             await self._tell(Check("kernel", "skipped", self._why_skipped))
         # What can be said of the WebSocket without a kernel.
         await self._step("websocket", partial(self._shake_hands, http, None))
