@@ -169,6 +169,7 @@ class Executor:
             await self._turn.acquire()
         unwanted = False
         try:
+            await session.wait_met()
             message = session.make("shell", "execute_request", content, subshell_id=self._subshell_id)
             pending = PendingExecution(
                 message,

@@ -147,15 +147,11 @@ class Inbox:
 
     async def wait_room(self) -> None:
         """Wait until `full` is no more. Cancellation: safe."""
-        if not self.full:
-            await trio.lowlevel.checkpoint()
-            return
+        await trio.lowlevel.checkpoint()
         started = trio.current_time()
         try:
-            while True:
+            while self.full:
                 await self._room.park()
-                if not self.full:
-                    return
         finally:
             self._blocked += trio.current_time() - started
 

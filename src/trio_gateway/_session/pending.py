@@ -17,7 +17,7 @@ from .._protocol.loss import MessageLedger
 from .._protocol.messages import Message
 from .inbox import Inbox
 
-__all__ = ["Pending", "PendingExecution", "PendingReply"]
+__all__ = ["Pending", "PendingExecution", "PendingProbe", "PendingReply"]
 
 
 class Pending:
@@ -100,6 +100,34 @@ class PendingReply(Pending):
         """Take a message whose parent is this request."""
         if message.channel == self.message.channel and message.header.msg_type.endswith("_reply"):
             self.reply = message
+            self.settle()
+
+
+class PendingProbe(PendingReply):
+    """A request that has ended when both its reply and something that was published for it are there.
+
+    A restarted kernel publishes on a new socket, which the gateway may subscribe to later than it reconnects the others:
+    until then it answers, and what it publishes is lost.
+    """
+
+    __slots__ = ("_published",)
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self._published = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether both are there."""
+        return self._published and self.reply is not None
+
+    def feed(self, message: Message, number: int) -> None:  # noqa: ARG002 - only executions count
+        """Take a message whose parent is this request."""
+        if message.channel == "iopub":
+            self._published = True
+        elif message.header.msg_type.endswith("_reply"):
+            self.reply = message
+        if self.succeeded:
             self.settle()
 
 

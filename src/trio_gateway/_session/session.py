@@ -44,13 +44,17 @@ from .channels import Channel
 from .comms import Comms
 from .inbox import Inbox
 from .outbox import Outbox
-from .pending import Pending, PendingExecution, PendingReply
+from .pending import Pending, PendingExecution, PendingProbe, PendingReply
 from .supervisor import Supervisor
 
 __all__ = ["KernelSession", "Status"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
+PROBE_AGAIN: Final = 0.25
+"""How long a probe of a restarted kernel may take before the next one, in seconds; doubled each time, up to 2."""
+PROBE_SECONDS: Final = 30.0
+"""How long a restarted kernel is probed at most before it is sent code all the same, in seconds."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
 
@@ -97,6 +101,8 @@ class KernelSession:
         self._restarting = False
         self._running = trio.CancelScope()
         self._opened_once = trio.Event()
+        self._met = trio.Event()
+        self._met.set()
 
     @property
     def config(self) -> GatewayConfig:
@@ -307,6 +313,7 @@ class KernelSession:
             self._change(kernel=state)
             if state == "restarting":
                 self.fail_sent(KernelRestartedError(self.kernel_id, "its process ended and the gateway started it again"))
+                self._meet_again()
             elif state == "dead":
                 self.liveness.ended(Verdict.DEAD)
                 self.end(self.gone())
@@ -315,6 +322,7 @@ class KernelSession:
                 self._services.start_soon(self._check_gone, name="trio_gateway.check_gone")
             elif not self._restarting:
                 self.fail_sent(KernelRestartedError(self.kernel_id, "someone restarted it"))
+                self._meet_again()
         elif kind.startswith("comm_"):
             self.comms.observe(message)
 
@@ -377,12 +385,45 @@ class KernelSession:
             self._restarting = False
         self.fail_sent(KernelRestartedError(self.kernel_id, "it was restarted by us"))
         self._change(kernel="starting")
+        self._meet_again()
         with trio.move_on_after(probe_seconds):
-            await self.request("control", "kernel_info_request", {})
+            await self._met.wait()
             return
         # The gateway's side of the connection may still be tied to the old process: a new one is not.
         self.reconnect()
         await self.request("control", "kernel_info_request", {})
+        await self._met.wait()
+
+    async def wait_met(self) -> None:
+        """Wait until a kernel that was just restarted can be heard, so that nothing it publishes is lost. Mostly no wait."""
+        if not self._met.is_set():
+            await self._met.wait()
+
+    def _meet_again(self) -> None:
+        """A new process took the kernel's place: see that it is heard before it is sent code."""
+        if self._met.is_set():
+            self._met = trio.Event()
+            self._services.start_soon(self._probe, self._met, name="trio_gateway.probe")
+
+    async def _probe(self, met: trio.Event) -> None:
+        """Ask the new process until it both answers and is heard, for a while."""
+        pause = PROBE_AGAIN
+        try:
+            with trio.move_on_after(PROBE_SECONDS):
+                while self.ended is None:
+                    probe = PendingProbe(self.make("shell", "kernel_info_request", {}))
+                    self.submit(probe)
+                    with trio.move_on_after(pause):
+                        await probe.wait_settled()
+                    self.withdraw(probe)
+                    self.forget(probe)
+                    if probe.succeeded:
+                        return
+                    if probe.failure is not None:
+                        await trio.sleep(pause)
+                    pause = min(2 * pause, 2.0)
+        finally:
+            met.set()
 
     def note_shutdown(self) -> None:
         """Note that the kernel is being shut down by us; what its goodbye says is no news then."""
