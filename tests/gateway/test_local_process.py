@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import json
 import math
 import os
@@ -53,8 +52,9 @@ def nothing_left(private_tmp: Path) -> Iterator[None]:
     """Assert that a test leaves no child process, no open file and no directory."""
     me = psutil.Process()
     before = _open_files()
+    others = set(me.children(recursive=True))  # the session's shared gateway
     yield
-    assert me.children(recursive=True) == []
+    assert set(me.children(recursive=True)) <= others
     assert list(private_tmp.iterdir()) == []
     if before is not None:
         assert _open_files() == before
@@ -105,13 +105,8 @@ async def kernel_socket(gateway: LocalGatewayProcess, kernel_id: str) -> AsyncGe
         yield ws
 
 
-async def run_code(
-    ws: WebSocketConnection, code: str, *, printed: list[str] | None = None, numbers: list[int] | None = None
-) -> str:
-    """Execute code and return all it printed, or fail with its traceback.
-
-    Given, `printed` gets what went to standard output instead, and `numbers` the kernel's count of each message.
-    """
+async def run_code(ws: WebSocketConnection, code: str) -> str:
+    """Execute code and return all it printed, or fail with its traceback."""
     msg_id = uuid.uuid4().hex
     header = {
         "msg_id": msg_id,
@@ -132,10 +127,8 @@ async def run_code(
             continue
         kind, body = message["msg_type"], message["content"]
         assert kind != "error", "\n".join(body["traceback"])
-        if numbers is not None:
-            numbers.append(int(message["header"]["msg_id"].rpartition("_")[2]))
         if kind == "stream":
-            (printed if printed is not None and body["name"] == "stdout" else text).append(body["text"])
+            text.append(body["text"])
         ends += kind == "execute_reply" or body.get("execution_state") == "idle"
     return "".join(text)
 
@@ -293,26 +286,8 @@ def test_the_path_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             local_kernel_path(wrong)  # type: ignore[arg-type]
 
 
-async def test_a_burst_of_output_is_whole(nothing_left: None) -> None:
-    """Jupyter's own limit of the rate drops most of it; ZeroMQ's mark, tested next, some of it on some runs.
-
-    A gateway that stands still for seconds can lose some all the same, so a failure says what it is: lines that are missing
-    where the kernel's counter has gaps were lost on the way; anything else is a defect of ours.
-    """
-    printed: list[str] = []
-    numbers: list[int] = []
-    async with run_local_gateway() as gateway, kernel_socket(gateway, await start_kernel(gateway)) as ws:
-        other = await run_code(ws, "for i in range(20_000): print(i, flush=True)", printed=printed, numbers=numbers)
-        log = gateway.log_tail(5)
-    lines = "".join(printed).split()
-    missing = 20_000 - len(set(lines))
-    ordered = sorted(numbers)
-    gaps = sum(b - a - 1 for a, b in itertools.pairwise(ordered))
-    assert lines == [str(i) for i in range(20_000)], f"{missing} missing, {gaps} counted as lost, beside it {other!r}; {log}"
-
-
 async def test_the_gateway_receives_without_a_mark(nothing_left: None, tmp_path: Path) -> None:
-    """Asked of the sockets it subscribes with: whether a burst loses something depends on the machine."""
+    """Asked of the sockets it subscribes with: whether a burst loses something depends on the machine (see `test_execute`)."""
     config = tmp_path / "config.py"
     config.write_text("""
 import zmq
@@ -405,6 +380,7 @@ async def test_cancelled_in_the_block(nothing_left: None) -> None:
 
 
 async def test_cancelled_while_it_starts(nothing_left: None, private_tmp: Path) -> None:
+    others = set(psutil.Process().children())
     async with trio.open_nursery() as nursery:
 
         async def start() -> None:
@@ -414,7 +390,7 @@ async def test_cancelled_while_it_starts(nothing_left: None, private_tmp: Path) 
         nursery.start_soon(start)
         # The child is told what to do, imports, and has not answered.
         await trio.testing.wait_all_tasks_blocked(0.05)
-        assert len(psutil.Process().children()) == 1
+        assert len(set(psutil.Process().children()) - others) == 1
         assert left_in(private_tmp) == 1
         nursery.cancel_scope.cancel()
 
