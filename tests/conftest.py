@@ -50,7 +50,7 @@ def real_gateway() -> Iterator[RunningGateway]:
     def run() -> None:
         try:
             trio.run(serve)
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the test's thread
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised again in the test's thread
             failures.append(error)
         finally:
             started.set()
