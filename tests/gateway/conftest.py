@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -15,18 +17,23 @@ if TYPE_CHECKING:
     from conftest import RunningGateway
 
 
-@pytest.fixture
-async def hang_guard() -> AsyncGenerator[None]:
-    """Cancel a test that hangs. pytest-timeout can't: it would take Trio's loop down, and the session with it."""
+HANG_SECONDS = 80
+"""A test that takes longer hangs. (pytest-timeout would end Trio's loop with it, and the tests after it.)"""
 
-    async def watch() -> None:
-        await trio.sleep(90)
-        pytest.fail("the test hangs")
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
-        yield
-        nursery.cancel_scope.cancel()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Bound each async test of this folder; a fixture can't, its scopes are not the test's."""
+    if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(item.obj):
+        return
+    test = item.obj
+
+    @functools.wraps(test)
+    async def bounded(**fixtures: Any) -> None:
+        with trio.fail_after(HANG_SECONDS):
+            await test(**fixtures)
+
+    item.obj = bounded
 
 
 @pytest.fixture

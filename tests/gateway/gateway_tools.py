@@ -100,7 +100,10 @@ class Wire:
             "    import socket\n"
             f"    with socket.create_connection(('127.0.0.1', {port})) as connection:\n"
             "        connection.sendall(word.encode() + b'\\n')\n"
-            "        return connection.makefile().readline().strip()\n"
+            "        answer = b''\n"
+            "        while not answer.endswith(b'\\n') and (data := connection.recv(1000)):\n"
+            "            answer += data\n"
+            "        return answer.decode().strip()\n"
         )
         self._calls = calls
 
