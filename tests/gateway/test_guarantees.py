@@ -45,7 +45,7 @@ from trio_gateway import (
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = [pytest.mark.gateway, pytest.mark.usefixtures("hang_guard")]
+pytestmark = pytest.mark.gateway
 
 POST_KERNELS = "POST /api/kernels"
 
@@ -370,7 +370,7 @@ async def test_G2_cancelled_while_the_answer_is_under_way(real_gateway: RunningG
         await link.to_client.held.wait()
         assert len(real_gateway.kernel_processes()) == len(before) + 1
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
+        with trio.fail_after(30, shield=True):
             await trio.testing.wait_all_tasks_blocked()
             link.release()
 
@@ -453,7 +453,7 @@ async def test_G2_the_gateway_chooses_another_id(real_gateway: RunningGateway) -
         link = await proxy.wait_request(POST_KERNELS)
         await link.to_client.held.wait()
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
+        with trio.fail_after(30, shield=True):
             await trio.testing.wait_all_tasks_blocked()
             link.release()
 
@@ -524,7 +524,7 @@ async def test_G6_cancelled_execute_interrupts(fresh: Kernel, wire: Wire) -> Non
             call = await wire.hears(word)
             if word == "waits":
                 nursery.cancel_scope.cancel()
-                with trio.CancelScope(shield=True):
+                with trio.fail_after(30, shield=True):
                     await call.hung_up()
             else:
                 await call.answer()
@@ -639,7 +639,7 @@ async def test_G6_code_that_refuses_to_be_interrupted_does_not_keep_its_caller(
                 nursery.start_soon(kernel.execute, stubborn)
                 first = await wire.hears("again")
                 nursery.cancel_scope.cancel()
-                with trio.CancelScope(shield=True):
+                with trio.fail_after(30, shield=True):
                     await first.hung_up()
             assert "still_busy" in caplog.text
             (await wire.hears("again")).over.set()
@@ -654,7 +654,7 @@ async def test_G6_code_that_needs_two_interrupts(fresh: Kernel, wire: Wire) -> N
         nursery.start_soon(fresh.execute, "try:\n    wire('first')\nexcept KeyboardInterrupt:\n    wire('second')")
         first = await wire.hears("first")
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
+        with trio.fail_after(30, shield=True):
             await first.hung_up()
             await (await wire.hears("second")).hung_up()
     await usable_at_once(fresh)
