@@ -28,7 +28,7 @@ from trio_gateway import (
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = [pytest.mark.gateway, pytest.mark.usefixtures("hang_guard")]
+pytestmark = pytest.mark.gateway
 
 
 @pytest.fixture
