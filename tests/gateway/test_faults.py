@@ -21,7 +21,7 @@ from trio_gateway import ConnectionState, KernelState
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.usefixtures("hang_guard")
+pytestmark = pytest.mark.gateway
 
 QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.05, "gateway_retry_max": 200}
 
@@ -86,7 +86,8 @@ async def test_a_half_open_connection_is_noticed_and_what_it_swallowed_is_told(r
 
             async def run() -> None:
                 try:
-                    code = "import sys\nran += 1\nwire('go')\nfor i in range(3):\n    sys.stdout.write(f'{i}\\n'); sys.stdout.flush()"
+                    lines = "for i in range(3):\n    sys.stdout.write(f'{i}\\n'); sys.stdout.flush()"
+                    code = f"import sys\nran += 1\nwire('go')\n{lines}"
                     results.append(await kernel.execute(code))
                 except trio_gateway.ConnectionLostError as lost:
                     results.append(lost)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.usefixtures("hang_guard")
+pytestmark = pytest.mark.gateway
 
 QUICK: dict[str, Any] = {"gateway_retry_interval": 0.05, "gateway_retry_interval_max": 0.2, "gateway_retry_max": 5}
 

@@ -17,7 +17,7 @@ from trio_gateway import GatewayEvent, InvalidInputError, KernelNotFoundError, K
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = [pytest.mark.gateway, pytest.mark.usefixtures("hang_guard")]
+pytestmark = pytest.mark.gateway
 
 
 @asynccontextmanager

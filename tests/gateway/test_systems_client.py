@@ -16,7 +16,7 @@ from tcp_proxy import Link, open_tcp_proxy
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.usefixtures("hang_guard")
+pytestmark = pytest.mark.gateway
 
 
 def tap(link: Link, heads: list[str]) -> None:

@@ -33,7 +33,7 @@ from trio_gateway._gateway.local import run_local_gateway
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = [pytest.mark.gateway, pytest.mark.usefixtures("hang_guard")]
+pytestmark = pytest.mark.gateway
 
 
 class Told:

@@ -56,7 +56,7 @@ class Resolver:
 
 
 @pytest.mark.gateway
-async def test_b10_a_name_that_does_not_resolve_is_no_kernel_that_is_gone(hang_guard: None, real_gateway: RunningGateway) -> None:
+async def test_b10_a_name_that_does_not_resolve_is_no_kernel_that_is_gone(real_gateway: RunningGateway) -> None:
     resolver = Resolver()
     async with trio_gateway.open_gateway(
         real_gateway.url, auth_token=real_gateway.token, connector=resolver.connect, max_request_retries=0, max_connections=1
@@ -165,7 +165,7 @@ async def test_b12_lists_and_shutdowns_of_many_tasks(autojump_clock: MockClock) 
 
 
 @pytest.mark.gateway
-async def test_b13_b41_gateways_of_one_process_share_nothing(hang_guard: None, real_gateway: RunningGateway) -> None:
+async def test_b13_b41_gateways_of_one_process_share_nothing(real_gateway: RunningGateway) -> None:
     fake = RestFake()
     fake.lists = False
     async with (
@@ -227,7 +227,7 @@ async def test_b14_a_shutdown_that_hangs_does_not_hold_up_the_others(autojump_cl
 
 
 @pytest.mark.gateway
-async def test_b15_an_unknown_kernel_cannot_be_attached_to(hang_guard: None, gateway: trio_gateway.Gateway) -> None:
+async def test_b15_an_unknown_kernel_cannot_be_attached_to(gateway: trio_gateway.Gateway) -> None:
     with pytest.raises(KernelNotFoundError):
         async with gateway.attach_kernel(ID_A):
             pass
@@ -254,7 +254,7 @@ async def test_b15_a_start_that_is_answered_with_null(autojump_clock: MockClock)
 
 
 @pytest.mark.gateway
-async def test_b16_after_a_404_a_kernel_is_not_alive_at_once(hang_guard: None, real_gateway: RunningGateway) -> None:
+async def test_b16_after_a_404_a_kernel_is_not_alive_at_once(real_gateway: RunningGateway) -> None:
     kernel_id = rest(real_gateway, "POST", "/api/kernels", {"name": "python3", "env": {}})["id"]
     async with (
         trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
@@ -345,7 +345,7 @@ async def test_b19_what_is_in_env_is_told_to_nobody(autojump_clock: MockClock, c
 
 
 @pytest.mark.gateway
-async def test_b20_the_kernels_real_name_is_known(hang_guard: None, real_gateway: RunningGateway) -> None:
+async def test_b20_the_kernels_real_name_is_known(real_gateway: RunningGateway) -> None:
     events: list[GatewayEvent] = []
     async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token, on_event=events.append) as gateway:
         model = await gateway.kernels.start()  # the gateway's default: only the gateway knows which
@@ -389,7 +389,7 @@ async def test_b20_a_restart_is_a_restart_and_a_shutdown_is_one(autojump_clock: 
 
 
 @pytest.mark.gateway
-async def test_b38_a_named_kernelspec_of_a_user(hang_guard: None, real_gateway: RunningGateway) -> None:
+async def test_b38_a_named_kernelspec_of_a_user(real_gateway: RunningGateway) -> None:
     paths: list[str | None] = []
     async with trio_gateway.open_gateway(
         real_gateway.url,
@@ -432,7 +432,7 @@ async def test_b38_a_list_in_answer_to_a_name_is_searched_for_the_name(autojump_
 
 
 @pytest.mark.gateway
-async def test_b39_kernelspecs_and_their_files_need_no_server_around(hang_guard: None, real_gateway: RunningGateway) -> None:
+async def test_b39_kernelspecs_and_their_files_need_no_server_around(real_gateway: RunningGateway) -> None:
     events: list[GatewayEvent] = []
     async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token, on_event=events.append) as gateway:
         specs = await gateway.kernelspecs.list()
@@ -525,7 +525,7 @@ async def test_b39_a_file_is_kept_for_as_long_as_the_gateway_says(autojump_clock
 
 @pytest.mark.gateway
 @pytest.mark.parametrize(("name", "path"), [("python3", "missing.png"), ("missing", "logo-64x64.png")])
-async def test_b40_a_missing_file_is_a_404(hang_guard: None, gateway: trio_gateway.Gateway, name: str, path: str) -> None:
+async def test_b40_a_missing_file_is_a_404(gateway: trio_gateway.Gateway, name: str, path: str) -> None:
     with pytest.raises(GatewayHTTPError) as caught:
         await gateway.kernelspecs.resource(name, path)
     assert caught.value.status_code == 404
