@@ -20,6 +20,7 @@ from trio_gateway import (
     ExecutionError,
     ExecutionResult,
     Kernel,
+    Message,
     Stream,
     UpdateDisplayData,
 )
@@ -275,16 +276,43 @@ async def test_buffers_of_display_data(kernel: Kernel) -> None:
 
 
 async def test_messages_of_comms_are_no_output(kernel: Kernel) -> None:
-    """Widgets' messages, with their binary buffers, go past an execution without disturbing it."""
-    result = await kernel.execute(
-        "from comm import create_comm\n"
-        "c = create_comm(target_name='nobody', data={'x': 1}, buffers=[b'\\0\\xff' * 1000])\n"
-        "print('a', flush=True)\n"
-        "c.send({'y': 2}, buffers=[memoryview(b'abc')])\n"
-        "c.close()\n"
-        "print('b')"
+    """Widgets' messages, with their binary buffers, go past an execution without disturbing it, to whoever reads the channel."""
+    async with kernel.iopub.subscribe() as messages:
+        result = await kernel.execute(
+            "from comm import create_comm\n"
+            "c = create_comm(target_name='nobody', data={'x': 1}, buffers=[b'\\0\\xff' * 1000, b''])\n"
+            "print('a', flush=True)\n"
+            "c.send({'y': 2}, buffers=[memoryview(b'abc')])\n"
+            "c.close()\n"
+            "print('b')"
+        )
+        assert (result.status, result.text, result.output_gaps) == ("ok", "a\nb\n", ())
+        seen: list[Message] = []
+        while not seen or seen[-1].header.msg_type != "comm_close":
+            message = await messages.receive()
+            if message.header.msg_type.startswith("comm_"):
+                seen.append(message)
+    assert [message.header.msg_type for message in seen] == ["comm_open", "comm_msg", "comm_close"]
+    assert [[bytes(buffer) for buffer in message.buffers] for message in seen] == [[b"\0\xff" * 1000, b""], [b"abc"], []]
+    assert [message.content["data"] for message in seen] == [{"x": 1}, {"y": 2}, {}]
+
+
+async def test_buffers_to_the_kernel(kernel: Kernel) -> None:
+    """Binary buffers arrive whole, in any number and of any length."""
+    lengths = [0, 1, 3, 70_000]
+    await kernel.execute(
+        "got = []\n"
+        "def opened(comm, message):\n"
+        "    got.append([bytes(buffer) for buffer in message['buffers']])\n"
+        "get_ipython().kernel.comm_manager.register_target('here', opened)"
     )
-    assert (result.status, result.text, result.output_gaps) == ("ok", "a\nb\n", ())
+    await kernel.shell.send(
+        "comm_open",
+        {"comm_id": "c" * 32, "target_name": "here", "data": {}},
+        buffers=[bytes(i % 256 for i in range(length)) for length in lengths],
+    )
+    result = await kernel.execute(f"got == [[bytes(i % 256 for i in range(n)) for n in {lengths}]]")
+    assert result.text == "True"
 
 
 # --------------------------------------------------------------------------------------------------------------- text

@@ -402,6 +402,26 @@ async def test_G2_the_answer_is_lost(real_gateway: RunningGateway, loss: str) ->
         assert len([request for request in proxy.requests if request == POST_KERNELS]) == 1
 
 
+async def test_G2_cancelled_while_the_lost_kernel_is_looked_for(real_gateway: RunningGateway) -> None:
+    """The start has failed and cleans up after itself: the caller's cancellation waits for that."""
+    async with through_proxy(real_gateway) as (proxy, gateway), trio.open_nursery() as nursery:
+
+        def lose_the_answer_and_hold_the_shutdown(link: Link, request: str) -> None:
+            if request == POST_KERNELS:
+                link.to_client.cut_after(0)
+            elif request.startswith("DELETE "):
+                link.to_server.hold()
+
+        proxy.on_request = lose_the_answer_and_hold_the_shutdown
+        nursery.start_soon(start_and_wait, gateway)
+        link = await proxy.wait_request("DELETE ")
+        await link.to_server.held.wait()
+        nursery.cancel_scope.cancel()
+        with trio.fail_after(30, shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+            link.release()
+
+
 async def test_G2_the_connection_breaks_while_the_gateway_starts_the_kernel(real_gateway: RunningGateway) -> None:
     """The answer was not even written; the kernel appears after the look for it has begun."""
     async with through_proxy(real_gateway) as (proxy, gateway):

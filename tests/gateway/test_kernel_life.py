@@ -13,11 +13,13 @@ import pytest
 import trio
 from gateway_tools import Wire, rest
 
+from tcp_proxy import open_tcp_proxy
 from trio_gateway import (
     ConnectionLostError,
     ConnectionState,
     ExecutionResult,
     Gateway,
+    GatewayEvent,
     Kernel,
     KernelCulledError,
     KernelDiedError,
@@ -385,6 +387,34 @@ async def test_what_is_cancelled_in_the_queue_never_runs(kernel: Kernel, wire: W
         await call.answer("first")
     assert (first.result.status, third.result.status) == ("ok", "ok")
     assert (await kernel.execute("runs")).text == "['first', 'third']"
+
+
+async def test_what_is_cancelled_before_it_was_sent_never_runs(real_gateway: RunningGateway) -> None:
+    """While the connection is down a request waits to be sent; cancelled there, it is withdrawn and nothing is interrupted."""
+    events: list[GatewayEvent] = []
+    settings = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.01, "gateway_retry_max": 10_000}
+    async with (
+        open_tcp_proxy(real_gateway.url) as proxy,
+        open_gateway(proxy.url, auth_token=real_gateway.token, on_event=events.append, **settings) as gateway,
+        gateway.start_kernel("python3") as kernel,
+    ):
+        await kernel.execute("runs = []")
+        await proxy.refuse()
+        proxy.reset_all()
+        await kernel.wait_for(ConnectionState.RECONNECTING)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kernel.execute, "runs.append('cancelled')")
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        waits = Caught()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waits.run, partial(kernel.execute, "runs.append('waited')"))
+            await trio.testing.wait_all_tasks_blocked()
+            await proxy.listen()
+        assert waits.error is None
+        assert (await kernel.execute("runs")).text == "['waited']"
+    assert [event for event in events if event.path is not None and event.path.endswith("/interrupt")] == []
 
 
 # --------------------------------------------------------------------------------------------------- where a kernel runs

@@ -79,7 +79,9 @@ def start_environment(
     launch_timeout: float | None,
     cwd: str | None,
 ) -> dict[str, str]:
-    """Return the environment to send with a start request. It is always sent: see the design's notes on races in gateways.
+    """Return the environment to send with a start request.
+
+    It is always sent, if only an empty one: a gateway that gets none may use what another request has just asked for.
 
     Args:
         config: gives `allowed_envs`, `kernel_username` and a configured `launch_timeout`.

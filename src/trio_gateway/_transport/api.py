@@ -64,7 +64,10 @@ class KernelApi:
     async def start(
         self, *, kernel_id: str, name: str | None, env: Mapping[str, str], path: str | None, timeout: float
     ) -> KernelModel:
-        """Ask for a new kernel. The id is a wish: compare it with the model's (servers that honour it: see the wire notes).
+        """Ask for a new kernel.
+
+        The id is a wish: compare it with the model's. jupyter_server takes it since its pull request 1655, and Enterprise
+        Gateway from `KERNEL_ID` in `env`; older servers choose one of their own.
 
         Args:
             kernel_id: the wished id, a UUID.

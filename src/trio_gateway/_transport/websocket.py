@@ -4,7 +4,7 @@ The one idea: the rest of the library knows a `WebSocket`, five methods and one 
 protocol is decided here. Everything above is a message; everything below is the connector's stream.
 
 An engine promises: `receive` is cancel-safe (nothing is lost); `send`, `ping` and `pong` are not (a cancelled one may
-leave half a frame, TRAPS F2 of the design), so one task owns the sending side and ends only with the connection.
+leave half a frame, and everything after it is lost), so one task owns the sending side and ends only with the connection.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class _Reader:
 
 
 class _TrioWebSocket:
-    """The engine trio-websocket. Each of its defaults is set on purpose (TRAPS F12 of the design)."""
+    """The engine trio-websocket. Each of its defaults is set on purpose: 1 MiB a message, 4 KiB a read."""
 
     def __init__(self, services: Services) -> None:
         self._reader = _Reader(services)
