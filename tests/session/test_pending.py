@@ -16,7 +16,7 @@ from trio_gateway._protocol.execution import Execution
 from trio_gateway._protocol.loss import UNNUMBERED, MessageLedger
 from trio_gateway._protocol.messages import Header, Message
 from trio_gateway._session.inbox import Inbox, WhenFull
-from trio_gateway._session.pending import Pending, PendingExecution, PendingReply
+from trio_gateway._session.pending import Pending, PendingExecution, PendingProbe, PendingReply
 
 GRACE = 5.0
 
@@ -72,6 +72,10 @@ def request(channel: str = "shell") -> PendingReply:
     return PendingReply(Message(channel, Header("ours_1", "kernel_info_request", "ours")))
 
 
+def probe() -> PendingProbe:
+    return PendingProbe(Message("control", Header("ours_1", "kernel_info_request", "ours")))
+
+
 async def after(seconds: float, act: Callable[..., object], *args: object) -> None:
     await trio.sleep(seconds)
     act(*args)
@@ -83,7 +87,7 @@ def text_of(message: Message | None) -> object:
 
 # --- any request
 
-KINDS: list[Callable[[], Pending]] = [request, lambda: execution()[0], lambda: execution(inbox=True)[0]]
+KINDS: list[Callable[[], Pending]] = [request, probe, lambda: execution()[0], lambda: execution(inbox=True)[0]]
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -156,6 +160,36 @@ async def test_a_failed_request_has_no_reply() -> None:
     pending.fail(KernelDiedError("k", "it ended"))
     assert not pending.replied
     assert pending.reply is None
+
+
+# --- a probe of a restarted kernel
+
+
+@pytest.mark.parametrize("reply_first", [True, False])
+async def test_a_probe_needs_a_reply_and_something_published(reply_first: bool) -> None:
+    pending = probe()
+    both = [answer("kernel_info_reply", channel="control"), status("busy")]
+    first, second = both if reply_first else reversed(both)
+    pending.feed(first, UNNUMBERED)
+    pending.feed(answer("comm_msg", channel="shell"), UNNUMBERED)
+    assert (pending.settled, pending.succeeded, pending.replied) == (False, False, reply_first)
+    pending.feed(second, UNNUMBERED)
+    assert (pending.settled, pending.succeeded, pending.replied) == (True, True, True)
+    assert pending.reply is both[0]
+
+
+async def test_what_is_published_is_no_reply_to_a_probe() -> None:
+    pending = probe()
+    for message in (answer("kernel_info_reply"), answer("shutdown_reply")):
+        pending.feed(message, UNNUMBERED)
+    assert (pending.settled, pending.succeeded, pending.reply) == (False, False, None)
+
+
+async def test_a_probe_that_failed_did_not_succeed() -> None:
+    pending = probe()
+    pending.feed(status("busy"), UNNUMBERED)
+    pending.fail(KernelDiedError("k", "it ended"))
+    assert (pending.settled, pending.succeeded) == (True, False)
 
 
 # --- an execution's end
