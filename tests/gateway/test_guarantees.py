@@ -412,8 +412,12 @@ async def test_G2_cancelled_while_the_lost_kernel_is_looked_for(real_gateway: Ru
             elif request.startswith("DELETE "):
                 link.to_server.hold()
 
+        async def start() -> None:
+            with pytest.raises(GatewayConnectionError, match="before its answer was complete"):  # it came first
+                await start_and_wait(gateway)
+
         proxy.on_request = lose_the_answer_and_hold_the_shutdown
-        nursery.start_soon(start_and_wait, gateway)
+        nursery.start_soon(start)
         link = await proxy.wait_request("DELETE ")
         await link.to_server.held.wait()
         nursery.cancel_scope.cancel()
