@@ -214,6 +214,9 @@ class MessageLedger:
             work = sender.at_work.get(parent)
             if work is not None:
                 work.idle = number
+            elif parent not in sender.answered:
+                # Its busy came before we listened, as of the requests a gateway makes itself when a client connects.
+                sender.at_work[parent] = _Work(sender.floor, number)
 
     def open(self) -> Window:
         """Begin to account for an execution whose request is about to be sent."""
