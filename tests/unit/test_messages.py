@@ -415,7 +415,7 @@ def test_repr_tells_what_and_where_and_no_content() -> None:
 def test_a_session_numbers_its_messages() -> None:
     factory = MessageFactory("s-1", "alice")
     first = factory.make("shell", "execute_request", {"code": "1"}, date="2026-01-02T03:04:05Z")
-    assert first.header == Header("s-1_1", "execute_request", "s-1", "alice", "2026-01-02T03:04:05Z", "5.4", None)
+    assert first.header == Header("s-1-1", "execute_request", "s-1", "alice", "2026-01-02T03:04:05Z", "5.4", None)
     assert (first.channel, first.content, first.parent_header, first.metadata, first.buffers) == (
         "shell",
         {"code": "1"},
@@ -435,7 +435,7 @@ def test_a_session_numbers_its_messages() -> None:
     )
     assert second == Message(
         "stdin",
-        Header("s-1_2", "input_reply", "s-1", "alice", "d", "5.4", "sub"),
+        Header("s-1-2", "input_reply", "s-1", "alice", "d", "5.4", "sub"),
         {"value": "x"},
         parent_header={"msg_id": "p"},
         metadata={"m": 1},

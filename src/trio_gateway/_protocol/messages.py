@@ -348,8 +348,9 @@ class MessageFactory:
             InvalidInputError: a part can't be written as JSON.
         """
         self._counter += 1
+        # With a dash: a server of jupyter_server 1 makes requests of its own in our session, and numbers them with "_".
         header = Header(
-            f"{self.session}_{self._counter}", msg_type, self.session, self.username, date, PROTOCOL_VERSION, subshell_id
+            f"{self.session}-{self._counter}", msg_type, self.session, self.username, date, PROTOCOL_VERSION, subshell_id
         )
         return Message(channel, header, content, parent_header=parent_header, metadata=metadata, buffers=buffers)
 
