@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trio_gateway._protocol.execution import TRANSITIONS, ExecutionState
 from trio_gateway._protocol.kernel_state import CONNECTION_TRANSITIONS, KERNEL_TRANSITIONS, ConnectionState, KernelState
+from trio_gateway._protocol.liveness import VERDICT_TRANSITIONS, Verdict
 
 PAGE = Path(__file__).with_name("states.md")
 
@@ -42,6 +43,15 @@ CONNECTION = """
 """
 
 
+LIVENESS = """
+## Whether a kernel is there
+
+`Kernel.hb.verdict` is this machine's state. `heard` is anything that comes over the connection, a pong included; `silent`,
+that nothing came for one and a half times the setting `ping_interval`, though a ping asked; `vouched for`, that the gateway's
+model has the kernel. `_protocol/liveness.py` holds the table.
+"""
+
+
 def draw(table: Mapping[tuple[Enum, str], Enum], start: Enum) -> str:
     """Return a Mermaid diagram of a table; events that lead the same way share an arrow."""
     arrows: dict[tuple[str, str], list[str]] = {}
@@ -62,7 +72,9 @@ def page() -> str:
             KERNEL,
             draw(KERNEL_TRANSITIONS, KernelState.STARTING).rstrip(),
             CONNECTION,
-            draw(CONNECTION_TRANSITIONS, ConnectionState.CONNECTING),
+            draw(CONNECTION_TRANSITIONS, ConnectionState.CONNECTING).rstrip(),
+            LIVENESS,
+            draw(VERDICT_TRANSITIONS, Verdict.SUSPECT),
         ]
     )
 

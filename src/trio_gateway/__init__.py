@@ -46,6 +46,7 @@ from ._outputs import UpdateDisplayData as UpdateDisplayData
 from ._protocol.culling import CullPolicy as CullPolicy
 from ._protocol.kernel_state import ConnectionState as ConnectionState
 from ._protocol.kernel_state import KernelState as KernelState
+from ._protocol.liveness import Evidence as Evidence
 from ._protocol.liveness import Verdict as Verdict
 from ._protocol.messages import Header as Header
 from ._protocol.messages import Message as Message

@@ -9,6 +9,7 @@ from trio_gateway._protocol.kernel_state import (
     KERNEL_TRANSITIONS,
     ConnectionState,
     KernelState,
+    StatusReader,
     next_kernel_state,
 )
 
@@ -60,3 +61,38 @@ def test_the_connections_table() -> None:
 
 def test_a_closed_connection_stays_closed() -> None:
     assert [event for state, event in CONNECTION_TRANSITIONS if state is ConnectionState.CLOSED] == []
+
+
+@pytest.mark.parametrize("request_type", ["kernel_info_request", "debug_request", "create_subshell_request"])
+def test_an_answer_beside_the_shell_does_not_make_a_busy_kernel_idle(request_type: str) -> None:
+    reader = StatusReader()
+    assert reader.read("busy", "1", "execute_request") == "busy"
+    assert reader.read("busy", "2", request_type) == "busy"
+    assert reader.read("idle", "2", request_type) == ""
+    assert reader.read("idle", "1", "execute_request") == "idle"
+    assert reader.read("busy", "3", request_type) == "busy"
+    assert reader.read("idle", "3", request_type) == "idle"
+
+
+def test_a_lost_idle_keeps_nobody_busy() -> None:
+    reader = StatusReader()
+    reader.read("busy", "1", "execute_request")
+    # The idle of 1 is lost; a shell works in order, so what comes next says that 1 is done.
+    assert reader.read("busy", "2", "complete_request") == "busy"
+    assert reader.read("idle", "2", "complete_request") == "idle"
+    reader.read("busy", "3", "execute_request")
+    assert reader.read("idle", "4", "complete_request") == "idle"  # here the busy of 4 was lost too
+    assert reader.read("idle", "5", "kernel_info_request") == "idle"
+
+
+@pytest.mark.parametrize("state", ["starting", "restarting", "dead"])
+def test_a_new_process_has_no_work_of_the_old_one(state: str) -> None:
+    reader = StatusReader()
+    reader.read("busy", "1", "execute_request")
+    assert reader.read(state, "", "") == state
+    assert reader.read("idle", "2", "kernel_info_request") == "idle"
+
+
+def test_an_unknown_state_is_passed_on_and_changes_nothing() -> None:
+    reader = StatusReader()
+    assert next_kernel_state(KernelState.BUSY, reader.read("dreaming", "1", "execute_request")) is KernelState.BUSY

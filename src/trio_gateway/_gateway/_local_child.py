@@ -255,6 +255,7 @@ def _application(settings: dict[str, Any], ready: Any) -> Any:
     config.JupyterWebsocketPersonality.env_whitelist = _Everything()
     config.JupyterWebsocketPersonality.list_kernels = True
     config.ZMQChannelsWebsocketConnection.limit_rate = False
+    config.AsyncIOLoopKernelRestarter.time_to_dead = 1.0  # seconds between looks whether a kernel's process lives; 3 by default
     return LocalGateway.instance(config=config, runtime_dir=runtime_directory(settings["directory"]))
 
 

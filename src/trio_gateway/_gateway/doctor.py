@@ -36,6 +36,7 @@ from .._transport.api import KernelApi
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http import HttpClient, open_http_client
 from .._transport.probe import Handshake, check_stream, resolve, shake_hands, verification_failure
+from .kernelspecs import KernelSpecDirectory
 from .ownership import StartRequest, new_kernel_id, open_kernel, own_kernel, start_environment
 from .roster import Roster
 
@@ -488,8 +489,9 @@ class _Examination:
     async def _ask_kernel(self, http: HttpClient, model: KernelModel) -> _Finding:
         limit = self._config.request_timeout
         watch = KernelWatch(KernelApi(http), self._config.ping_interval)
+        interrupt_mode = partial(KernelSpecDirectory(KernelApi(http), self._config).interrupt_mode, model.name)
         with trio.move_on_after(limit):
-            async with open_kernel(http, watch, Roster(), model.id, model.name) as kernel:
+            async with open_kernel(http, watch, Roster(), model.id, model.name, interrupt_mode=interrupt_mode) as kernel:
                 info = await kernel.kernel_info()
             words = [str(info.get(name, "")) for name in ("implementation", "implementation_version")]
             protocol = shorten(tidy(str(info.get("protocol_version", "unknown"))), 20)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,8 @@ class Gateway:
         return open_httpx_client(self._http)
 
     def _open(self, kernel_id: str, name: str) -> AbstractAsyncContextManager[Kernel]:
-        return open_kernel(self._http, self._watch, self._roster, kernel_id, name)
+        interrupt_mode = partial(self._kernelspecs.interrupt_mode, name)
+        return open_kernel(self._http, self._watch, self._roster, kernel_id, name, interrupt_mode=interrupt_mode)
 
     def _close(self) -> None:
         """End what the sessions are kept in, where that is memory. For its block."""

@@ -6,18 +6,21 @@ that lists nothing is no reason to refuse a start.
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urlsplit
 
 import attrs
 import trio
 
 from .._config import GatewayConfig
-from .._errors import GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
+from .._errors import GatewayError, GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
 from .._models import KernelSpec, KernelSpecResource, KernelSpecs
 from .._protocol.resources import ResourceCache, media_type, relocate, resource_file, time_to_live
 from .._transport.api import KernelApi
 
 __all__ = ["KernelSpecDirectory"]
+
+_logger = logging.getLogger("trio_gateway.kernels")
 
 
 class KernelSpecDirectory:
@@ -34,6 +37,7 @@ class KernelSpecDirectory:
         self._user = config.kernel_username
         self._prefix = urlsplit(config.http_url("/" + config.kernelspecs_resource_endpoint.strip("/"))).path
         self._known: frozenset[str] = frozenset()
+        self._interrupt_modes: dict[str, str] = {}
         self._cache = ResourceCache()
 
     async def list(self) -> KernelSpecs:
@@ -43,6 +47,7 @@ class KernelSpecDirectory:
         """
         specs = await self._api.kernelspecs(user=self._user)
         self._known = frozenset(specs.kernelspecs)
+        self._interrupt_modes = {name: spec.interrupt_mode for name, spec in specs.kernelspecs.items()}
         kernelspecs = {name: relocate(spec, self._prefix) for name, spec in specs.kernelspecs.items()}
         return attrs.evolve(specs, kernelspecs=kernelspecs)
 
@@ -54,6 +59,28 @@ class KernelSpecDirectory:
             KernelSpecNotFoundError: the gateway has none of this name.
         """
         return relocate(await self._api.kernelspec(name, user=self._user), self._prefix)
+
+    async def interrupt_mode(self, name: str) -> str:
+        """Return how kernels of a kernelspec are interrupted: `"signal"`, the default, or `"message"`. Raises nothing.
+
+        Args:
+            name: the kernelspec's name, which the gateway is asked about once.
+        """
+        mode = self._interrupt_modes.get(name)
+        if mode is not None:
+            await trio.lowlevel.checkpoint()
+            return mode
+        mode = "signal"
+        try:
+            mode = (await self.get(name)).interrupt_mode
+        except (KernelSpecNotFoundError, InvalidInputError):
+            await trio.lowlevel.checkpoint()  # it has none, or tells of none: no need to ask again
+        except GatewayError as error:
+            _logger.debug("kernelspec_unknown", extra={"gateway.kernel_name": name, "gateway.reason": repr(error)})
+            await trio.lowlevel.checkpoint()
+            return mode
+        self._interrupt_modes[name] = mode
+        return mode
 
     async def default_name(self) -> str | None:
         """Return the name of the kernelspec that is started when none is named; None where the gateway does not tell."""

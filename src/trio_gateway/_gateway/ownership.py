@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -295,15 +295,33 @@ def _warn_of_orphan(kernel_id: str, reason: str) -> None:
 
 
 @asynccontextmanager
-async def open_kernel(http: HttpClient, watch: KernelWatch, roster: Roster, kernel_id: str, name: str) -> AsyncGenerator[Kernel]:
+async def open_kernel(
+    http: HttpClient,
+    watch: KernelWatch,
+    roster: Roster,
+    kernel_id: str,
+    name: str,
+    *,
+    interrupt_mode: Callable[[], Awaitable[str]],
+) -> AsyncGenerator[Kernel]:
     """Open a session with a kernel that is there; the block owns the session, not the kernel.
+
+    Args:
+        http: the gateway's HTTP client.
+        watch: looks after the session.
+        roster: knows which kernels are in use.
+        kernel_id: the kernel.
+        name: its kernelspec.
+        interrupt_mode: asks how it is interrupted.
 
     Raises:
         KernelNotFoundError: the gateway does not know it.
         GatewayError: the connection could not be made.
     """
     async with open_services() as services:
-        session = KernelSession(kernel_id, session_id=uuid.uuid4().hex, http=http, services=services)
+        session = KernelSession(
+            kernel_id, session_id=uuid.uuid4().hex, http=http, services=services, interrupt_mode=interrupt_mode
+        )
         services.start_soon(_run, session, roster, name, name=f"trio_gateway.session[{kernel_id:.8}]")
         with roster.using(session):
             await session.wait_opened()
@@ -312,9 +330,11 @@ async def open_kernel(http: HttpClient, watch: KernelWatch, roster: Roster, kern
 
 
 async def _run(session: KernelSession, roster: Roster, name: str) -> None:
-    """Run a session; if its kernel ends without our doing, tell."""
-    await session.run()
-    told = roster.how_it_ended(session)
-    if told is not None:
-        action, message = told
-        session.api.tell(action, kernel_id=session.kernel_id, kernel_name=name, message=message)
+    """Run a session; if its kernel ends without our doing, tell, also when that ends the block at once."""
+    try:
+        await session.run()
+    finally:
+        told = roster.how_it_ended(session)
+        if told is not None:
+            action, message = told
+            session.api.tell(action, kernel_id=session.kernel_id, kernel_name=name, message=message)

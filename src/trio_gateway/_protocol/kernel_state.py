@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["CONNECTION_TRANSITIONS", "KERNEL_TRANSITIONS", "ConnectionState", "KernelState", "next_kernel_state"]
+__all__ = ["CONNECTION_TRANSITIONS", "KERNEL_TRANSITIONS", "ConnectionState", "KernelState", "StatusReader", "next_kernel_state"]
 
 
 class KernelState(enum.Enum):
@@ -50,6 +50,46 @@ KERNEL_TRANSITIONS: Final[Mapping[tuple[KernelState, str], KernelState]] = {
 def next_kernel_state(state: KernelState, event: str) -> KernelState:
     """Return the state after `event`; unknown events, and any event after a final state, change nothing."""
     return KERNEL_TRANSITIONS.get((state, event), state)
+
+
+_BESIDE_SHELL: Final = frozenset(
+    {"kernel_info_request", "interrupt_request", "debug_request", "shutdown_request"}
+    | {f"{verb}_subshell_request" for verb in ("create", "delete", "list")}
+)
+"""Requests that a kernel may have got on its control channel, and works on beside what its shell is busy with."""
+
+
+class StatusReader:
+    """Reads a kernel's `status` messages: which of them say what its shell does.
+
+    A kernel says `busy` and `idle` for what comes on its control channel too, so a kernel that is asked for its info while it
+    runs code says `idle` in the middle of it. What the shell works on is known by the request that the status is about.
+    """
+
+    __slots__ = ("_shell",)
+
+    def __init__(self) -> None:
+        self._shell = ""
+
+    def read(self, state: str, parent_id: str, parent_type: str) -> str:
+        """Return the event that a status message is for the kernel's machine; `""` for none.
+
+        Args:
+            state: its `execution_state`.
+            parent_id: the request it is about.
+            parent_type: that request's type.
+        """
+        beside = parent_type in _BESIDE_SHELL
+        if state == "busy":
+            if not beside:
+                self._shell = parent_id
+        elif state == "idle":
+            if beside and self._shell and self._shell != parent_id:
+                return ""
+            self._shell = ""  # a shell works in order: what it had before is done, whether its own `idle` came or not
+        else:
+            self._shell = ""
+        return state
 
 
 class ConnectionState(enum.Enum):

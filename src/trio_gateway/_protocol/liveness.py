@@ -1,36 +1,70 @@
 """Is the kernel there? A verdict from evidence, as a pure state machine: `now` comes in as an argument.
 
-The one idea: only evidence counts. A message, a pong or the gateway's model shows life; silence alone shows nothing, for a
-kernel may be busy for hours without a word. What is dead is known from an authority: the gateway's 404, its model, or the
-kernel's own goodbye.
+The one idea: only evidence counts. A message, a pong, an answer on the control channel or the gateway's model shows life;
+silence alone shows nothing, for a kernel may be busy for hours without a word. What is dead is known from an authority: the
+gateway's 404, its model, or the kernel's own goodbye.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["Liveness", "Verdict"]
+import attrs
+
+__all__ = ["VERDICT_TRANSITIONS", "Evidence", "Liveness", "Verdict"]
 
 PING_LIMITS: Final = 1.0
 """How many ping intervals a pong may take."""
 SENDING_LIMITS: Final = 4.0
 """How many ping intervals a pong may take while a message is being sent: it waits behind that message."""
+SILENT_LIMITS: Final = 1.5
+"""After how many ping intervals without a sign a kernel is suspect: a ping was sent after one, and has had time for its pong."""
 
 
 class Verdict(enum.Enum):
     """What the evidence says of a kernel."""
 
     ALIVE = "alive"
-    """Heard of within the ping interval, or known by the gateway."""
+    """Its connection was heard of lately."""
     SUSPECT = "suspect"
-    """Not heard of for longer, and a ping is under way; or the connection broke and is being made again."""
+    """Not heard of for longer, though a ping asked; or the connection broke and is being made again."""
     UNREACHABLE = "unreachable"
     """The gateway can't be asked."""
     DEAD = "dead"
     """Its process ended for good. Final."""
     CULLED = "culled"
     """The gateway does not know it any more. Final."""
+
+
+_LIVING: Final = (Verdict.ALIVE, Verdict.SUSPECT, Verdict.UNREACHABLE)
+
+VERDICT_TRANSITIONS: Final[Mapping[tuple[Verdict, str], Verdict]] = {
+    **{(verdict, "heard"): Verdict.ALIVE for verdict in _LIVING},
+    (Verdict.ALIVE, "silent"): Verdict.SUSPECT,
+    (Verdict.ALIVE, "lost"): Verdict.SUSPECT,
+    **{(verdict, "unreachable"): Verdict.UNREACHABLE for verdict in _LIVING},
+    (Verdict.UNREACHABLE, "vouched for"): Verdict.SUSPECT,
+    **{(verdict, "dead"): Verdict.DEAD for verdict in _LIVING},
+    **{(verdict, "culled"): Verdict.CULLED for verdict in _LIVING},
+}
+
+
+@attrs.frozen
+class Evidence:
+    """When a kernel was last heard of, by each way there is. All in seconds before now; None for never."""
+
+    connection: float
+    """Since anything came over its connection: a message, or the gateway's pong."""
+    message: float | None
+    """Since a message came."""
+    answer: float | None
+    """Since the kernel itself answered a probe on its control channel; it is asked only if it owes an answer and is silent."""
+    model: float | None
+    """Since the gateway's model of it said that it is there; asked only where the probe was not answered."""
+    restarts: int
+    """How often its process was replaced while this session lasted, by us, by others, or by the gateway when it had died."""
 
 
 class Liveness:
@@ -41,58 +75,80 @@ class Liveness:
         now: the time, in seconds of any clock that only goes forward.
     """
 
-    __slots__ = ("_connected", "_final", "_heard", "_message", "_pinged", "_unreachable", "interval")
+    __slots__ = (
+        "_answered",
+        "_connected",
+        "_heard",
+        "_message",
+        "_modelled",
+        "_pinged",
+        "_since",
+        "_verdict",
+        "interval",
+        "restarts",
+    )
 
     interval: float
     """The setting `ping_interval`, in seconds."""
+    restarts: int
+    """How often the kernel's process was replaced."""
 
     def __init__(self, interval: float, now: float) -> None:
         self.interval = interval
+        self.restarts = 0
+        self._since = now
         self._heard = now
-        self._message = now
+        self._message: float | None = None
+        self._answered: float | None = None
+        self._modelled: float | None = None
         self._pinged: float | None = None
         self._connected = False
-        self._unreachable = False
-        self._final: Verdict | None = None
+        self._verdict = Verdict.SUSPECT
 
     def heard(self, now: float) -> None:
         """Anything came over the connection: a message, a pong."""
         self._heard = now
         self._pinged = None
-        self._unreachable = False
+        self._feed("heard")
 
     def message(self, now: float) -> None:
-        """A message of the kernel's came: more than a pong, which is the gateway's."""
+        """A message came: more than a pong, which is the gateway's."""
         self._message = now
         self.heard(now)
+
+    def answered(self, now: float) -> None:
+        """The kernel answered a probe on its control channel, which its process does though it is busy."""
+        self._answered = now
 
     def connected(self, now: float) -> None:
         """The connection is made: the gateway answers when its kernel does."""
         self._connected = True
+        self._since = now
         self.heard(now)
 
     def lost(self) -> None:
         """The connection broke."""
         self._connected = False
         self._pinged = None
+        self._feed("lost")
 
     def pinged(self, now: float) -> None:
         """A ping was sent."""
         if self._pinged is None:
             self._pinged = now
 
-    def vouched_for(self) -> None:
+    def vouched_for(self, now: float) -> None:
         """The gateway's model says that the kernel is there. It says nothing about our connection."""
-        self._unreachable = False
+        self._modelled = now
+        self._feed("vouched for")
 
     def unreachable(self) -> None:
         """The gateway could not be asked."""
-        self._unreachable = True
+        self._feed("unreachable")
 
     def ended(self, verdict: Verdict) -> None:
         """An authority said that it is over: `DEAD` or `CULLED`."""
-        if self._final is None:
-            self._final = verdict
+        self._feed(verdict.value)
 
     def silence(self, now: float) -> float:
         """Return how long nothing was heard, in seconds."""
@@ -100,7 +156,7 @@ class Liveness:
 
     def quiet(self, now: float) -> float:
         """Return how long no message came, in seconds."""
-        return now - self._message
+        return now - max(self._since, self._message or self._since)
 
     def wants_ping(self, now: float) -> bool:
         """Whether it is time for a ping: nothing was heard for an interval, and none is under way."""
@@ -125,10 +181,23 @@ class Liveness:
 
     def verdict(self, now: float) -> Verdict:
         """Return what the evidence says."""
-        if self._final is not None:
-            return self._final
-        if self._unreachable:
-            return Verdict.UNREACHABLE
-        if not self._connected or self._pinged is not None or self.silence(now) > 2 * self.interval:
-            return Verdict.SUSPECT
-        return Verdict.ALIVE
+        if self.silence(now) >= SILENT_LIMITS * self.interval:
+            self._feed("silent")
+        return self._verdict
+
+    def evidence(self, now: float) -> Evidence:
+        """Return the evidence itself."""
+        return Evidence(
+            connection=self.silence(now),
+            message=_ago(self._message, now),
+            answer=_ago(self._answered, now),
+            model=_ago(self._modelled, now),
+            restarts=self.restarts,
+        )
+
+    def _feed(self, event: str) -> None:
+        self._verdict = VERDICT_TRANSITIONS.get((self._verdict, event), self._verdict)
+
+
+def _ago(when: float | None, now: float) -> float | None:
+    return None if when is None else now - when

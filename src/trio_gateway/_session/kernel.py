@@ -14,7 +14,7 @@ import trio
 
 from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, fresh
 from .._protocol.kernel_state import ConnectionState, KernelState
-from .._protocol.liveness import Verdict
+from .._protocol.liveness import Evidence, Verdict
 from .channels import Channel
 from .comms import Comms
 from .executor import Executor, check_code
@@ -29,7 +29,8 @@ RESTART_PROBE: Final = 5.0
 class HeartbeatChannel:
     """A kernel's fifth channel: is it there? Reached as `kernel.hb`.
 
-    The verdict is made of evidence: messages, WebSocket pings, the gateway's model, its 404.
+    The verdict is made of evidence: messages, WebSocket pings, the kernel's answer on its control channel, the gateway's
+    model, its 404.
     """
 
     def __init__(self, session: KernelSession) -> None:
@@ -45,13 +46,24 @@ class HeartbeatChannel:
         return self.verdict is Verdict.ALIVE
 
     @property
+    def evidence(self) -> Evidence:
+        """What the verdict is made of: when the kernel was last heard of in each way, and how often it was restarted."""
+        return self._session.liveness.evidence(trio.current_time())
+
+    @property
     def silence(self) -> float:
         """How long nothing was heard over the connection, in seconds."""
         return self._session.liveness.silence(trio.current_time())
 
     async def check(self) -> Verdict:
-        """Ask the gateway about the kernel now, and return the verdict. Cancellation: safe."""
-        await self._session.check_model()
+        """Ask the kernel itself now, or, if it does not answer within two seconds, the gateway; return the verdict.
+
+        Raises nothing: what can't be asked is part of the verdict.
+
+        Cancellation: safe.
+        """
+        if not await self._session.answers():
+            await self._session.check_model()
         return self.verdict
 
 

@@ -33,7 +33,7 @@ from .._errors import (
 )
 from .._models import KernelModel
 from .._outputs import OutputGap
-from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, next_kernel_state
+from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, StatusReader, next_kernel_state
 from .._protocol.liveness import Liveness, Verdict
 from .._protocol.loss import DUPLICATE, MessageLedger
 from .._protocol.messages import CHANNELS, Buffer, Message, MessageFactory
@@ -55,6 +55,10 @@ PROBE_AGAIN: Final = 0.25
 """How long a probe of a restarted kernel may take before the next one, in seconds; doubled each time, up to 2."""
 PROBE_SECONDS: Final = 30.0
 """How long a restarted kernel is probed at most before it is sent code all the same, in seconds."""
+ANSWER_SECONDS: Final = 2.0
+"""How long a kernel may take to answer on its control channel before the gateway is asked about it instead, in seconds."""
+INTERRUPT_SECONDS: Final = 2.0
+"""How long a kernel may take to answer an `interrupt_request` before the gateway is asked to interrupt it, in seconds."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
 
@@ -77,9 +81,18 @@ class KernelSession:
         session_id: this client's session, unique to it; the gateway buffers and replays by it.
         http: the gateway's HTTP client.
         services: the nursery that owns the session's tasks.
+        interrupt_mode: asks what the kernelspec says of interrupts, `"signal"` or `"message"`.
     """
 
-    def __init__(self, kernel_id: str, *, session_id: str, http: HttpClient, services: Services) -> None:
+    def __init__(
+        self,
+        kernel_id: str,
+        *,
+        session_id: str,
+        http: HttpClient,
+        services: Services,
+        interrupt_mode: Callable[[], Awaitable[str]],
+    ) -> None:
         self.kernel_id = kernel_id
         self.session_id = session_id
         self.api: KernelApi = KernelApi(http)
@@ -97,6 +110,9 @@ class KernelSession:
         self._supervisor = Supervisor(self, http)
         self._factory = MessageFactory(session_id, http.config.kernel_username or "trio_gateway")
         self._pending: dict[str, Pending] = {}
+        self._reader = StatusReader()
+        self._probed: Pending | None = None
+        self._interrupt_mode = interrupt_mode
         self._shutting_down = False
         self._restarting = False
         self._running = trio.CancelScope()
@@ -210,7 +226,7 @@ class KernelSession:
     @property
     def waits(self) -> bool:
         """Whether someone waits for an answer of the kernel's."""
-        return any(pending.sent for pending in self._pending.values())
+        return any(pending.sent and pending is not self._probed for pending in self._pending.values())
 
     # The life of the connection ---------------------------------------------------------------------------------
 
@@ -253,7 +269,8 @@ class KernelSession:
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
         self.liveness.lost()
-        if isinstance(reason, (GatewayConnectionError, GatewayTimeoutError)):
+        attempted = self.status.connection is not ConnectionState.CONNECTED
+        if attempted and isinstance(reason, (GatewayConnectionError, GatewayTimeoutError)):
             self.liveness.unreachable()
         self._change(connection="lost")
 
@@ -310,10 +327,9 @@ class KernelSession:
             state = message.content.get("execution_state")
             if not isinstance(state, str):
                 return
-            self._change(kernel=state)
+            self._change(kernel=self._reader.read(state, message.parent_id, message.parent_type))
             if state == "restarting":
-                self.fail_sent(KernelRestartedError(self.kernel_id, "its process ended and the gateway started it again"))
-                self._meet_again()
+                self._note_restart("its process ended and the gateway started it again", told="restarted by the gateway")
             elif state == "dead":
                 self.liveness.ended(Verdict.DEAD)
                 self.end(self.gone())
@@ -321,8 +337,7 @@ class KernelSession:
             if not message.content.get("restart"):
                 self._services.start_soon(self._check_gone, name="trio_gateway.check_gone")
             elif not self._restarting:
-                self.fail_sent(KernelRestartedError(self.kernel_id, "someone restarted it"))
-                self._meet_again()
+                self._note_restart("someone restarted it", told="restarted by someone else")
         elif kind.startswith("comm_"):
             self.comms.observe(message)
 
@@ -358,7 +373,7 @@ class KernelSession:
             self.liveness.ended(Verdict.DEAD)
             self.end(self.gone())
         else:
-            self.liveness.vouched_for()
+            self.liveness.vouched_for(trio.current_time())
 
     def note_garbage(self, error: ProtocolError) -> None:
         """A message that can't be understood is skipped, and whoever waits is told that something is missing."""
@@ -367,8 +382,39 @@ class KernelSession:
             if isinstance(pending, PendingExecution) and pending.sent:
                 pending.execution.note_gap(OutputGap("lost", 1, f"a message could not be understood: {error}"))
 
+    async def answers(self) -> bool:
+        """Ask the kernel itself, on its control channel, which its process serves though it is busy; say whether it answered.
+
+        A kernel that does not answer is not dead for that: not every one serves that channel while it runs code. Such a one is
+        not asked again before it has answered.
+        """
+        asked = self._probed
+        owes = asked is not None and not asked.settled and asked.connection == self.connections
+        if self.ended is not None or owes or self.status.connection is not ConnectionState.CONNECTED:
+            return False
+        if asked is not None:
+            self.forget(asked)
+        self._probed = asked = PendingReply(self.make("control", "kernel_info_request", {}))
+        self.submit(asked)
+        with trio.move_on_after(ANSWER_SECONDS):
+            await asked.wait_settled()
+        if asked.replied:
+            self.liveness.answered(trio.current_time())
+        return asked.replied
+
     async def interrupt(self) -> None:
-        """Interrupt the kernel, in the way its kernelspec says. The gateway's own interrupt knows both ways."""
+        """Interrupt the kernel, in the way its kernelspec says: by a message of ours, or by the gateway's signal.
+
+        Where the message is not answered, the gateway, which knows both ways, is asked to.
+        """
+        if self.status.connection is ConnectionState.CONNECTED and await self._interrupt_mode() == "message":
+            with trio.move_on_after(INTERRUPT_SECONDS):
+                try:
+                    await self.request("control", "interrupt_request", {})
+                except ConnectionLostError as error:
+                    _logger.debug("interrupt_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
+                else:
+                    return
         await self.api.interrupt(self.kernel_id)
 
     # Restarts and ends ------------------------------------------------------------------------------------------
@@ -383,9 +429,8 @@ class KernelSession:
             await self.api.restart(self.kernel_id, timeout=self._config.request_timeout_for(None))
         finally:
             self._restarting = False
-        self.fail_sent(KernelRestartedError(self.kernel_id, "it was restarted by us"))
         self._change(kernel="starting")
-        self._meet_again()
+        self._note_restart("it was restarted by us")
         with trio.move_on_after(probe_seconds):
             await self._met.wait()
             return
@@ -398,6 +443,14 @@ class KernelSession:
         """Wait until a kernel that was just restarted can be heard, so that nothing it publishes is lost. Mostly no wait."""
         if not self._met.is_set():
             await self._met.wait()
+
+    def _note_restart(self, reason: str, *, told: str = "") -> None:
+        """A new process took the old one's place: end what the old one had, and tell of what was not our doing."""
+        self.liveness.restarts += 1
+        self.fail_sent(KernelRestartedError(self.kernel_id, reason))
+        self._meet_again()
+        if told:
+            self.api.tell("restarted", kernel_id=self.kernel_id, message=told)
 
     def _meet_again(self) -> None:
         """A new process took the kernel's place: see that it is heard before it is sent code."""

@@ -1,7 +1,8 @@
 """One poller for all kernels of a gateway.
 
 The one idea: polling costs the gateway, so only kernels that owe someone an answer and have been silent for a while are
-asked about, all of them with one list where the gateway allows it, else one by one.
+looked after. Each is first asked itself, over its own connection; the gateway is asked about those that do not answer, all of
+them with one list where it allows that, else one by one.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class KernelWatch:
             self._sessions.discard(session)
 
     async def run(self) -> None:
-        """Ask about silent kernels until cancelled."""
+        """Ask silent kernels, and about them, until cancelled."""
         while True:
             await self._some.wait()
             await trio.sleep(self._interval)
@@ -67,6 +68,7 @@ class KernelWatch:
                 for session in self._sessions
                 if session.ended is None and session.waits and session.liveness.quiet(now) >= self._interval
             ]
+            silent = await _mute(silent)
             if len(silent) >= LIST_FROM and self._may_list:
                 silent = await self._ask_for_all(silent)
             async with trio.open_nursery() as nursery:
@@ -99,3 +101,17 @@ class KernelWatch:
             else:
                 session.note_model(model)
         return unlisted
+
+
+async def _mute(sessions: list[KernelSession]) -> list[KernelSession]:
+    """Ask kernels themselves, all at once; return those that did not answer."""
+    mute: list[KernelSession] = []
+
+    async def ask(session: KernelSession) -> None:
+        if not await session.answers():
+            mute.append(session)
+
+    async with trio.open_nursery() as nursery:
+        for session in sessions:
+            nursery.start_soon(ask, session)
+    return mute

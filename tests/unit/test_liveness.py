@@ -1,0 +1,179 @@
+"""Liveness: which evidence leads to which verdict. Pure: the clock is an argument."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_gateway import Verdict
+from trio_gateway._protocol.liveness import VERDICT_TRANSITIONS, Liveness
+
+LIVING = [Verdict.ALIVE, Verdict.SUSPECT, Verdict.UNREACHABLE]
+EVENTS = ["heard", "silent", "lost", "unreachable", "vouched for", "dead", "culled"]
+
+
+def connected(interval: float = 10.0) -> Liveness:
+    liveness = Liveness(interval, 0.0)
+    liveness.connected(0.0)
+    return liveness
+
+
+def test_the_table() -> None:
+    alive, suspect, unreachable, dead, culled = Verdict
+    assert {
+        (alive, "heard"): alive,
+        (suspect, "heard"): alive,
+        (unreachable, "heard"): alive,
+        (alive, "silent"): suspect,
+        (alive, "lost"): suspect,
+        (alive, "unreachable"): unreachable,
+        (suspect, "unreachable"): unreachable,
+        (unreachable, "unreachable"): unreachable,
+        (unreachable, "vouched for"): suspect,
+        (alive, "dead"): dead,
+        (suspect, "dead"): dead,
+        (unreachable, "dead"): dead,
+        (alive, "culled"): culled,
+        (suspect, "culled"): culled,
+        (unreachable, "culled"): culled,
+    } == VERDICT_TRANSITIONS
+
+
+def test_before_the_first_connection_nothing_is_known() -> None:
+    liveness = Liveness(10.0, 0.0)
+    assert liveness.verdict(0.0) is Verdict.SUSPECT
+    assert not liveness.wants_ping(100.0)
+
+
+def test_a_connection_shows_life() -> None:
+    assert connected().verdict(0.0) is Verdict.ALIVE
+
+
+@pytest.mark.parametrize("hours", [1, 1000])
+def test_a_kernel_that_is_busy_for_hours_is_alive_as_long_as_pongs_come(hours: int) -> None:
+    liveness = connected(8.0)  # powers of two: no rounding here
+    now = 0.0
+    for _ in range(hours * 360):
+        now += liveness.next_check(now, sending=False)
+        assert liveness.wants_ping(now)
+        liveness.pinged(now)
+        assert liveness.verdict(now) is Verdict.ALIVE  # a ping under way is no bad sign
+        now += 0.25
+        liveness.heard(now)
+        assert not liveness.link_is_dead(now, sending=False)
+    assert liveness.verdict(now) is Verdict.ALIVE
+    assert liveness.quiet(now) == now  # and yet no message came
+
+
+def test_an_unanswered_ping_makes_it_suspect_and_then_the_link_is_dead() -> None:
+    liveness = connected()
+    assert liveness.next_check(4.0, sending=False) == 6.0
+    assert not liveness.wants_ping(9.9)
+    assert liveness.wants_ping(10.0)
+    liveness.pinged(10.0)
+    assert not liveness.wants_ping(12.0)
+    assert liveness.verdict(14.9) is Verdict.ALIVE
+    assert liveness.verdict(15.0) is Verdict.SUSPECT
+    assert liveness.next_check(15.0, sending=False) == 5.0
+    assert not liveness.link_is_dead(19.9, sending=False)
+    assert liveness.link_is_dead(20.0, sending=False)
+
+
+def test_a_second_ping_does_not_give_the_first_more_time() -> None:
+    liveness = connected()
+    liveness.pinged(10.0)
+    liveness.pinged(19.0)
+    assert liveness.link_is_dead(20.0, sending=False)
+
+
+def test_a_ping_behind_a_large_message_has_more_time() -> None:
+    liveness = connected()
+    liveness.pinged(10.0)
+    assert not liveness.link_is_dead(49.9, sending=True)
+    assert liveness.link_is_dead(50.0, sending=True)
+    assert liveness.next_check(20.0, sending=True) == 30.0
+
+
+def test_a_late_pong_makes_good() -> None:
+    liveness = connected()
+    liveness.pinged(10.0)
+    assert liveness.verdict(19.0) is Verdict.SUSPECT
+    liveness.heard(19.5)
+    assert liveness.verdict(19.5) is Verdict.ALIVE
+    assert not liveness.link_is_dead(30.0, sending=False)
+    assert liveness.next_check(20.0, sending=False) == 9.5
+
+
+def test_a_computer_that_slept_pings_at_once_and_recovers() -> None:
+    liveness = connected()
+    now = 8 * 3600.0
+    assert liveness.next_check(now, sending=False) == 0.0
+    assert liveness.wants_ping(now)
+    assert not liveness.link_is_dead(now, sending=False)  # no ping has gone unanswered yet
+    assert liveness.verdict(now) is Verdict.SUSPECT
+    liveness.pinged(now)
+    liveness.heard(now + 0.1)
+    assert liveness.verdict(now + 0.1) is Verdict.ALIVE
+
+
+def test_a_broken_connection_is_suspect_and_a_refused_one_unreachable() -> None:
+    liveness = connected()
+    liveness.lost()
+    assert liveness.verdict(1.0) is Verdict.SUSPECT
+    assert not liveness.wants_ping(100.0)
+    liveness.unreachable()
+    assert liveness.verdict(1.0) is Verdict.UNREACHABLE
+    liveness.vouched_for(2.0)
+    assert liveness.verdict(2.0) is Verdict.SUSPECT  # it is there, and we are not connected to it
+    liveness.connected(3.0)
+    assert liveness.verdict(3.0) is Verdict.ALIVE
+
+
+def test_losing_a_connection_forgets_its_ping() -> None:
+    liveness = connected()
+    liveness.pinged(10.0)
+    liveness.lost()
+    liveness.connected(100.0)
+    assert not liveness.link_is_dead(100.0, sending=False)
+
+
+@pytest.mark.parametrize("final", [Verdict.DEAD, Verdict.CULLED])
+def test_an_end_is_final(final: Verdict) -> None:
+    liveness = connected()
+    liveness.ended(final)
+    liveness.heard(1.0)
+    liveness.unreachable()
+    liveness.vouched_for(1.0)
+    liveness.lost()
+    liveness.ended(Verdict.DEAD)
+    liveness.ended(Verdict.CULLED)
+    liveness.connected(2.0)
+    assert liveness.verdict(1000.0) is final
+
+
+def test_nothing_else_is_an_event() -> None:
+    assert {event for _, event in VERDICT_TRANSITIONS} == set(EVENTS)
+    assert all(before in LIVING for before, _ in VERDICT_TRANSITIONS)
+
+
+def test_evidence() -> None:
+    liveness = connected()
+    first = liveness.evidence(5.0)
+    assert (first.connection, first.message, first.answer, first.model, first.restarts) == (5.0, None, None, None, 0)
+    liveness.message(6.0)
+    liveness.answered(7.0)
+    liveness.vouched_for(8.0)
+    liveness.heard(9.0)
+    liveness.restarts += 1
+    later = liveness.evidence(10.0)
+    assert (later.connection, later.message, later.answer, later.model, later.restarts) == (1.0, 4.0, 3.0, 2.0, 1)
+
+
+def test_quiet_counts_from_the_connection_or_the_last_message() -> None:
+    liveness = connected()
+    liveness.message(3.0)
+    assert liveness.quiet(10.0) == 7.0
+    liveness.lost()
+    liveness.connected(8.0)
+    assert liveness.quiet(10.0) == 2.0
+    liveness.heard(9.0)
+    assert liveness.quiet(10.0) == 2.0

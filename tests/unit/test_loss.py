@@ -1,0 +1,336 @@
+"""The ledger of a kernel's messages: what is missing is counted, what another client explains is not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_gateway import Header, Message
+from trio_gateway._protocol.loss import DUPLICATE, MAX_ANSWERED, MAX_HOLES, MAX_SENDERS, UNNUMBERED, MessageLedger, Window
+
+OURS = "ours"
+KERNEL = "kernel"
+
+
+def said(
+    number: int, kind: str, parent: str, *, sender: str = KERNEL, state: str = "", request: str = "execute_request"
+) -> Message:
+    """A message of the kernel's, numbered as jupyter_client does."""
+    channel = "shell" if kind.endswith("_reply") else "iopub"
+    content: dict[str, Any] = {"execution_state": state} if kind == "status" else {}
+    return Message(
+        channel,
+        Header(f"{sender}_7_{number}", kind, sender, "kernel", "2026-01-01T00:00:00Z", "5.4"),
+        content,
+        parent_header={"msg_id": parent, "msg_type": request, "session": OURS},
+    )
+
+
+def conversation(parent: str, outputs: int, first: int) -> list[Message]:
+    """All that a kernel says of one execution."""
+    kinds = ["busy", "execute_input", *["stream"] * outputs, "execute_reply", "idle"]
+    return [
+        said(number, "status", parent, state=kind) if kind in ("busy", "idle") else said(number, kind, parent)
+        for number, kind in enumerate(kinds, first)
+    ]
+
+
+class Client:
+    """One execution of ours, counted as a session does."""
+
+    def __init__(self, parent: str = "a") -> None:
+        self.ledger = MessageLedger(OURS)
+        self.parent = parent
+        self.window: Window | None = None
+
+    def begin(self) -> None:
+        self.window = self.ledger.open()
+
+    def hear(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            number = self.ledger.observe(message)
+            if number != DUPLICATE and message.parent_id == self.parent and self.window is not None:
+                self.ledger.note(self.window, message, number)
+
+    def missing(self, *, silent: bool = False) -> int | None:
+        assert self.window is not None
+        return self.ledger.missing_outputs(self.window, silent=silent)
+
+
+def met(first: int = 0) -> Client:
+    """A client that has heard the kernel before: of a first request, as a session always has."""
+    client = Client()
+    client.hear([said(first, "status", "hello", state="idle", request="kernel_info_request")])
+    client.begin()
+    return client
+
+
+def test_a_whole_conversation_lacks_nothing() -> None:
+    client = met()
+    client.hear(conversation("a", 5, 1))
+    assert client.missing() == 0
+
+
+@pytest.mark.parametrize("lost", [[2], [2, 3], [2, 4, 6], [2, 3, 4, 5, 6]])
+def test_lost_outputs_are_counted(lost: list[int]) -> None:
+    client = met()
+    client.hear(message for index, message in enumerate(conversation("a", 5, 1)) if index not in lost)
+    assert client.missing() == len(lost)
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [0, 1], [8], [0, 1, 8]])
+def test_lost_words_about_the_execution_are_no_outputs(lost: list[int]) -> None:
+    client = met()
+    client.hear(message for index, message in enumerate(conversation("a", 5, 1)) if index not in lost)
+    assert client.missing() == 0
+
+
+@given(st.integers(0, 40), st.data())
+def test_whatever_is_lost_but_the_reply_the_count_of_outputs_is_exact(outputs: int, data: st.DataObject) -> None:
+    messages = conversation("a", outputs, 1)
+    reply = len(messages) - 2
+    lost = data.draw(st.sets(st.integers(0, len(messages) - 1).filter(lambda index: index != reply)))
+    client = met()
+    client.hear(message for index, message in enumerate(messages) if index not in lost)
+    assert client.missing() == sum(2 <= index < reply for index in lost)
+
+
+@given(st.integers(0, 10), st.permutations(range(14)))
+def test_the_order_of_arrival_changes_nothing(outputs: int, order: Sequence[int]) -> None:
+    """Replies and outputs come over different sockets, and a replay may come after what is newer."""
+    messages = conversation("a", outputs, 1)
+    client = met()
+    client.hear(messages[index] for index in order if index < len(messages))
+    assert client.missing() == 0
+
+
+def test_what_comes_late_is_not_lost() -> None:
+    client = met()
+    messages = conversation("a", 5, 1)
+    client.hear([*messages[:3], *messages[5:]])
+    assert client.missing() == 2
+    client.hear(messages[3:5])
+    assert client.missing() == 0
+
+
+def test_what_comes_twice_is_told_and_counts_once() -> None:
+    client = met()
+    messages = conversation("a", 2, 1)
+    client.hear(messages)
+    assert [client.ledger.observe(message) for message in messages] == [DUPLICATE] * len(messages)
+    assert client.missing() == 0
+
+
+def test_what_comes_of_the_time_before_is_no_duplicate() -> None:
+    """It is not known whether it was seen: better given twice than never."""
+    client = Client()
+    client.hear([said(5, "stream", "x"), said(9, "stream", "x")])
+    client.begin()
+    assert client.ledger.observe(said(6, "stream", "x")) == 6
+
+
+def test_a_silent_execution_has_no_echo() -> None:
+    for silent, missing in ((True, 1), (False, 0)):
+        client = met()
+        messages = conversation("a", 0, 1)
+        client.hear([messages[0], *messages[2:]])
+        assert client.missing(silent=silent) == missing
+
+
+def test_the_gateways_own_messages_are_numbered_apart() -> None:
+    client = met()
+    messages = conversation("a", 3, 1)
+    client.hear([*messages[:3], said(1000, "stream", "a", sender="gateway"), said(1005, "stream", "a", sender="gateway")])
+    client.hear(messages[3:])
+    assert client.missing() == 0
+
+
+def test_a_kernel_that_numbers_nothing_can_not_be_counted() -> None:
+    client = Client()
+    client.begin()
+    header = Header("no-number", "stream", KERNEL, "kernel", "2026-01-01T00:00:00Z", "5.4")
+    message = Message("iopub", header, {}, parent_header={"msg_id": "a", "msg_type": "execute_request", "session": OURS})
+    assert client.ledger.observe(message) == UNNUMBERED
+    client.hear([message])
+    assert client.missing() is None
+
+
+@pytest.mark.parametrize("msg_id", ["kernel_7_", "kernel_7_x", "5", "other_7_5", "kernel_7_-1", "kernel_7_1.5"])
+def test_ids_that_are_no_numbers(msg_id: str) -> None:
+    header = Header(msg_id, "stream", KERNEL, "kernel", "2026-01-01T00:00:00Z", "5.4")
+    assert MessageLedger(OURS).observe(Message("iopub", header, {})) == UNNUMBERED
+
+
+# Other clients -----------------------------------------------------------------------------------------------------
+
+
+def test_another_clients_reply_is_an_expected_hole() -> None:
+    client = met()
+    busy, echo, stream, reply, idle = conversation("a", 1, 10)
+    client.hear([said(1, "status", "b", state="busy")])
+    client.hear([said(3, "status", "b", state="idle")])  # 2 was its reply, which went to the other client
+    client.hear([said(number, "stream", "c") for number in range(4, 10)])
+    client.hear([busy, echo, stream, reply, idle])
+    assert client.missing() == 0
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_loss_beside_another_clients_reply_is_counted_still(lost: int) -> None:
+    """Another client asks on the control channel in the middle of our execution: one hole is its reply, the rest is loss."""
+    client = met()
+    own = conversation("a", 4, 1)  # 1 to 8
+    client.hear(own[:3])
+    # 4 busy of b, 5 its reply, 6 its idle: numbers are the kernel's, over all channels
+    client.hear([said(4, "status", "b", state="busy", request="debug_request")])
+    client.hear([said(6, "status", "b", state="idle", request="debug_request")])
+    later = [said(7 + i, "stream", "a") for i in range(3)]
+    client.hear(later[lost:])
+    client.hear([said(10, "execute_reply", "a"), said(11, "status", "a", state="idle")])
+    assert client.missing() == lost
+
+
+def test_comms_have_no_reply() -> None:
+    client = met()
+    own = conversation("a", 1, 1)
+    client.hear(own[:2])
+    client.hear(
+        [said(3, "status", "b", state="busy", request="comm_msg"), said(5, "status", "b", state="idle", request="comm_msg")]
+    )
+    client.hear([said(6, "stream", "a"), said(7, "execute_reply", "a"), said(8, "status", "a", state="idle")])
+    assert client.missing() == 1, "4 is no reply: a comm's message has none"
+
+
+def test_our_own_reply_that_is_still_on_its_way_is_no_loss() -> None:
+    """A completion beside the execution: its reply comes over another socket than what is published."""
+    client = met()
+    client.hear([said(1, "status", "a", state="busy"), said(2, "execute_input", "a")])
+    client.hear([said(3, "status", "c", state="busy", request="complete_request")])
+    client.hear([said(5, "status", "c", state="idle", request="complete_request")])
+    client.hear([said(6, "execute_reply", "a"), said(7, "status", "a", state="idle")])
+    assert client.missing() == 0
+    client.hear([said(4, "complete_reply", "c")])
+    assert client.missing() == 0
+
+
+def test_a_reply_that_comes_before_its_busy_explains_no_hole() -> None:
+    client = met()
+    client.hear([said(1, "status", "a", state="busy"), said(2, "execute_input", "a")])
+    client.hear([said(4, "complete_reply", "c"), said(3, "status", "c", state="busy", request="complete_request")])
+    client.hear([said(5, "status", "c", state="idle", request="complete_request")])
+    client.hear([said(7, "execute_reply", "a"), said(8, "status", "a", state="idle")])
+    assert client.missing() == 1  # 6
+
+
+def test_the_hole_of_a_request_whose_busy_came_before_we_listened() -> None:
+    client = Client()
+    client.begin()
+    client.hear([said(10, "status", "a", state="busy"), said(11, "execute_input", "a")])
+    # 12 is the reply to a request that the gateway made before we came; its busy, before 10, was never seen
+    client.hear([said(13, "status", "nudge", state="idle", request="kernel_info_request")])
+    client.hear([said(14, "execute_reply", "a"), said(15, "status", "a", state="idle")])
+    assert client.missing() == 0
+
+
+def test_each_execution_answers_for_its_own_losses_only() -> None:
+    client = met()
+    first = conversation("a", 4, 1)
+    client.hear([*first[:3], *first[5:]])  # two lost
+    assert client.missing() == 2
+    client.ledger.close()
+    client.parent = "b"
+    client.begin()
+    client.hear(conversation("b", 4, 9))
+    assert client.missing() == 0
+    client.ledger.close()
+
+
+def test_a_new_process_numbers_anew() -> None:
+    client = met(first=500)
+    client.hear(conversation("a", 1, 501))
+    assert client.missing() == 0
+    client.ledger.close()
+    client.parent = "b"
+    client.begin()
+    messages = [
+        Message(
+            message.channel,
+            Header(message.msg_id.replace("_7_", "_8_"), message.msg_type, KERNEL, "kernel", "2026-01-01T00:00:00Z", "5.4"),
+            message.content,
+            parent_header=message.parent_header,
+        )
+        for message in conversation("b", 3, 1)
+    ]
+    client.hear([*messages[:2], *messages[3:]])
+    assert client.missing() == 1
+
+
+# Bounds ------------------------------------------------------------------------------------------------------------
+
+
+def test_senders_are_bounded() -> None:
+    ledger = MessageLedger(OURS)
+    for number in range(10 * MAX_SENDERS):
+        ledger.observe(said(1, "stream", "x", sender=f"s{number}"))
+    assert len(ledger.open().marks) == MAX_SENDERS
+
+
+def test_holes_are_bounded_and_their_sum_stays() -> None:
+    client = met()
+    client.hear([said(1, "status", "a", state="busy"), said(2, "execute_input", "a")])
+    last = 2
+    for _ in range(MAX_HOLES + 1000):
+        last += 2  # each second one is lost
+        client.ledger.observe(said(last, "stream", "other"))
+    client.hear([said(last + 1, "execute_reply", "a"), said(last + 2, "status", "a", state="idle")])
+    assert client.missing() == MAX_HOLES + 1000
+
+
+def test_answered_requests_are_bounded() -> None:
+    """Those that are forgotten are the oldest: their `busy` will not come any more."""
+    client = met()
+    client.hear([said(1, "status", "a", state="busy"), said(2, "execute_input", "a")])
+    number = 3
+    for index in range(3 * MAX_ANSWERED):
+        client.hear([said(number, "complete_reply", f"c{index}"), said(number + 1, "stream", "a")])
+        number += 2
+    newest = f"c{3 * MAX_ANSWERED - 1}"
+    client.hear([said(number, "status", newest, state="busy", request="complete_request")])
+    client.hear([said(number + 1, "status", newest, state="idle", request="complete_request")])
+    client.hear([said(number + 3, "execute_reply", "a"), said(number + 4, "status", "a", state="idle")])
+    assert client.missing() == 1
+
+
+def test_what_is_lost_after_the_end_is_not_this_executions() -> None:
+    client = met()
+    messages = conversation("a", 3, 1)
+    client.hear([*messages[:3], *messages[4:], said(20, "stream", "other")])
+    assert client.missing() == 1
+
+
+def test_work_of_others_that_explains_no_hole() -> None:
+    """Their reply was numbered outside of the execution, or was before what is lost."""
+    client = met()
+    own = conversation("a", 4, 4)
+    client.hear([said(1, "status", "b", state="busy"), said(3, "status", "b", state="idle")])
+    client.hear([*own[:3], *own[4:]])
+    assert client.missing() == 1
+
+
+def test_a_sender_that_was_forgotten_can_not_be_counted() -> None:
+    client = met()
+    client.hear(conversation("a", 1, 1))
+    client.hear(said(1, "stream", "x", sender=f"s{number}") for number in range(MAX_SENDERS))
+    assert client.missing() is None
+
+
+def test_the_messages_of_another_sender_do_not_stretch_the_window() -> None:
+    client = met()
+    messages = conversation("a", 2, 1)
+    notice = said(900, "stream", "a", sender="gateway")
+    client.hear([*messages[:3], notice, *messages[3:]])
+    assert client.window is not None
+    assert (client.window.first, client.window.last) == (1, 6)
