@@ -430,7 +430,7 @@ async def test_20_000_small_outputs_as_a_stream(kernel: Kernel) -> None:
 
 
 async def test_a_rate_limited_flood_says_what_is_missing() -> None:
-    """The gateway drops what exceeds its limits (WIRE 9): the result says so, and its count is what is missing."""
+    """The gateway drops what exceeds its limits: the result says so, and its count is what is missing."""
     from trio_gateway._gateway.local import run_local_gateway
 
     limits = ["limit_rate=True", "iopub_msg_rate_limit=100"]

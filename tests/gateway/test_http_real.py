@@ -56,7 +56,7 @@ async def test_a_gateway_refuses(real_gateway: Any, settings: dict[str, Any]):
     assert real_gateway.token not in str(caught.value)
 
 
-async def test_a_renewed_token_is_accepted(real_gateway: Any):  # TRAPS B33
+async def test_a_renewed_token_is_accepted(real_gateway: Any):  # lesson B33
     class Renewer(TokenRenewer):
         def __init__(self) -> None:
             self.tokens = ["expired", real_gateway.token]

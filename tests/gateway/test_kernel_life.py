@@ -326,7 +326,7 @@ async def test_two_kernels_at_once(real_gateway: RunningGateway, gateway: Gatewa
 
 
 async def test_kernels_started_at_once(real_gateway: RunningGateway, gateway: Gateway) -> None:
-    """Each gets its own environment: starts that overlap must not see one another's (WIRE 10)."""
+    """Each gets its own environment: starts that overlap must not see one another's."""
     seen: dict[int, str] = {}
 
     async def start(number: int) -> None:

@@ -388,7 +388,7 @@ async def test_the_gateways_clock_decides(autojump_clock: MockClock) -> None:
         assert len(await gateway.kernels.cull(policy)) == 1  # the fake's noon was long ago
 
 
-async def test_a_kernelspec_may_set_another_limit_and_it_is_the_right_kernelspec(autojump_clock: MockClock) -> None:  # TRAPS B20
+async def test_a_kernelspec_may_set_another_limit_and_it_is_the_right_kernelspec(autojump_clock: MockClock) -> None:  # lesson B20
     fake = RestFake()
     fake.add_spec("slow", metadata={"cull_idle_timeout": 500})
     fake.add_spec("quick", metadata={"cull_idle_timeout": 5})

@@ -132,7 +132,7 @@ class Jupyter:
 async def test_requests_go_into_jupyter_events_and_fit_their_schema(
     autojump_clock: MockClock, installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SYSTEMS: `emit`, event schema `gateway_client/v1`. With Jupyter Server's own schema, and with ours where it is missing."""
+    """System: `emit`, event schema `gateway_client/v1`. With Jupyter Server's own schema, and with ours where it is missing."""
     if not installed:
         monkeypatch.setattr(events, "_find_schema", lambda: None)
     jupyter = Jupyter()

@@ -1,4 +1,4 @@
-"""`gateway.sessions` on a real Kernel Gateway: kernels really start, move and end. SYSTEMS: `GatewaySessionManager`."""
+"""`gateway.sessions` on a real Kernel Gateway: kernels really start, move and end. System: `GatewaySessionManager`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def opened(real: RunningGateway, **arguments: Any) -> AsyncGenerator[trio_
 
 
 async def test_gateway_session_manager(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `GatewaySessionManager`: create, get, list, update and delete; a session has a real kernel."""
+    """System: `GatewaySessionManager`: create, get, list, update and delete; a session has a real kernel."""
     events: list[GatewayEvent] = []
     async with opened(real_gateway, on_event=events.append) as gateway:
         session = await gateway.sessions.create("notes/a.ipynb", kernel_name="python3", name="a", type="notebook")

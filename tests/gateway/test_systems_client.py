@@ -31,7 +31,7 @@ def tap(link: Link, heads: list[str]) -> None:
 
 
 async def test_gateway_client_traits(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `GatewayClient` traits: all settings, from variables; no singleton, so one process can use many gateways."""
+    """System: `GatewayClient` traits: all settings, from variables; no singleton, so one process can use many gateways."""
     environ = {"JUPYTER_GATEWAY_URL": real_gateway.url, "JUPYTER_GATEWAY_AUTH_TOKEN": real_gateway.token}
     one = trio_gateway.GatewayConfig.from_env(environ)
     other = trio_gateway.GatewayConfig.from_env({**environ, "JUPYTER_GATEWAY_AUTH_TOKEN": "wrong"})
@@ -43,7 +43,7 @@ async def test_gateway_client_traits(real_gateway: RunningGateway) -> None:
 
 
 async def test_connection_arguments_are_the_same_for_http_and_websocket(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `init_connection_args`, `load_connection_args`: on each request, and the same on every WebSocket handshake."""
+    """System: `init_connection_args`, `load_connection_args`: on each request, and the same on every WebSocket handshake."""
     heads: list[str] = []
     async with open_tcp_proxy(real_gateway.url) as proxy:
         proxy.on_link = lambda link: tap(link, heads)
@@ -58,7 +58,7 @@ async def test_connection_arguments_are_the_same_for_http_and_websocket(real_gat
 
 
 async def test_launch_timeout_pad(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: launch timeout pad: request_timeout >= KERNEL_LAUNCH_TIMEOUT + pad, the larger side winning; sent in `env`."""
+    """System: launch timeout pad: request_timeout >= KERNEL_LAUNCH_TIMEOUT + pad, the larger side winning; sent in `env`."""
     async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token, request_timeout=10) as gateway:
         assert gateway.config.request_timeout_for(100) == 102
         assert gateway.config.request_timeout_for(1) == 10
@@ -80,7 +80,7 @@ class Renewer(trio_gateway.TokenRenewer):
 
 
 async def test_token_renewal(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `GatewayTokenRenewerBase`: asked before each request, and once more when the gateway refuses the old token."""
+    """System: `GatewayTokenRenewerBase`: asked before each request, and once more when the gateway refuses the old token."""
     renewer = Renewer("expired", real_gateway.token)
     async with trio_gateway.open_gateway(real_gateway.url, auth_token="expired", token_renewer=renewer) as gateway:
         async with gateway.start_kernel() as kernel:
@@ -89,7 +89,7 @@ async def test_token_renewal(real_gateway: RunningGateway) -> None:
 
 
 async def test_a_token_that_expires_is_renewed_on_the_websocket(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: the same for a handshake: 401, one renewal, and the session goes on."""
+    """System: the same for a handshake: 401, one renewal, and the session goes on."""
     renewer = Renewer(real_gateway.token)
     async with open_tcp_proxy(real_gateway.url) as proxy:
         settings: dict[str, Any] = {"auth_token": "x", "token_renewer": renewer, "gateway_retry_interval": 0.01}
@@ -103,7 +103,7 @@ async def test_a_token_that_expires_is_renewed_on_the_websocket(real_gateway: Ru
 
 
 async def test_retryable_http_client(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `RetryableHTTPClient`, `gateway_request`: what is safe is tried again; errors name the gateway and its reason."""
+    """System: `RetryableHTTPClient`, `gateway_request`: what is safe is tried again; errors name the gateway and its reason."""
     events: list[trio_gateway.GatewayEvent] = []
     async with open_tcp_proxy(real_gateway.url) as proxy:
 

@@ -104,7 +104,7 @@ def forbidding_gateway(real_gateway: RunningGateway) -> Iterator[RunningGateway]
 
 
 async def test_gateway_kernel_spec_manager(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `GatewayKernelSpecManager`: list, one, a resource, the default name, resource paths of this side."""
+    """System: `GatewayKernelSpecManager`: list, one, a resource, the default name, resource paths of this side."""
     async with opened(real_gateway) as (gateway, _told):
         specs = await gateway.kernelspecs.list()
         spec = specs.kernelspecs["python3"]
@@ -123,7 +123,7 @@ async def test_gateway_kernel_spec_manager(real_gateway: RunningGateway) -> None
 
 
 async def test_gateway_kernel_manager(real_gateway: RunningGateway, wire: Wire) -> None:
-    """SYSTEMS: `GatewayKernelManager`: start or attach, its model, alive or not, interrupt, restart, shut down; all told."""
+    """System: `GatewayKernelManager`: start or attach, its model, alive or not, interrupt, restart, shut down; all told."""
     async with opened(real_gateway) as (gateway, told):
         async with gateway.start_kernel("python3") as kernel:
             model = await gateway.kernels.get(kernel.id)
@@ -175,7 +175,7 @@ async def test_a_kernel_that_someone_else_shut_down_is_told_of_once(real_gateway
 
 
 async def test_gateway_mapping_kernel_manager(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `GatewayMappingKernelManager`: start, list, model, interrupt, restart, shut down one and all."""
+    """System: `GatewayMappingKernelManager`: start, list, model, interrupt, restart, shut down one and all."""
     async with opened(real_gateway) as (gateway, told):
         one, two = await gateway.kernels.start("python3"), await gateway.kernels.start()
         assert {model.id for model in await gateway.kernels.list()} == {one.id, two.id}
@@ -219,7 +219,7 @@ async def test_a_gateway_that_forbids_listing(forbidding_gateway: RunningGateway
 
 
 async def test_idle_kernels_are_culled_while_the_block_lasts(forbidding_gateway: RunningGateway) -> None:
-    """SYSTEMS: `GatewayMappingKernelManager` culls idle kernels."""
+    """System: `GatewayMappingKernelManager` culls idle kernels."""
     policy = CullPolicy(idle_timeout=0.5, interval=0.2)
     async with opened(forbidding_gateway) as (other, _), opened(forbidding_gateway, cull=policy) as (gateway, told):
         theirs = await other.kernels.start()
@@ -277,7 +277,7 @@ async def test_another_connection_keeps_a_kernel_from_being_culled(real_gateway:
 
 
 async def test_emit_and_the_event_schema(real_gateway: RunningGateway) -> None:
-    """SYSTEMS: `emit`, event schema `gateway_client/v1`: status, status code, message, gateway URL of each request."""
+    """System: `emit`, event schema `gateway_client/v1`: status, status code, message, gateway URL of each request."""
     text = StringIO()
     logger = EventLogger(handlers=[logging.StreamHandler(text)])
     async with trio_gateway.open_gateway(

@@ -40,7 +40,7 @@ async def test_a_request_and_its_answer():
     assert it.server.addresses == [("gateway.test", 8888)]
 
 
-async def test_case_and_escapes_of_the_url_are_kept():  # TRAPS B28
+async def test_case_and_escapes_of_the_url_are_kept():  # lesson B28
     url = "http://Http-Gateway.example/User/Alice%2FHttp"
     async with bench(in_turn(response()), url=url) as it:
         await it.http.request("GET", "/api/kernels/a%2F%2E%2E%2fb")
@@ -223,7 +223,7 @@ async def test_answers_of_success(status: int):
     async with bench(in_turn(response(status, content, "ETag: 1"))) as it:
         answer = await it.http.request("GET", "/")
     assert (answer.status_code, answer.content) == (status, content)
-    # TRAPS B36: 201 and 204 were told as 200
+    # lesson B36: 201 and 204 were told as 200
     assert it.events[0].status_code == status
     assert it.events[0].status == "success"
 
@@ -245,7 +245,7 @@ async def test_every_other_answer_is_an_error(status: int):
 @pytest.mark.parametrize(
     ("content", "content_type", "message"),
     [
-        # TRAPS B36: each of these once broke the error handler itself
+        # lesson B36: each of these once broke the error handler itself
         (b'["a list"]', "application/json", '["a list"]'),
         (b"caf\xe9", "text/plain", "caf\ufffd"),
         (b"<html><head><title>502 Bad Gateway</title></head><body>" + b"<p>" * 50_000, "text/html", "502 Bad Gateway"),

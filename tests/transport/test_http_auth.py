@@ -1,4 +1,4 @@
-"""Who logs in, with what, and where to. Rows 29 to 33 and 37 of TRAPS part B."""
+"""Who logs in, with what, and where to. Lessons B29 to B33 and B37."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trio_gateway._transport.http import open_http_client
         ({}, {}),
         ({"auth_token": "t"}, {"authorization": "token t"}),
         ({"auth_token": "t", "auth_scheme": "Bearer"}, {"authorization": "Bearer t"}),
-        # TRAPS B29: these sent "None t", "token None", "token " or nothing of the user's own
+        # lesson B29: these sent "None t", "token None", "token " or nothing of the user's own
         ({"auth_token": "t", "auth_scheme": None}, {"authorization": "t"}),
         ({"auth_token": "t", "auth_scheme": ""}, {"authorization": "t"}),
         ({"auth_token": None}, {}),
@@ -58,7 +58,7 @@ async def test_what_logs_in(settings: dict[str, Any], expected: dict[str, str]):
     assert "p@" not in it.requests[0].target + it.requests[0].headers["host"]
 
 
-async def test_an_empty_variable_for_headers_does_not_log_out():  # TRAPS B30
+async def test_an_empty_variable_for_headers_does_not_log_out():  # lesson B30
     environ = {"JUPYTER_GATEWAY_URL": URL, "JUPYTER_GATEWAY_AUTH_TOKEN": "t", "JUPYTER_GATEWAY_HEADERS": ""}
     async with bench(in_turn(response()), GatewayConfig.from_env(environ)) as it:
         await it.http.request("GET", "/")
@@ -151,7 +151,7 @@ def tokens_of(requests: list[Request]) -> list[str]:
 
 
 @KINDS
-async def test_the_renewer_is_asked_before_each_request(kind: Callable[..., Renewer]):  # TRAPS B33
+async def test_the_renewer_is_asked_before_each_request(kind: Callable[..., Renewer]):  # lesson B33
     renewer = kind("one", "two", "two")
     async with bench(in_turn(response()), auth_token="zero", token_renewer=renewer) as it:
         for _ in range(3):
@@ -161,7 +161,7 @@ async def test_the_renewer_is_asked_before_each_request(kind: Callable[..., Rene
     assert renewer.asked == [("Authorization", "token", token) for token in ("zero", "one", "two", "two")]
 
 
-async def test_a_plain_renewer_does_not_block_the_loop():  # TRAPS B33
+async def test_a_plain_renewer_does_not_block_the_loop():  # lesson B33
     renewer = Plain("one")
     async with bench(in_turn(response()), token_renewer=renewer) as it:
         await it.http.request("GET", "/")
@@ -169,7 +169,7 @@ async def test_a_plain_renewer_does_not_block_the_loop():  # TRAPS B33
 
 
 @KINDS
-async def test_the_renewer_is_asked_where_there_is_no_token_yet(kind: Callable[..., Renewer]):  # TRAPS B33
+async def test_the_renewer_is_asked_where_there_is_no_token_yet(kind: Callable[..., Renewer]):  # lesson B33
     async with bench(in_turn(response()), token_renewer=kind("one")) as it:
         await it.http.request("GET", "/")
     assert tokens_of(it.requests) == ["token one"]
@@ -177,7 +177,7 @@ async def test_the_renewer_is_asked_where_there_is_no_token_yet(kind: Callable[.
 
 @KINDS
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_refused_token_is_renewed_once(kind: Callable[..., Renewer], method: str):  # TRAPS B33: no retry on 401
+async def test_a_refused_token_is_renewed_once(kind: Callable[..., Renewer], method: str):  # lesson B33: no retry on 401
     async with bench(accepting("two"), auth_token="zero", token_renewer=kind("one", "two")) as it:
         await it.http.request(method, "/")
         assert tokens_of(it.requests) == ["token one", "token two"]
@@ -232,7 +232,7 @@ async def test_a_handshakes_refusal_asks_too():
 @KINDS
 async def test_a_renewer_that_fails_is_logged_and_the_old_token_used(
     kind: Callable[..., Renewer], answer: Any, caplog: pytest.LogCaptureFixture
-):  # TRAPS B33
+):  # lesson B33
     async with bench(in_turn(response()), auth_token="t0ken-s3cret", token_renewer=kind(answer)) as it:
         await it.http.request("GET", "/")
     assert tokens_of(it.requests) == ["token t0ken-s3cret"]
@@ -374,7 +374,7 @@ async def test_cookies_are_sent_back_to_http_and_websocket():
 
 
 @pytest.mark.parametrize("text", ["False", "0", "no", "off", "FALSE"])
-async def test_cookies_are_left_alone_unless_they_are_wanted(text: str):  # TRAPS B32: "False" and "0" meant yes
+async def test_cookies_are_left_alone_unless_they_are_wanted(text: str):  # lesson B32: "False" and "0" meant yes
     config = GatewayConfig.from_env({"JUPYTER_GATEWAY_URL": URL, "JUPYTER_GATEWAY_ACCEPT_COOKIES": text})
     async with bench(in_turn(setting("a=1; Path=/")), config) as it:
         it.http.store_cookies(["b=2; Path=/"], URL)
@@ -385,7 +385,7 @@ async def test_cookies_are_left_alone_unless_they_are_wanted(text: str):  # TRAP
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-async def test_errors_set_cookies_too(status: int):  # TRAPS B37
+async def test_errors_set_cookies_too(status: int):  # lesson B37
     async with bench(in_turn(setting("a=1; Path=/", status=status)), accept_cookies=True) as it:
         for _ in range(2):
             with pytest.raises(Exception, match=str(status)):
@@ -393,21 +393,21 @@ async def test_errors_set_cookies_too(status: int):  # TRAPS B37
     assert it.requests[1].headers["cookie"] == "a=1"
 
 
-async def test_redirects_and_refused_attempts_set_cookies_too(autojump_clock: object):  # TRAPS B37
+async def test_redirects_and_refused_attempts_set_cookies_too(autojump_clock: object):  # lesson B37
     moved = response(302, b"", "Location: /Base/there", "Set-Cookie: a=1; Path=/")
     async with bench(in_turn(setting("b=2; Path=/", status=503), moved, response()), accept_cookies=True) as it:
         await it.http.request("GET", "/here")
     assert [request.headers.get("cookie") for request in it.requests] == [None, "b=2", "b=2; a=1"]
 
 
-async def test_a_websockets_answer_sets_cookies_too():  # TRAPS B37: those of the 101 were lost
+async def test_a_websockets_answer_sets_cookies_too():  # lesson B37: those of the 101 were lost
     async with bench(in_turn(response()), accept_cookies=True) as it:
         it.http.store_cookies(["a=1; Path=/"], it.http.config.websocket_url("/api/kernels/1/channels"))
         await it.http.request("GET", "/")
     assert it.requests[0].headers["cookie"] == "a=1"
 
 
-async def test_garbage_in_a_cookie_breaks_nothing():  # TRAPS B37: Max-Age=soon made every following request raise
+async def test_garbage_in_a_cookie_breaks_nothing():  # lesson B37: Max-Age=soon made every following request raise
     async with bench(
         in_turn(setting("a=1; Path=/; Max-Age=soon; Expires=never; Domain=..; SameSite", "=;=", "\xff=\xfe")), accept_cookies=True
     ) as it:

@@ -1,4 +1,4 @@
-"""A request may be cancelled anywhere: the client stays as good as new, and nothing stays open. G1, TRAPS F8."""
+"""A request may be cancelled anywhere: the client stays as good as new, and nothing stays open. G1: lesson of httpcore#1093."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ DELAY = 0.004
 
 
 async def test_the_pool_survives_cancellation_on_real_sockets():
-    """TRAPS F8: with httpx's own pool the last request of an early round waits for ever for a place.
+    """As in httpcore#1093: with httpx's own pool the last request of an early round waits for ever for a place.
 
     The one test here with real time: what it looks for is a race between a socket that connects and a cancellation.
     """

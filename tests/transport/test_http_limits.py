@@ -139,7 +139,7 @@ async def test_the_callers_own_scope_wins_while_waiting_for_another_attempt(auto
 # ---------------------------------------------------------------------------------------------------------- repetitions
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])  # TRAPS B35: 429 too
+@pytest.mark.parametrize("status", [429, 502, 503, 504])  # lesson B35: 429 too
 @pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD"])
 async def test_a_busy_gateway_is_asked_again(autojump_clock: object, method: str, status: int):
     async with bench(in_turn(response(status, b""), response(status, b""), response(200, b""))) as it:
@@ -241,7 +241,7 @@ async def test_the_last_attempt_may_run_into_its_limit(autojump_clock: object):
 @pytest.mark.parametrize("retries", [0, 1, 4])
 async def test_how_often_is_a_setting_of_each_gateway(
     autojump_clock: object, retries: int
-):  # TRAPS B34: it was read once, at import
+):  # lesson B34: it was read once, at import
     config = GatewayConfig.from_env(
         {"JUPYTER_GATEWAY_URL": "http://gateway.test:8888", "JUPYTER_GATEWAY_MAX_REQUEST_RETRIES": str(retries)}
     )
@@ -269,7 +269,7 @@ async def test_no_repetition_at_all_is_possible(autojump_clock: object):
             await it.http.request("POST", "/", retry=False)
 
 
-async def test_retry_after_is_honoured(autojump_clock: object):  # TRAPS B35
+async def test_retry_after_is_honoured(autojump_clock: object):  # lesson B35
     async with bench(in_turn(response(503, b"", "Retry-After: 7"), response())) as it:
         await it.http.request("GET", "/")
         assert trio.current_time() == pytest.approx(7.1)
@@ -300,7 +300,7 @@ async def test_pauses_are_limited(autojump_clock: object):
 # ----------------------------------------------------------------------------------------------------------- name look-up
 
 
-async def test_a_name_that_does_not_resolve_is_no_404(autojump_clock: object):  # TRAPS B10
+async def test_a_name_that_does_not_resolve_is_no_404(autojump_clock: object):  # lesson B10
     async def connect(host: str, port: int) -> trio.abc.Stream:
         tries.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -310,7 +310,7 @@ async def test_a_name_that_does_not_resolve_is_no_404(autojump_clock: object):  
         with pytest.raises(GatewayConnectionError, match=r"the name nowhere\.test does not resolve") as caught:
             await http.request("GET", "/api/kernels/1")
     assert not isinstance(caught.value, (GatewayHTTPError, KernelNotFoundError))
-    assert len(tries) == 3  # TRAPS B35: one hiccup of the name service is no reason to fail
+    assert len(tries) == 3  # lesson B35: one hiccup of the name service is no reason to fail
 
 
 async def test_one_hiccup_of_the_name_service(autojump_clock: object):

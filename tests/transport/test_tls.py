@@ -99,7 +99,7 @@ async def bench(
 # ------------------------------------------------------------------------------------------------------ who is trusted
 
 
-async def test_a_private_authority_needs_no_client_certificate(authority: trustme.CA, ca_file: str):  # TRAPS B31
+async def test_a_private_authority_needs_no_client_certificate(authority: trustme.CA, ca_file: str):  # lesson B31
     async with bench(authority, ca_certs=ca_file) as (http, requests):
         await http.request("GET", "/")
         await http.request("POST", "/")
@@ -139,7 +139,7 @@ async def test_another_hosts_certificate_is_not_accepted(authority: trustme.CA, 
 @pytest.mark.parametrize("text", ["False", "0", "no", "NO", "off"])
 async def test_verification_can_be_switched_off_and_warns(
     authority: trustme.CA, text: str, caplog: pytest.LogCaptureFixture
-):  # TRAPS B32: "False", "0" and "NO" meant yes
+):  # lesson B32: "False", "0" and "NO" meant yes
     config = GatewayConfig.from_env({"JUPYTER_GATEWAY_URL": URL, "JUPYTER_GATEWAY_VALIDATE_CERT": text})
     async with bench(authority, name="other.test", validate_cert=config.validate_cert) as (http, requests):
         await http.request("GET", "/")

@@ -27,7 +27,7 @@ def v1(
     content: bytes = b"{}",
     *buffers: bytes,
 ) -> bytes:
-    """A v1 frame, built by the description in WIRE 5 and not by the code under test."""
+    """A v1 frame, built by the description in jupyter_server, and not by the code under test."""
     parts = [channel, header, parent, metadata, content, *buffers]
     offsets = [8 * (len(parts) + 2)]
     for part in parts:
@@ -156,7 +156,7 @@ def test_framings_can_be_exchanged(message: Message) -> None:
     assert encode_v1(through) == encode_v1(message)
 
 
-# --- the frames of WIRE 5
+# --- whole frames
 
 
 def test_the_live_frames_numbers() -> None:

@@ -1,4 +1,4 @@
-"""RFC 6265 as far as a gateway and the load balancer before it need it. TRAPS B37."""
+"""RFC 6265 as far as a gateway and the load balancer before it need it. lesson B37."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_plain_connection_sets_no_secure_cookie():
         ("; max-age = 10", 10),
         ("; Max-Age=0", -math.inf),
         ("; Max-Age=-1", -math.inf),
-        # TRAPS B37: each of these once broke every request that followed
+        # lesson B37: each of these once broke every request that followed
         ("; Max-Age=soon", math.inf),
         ("; Max-Age=1.5", math.inf),
         ("; Max-Age=", math.inf),

@@ -16,7 +16,7 @@ from trio_gateway._protocol.kernel_state import (
 LIVING = [KernelState.STARTING, KernelState.IDLE, KernelState.BUSY, KernelState.RESTARTING]
 FINAL = [KernelState.DEAD, KernelState.CULLED]
 WIRE_STATES = ["starting", "idle", "busy", "restarting", "dead"]
-"""What kernels and gateways say in `status` messages (WIRE 7); `culled` is our own finding."""
+"""What kernels and gateways say in `status` messages; `culled` is our own finding."""
 
 
 def test_the_states_are_those_of_the_wire_and_culled() -> None:

@@ -334,3 +334,24 @@ def test_the_messages_of_another_sender_do_not_stretch_the_window() -> None:
     client.hear([*messages[:3], notice, *messages[3:]])
     assert client.window is not None
     assert (client.window.first, client.window.last) == (1, 6)
+
+
+def test_work_of_others_is_remembered_over_one_execution_only() -> None:
+    """Their `idle` may be lost, so what they were seen at explains a hole of the next execution, and not one for ever."""
+    client = met()
+    client.hear([said(1, "status", "b", state="busy", request="debug_request")])
+    client.ledger.close()
+    for parent, first, explained in (("a", 2, True), ("c", 20, False)):
+        client.parent = parent
+        client.begin()
+        messages = conversation(parent, 3, first)
+        client.hear([*messages[:3], *messages[4:]])
+        assert client.missing() == (0 if explained else 1)
+        client.ledger.close()
+
+
+def test_a_state_that_is_neither_busy_nor_idle_explains_nothing() -> None:
+    client = met()
+    messages = conversation("a", 3, 1)
+    client.hear([said(20, "status", "b", state="starting"), *messages[:3], *messages[4:]])
+    assert client.missing() == 1

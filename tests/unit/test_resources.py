@@ -29,7 +29,7 @@ def test_a_file_is_found_in_what_a_gateway_lists(listed: str, file: str) -> None
     assert resource_file("ir", listed) == file
 
 
-def test_resources_are_moved_to_where_the_gateway_is() -> None:  # TRAPS B39
+def test_resources_are_moved_to_where_the_gateway_is() -> None:  # lesson B39
     spec = KernelSpec(
         name="a b",
         resources={

@@ -44,7 +44,7 @@ def test_what_is_escaped_already_is_escaped_again():
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a\0b", "a\nb", "..\\..", "\ud800", "x" * 5000])
-def test_names_that_would_leave_their_segment_are_refused(name: str):  # TRAPS B39: `..` traversal with the gateway's credentials
+def test_names_that_would_leave_their_segment_are_refused(name: str):  # lesson B39: `..` traversal with the gateway's credentials
     with pytest.raises(InvalidInputError, match="kernel_id"):
         rest.kernel_path("/api/kernels", name)
     with pytest.raises(InvalidInputError, match="name"):
@@ -104,7 +104,7 @@ def test_json_comes_in_any_unicode(encoding: str):
     ("text", "expected"),
     [
         ("2026-01-02T03:04:05.678901Z", datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)),
-        # TRAPS B17: the microseconds are left out when they are 0, and not every server writes Z
+        # lesson B17: the microseconds are left out when they are 0, and not every server writes Z
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02T03:04:05+00:00", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02T03:04:05.5+02:00", datetime(2026, 1, 2, 3, 4, 5, 500000, tzinfo=timezone(timedelta(hours=2)))),
@@ -146,7 +146,7 @@ def test_a_kernel():
     assert kernel.extra == {"reason": "x", "extra": 1}
 
 
-def test_a_kernel_of_few_words():  # TRAPS B18: a gateway that omits `connections`
+def test_a_kernel_of_few_words():  # lesson B18: a gateway that omits `connections`
     kernel = rest.parse_kernel({"id": "k1", "name": None, "last_activity": "?", "connections": None})
     assert (kernel.name, kernel.execution_state, kernel.connections, kernel.last_activity) == ("", "unknown", None, None)
 
@@ -253,7 +253,7 @@ def test_one_kernelspec():
     assert rest.parse_kernelspec(SPEC, "python3").display_name == "Python 3"
 
 
-def test_the_whole_list_in_place_of_one_kernelspec():  # TRAPS B38
+def test_the_whole_list_in_place_of_one_kernelspec():  # lesson B38
     everything = {"default": "python3", "kernelspecs": {"python3": SPEC}}
     assert rest.parse_kernelspec(everything, "python3").display_name == "Python 3"
     with pytest.raises(KernelSpecNotFoundError) as caught:
@@ -315,7 +315,7 @@ def test_the_last_line_of_a_traceback_says_what_happened():
     [
         (b"", "", ("Internal Server Error", "")),
         (b"null", "application/json", ("Internal Server Error", "")),
-        # TRAPS B36: a list, bytes that are no UTF-8, a whole HTML page
+        # lesson B36: a list, bytes that are no UTF-8, a whole HTML page
         (b'["a", 1]', "application/json", ("Internal Server Error", '["a", 1]')),
         (b'"only text"', "application/json", ("Internal Server Error", "only text")),
         (b"5", "application/json", ("Internal Server Error", "5")),

@@ -57,7 +57,7 @@ def test_http_pauses_are_short_at_first():
     assert request_delay(2, limit=30, rng=NEVER_JITTERED) == pytest.approx(0.2)
 
 
-def test_retry_after_is_never_undercut_and_never_exceeds_the_limit():  # TRAPS B35
+def test_retry_after_is_never_undercut_and_never_exceeds_the_limit():  # lesson B35
     assert request_delay(1, limit=30, rng=NEVER_JITTERED, retry_after=5) == pytest.approx(5.1)
     assert request_delay(1, limit=30, rng=MOST_JITTERED, retry_after=5) == pytest.approx(5.05)
     assert request_delay(1, limit=5, rng=NEVER_JITTERED, retry_after=5) == 5
@@ -97,7 +97,7 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ("١٢", None),
     ],
 )
-def test_retry_after_in_seconds_and_as_a_date(value: str | None, seconds: float | None):  # TRAPS B35
+def test_retry_after_in_seconds_and_as_a_date(value: str | None, seconds: float | None):  # lesson B35
     assert parse_retry_after(value, now=NOW) == seconds
 
 

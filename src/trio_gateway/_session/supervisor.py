@@ -236,8 +236,9 @@ class Supervisor:
     def _refused(self, closed: WebSocketClosed) -> Exception:
         kernel_id = self._session.kernel_id
         if closed.code == 1009:
+            why = f"close code 1009: {closed.reason}" if closed.reason else "close code 1009"
             return ProtocolError(
-                f"kernel {kernel_id}: a message is too large ({closed.reason or 'close code 1009'}); we accept up to "
+                f"kernel {kernel_id}: a message is too large ({why}); we accept up to "
                 f"max_message_size = {self._http.config.max_message_size} bytes, and a gateway has a limit of its own"
             )
         return ProtocolError(f"kernel {kernel_id}: {closed}")
