@@ -1,0 +1,22 @@
+"""Test programs that use trio_gateway: a whole gateway inside the test process, in virtual time, that breaks on command.
+
+This module re-exports the kit's names and holds nothing else.
+"""
+
+from ._cell import Ask as Ask
+from ._cell import Cell as Cell
+from ._cell import CellError as CellError
+from ._cell import Crash as Crash
+from ._cell import Interrupted as Interrupted
+from ._cell import Script as Script
+from ._cell import Sleep as Sleep
+from ._conversation import Conversation as Conversation
+from ._faults import Chaos as Chaos
+from ._faults import Fault as Fault
+from ._faults import Faults as Faults
+from ._gateway import FakeGateway as FakeGateway
+from ._http import FakeRequest as FakeRequest
+from ._kernel import FakeKernel as FakeKernel
+from ._process import FakeComm as FakeComm
+from ._rest import FakeSession as FakeSession
+from ._specs import FakeKernelSpec as FakeKernelSpec

@@ -1,0 +1,283 @@
+"""A WebSocket to a kernel's channels, from the server's side.
+
+The one idea: what a kernel sends goes through the rate limiter, the faults and the framing into a queue, and one task writes it;
+the queue is as unbounded as a gateway's, so a client that does not read holds nobody up until it misses its pings.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+import wsproto
+import wsproto.events as ws_events
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from .._errors import GatewayError
+from .._protocol import codec
+from .._protocol.messages import Message
+from ._faults import Garbage, MessageAction
+
+if TYPE_CHECKING:
+    from ._gateway import FakeGateway
+    from ._kernel import FakeKernel, Streams
+    from ._streams import ServerStream
+
+__all__ = ["Channels"]
+
+_EXEMPT: Final = frozenset({"status", "comm_open", "execute_input"})
+_PING_WAIT: Final = 3
+_PING_WAIT_AT_LEAST: Final = 30.0
+
+
+@attrs.define
+class _Frame:
+    """Something to be written: a message, or a frame of control."""
+
+    event: ws_events.Event
+    cut: float | None = None
+    """How much of it is written before the connection is cut, from 0 to 1; None: all, and no cut."""
+    last: bool = False
+    """Whether the connection is closed after it."""
+
+
+class _RateLimiter:
+    """Drops what is too much, as Jupyter Server does: counted in a window, begun afresh when the kernel is idle."""
+
+    def __init__(self, messages: float, octets: float, window: float) -> None:
+        self._limits = (messages, octets)
+        self._window = window
+        self._seen: deque[tuple[float, int]] = deque()
+        self._bytes = 0
+        self._exceeded = [False, False]
+
+    def judge(self, message: Message, now: float) -> tuple[bool, str]:
+        """Say whether a message passes, and what to tell on stderr."""
+        kind = message.msg_type
+        if kind == "status" and message.content.get("execution_state") == "idle":
+            self._seen.clear()
+            self._bytes = 0
+            self._exceeded = [False, False]
+        if kind in _EXEMPT:
+            return True, ""
+        while self._seen and now >= self._seen[0][0]:
+            self._bytes -= self._seen.popleft()[1]
+        size = len(message.content_raw) if kind == "stream" else 0
+        rates = ((len(self._seen) + 1) / self._window, (self._bytes + size) / self._window)
+        notice = ""
+        for index, name in enumerate(("message", "data")):
+            over = 0 < self._limits[index] < rates[index]
+            if over and not self._exceeded[index]:
+                notice = f"IOPub {name} rate exceeded.\nThe fake gateway will temporarily stop sending output\nto the client.\n"
+            self._exceeded[index] = over
+        if any(self._exceeded):
+            return False, notice
+        self._seen.append((now + self._window, size))
+        self._bytes += size
+        return True, ""
+
+
+class Channels:
+    """One client's WebSocket to a kernel. Made by the server when the handshake is done."""
+
+    def __init__(
+        self,
+        gateway: FakeGateway,
+        stream: ServerStream,
+        ws: wsproto.WSConnection,
+        kernel: FakeKernel,
+        session_id: str,
+        *,
+        v1: bool,
+    ) -> None:
+        self._gateway = gateway
+        self._stream = stream
+        self._ws = ws
+        self._kernel = kernel
+        self._session_id = session_id
+        self._v1 = v1
+        self._out: deque[_Frame] = deque()
+        self._more = trio.Event()
+        self._running = trio.CancelScope()
+        self._limiter = _RateLimiter(gateway.iopub_msg_rate_limit, gateway.iopub_data_rate_limit, gateway.rate_limit_window)
+        self._pieces: list[bytes | str] = []
+        self._held: list[Message] = []
+        self._streams: Streams | None = None
+        self.last_pong: float = trio.current_time()
+        self.sent_messages: int = 0
+        self.received_messages: int = 0
+
+    @property
+    def _name(self) -> str:
+        return f"#{self._stream.number}"
+
+    async def run(self) -> None:
+        """Serve it to its end."""
+        kernel = self._kernel
+        with self._running:
+            self._streams = streams = kernel.connect(self, self._session_id)
+            self._gateway.faults.on_websocket(self._stream)
+            try:
+                replay, streams.buffer = streams.buffer, []
+                kernel.greet()
+                for message in replay:
+                    self.give(message)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._ping)
+                    await self._read()
+                    nursery.cancel_scope.cancel()
+            finally:
+                kernel.disconnect(streams)
+
+    # To the client ----------------------------------------------------------------------------------------------------
+
+    def give(self, message: Message) -> None:
+        """Take a message for the client."""
+        if message.channel == "iopub":
+            passes, notice = self._limiter.judge(message, trio.current_time())
+            if notice:
+                told = {"name": "stderr", "text": notice}
+                self._queue(self._kernel.server_message("stream", told, message))
+            if not passes:
+                return
+        self._queue(message)
+
+    def _queue(self, message: Message) -> None:
+        actions = self._gateway.faults.on_message(self._kernel, message, to_client=True)
+        if MessageAction.DROP in actions:
+            self._gateway.conversation.note(f"{self._name} x", f"dropped {message.msg_type} {message.msg_id[-8:]}")
+            return
+        if MessageAction.HOLD in actions:
+            self._held.append(message)
+            return
+        for action in actions:
+            if isinstance(action, Garbage):
+                self._put(_as_event(action.frame))
+        cut = 0.5 if MessageAction.CUT_INSIDE in actions else 0.0 if MessageAction.CUT_BEFORE in actions else None
+        for _ in range(2 if MessageAction.DUPLICATE in actions else 1):
+            self._send(message, cut)
+        held, self._held = self._held, []
+        for late in held:
+            self._send(late)
+
+    def _send(self, message: Message, cut: float | None = None) -> None:
+        self._gateway.conversation.message(f"{self._name} >", message)
+        self.sent_messages += 1
+        frame = codec.encode_v1(message) if self._v1 else codec.encode_legacy(message)
+        self._put(_as_event(frame), cut=cut)
+
+    def _put(self, event: ws_events.Event, *, cut: float | None = None, last: bool = False) -> None:
+        self._out.append(_Frame(event, cut, last))
+        self._more.set()
+
+    def hang_up(self, reason: str, code: int = 1000) -> None:
+        """Close the connection, with a goodbye for those who still listen."""
+        self._gateway.conversation.note(f"{self._name} >", f"close {code} {reason}")
+        self._put(ws_events.CloseConnection(code=code, reason=reason), last=True)
+
+    async def _write(self) -> None:
+        while True:
+            while not self._out:
+                await self._more.wait()
+                self._more = trio.Event()
+            frame = self._out.popleft()
+            try:
+                data = self._ws.send(frame.event)
+            except LocalProtocolError:
+                continue  # the closing handshake has begun
+            if frame.cut is not None:
+                await self._stream.send_all(data[: int(len(data) * frame.cut)])
+                self._gateway.note_cut(self._stream.number)
+                self._stream.reset(keep=True)
+                self._running.cancel()
+            elif not await self._stream.send_all(data) or frame.last:
+                self._running.cancel()
+            await trio.lowlevel.checkpoint()
+
+    async def _ping(self) -> None:
+        interval = self._gateway.ping_interval
+        if not interval:
+            return
+        while True:
+            await trio.sleep(interval)
+            if trio.current_time() - self.last_pong > max(_PING_WAIT * interval, _PING_WAIT_AT_LEAST):
+                self._gateway.conversation.note(f"{self._name} x", "WebSocket ping timeout")
+                self._stream.reset()
+                self._running.cancel()
+                return
+            self._put(ws_events.Ping(payload=b"fake"))
+
+    # From the client --------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                for event in self._ws.events():
+                    if not self._take(event):
+                        await self._flush_goodbye()
+                        return
+                data = await self._stream.receive_some()
+                if not data:
+                    return
+                self._ws.receive_data(data)
+            except (RemoteProtocolError, LocalProtocolError) as error:
+                self._gateway.conversation.note(f"{self._name} x", f"not WebSocket: {error}")
+                self._gateway.protocol_errors.append(str(error))
+                return
+
+    async def _flush_goodbye(self) -> None:
+        # The writer ends it all after the goodbye.
+        with trio.move_on_after(1):
+            await trio.sleep_forever()
+
+    def _take(self, event: ws_events.Event) -> bool:
+        """Take what came; say whether the connection goes on."""
+        if isinstance(event, ws_events.Message):
+            self._pieces.append(bytes(event.data) if isinstance(event, ws_events.BytesMessage) else str(event.data))
+            if event.message_finished:
+                pieces, self._pieces = self._pieces, []
+                self._take_message(_join(pieces))
+        elif isinstance(event, ws_events.Ping):
+            self._put(event.response())
+        elif isinstance(event, ws_events.Pong):
+            self.last_pong = trio.current_time()
+        elif isinstance(event, ws_events.CloseConnection):
+            self._gateway.conversation.note(f"{self._name} <", f"close {event.code}")
+            try:
+                self._put(event.response(), last=True)
+            except LocalProtocolError:
+                return False
+            return False
+        return True
+
+    def _take_message(self, frame: bytes | str) -> None:
+        self.received_messages += 1
+        try:
+            message = codec.decode(frame, v1=self._v1)
+        except GatewayError as error:
+            self._gateway.conversation.note(f"{self._name} x", f"not a message: {error}")
+            self._gateway.protocol_errors.append(str(error))
+            return
+        self._gateway.conversation.message(f"{self._name} <", message)
+        actions = self._gateway.faults.on_message(self._kernel, message, to_client=False)
+        assert self._streams is not None
+        if MessageAction.CUT_BEFORE in actions or MessageAction.CUT_INSIDE in actions:
+            self._gateway.note_cut(self._stream.number)
+            self._stream.reset(keep=True)
+            self._running.cancel()
+            return
+        if MessageAction.DROP not in actions:
+            self._kernel.take(message, self._streams)
+
+
+def _as_event(frame: bytes | str) -> ws_events.Event:
+    return ws_events.BytesMessage(data=frame) if isinstance(frame, bytes) else ws_events.TextMessage(data=frame)
+
+
+def _join(pieces: list[bytes | str]) -> bytes | str:
+    if isinstance(pieces[0], bytes):
+        return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+    return "".join(piece for piece in pieces if isinstance(piece, str))

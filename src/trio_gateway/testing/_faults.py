@@ -1,0 +1,413 @@
+"""Faults on command: what goes wrong, where, and when.
+
+The one idea: a fault is a rule where something happens (a connection is made, a request comes, a WebSocket opens, a message
+passes), and each place asks its rules in the order in which they were made. Chance, where it is asked for, comes from one
+seed, so a run that went wrong can be had again.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+
+import attrs
+import trio
+
+from .._protocol.messages import Message
+from ._http import FakeAnswer, FakeRequest
+
+if TYPE_CHECKING:
+    from ._kernel import FakeKernel
+    from ._streams import ServerStream
+
+__all__ = ["Chaos", "Fault", "Faults", "Garbage", "MessageAction", "RequestPlan"]
+
+Nth: TypeAlias = int | Collection[int] | None
+"""Which of the things that match, counted from 1 when the fault is made; None for all."""
+
+
+class MessageAction(enum.Enum):
+    """What becomes of a message."""
+
+    DROP = "drop"
+    DUPLICATE = "duplicate"
+    HOLD = "reorder"
+    CUT_BEFORE = "cut before a message"
+    CUT_INSIDE = "cut inside a frame"
+
+
+@attrs.frozen
+class Garbage:
+    """A frame that is no message, sent before one that is."""
+
+    frame: bytes | str
+
+
+@attrs.define
+class RequestPlan:
+    """What becomes of a request."""
+
+    answer: FakeAnswer | None = None
+    delay: float = 0.0
+    lose_request: bool = False
+    lose_answer: bool = False
+
+
+@attrs.define(eq=False)
+class Fault:
+    """One fault that was asked for. `hits` counts how often it struck."""
+
+    kind: str
+    """What it is, in a word."""
+    hits: int = 0
+    """How often it struck."""
+    _nth: Nth = attrs.field(default=None, alias="nth", repr=False)
+    _times: int | None = attrs.field(default=None, alias="times", repr=False)
+    _seen: int = attrs.field(default=0, init=False, repr=False)
+    _removed: bool = attrs.field(default=False, init=False, repr=False)
+
+    def remove(self) -> None:
+        """Strike no more."""
+        self._removed = True
+
+    def strikes(self) -> bool:
+        """Say whether it strikes the thing that has just matched, and count it."""
+        self._seen += 1
+        if self._removed or (self._times is not None and self.hits >= self._times):
+            return False
+        if self._nth is not None and self._seen not in ({self._nth} if isinstance(self._nth, int) else self._nth):
+            return False
+        self.hits += 1
+        return True
+
+
+@attrs.define(kw_only=True)
+class Chaos:
+    """How likely each kind of fault is, from 0 to 1, whenever it could strike. Given to `Faults.chaos`."""
+
+    refuse: float = 0.0
+    """A connection is refused."""
+    slow_connect: float = 0.0
+    """A connection takes up to `longest_delay` to be made."""
+    black_hole: float = 0.0
+    """A connection is made, and then nothing is heard on it."""
+    cut_bytes: float = 0.0
+    """A connection breaks after a random number of bytes, either way."""
+    server_error: float = 0.0
+    """A request is answered with 500, 502 or 503, without being looked at."""
+    lose_request: float = 0.0
+    """A request breaks its connection before it is looked at."""
+    lose_answer: float = 0.0
+    """A request is carried out, and its answer is lost with the connection."""
+    slow_answer: float = 0.0
+    """A request takes up to `longest_delay` more."""
+    cut: float = 0.0
+    """The WebSocket breaks before a message, either way."""
+    cut_inside: float = 0.0
+    """The WebSocket breaks in the middle of a message's frame."""
+    drop_output: float = 0.0
+    """A message on iopub is lost."""
+    duplicate: float = 0.0
+    """A message to the client comes twice."""
+    reorder: float = 0.0
+    """A message to the client comes after the one behind it."""
+    garbage: float = 0.0
+    """A frame that is no message comes before one."""
+    kill: float = 0.0
+    """The kernel's process ends when a message for it comes."""
+    restart: float = 0.0
+    """Someone else restarts the kernel when a message for it comes."""
+    stall: float = 0.0
+    """The kernel stops for up to `longest_delay` when a message for it comes."""
+    longest_delay: float = 5.0
+    """The longest of all these delays, in seconds."""
+
+
+_GARBAGE: Final[tuple[bytes | str, ...]] = (
+    b"", b"\x00", b"\xff" * 40, b"\x06\x00\x00\x00\x00\x00\x00\x00" + b"\xff" * 60, "", "{", "null", '{"header": 1}',
+)  # fmt: skip
+
+
+class Faults:
+    """The faults of a fake gateway. Reached as `fake.faults`; each method asks for one fault and returns it.
+
+    `nth` says which of the things that match are struck, counted from 1 when the fault is asked for: a number, several, or
+    None for all; `times` how many at most.
+
+    Args:
+        seed: where `chaos` starts.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.counts: Counter[str] = Counter()
+        """How often each kind of fault has struck."""
+        self._seed = seed
+        self._random = random.Random(seed)  # noqa: S311 - chance that can be had again
+        self._chaos: Chaos | None = None
+        self._connections: list[tuple[Fault, Mapping[str, Any]]] = []
+        self._requests: list[tuple[Fault, str, Callable[[RequestPlan], None]]] = []
+        self._websockets: list[tuple[Fault, int | None, int | None]] = []
+        self._messages: list[tuple[Fault, str, bool, MessageAction | Garbage]] = []
+
+    # Connections ----------------------------------------------------------------------------------------------------
+
+    def _connection(self, kind: str, nth: Nth, times: int | None, **what: Any) -> Fault:
+        fault = Fault(kind, nth=nth, times=times)
+        self._connections.append((fault, what))
+        return fault
+
+    def refuse(self, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Refuse connections, as a port does that nobody listens on."""
+        return self._connection("refuse", nth, times, refuse=True)
+
+    def delay(self, seconds: float, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Let connections take so many seconds to be made; `math.inf` for ever."""
+        return self._connection("delay", nth, times, delay=seconds)
+
+    def black_hole(self, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Let connections be made, and then swallow what is sent and say nothing."""
+        return self._connection("black_hole", nth, times, swallow=True)
+
+    def cut(
+        self, *, after_received: int | None = None, after_sent: int | None = None, nth: Nth = None, times: int | None = None
+    ) -> Fault:
+        """Break connections after so many bytes.
+
+        Args:
+            after_received: after so many bytes from the client.
+            after_sent: after so many bytes to the client.
+            nth: which connections.
+            times: how many at most.
+        """
+        return self._connection("cut_bytes", nth, times, received=after_received, sent=after_sent)
+
+    def slow(self, bytes_per_second: float, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Let connections carry no more than so many bytes a second, each way."""
+        return self._connection("slow", nth, times, speed=bytes_per_second)
+
+    # Requests -------------------------------------------------------------------------------------------------------
+
+    def _request(self, kind: str, pattern: str, nth: Nth, times: int | None, act: Callable[[RequestPlan], None]) -> Fault:
+        fault = Fault(kind, nth=nth, times=times)
+        self._requests.append((fault, pattern, act))
+        return fault
+
+    def answer(
+        self,
+        pattern: str,
+        status: int,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        nth: Nth = None,
+        times: int | None = None,
+    ) -> Fault:
+        """Answer requests without looking at them; upgrades to a WebSocket too.
+
+        Args:
+            pattern: a regular expression for the whole of "GET /api/kernels".
+            status: the answer's status.
+            body: its body: bytes, text, or what becomes JSON.
+            headers: its headers.
+            nth: which requests.
+            times: how many at most.
+        """
+        made = FakeAnswer.of(status, body, headers)
+        return self._request("answer", pattern, nth, times, lambda plan: setattr(plan, "answer", made))
+
+    def delay_answer(self, pattern: str, seconds: float, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Let requests wait so many seconds before they are carried out; `math.inf` for ever."""
+        return self._request("slow_answer", pattern, nth, times, lambda plan: setattr(plan, "delay", seconds))
+
+    def stall_handshake(self, seconds: float = math.inf, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Let WebSocket handshakes wait, as a gateway does whose kernel does not answer."""
+        return self.delay_answer(r"GET .*/channels", seconds, nth=nth, times=times)
+
+    def lose_request(self, pattern: str, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Break the connection before a request is carried out."""
+        return self._request("lose_request", pattern, nth, times, lambda plan: setattr(plan, "lose_request", True))
+
+    def lose_answer(self, pattern: str, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Carry a request out, and break the connection in place of an answer."""
+        return self._request("lose_answer", pattern, nth, times, lambda plan: setattr(plan, "lose_answer", True))
+
+    # WebSockets and messages ----------------------------------------------------------------------------------------
+
+    def cut_websocket(
+        self, *, after_received: int | None = None, after_sent: int | None = None, nth: Nth = None, times: int | None = None
+    ) -> Fault:
+        """Break WebSockets after so many bytes that follow the handshake; also inside a frame. As `cut`."""
+        fault = Fault("cut_bytes", nth=nth, times=times)
+        self._websockets.append((fault, after_received, after_sent))
+        return fault
+
+    def _message(self, action: MessageAction | Garbage, pattern: str, direction: str, nth: Nth, times: int | None) -> Fault:
+        if direction not in ("to_client", "to_kernel"):
+            raise ValueError(f'direction is {direction!r}; it is "to_client" or "to_kernel"')
+        fault = Fault("garbage" if isinstance(action, Garbage) else action.value, nth=nth, times=times)
+        self._messages.append((fault, pattern, direction == "to_client", action))
+        return fault
+
+    def drop(
+        self,
+        pattern: str,
+        *,
+        direction: Literal["to_client", "to_kernel"] = "to_client",
+        nth: Nth = None,
+        times: int | None = None,
+    ) -> Fault:
+        """Lose messages.
+
+        Args:
+            pattern: a regular expression for the whole of channel and type, such as "iopub stream".
+            direction: which way they go.
+            nth: which of them.
+            times: how many at most.
+        """
+        return self._message(MessageAction.DROP, pattern, direction, nth, times)
+
+    def duplicate(self, pattern: str, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Send messages twice to the client."""
+        return self._message(MessageAction.DUPLICATE, pattern, "to_client", nth, times)
+
+    def reorder(self, pattern: str, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Send messages to the client after the one that follows them."""
+        return self._message(MessageAction.HOLD, pattern, "to_client", nth, times)
+
+    def cut_at_message(
+        self,
+        pattern: str,
+        *,
+        direction: Literal["to_client", "to_kernel"] = "to_client",
+        inside: bool = False,
+        nth: Nth = None,
+        times: int | None = None,
+    ) -> Fault:
+        """Break the WebSocket at a message: before it, or in the middle of its frame. As `drop`."""
+        return self._message(MessageAction.CUT_INSIDE if inside else MessageAction.CUT_BEFORE, pattern, direction, nth, times)
+
+    def garbage(self, frame: bytes | str, pattern: str = ".*", *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Send a frame that is no message before messages to the client."""
+        return self._message(Garbage(frame), pattern, "to_client", nth, times)
+
+    def chaos(self, chaos: Chaos | None) -> None:
+        """Let faults strike at random from now on, beginning with the seed; None: no more."""
+        self._chaos = chaos
+        self._random = random.Random(self._seed)  # noqa: S311 - chance that can be had again
+
+    def clear(self) -> None:
+        """Let nothing strike any more."""
+        self._chaos = None
+        for rules in (self._connections, self._requests, self._websockets, self._messages):
+            cast("list[object]", rules).clear()
+
+    # For the fake ---------------------------------------------------------------------------------------------------
+
+    def _chance(self, name: str) -> bool:
+        chaos = self._chaos
+        if chaos is None or not (likely := getattr(chaos, name)) or self._random.random() >= likely:
+            return False
+        self.counts[name] += 1
+        return True
+
+    def _delay(self) -> float:
+        return 0.0 if self._chaos is None else self._random.random() * self._chaos.longest_delay
+
+    async def on_connect(self, stream: ServerStream) -> None:
+        """Do what strikes a new connection. Raises ConnectionRefusedError."""
+        refused = False
+        wait = 0.0
+        for fault, what in self._connections:
+            if not fault.strikes():
+                continue
+            self.counts[fault.kind] += 1
+            refused = refused or what.get("refuse", False)
+            wait += what.get("delay", 0.0)
+            if what.get("swallow"):
+                stream.swallow()
+            stream.cut_after_received = what.get("received", stream.cut_after_received)
+            stream.cut_after_sent = what.get("sent", stream.cut_after_sent)
+            stream.bytes_per_second = what.get("speed", stream.bytes_per_second)
+        refused = refused or self._chance("refuse")
+        if self._chance("slow_connect"):
+            wait += self._delay()
+        if self._chance("black_hole"):
+            stream.swallow()
+        if self._chance("cut_bytes"):
+            limit = int(self._random.expovariate(1 / 2000))
+            if self._random.random() < 0.5:
+                stream.cut_after_received = limit
+            else:
+                stream.cut_after_sent = limit
+        if wait:
+            await trio.sleep(wait)
+        if refused:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+    def on_request(self, request: FakeRequest) -> RequestPlan:
+        """Say what becomes of a request."""
+        plan = RequestPlan()
+        for fault, pattern, act in self._requests:
+            if re.fullmatch(pattern, str(request)) and fault.strikes():
+                self.counts[fault.kind] += 1
+                act(plan)
+        if self._chance("server_error"):
+            plan.answer = FakeAnswer.of(self._random.choice((500, 502, 503)), {"reason": "chaos", "message": "chaos"})
+        plan.lose_request = plan.lose_request or self._chance("lose_request")
+        plan.lose_answer = plan.lose_answer or self._chance("lose_answer")
+        if self._chance("slow_answer"):
+            plan.delay += self._delay()
+        return plan
+
+    def on_websocket(self, stream: ServerStream) -> None:
+        """Do what strikes a WebSocket whose handshake is done."""
+        for fault, received, sent in self._websockets:
+            if fault.strikes():
+                self.counts[fault.kind] += 1
+                if received is not None:
+                    stream.cut_after_received = stream.received + received
+                if sent is not None:
+                    stream.cut_after_sent = stream.sent + sent
+
+    def on_message(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage]:
+        """Say what becomes of a message."""
+        if not self._messages and self._chaos is None:
+            return []
+        name = f"{message.channel} {message.msg_type}"
+        found: list[MessageAction | Garbage] = []
+        for fault, pattern, direction, action in self._messages:
+            if direction is to_client and re.fullmatch(pattern, name) and fault.strikes():
+                self.counts[fault.kind] += 1
+                found.append(action)
+        if self._chaos is not None:
+            found += self._chaotic(kernel, message, to_client=to_client)
+        return found
+
+    def _chaotic(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage]:
+        found: list[MessageAction | Garbage] = []
+        if self._chance("cut"):
+            found.append(MessageAction.CUT_BEFORE)
+        if self._chance("cut_inside"):
+            found.append(MessageAction.CUT_INSIDE)
+        if to_client:
+            if message.channel == "iopub" and message.msg_type != "status" and self._chance("drop_output"):
+                found.append(MessageAction.DROP)
+            if self._chance("duplicate"):
+                found.append(MessageAction.DUPLICATE)
+            if self._chance("reorder"):
+                found.append(MessageAction.HOLD)
+            if self._chance("garbage"):
+                found.append(Garbage(self._random.choice(_GARBAGE)))
+        elif message.channel == "shell":
+            if self._chance("kill"):
+                kernel.kill_soon(self._delay() / 10)
+            if self._chance("restart"):
+                kernel.restart()
+            if self._chance("stall"):
+                kernel.stall_for(self._delay())
+        return found

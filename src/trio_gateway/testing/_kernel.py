@@ -1,0 +1,325 @@
+"""A kernel of the fake, as its gateway knows it: a process that may be replaced, and the streams of those who are connected.
+
+The one idea: this is what Jupyter Server's kernel manager keeps: a model, a restarter, and a buffer of missed messages for the
+last session that was connected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from .._protocol.messages import Header, Message
+from ._process import DATE, FakeComm, KernelProcess
+
+if TYPE_CHECKING:
+    from ._channels import Channels
+    from ._gateway import FakeGateway
+    from ._specs import FakeKernelSpec
+
+__all__ = ["FakeKernel", "Streams"]
+
+_RESTART_LIMIT: Final = 5
+
+
+class Streams:
+    """The server's sockets to a kernel, for one client session: they outlive its connection while messages are buffered."""
+
+    def __init__(self, kernel: FakeKernel, session_id: str) -> None:
+        self.kernel = kernel
+        self.session_id = session_id
+        self.channels: Channels | None = None
+        self.buffer: list[Message] = []
+        self.open: bool = True
+
+    def reply(self, message: Message) -> None:
+        """Take a reply, or a request for input."""
+        self.take(message)
+
+    def take(self, message: Message) -> None:
+        """Take a message for the client: to its connection, or into the buffer, or nowhere."""
+        if not self.open:
+            return
+        if self.channels is not None:
+            self.channels.give(message)
+        else:
+            self.buffer.append(message)
+
+
+class FakeKernel:
+    """A kernel of the fake gateway. Reached as `fake.kernels[kernel_id]`; a test breaks it here.
+
+    Attributes:
+        id: its id.
+        name: its kernelspec's name.
+        execution_state: what the gateway's model says.
+        connections: how many WebSockets are open to it.
+        executed: how often each request to execute was run, by `msg_id`: more than once is a broken guarantee G4.
+        codes: the code of each execution, in order.
+        restarts: how often its process was replaced.
+        interrupts: how often it was interrupted over HTTP.
+        env: the environment of its start request.
+    """
+
+    def __init__(self, gateway: FakeGateway, kernel_id: str, spec: FakeKernelSpec, env: Mapping[str, str]) -> None:
+        self._gateway = gateway
+        self._spec = spec
+        self._process: KernelProcess | None = None
+        self._ready = trio.Event()
+        self._streams: list[Streams] = []
+        self._buffered: Streams | None = None
+        self._waiting: list[tuple[Message, Streams]] = []
+        self._server_counter = 0
+        self._deaths = 0
+        self.id: str = kernel_id
+        self.name: str = spec.name
+        self.env: dict[str, str] = dict(env)
+        self.execution_state: str = "starting"
+        self.last_activity: float = trio.current_time()
+        self.connections: int = 0
+        self.executed: dict[str, int] = {}
+        self.codes: list[str] = []
+        self.restarts: int = 0
+        self.interrupts: int = 0
+
+    def __repr__(self) -> str:
+        return f"<FakeKernel {self.name} {self.id} {self.execution_state}, {self.connections} connections>"
+
+    # What a test does to it -----------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """End its process without a word, as the system does when memory is short. The gateway starts it again a little later."""
+        if self._process is not None:
+            self._process.end()
+            self.crashed(self._process)
+
+    def die(self) -> None:
+        """End its process, and let the gateway give up on it: `dead`, and then nobody knows it."""
+        self._deaths = _RESTART_LIMIT
+        self.kill()
+
+    def cull(self) -> None:
+        """Shut it down as the gateway's culling does: a farewell on iopub, and the WebSocket stays open."""
+        self._gateway.remove_kernel(self)
+
+    def restart(self) -> None:
+        """Restart it as another client does: over HTTP, with no word on the wire but a farewell on iopub."""
+        self._gateway.spawn(self.restart_process, f"restart[{self.id:.8}]")
+
+    def stall(self) -> None:
+        """Stop its process, as SIGSTOP does: it answers nothing until `resume`."""
+        if self._process is not None:
+            self._process.stall()
+
+    def kill_soon(self, seconds: float) -> None:
+        """Kill it after so many seconds."""
+        self._gateway.spawn(lambda: self._later(seconds, self.kill), f"kill[{self.id:.8}]")
+
+    def stall_for(self, seconds: float) -> None:
+        """Stall it for so many seconds."""
+        self.stall()
+        self._gateway.spawn(lambda: self._later(seconds, self.resume), f"stall[{self.id:.8}]")
+
+    async def _later(self, seconds: float, act: Callable[[], object]) -> None:
+        await trio.sleep(seconds)
+        act()
+
+    def resume(self) -> None:
+        """Let its process go on."""
+        if self._process is not None:
+            self._process.resume()
+
+    def interrupt(self) -> None:
+        """Interrupt the code that runs."""
+        if self._process is not None:
+            self._process.interrupt()
+
+    def publish(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Publish any message on iopub, with no parent."""
+        if self._process is not None:
+            self._process.publish(msg_type, content, None)
+
+    # What its process gets and tells -----------------------------------------------------------------------------------------
+
+    def take(self, message: Message, streams: Streams) -> None:
+        """Take a message of a client's. While there is no process it waits, as in ZeroMQ's queue."""
+        if self._process is not None:
+            self._process.take(message, streams)
+        elif self.id in self._gateway.kernels:
+            self._waiting.append((message, streams))
+
+    def note_state(self, state: str) -> None:
+        """Take the state that the process publishes."""
+        self.last_activity = trio.current_time()
+        if state != self.execution_state:
+            self.execution_state = state
+
+    def note_execution(self, request: Message) -> None:
+        """Count an execution."""
+        self.last_activity = trio.current_time()
+        self.executed[request.msg_id] = self.executed.get(request.msg_id, 0) + 1
+        self.codes.append(str(request.content.get("code", "")))
+
+    def comm_target(self, name: str) -> Callable[[FakeComm, Message], object] | None:
+        """Return what opens comms of a target."""
+        return self._spec.comm_targets.get(name)
+
+    def broadcast(self, message: Message) -> None:
+        """Publish to all who are connected, or to whom it is buffered for."""
+        self.last_activity = trio.current_time()
+        for streams in list(self._streams):
+            streams.take(message)
+
+    def _announce(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Tell those who are connected something of the server's own."""
+        for streams in list(self._streams):
+            if streams.channels is not None:
+                streams.channels.give(self.server_message(msg_type, content, None))
+
+    def server_message(self, msg_type: str, content: Mapping[str, Any], parent: Message | None) -> Message:
+        """Make a message of the server's own, which numbers apart from the kernel."""
+        self._server_counter += 1
+        session = self._gateway.server_session
+        header = Header(f"{session}_1_{self._server_counter}", msg_type, session, "gateway", DATE, "5.4")
+        parent_header = {} if parent is None else parent.parent_header
+        return Message("iopub", header, content, parent_header=parent_header)
+
+    # Its life -------------------------------------------------------------------------------------------------------
+
+    @property
+    def process(self) -> KernelProcess | None:
+        """Its process, if there is one."""
+        return self._process
+
+    async def wait_ready(self) -> None:
+        """Wait until its process can answer."""
+        await self._ready.wait()
+        if self._process is not None:
+            await self._process.wait_awake()
+
+    async def launch(self) -> None:
+        """Start a process."""
+        number = self._gateway.next_pid()
+        session = self._gateway.new_hex()
+        process = KernelProcess(self, self._spec.make_engine(self.env, number), session, number)
+        self._process = process
+        self._gateway.spawn(process.run, f"process[{self.id:.8}]")
+        waiting, self._waiting = self._waiting, []
+        for message, streams in waiting:
+            process.take(message, streams)
+        await trio.sleep(self._spec.startup_seconds)
+        if self._process is process:
+            self._ready.set()
+            if self.execution_state in {"starting", "restarting"}:
+                # The server's own kernel_info_request.
+                self.greet()
+
+    def greet(self) -> None:
+        """Do what the server's own `kernel_info_request` does: a `busy` and an `idle` with a parent that nobody knows."""
+        process = self._process
+        if process is None or process.stalled or self.execution_state == "busy":
+            return
+        request = self.server_message("kernel_info_request", {}, None)
+        process.publish("status", {"execution_state": "busy"}, request)
+        process.skip_number()
+        process.publish("status", {"execution_state": "idle"}, request)
+
+    async def restart_process(self) -> None:
+        """Replace the process, on a client's request."""
+        process = self._process
+        if process is not None:
+            process.say_goodbye(restart=True)
+            process.end()
+        self._process = None
+        self.restarts += 1
+        self._ready = trio.Event()
+        self.execution_state = "restarting"
+        await trio.sleep(self._gateway.restart_seconds)
+        if self.id in self._gateway.kernels:
+            await self.launch()
+
+    def crashed(self, process: KernelProcess) -> None:
+        """Its process has ended by itself: start it again, or give up."""
+        if process is not self._process:
+            return
+        self._process = None
+        self._ready = trio.Event()
+        self._gateway.spawn(self._revive, f"restarter[{self.id:.8}]")
+
+    async def _revive(self) -> None:
+        # The restarter looks every few seconds.
+        await trio.sleep(self._gateway.restarter_seconds)
+        if self.id not in self._gateway.kernels or self._process is not None:
+            return
+        self._deaths += 1
+        if self._deaths > _RESTART_LIMIT:
+            self.execution_state = "dead"
+            self._announce("status", {"execution_state": "dead"})
+            self._gateway.remove_kernel(self, quietly=True)
+            return
+        self.restarts += 1
+        self.execution_state = "restarting"
+        self._announce("status", {"execution_state": "restarting"})
+        await self.launch()
+
+    def end(self, *, quietly: bool) -> None:
+        """Shut it down. The connections to it stay open."""
+        process, self._process = self._process, None
+        if process is not None:
+            if not quietly:
+                process.say_goodbye(restart=False)
+            process.end()
+        self._ready.set()
+        for streams in self._streams:
+            streams.open = False
+        self._streams.clear()
+        self._buffered = None
+
+    # Who is connected -----------------------------------------------------------------------------------------------
+
+    def connect(self, channels: Channels, session_id: str) -> Streams:
+        """Connect a client's session: with what was buffered for it, or afresh."""
+        for other in self._streams:
+            if other.session_id == session_id and other.channels is not None:
+                other.channels.hang_up("Replacing stale connection")
+                self.disconnect(other)
+        self.connections += 1
+        buffered, self._buffered = self._buffered, None
+        if buffered is not None and buffered.session_id == session_id:
+            buffered.channels = channels
+            return buffered
+        if buffered is not None:
+            self._close(buffered)
+        streams = Streams(self, session_id)
+        streams.channels = channels
+        self._streams.append(streams)
+        return streams
+
+    def disconnect(self, streams: Streams) -> None:
+        """A client's connection is over: the last one's messages are buffered, those of others are not."""
+        if streams.channels is None:
+            return
+        streams.channels = None
+        self.connections -= 1
+        self.last_activity = trio.current_time()
+        if self.connections == 0 and self.id in self._gateway.kernels and streams.open and self._gateway.buffers:
+            self._buffered = streams
+        else:
+            self._close(streams)
+
+    def _close(self, streams: Streams) -> None:
+        streams.open = False
+        if streams in self._streams:
+            self._streams.remove(streams)
+
+    def model(self) -> dict[str, Any]:
+        """Return the model that the gateway shows."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "last_activity": self._gateway.timestamp(self.last_activity),
+            "execution_state": self.execution_state,
+            "connections": self.connections,
+        }

@@ -1,0 +1,366 @@
+"""One kernel process of the fake: its queues, its counter of messages, and what it answers.
+
+The one idea: it does what ipykernel does on its sockets. Shell requests run one after the other, control ones beside them; each
+is framed by `busy` and `idle` on iopub; and everything that is sent takes the next number, `{session}_{pid}_{number}`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
+
+from .._protocol.messages import Buffer, Header, Message
+from ._cell import Cell, CellError, CrashedError, Interrupted
+from ._engines import Engine
+
+if TYPE_CHECKING:
+    from ._kernel import FakeKernel
+
+__all__ = ["DATE", "FakeComm", "KernelProcess", "Origin"]
+
+DATE: Final = "2026-01-01T00:00:00.000000Z"
+"""The date in every message: the fake has no calendar."""
+
+
+class Origin(Protocol):
+    """Where a request came from, and its replies go."""
+
+    def reply(self, message: Message) -> None:
+        """Take a reply or a request for input."""
+        ...
+
+
+class FakeComm:
+    """The kernel's side of a comm."""
+
+    def __init__(self, process: KernelProcess, comm_id: str, target_name: str) -> None:
+        self._process = process
+        self.comm_id = comm_id
+        self.target_name = target_name
+        self.on_message: Callable[[FakeComm, Message], object] = lambda _comm, _message: None
+
+    def send(self, data: Mapping[str, Any], *, buffers: Sequence[Buffer] = ()) -> None:
+        """Send data to the client's side."""
+        self._process.publish("comm_msg", {"comm_id": self.comm_id, "data": dict(data)}, self._process.parent, buffers=buffers)
+
+    def close(self, data: Mapping[str, Any] | None = None) -> None:
+        """Close it."""
+        self._process.comms.pop(self.comm_id, None)
+        self._process.publish("comm_close", {"comm_id": self.comm_id, "data": dict(data or {})}, self._process.parent)
+
+
+class KernelProcess:
+    """A kernel's process, until it is killed or shut down.
+
+    Args:
+        kernel: whose process it is.
+        engine: runs code.
+        session: the prefix of its messages' ids.
+        pid: its process id.
+    """
+
+    def __init__(self, kernel: FakeKernel, engine: Engine, session: str, pid: int) -> None:
+        self._kernel = kernel
+        self._engine = engine
+        self._session = session
+        self._pid = pid
+        self._counter = 0
+        self._shell_send, self._shell = trio.open_memory_channel[tuple[Message, Origin]](math.inf)  # a ZeroMQ queue
+        self._control_send, self._control = trio.open_memory_channel[tuple[Message, Origin]](math.inf)
+        self._running = trio.CancelScope()
+        self._cell: Cell | None = None
+        self._origin: Origin | None = None
+        self._history: list[str] = []
+        self._execution_count = 0
+        self._awake = trio.Event()
+        self._awake.set()
+        self.alive: bool = True
+        self.parent: Message | None = None
+        self.comms: dict[str, FakeComm] = {}
+
+    # What it sends --------------------------------------------------------------------------------------------------
+
+    def _make(
+        self,
+        channel: str,
+        msg_type: str,
+        content: Mapping[str, Any],
+        parent: Message | None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+    ) -> Message:
+        header = Header(self._next_id(), msg_type, self._session, "kernel", DATE, "5.4")
+        parent_header = {} if parent is None else parent.own_header
+        return Message(channel, header, content, parent_header=parent_header, metadata=metadata, buffers=buffers)
+
+    def _next_id(self) -> str:
+        self._counter += 1
+        return f"{self._session}_{self._pid}_{self._counter}"
+
+    def skip_number(self) -> None:
+        """Use up a number for a message that no client gets, such as a reply to the server itself."""
+        self._counter += 1
+
+    def publish(
+        self,
+        msg_type: str,
+        content: Mapping[str, Any],
+        parent: Message | None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+    ) -> None:
+        """Publish on iopub."""
+        if self.alive:
+            if msg_type == "status":
+                self._kernel.note_state(content["execution_state"])
+            self._kernel.broadcast(self._make("iopub", msg_type, content, parent, metadata, buffers))
+
+    def _reply(self, request: Message, origin: Origin, content: Mapping[str, Any]) -> None:
+        if self.alive:
+            kind = request.msg_type.removesuffix("_request") + "_reply"
+            origin.reply(self._make(request.channel, kind, content, request))
+
+    def ask(self, prompt: str, password: bool, request: Message) -> None:
+        """Ask who sent a request for input."""
+        assert self._origin is not None
+        self._origin.reply(self._make("stdin", "input_request", {"prompt": prompt, "password": password}, request))
+
+    # What it takes --------------------------------------------------------------------------------------------------
+
+    def take(self, message: Message, origin: Origin) -> None:
+        """Take a message of a client's."""
+        if not self.alive:
+            return
+        if message.channel == "shell":
+            self._shell_send.send_nowait((message, origin))
+        elif message.channel == "control":
+            self._control_send.send_nowait((message, origin))
+        elif message.channel == "stdin" and self._cell is not None and message.msg_type == "input_reply":
+            self._cell.answer(str(message.content.get("value", "")))
+
+    def interrupt(self) -> None:
+        """Do what SIGINT does: interrupt the code that runs; an idle kernel ignores it."""
+        if self._cell is not None:
+            self._cell.interrupt()
+
+    def stall(self) -> None:
+        """Stop, as SIGSTOP does."""
+        if self._awake.is_set():
+            self._awake = trio.Event()
+
+    def resume(self) -> None:
+        """Go on, as SIGCONT does."""
+        self._awake.set()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it is stopped."""
+        return not self._awake.is_set()
+
+    async def wait_awake(self) -> None:
+        """Wait until it is not stopped."""
+        await self._awake.wait()
+
+    def end(self) -> None:
+        """End it at once, without a word."""
+        self.alive = False
+        self._running.cancel()
+
+    # Its life -------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Be there until `end`. A crash ends it too, and its kernel is told."""
+        crashed = False
+        try:
+            with self._running:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._serve_control)
+                    try:
+                        self.publish("status", {"execution_state": "starting"}, None)
+                        await self._serve_shell()
+                    except CrashedError:
+                        crashed = True
+                        self.alive = False
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.alive = False
+            self._engine.close()
+        if crashed:
+            self._kernel.crashed(self)
+
+    async def _serve_shell(self) -> None:
+        while True:
+            message, origin = await self._shell.receive()
+            await self._awake.wait()
+            self._origin = origin
+            self.parent = message
+            self.publish("status", {"execution_state": "busy"}, message)
+            if message.msg_type == "execute_request":
+                await self._execute(message, origin)
+            else:
+                self._answer(message, origin)
+            self.publish("status", {"execution_state": "idle"}, message)
+
+    async def _serve_control(self) -> None:
+        while True:
+            message, origin = await self._control.receive()
+            await self._awake.wait()
+            self.publish("status", {"execution_state": "busy"}, message)
+            kind = message.msg_type
+            if kind == "interrupt_request":
+                self.interrupt()
+                self._reply(message, origin, {"status": "ok"})
+            elif kind == "shutdown_request":
+                restart = bool(message.content.get("restart"))
+                self._reply(message, origin, {"status": "ok", "restart": restart})
+                self.say_goodbye(restart=restart, request=message)
+                self._kernel.crashed(self)
+                return
+            elif kind == "debug_request":
+                content = message.content
+                answer = {"type": "response", "request_seq": content.get("seq"), "command": content.get("command")}
+                self._reply(message, origin, {**answer, "success": False, "message": "the fake debugs nothing", "body": {}})
+            else:
+                self._answer(message, origin)
+            self.publish("status", {"execution_state": "idle"}, message)
+
+    def say_goodbye(self, *, restart: bool, request: Message | None = None) -> None:
+        """Publish what a kernel that is shut down does: its farewell, and the end of what ran."""
+        if self._cell is not None and self.parent is not None:
+            error = CellError("KeyboardInterrupt")
+            content = {"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback}
+            self.publish("error", content, self.parent)
+        self.publish("shutdown_reply", {"status": "ok", "restart": restart}, request)
+        self.publish("status", {"execution_state": "idle"}, request)
+
+    def _answer(self, request: Message, origin: Origin) -> None:
+        """Answer what needs no code to run."""
+        content = request.content
+        kind = request.msg_type
+        code = str(content.get("code", ""))
+        cursor = int(content.get("cursor_pos", len(code)))
+        if kind == "kernel_info_request":
+            self._reply(request, origin, self._info())
+        elif kind == "complete_request":
+            self._reply(request, origin, self._engine.complete(code, cursor))
+        elif kind == "inspect_request":
+            self._reply(request, origin, self._engine.inspect(code, cursor))
+        elif kind == "is_complete_request":
+            self._reply(request, origin, self._engine.is_complete(code))
+        elif kind == "history_request":
+            self._reply(request, origin, self._history_reply(content))
+        elif kind == "comm_info_request":
+            wanted = content.get("target_name")
+            comms = {
+                comm.comm_id: {"target_name": comm.target_name}
+                for comm in self.comms.values()
+                if wanted in (None, comm.target_name)
+            }
+            self._reply(request, origin, {"status": "ok", "comms": comms})
+        elif kind.startswith("comm_"):
+            self._take_comm(request)
+        # An unknown request gets no reply, as in ipykernel.
+
+    def _info(self) -> Mapping[str, Any]:
+        return {
+            "status": "ok",
+            "protocol_version": "5.4",
+            "implementation": "trio_gateway.testing",
+            "implementation_version": "1",
+            "language_info": dict(self._engine.language_info),
+            "banner": "A kernel of the fake gateway",
+            "help_links": [],
+            "supported_features": [],
+        }
+
+    def _history_reply(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        lines: list[tuple[int, int, Any]] = [
+            (1, number, (code, None) if content.get("output") else code) for number, code in enumerate(self._history, 1)
+        ]
+        if content.get("hist_access_type") == "range":
+            start, stop = int(content.get("start") or 0), content.get("stop")
+            lines = [line for line in lines if line[1] >= start and (stop is None or line[1] < stop)]
+        else:
+            count = int(content.get("n") or 0)
+            lines = lines[-count:] if count else []
+        return {"status": "ok", "history": lines}
+
+    def _take_comm(self, message: Message) -> None:
+        content = message.content
+        comm_id = str(content.get("comm_id"))
+        if message.msg_type == "comm_open":
+            target = str(content.get("target_name"))
+            opened = self._kernel.comm_target(target)
+            if opened is None:
+                self.publish("comm_close", {"comm_id": comm_id, "data": {}}, message)
+                return
+            comm = self.comms[comm_id] = FakeComm(self, comm_id, target)
+            opened(comm, message)
+        elif (known := self.comms.get(comm_id)) is not None:
+            if message.msg_type == "comm_close":
+                del self.comms[comm_id]
+            else:
+                known.on_message(known, message)
+
+    # Code ---------------------------------------------------------------------------------------------------------
+
+    async def _execute(self, request: Message, origin: Origin) -> None:
+        content = request.content
+        silent = bool(content.get("silent"))
+        self._kernel.note_execution(request)
+        if not silent:
+            self._execution_count += 1
+        count = self._execution_count
+        cell = Cell(self, request, count, silent=silent)
+        if not silent:
+            self.publish("execute_input", {"code": cell.code, "execution_count": count}, request)
+        if content.get("store_history", True) and not silent:
+            self._history.append(cell.code)
+        failure: CellError | None = None
+        self._cell = cell
+        try:
+            await self._engine.run(cell)
+        except CellError as error:
+            failure = error
+        except Interrupted:
+            failure = CellError("KeyboardInterrupt", "", ["KeyboardInterrupt"])
+        except CrashedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what a script raises is its cell's error
+            failure = CellError(type(error).__name__, str(error))
+        finally:
+            self._cell = None
+        await self._awake.wait()
+        if failure is not None:
+            told = {"ename": failure.ename, "evalue": failure.evalue, "traceback": failure.traceback}
+            if not silent:
+                self.publish("error", told, request)
+            self._reply(request, origin, {"status": "error", "execution_count": count, "payload": [], **told})
+            if content.get("stop_on_error", True):
+                self._abort_queue()
+            return
+        wanted = content.get("user_expressions") or {}
+        values = {name: dict(self._engine.evaluate(str(expression))) for name, expression in wanted.items()}
+        reply = {"status": "ok", "execution_count": count, "user_expressions": values, "payload": list(cell.payload)}
+        self._reply(request, origin, reply)
+
+    def _abort_queue(self) -> None:
+        """Drop what waits to be executed: it gets a reply that says so."""
+        kept: list[tuple[Message, Origin]] = []
+        while True:
+            try:
+                message, origin = self._shell.receive_nowait()
+            except trio.WouldBlock:
+                break
+            if message.msg_type != "execute_request":
+                kept.append((message, origin))
+                continue
+            self.publish("status", {"execution_state": "busy"}, message)
+            self._reply(message, origin, {"status": "aborted", "execution_count": self._execution_count})
+            self.publish("status", {"execution_state": "idle"}, message)
+        for item in kept:
+            self._shell_send.send_nowait(item)

@@ -1,0 +1,203 @@
+"""The fake's REST interface: statuses and bodies as Kernel Gateway 3 has them.
+
+The one idea: one function from a request to its answer. What the gateway *is* stands in `_gateway`; how bytes come and go, in
+`_server`.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+
+from ._http import FakeAnswer, FakeRequest, error, text_answer
+
+if TYPE_CHECKING:
+    from ._gateway import FakeGateway
+    from ._kernel import FakeKernel
+
+__all__ = ["FakeSession", "answer_request", "refusal"]
+
+_KERNEL_ID: Final = re.compile(r"\w+-\w+-\w+-\w+-\w+")
+
+
+@attrs.define
+class FakeSession:
+    """A session of the fake: which document has which kernel."""
+
+    id: str
+    """Its id."""
+    path: str
+    """The document's path."""
+    name: str
+    """The document's name."""
+    type: str
+    """The document's type."""
+    kernel: FakeKernel
+    """Its kernel."""
+
+    def model(self) -> dict[str, Any]:
+        """Return it as a gateway shows it."""
+        return {"id": self.id, "path": self.path, "name": self.name, "type": self.type, "kernel": self.kernel.model()}
+
+
+def refusal(gateway: FakeGateway, request: FakeRequest) -> FakeAnswer | None:
+    """Return why a request is refused: no token, or another one. None if it is let in."""
+    if not gateway.token:
+        return None
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    schemes = ("token", "bearer") if gateway.takes_bearer else ("token",)
+    known = scheme.lower() if gateway.takes_bearer else scheme
+    if request.query.get("token") == gateway.token or (known in schemes and token == gateway.token):
+        return None
+    return error(gateway.refusal_status, "")
+
+
+async def answer_request(gateway: FakeGateway, request: FakeRequest) -> FakeAnswer:
+    """Answer a request that is let in, and no upgrade."""
+    match (request.method, *request.segments):
+        case ("GET", "api"):
+            return FakeAnswer.of(200, {"version": "2.21.1"})
+        case (method, "api", "kernelspecs", *rest):
+            return _kernelspecs(gateway, method, rest)
+        case ("GET", "kernelspecs", name, file):
+            spec = gateway.kernelspecs.get(name)
+            content = None if spec is None else spec.resources.get(file)
+            if content is None:
+                return error(404, f"Resource not found: {file}")
+            return text_answer(content, mimetypes.guess_type(file)[0] or "application/octet-stream")
+        case (method, "api", "kernels", *rest):
+            return await _kernels(gateway, request, method, rest)
+        case (method, "api", "sessions", *rest):
+            return await _sessions(gateway, request, method, rest)
+        case _:
+            return error(404)
+
+
+def _kernelspecs(gateway: FakeGateway, method: str, rest: list[str]) -> FakeAnswer:
+    match (method, *rest):
+        case ("GET",):
+            models = {name: spec.model() for name, spec in gateway.kernelspecs.items()}
+            return FakeAnswer.of(200, {"default": gateway.default_kernelspec, "kernelspecs": models})
+        case ("GET", name):
+            spec = gateway.kernelspecs.get(name)
+            return error(404, f"Kernel spec {name} not found") if spec is None else FakeAnswer.of(200, spec.model())
+        case _:
+            return error(405 if len(rest) < 2 else 404)
+
+
+async def _kernels(gateway: FakeGateway, request: FakeRequest, method: str, rest: list[str]) -> FakeAnswer:
+    match (method, *rest):
+        case ("GET",):
+            if not gateway.list_kernels:
+                return error(403)
+            return FakeAnswer.of(200, [kernel.model() for kernel in gateway.kernels.values()])
+        case ("POST",):
+            made = await _start(gateway, request)
+            if isinstance(made, FakeAnswer):
+                return made
+            headers = {"Location": f"{gateway.base_path}/api/kernels/{made.id}"}
+            return FakeAnswer.of(201, made.model(), headers)
+        case (_, kernel_id, *_) if not _KERNEL_ID.fullmatch(kernel_id):
+            return error(404)
+        case ("GET", kernel_id):
+            kernel = gateway.kernels.get(kernel_id)
+            return _unknown(kernel_id) if kernel is None else FakeAnswer.of(200, kernel.model())
+        case ("DELETE", kernel_id):
+            kernel = gateway.kernels.get(kernel_id)
+            if kernel is None:
+                return _unknown(kernel_id)
+            gateway.remove_kernel(kernel)
+            await trio.sleep(gateway.shutdown_seconds)
+            return FakeAnswer(204)
+        case ("POST", kernel_id, "interrupt"):
+            kernel = gateway.kernels.get(kernel_id)
+            if kernel is None:
+                return _unknown(kernel_id)
+            kernel.interrupts += 1
+            kernel.interrupt()
+            return FakeAnswer(204)
+        case ("POST", kernel_id, "restart"):
+            kernel = gateway.kernels.get(kernel_id)
+            if kernel is None:
+                # As measured: Kernel Gateway answers 500 here, not 404.
+                return error(500, "Internal Server Error", traceback="KeyError")
+            await kernel.restart_process()
+            return FakeAnswer.of(200, kernel.model())
+        case _:
+            return error(405 if len(rest) < 2 else 404)
+
+
+def _unknown(kernel_id: str) -> FakeAnswer:
+    return error(404, f"Kernel does not exist: {kernel_id}")
+
+
+async def _start(gateway: FakeGateway, request: FakeRequest) -> FakeKernel | FakeAnswer:
+    try:
+        body = request.json() or {}
+    except ValueError:
+        return error(400, "Invalid JSON in body of request")
+    if not isinstance(body, Mapping):
+        return error(400, "Invalid JSON in body of request")
+    env = body.get("env", {})
+    if not isinstance(env, Mapping):
+        return error(400, "env is not an object")
+    name = body.get("name") or gateway.default_kernelspec
+    if name not in gateway.kernelspecs:
+        # As measured: Kernel Gateway answers 500 here, not 404.
+        return error(500, f"No such kernel named {name}", traceback="NoSuchKernel")
+    wanted = body.get("kernel_id") if gateway.takes_kernel_id else None
+    if wanted in gateway.kernels:
+        return gateway.kernels[wanted]
+    if gateway.max_kernels is not None and len(gateway.kernels) >= gateway.max_kernels:
+        return error(403, "Resource Limit")
+    return await gateway.start_kernel(name, kernel_id=wanted, env=env)
+
+
+async def _sessions(gateway: FakeGateway, request: FakeRequest, method: str, rest: list[str]) -> FakeAnswer:
+    sessions = gateway.sessions
+    for gone in [key for key, session in sessions.items() if session.kernel.id not in gateway.kernels]:
+        del sessions[gone]
+    try:
+        body = request.json() or {}
+    except ValueError:
+        return error(400, "Invalid JSON in body of request")
+    match (method, *rest):
+        case ("GET",):
+            return error(403) if not gateway.list_kernels else FakeAnswer.of(200, [each.model() for each in sessions.values()])
+        case ("POST",):
+            known = next((each for each in sessions.values() if each.path == body.get("path")), None)
+            if known is not None:
+                return FakeAnswer.of(201, known.model())
+            kernel_id = (body.get("kernel") or {}).get("id")
+            if kernel_id in gateway.kernels:
+                kernel = gateway.kernels[kernel_id]
+            else:
+                name = (body.get("kernel") or {}).get("name") or gateway.default_kernelspec
+                if name not in gateway.kernelspecs:
+                    return error(501, f"The '{name}' kernel is not available.")
+                kernel = await gateway.start_kernel(name)
+            made = str(uuid.UUID(gateway.new_hex()))
+            path, title, kind = (body.get("path", ""), body.get("name", ""), body.get("type", "notebook"))
+            session = FakeSession(made, path, title, kind, kernel)
+            sessions[session.id] = session
+            return FakeAnswer.of(201, session.model())
+        case (_, session_id) if session_id not in sessions:
+            return error(404, f"Session not found: session_id='{session_id}'")
+        case ("GET", session_id):
+            return FakeAnswer.of(200, sessions[session_id].model())
+        case ("PATCH", session_id):
+            session = sessions[session_id]
+            session.path, session.name = body.get("path", session.path), body.get("name", session.name)
+            session.type = body.get("type", session.type)
+            return FakeAnswer.of(200, session.model())
+        case ("DELETE", session_id):
+            gateway.remove_kernel(sessions.pop(session_id).kernel)
+            return FakeAnswer(204)
+        case _:
+            return error(405)

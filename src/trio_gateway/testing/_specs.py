@@ -1,0 +1,57 @@
+"""Kernelspecs of the fake: what kind of kernel, and what runs its code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from .._protocol.messages import Message
+from ._cell import Script
+from ._engines import Engine, ScriptEngine
+from ._process import FakeComm
+from ._python import TinyPython
+
+__all__ = ["FakeKernelSpec"]
+
+
+@attrs.frozen(kw_only=True)
+class FakeKernelSpec:
+    """One kind of kernel of a fake gateway."""
+
+    name: str
+    """The name to start it by."""
+    script: Script | None = None
+    """What runs its code; None for a tiny Python."""
+    display_name: str = ""
+    """The name to show."""
+    language: str = "python"
+    """Its language."""
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    """The kernelspec's own metadata."""
+    resources: Mapping[str, bytes] = attrs.field(factory=dict)
+    """Its files, by name, such as `logo-64x64.png`."""
+    comm_targets: Mapping[str, Callable[[FakeComm, Message], object]] = attrs.field(factory=dict)
+    """What opens the comms that a client opens, by target name."""
+    startup_seconds: float = 0.0
+    """How long its process takes until it answers, in seconds."""
+
+    def make_engine(self, environ: Mapping[str, str], pid: int) -> Engine:
+        """Make what runs the code of one process."""
+        return TinyPython(environ=environ, pid=pid) if self.script is None else ScriptEngine(self.script)
+
+    def model(self) -> dict[str, Any]:
+        """Return it as a gateway shows it."""
+        return {
+            "name": self.name,
+            "spec": {
+                "argv": ["fake", "-f", "{connection_file}"],
+                "env": {},
+                "display_name": self.display_name or self.name,
+                "language": self.language,
+                "interrupt_mode": "signal",
+                "metadata": dict(self.metadata),
+            },
+            "resources": {file.partition(".")[0]: f"/kernelspecs/{self.name}/{file}" for file in self.resources},
+        }
