@@ -160,7 +160,7 @@ class Liveness:
 
     def wants_ping(self, now: float) -> bool:
         """Whether it is time for a ping: nothing was heard for an interval, and none is under way."""
-        return self._connected and self._pinged is None and self.silence(now) >= self.interval
+        return self._connected and self._pinged is None and now >= self._due(sending=False)
 
     def link_is_dead(self, now: float, *, sending: bool) -> bool:
         """Whether a ping has gone unanswered for so long that the connection must be given up.
@@ -169,15 +169,21 @@ class Liveness:
             now: the time.
             sending: whether a message is being sent at the moment.
         """
-        limit = self.interval * (SENDING_LIMITS if sending else PING_LIMITS)
-        return self._pinged is not None and now - self._pinged >= limit
+        return self._pinged is not None and now >= self._due(sending=sending)
 
     def next_check(self, now: float, *, sending: bool) -> float:
         """Return when to look again, in seconds from now."""
+        return max(self._due(sending=sending) - now, 0.0)
+
+    def _due(self, *, sending: bool) -> float:
+        """Return when a ping is due, or, if one was sent, its answer.
+
+        A moment and no difference: a difference is rounded, so the check could come a hair before its time again and again, with
+        a wait so short that adding it to a clock that stands still between two steps, as a test's does, changes nothing.
+        """
         if self._pinged is None:
-            return max(self.interval - self.silence(now), 0.0)
-        limit = self.interval * (SENDING_LIMITS if sending else PING_LIMITS)
-        return max(self._pinged + limit - now, 0.0)
+            return self._heard + self.interval
+        return self._pinged + self.interval * (SENDING_LIMITS if sending else PING_LIMITS)
 
     def verdict(self, now: float) -> Verdict:
         """Return what the evidence says."""
