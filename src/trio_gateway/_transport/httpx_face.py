@@ -6,9 +6,11 @@ itself imported only when somebody asks for the face. Nothing is decided here ab
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
 import httpx
 import trio
@@ -17,7 +19,7 @@ from httpx import AsyncClient
 from .._errors import InvalidInputError
 from .http import HttpClient, HttpResponse
 
-__all__ = ["AsyncClient", "Transport", "open_httpx_client"]
+__all__ = ["AsyncClient", "Transport", "make_blocking_twin", "make_twin", "open_httpx_client"]
 
 _URL = "trio_gateway.url"
 """The extension of a request that keeps its URL while httpx logs it."""
@@ -61,8 +63,12 @@ class Transport(httpx.AsyncBaseTransport):
         return response
 
 
-async def _restore(response: httpx.Response) -> None:
+def _restore_url(response: httpx.Response) -> None:
     response.request.url = response.request.extensions.pop(_URL)
+
+
+async def _restore(response: httpx.Response) -> None:
+    _restore_url(response)
     # After it: nobody else may see the other URL.
     await trio.lowlevel.checkpoint()
 
@@ -106,6 +112,22 @@ def _readable(url: httpx.URL, location: str) -> bool:
     return True
 
 
+def _settings(base_url: object) -> dict[str, Any]:
+    return {
+        "base_url": base_url,
+        "timeout": None,  # HttpClient's apply
+        "trust_env": False,
+        # HttpClient keeps the gateway's cookies, if the configuration says so. A jar that takes none keeps only the user's own.
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    }
+
+
+def _empty(headers: httpx.Headers) -> None:
+    # What httpx says of itself would beat what HttpClient says, and it would ask for encodings that only httpx can undo.
+    for name in list(headers):
+        del headers[name]
+
+
 @asynccontextmanager
 async def open_httpx_client(http: HttpClient) -> AsyncGenerator[AsyncClient]:
     """Open an httpx client whose requests go through `http`.
@@ -116,17 +138,69 @@ async def open_httpx_client(http: HttpClient) -> AsyncGenerator[AsyncClient]:
     Yields:
         The client; its base URL is the gateway's.
     """
-    client = AsyncClient(
-        transport=Transport(http),
-        base_url=http.config.base_url,
-        timeout=None,  # noqa: S113 - HttpClient's apply
-        trust_env=False,
-        event_hooks={"response": [_restore]},
-        # HttpClient keeps the gateway's cookies, if the configuration says so. A jar that takes none keeps only the user's own.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
-    # What httpx says of itself would beat what HttpClient says, and it would ask for encodings that only httpx can undo.
-    for name in list(client.headers):
-        del client.headers[name]
+    hooks = {"response": [_restore]}
+    client = AsyncClient(transport=Transport(http), event_hooks=hooks, **_settings(http.config.base_url))
+    _empty(client.headers)
     async with client:
         yield client
+
+
+# ------------------------------------------------------------------------------------------------------------ other worlds
+
+Send = Callable[[httpx.Request], Coroutine[Any, Any, httpx.Response]]
+"""A client's own transport, as a function of Trio's."""
+
+
+def make_twin(client: AsyncClient, cross: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]) -> AsyncClient:
+    """Make a client for an event loop of another kind whose requests go through `client`.
+
+    Args:
+        client: a client of `open_httpx_client`'s.
+        cross: awaits an async function of Trio's.
+
+    Returns:
+        The client; to close it closes nothing.
+    """
+    send = _sender(client)
+
+    class Twin(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await request.aread()  # a body that is an iterator of theirs can be read there only
+            response: httpx.Response = await cross(partial(send, request))
+            return response
+
+    async def restore(response: httpx.Response) -> None:  # noqa: ASYNC124 - httpx awaits it
+        _restore_url(response)
+
+    twin = AsyncClient(transport=Twin(), event_hooks={"response": [restore]}, **_settings(client.base_url))
+    _empty(twin.headers)
+    return twin
+
+
+def make_blocking_twin(client: AsyncClient, cross: Callable[[Callable[[], Awaitable[Any]]], Any]) -> httpx.Client:
+    """Make a synchronous client whose requests go through `client`.
+
+    Args:
+        client: a client of `open_httpx_client`'s.
+        cross: calls an async function of Trio's, and blocks until it is done.
+
+    Returns:
+        The client; to close it closes nothing.
+    """
+    send = _sender(client)
+
+    class Twin(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            request.read()
+            response: httpx.Response = cross(partial(send, request))
+            return response
+
+    twin = httpx.Client(transport=Twin(), event_hooks={"response": [_restore_url]}, **_settings(client.base_url))
+    _empty(twin.headers)
+    return twin
+
+
+def _sender(client: AsyncClient) -> Send:
+    transport = client._transport  # noqa: SLF001 - it is ours
+    assert isinstance(transport, Transport)
+    return transport.handle_async_request

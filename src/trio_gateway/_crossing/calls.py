@@ -1,0 +1,349 @@
+"""One call, and one block, that cross into Trio: what happens of them in Trio's thread.
+
+The one idea: each has a task in Trio with a cancel scope, and a *caller* elsewhere who waits for messages. A call's messages may
+ask something of its caller, such as an answer to a kernel's request for input; its last one says how it ended. A block says that
+it was entered and, once it is left, how it ended. Who is cancelled elsewhere cancels the scope here and goes on waiting for the
+last message: so clean-up is waited for, as it is in Trio.
+
+All that is done with a gateway runs in a nursery inside the gateway's own block, its *realm*: nothing outlives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import ContextVar, copy_context
+from queue import SimpleQueue
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
+
+import attrs
+import trio
+
+from .thread import join_shared_thread, leave_shared_thread
+
+__all__ = [
+    "Asked",
+    "Block",
+    "Call",
+    "Caller",
+    "Entered",
+    "Last",
+    "Message",
+    "Raised",
+    "Realm",
+    "Returned",
+    "Stopped",
+    "asking",
+    "closed",
+]
+
+T = TypeVar("T")
+
+LOOK_AFTER: Final = 1.0
+"""How often to look whether a caller's event loop was closed under it, in seconds: nothing tells of that."""
+
+
+@attrs.frozen
+class Entered:
+    """A block was entered."""
+
+    value: Any
+    """What it gave."""
+
+
+@attrs.frozen
+class Returned:
+    """It ended well."""
+
+    value: Any
+    """What it returned."""
+
+
+@attrs.frozen
+class Raised:
+    """It ended with an exception."""
+
+    error: BaseException
+    """The exception."""
+
+
+@attrs.frozen
+class Stopped:
+    """It was cancelled."""
+
+
+@attrs.frozen
+class Asked:
+    """Something is asked of the caller, and the call waits for it."""
+
+    function: Callable[..., object]
+    """What to call."""
+    args: tuple[object, ...]
+    """What with."""
+    answer: Callable[[Returned | Raised], None]
+    """Say what came of it. From any thread."""
+
+
+Last: TypeAlias = Returned | Raised | Stopped
+Message: TypeAlias = Entered | Asked | Last
+
+
+class Caller(Protocol):
+    """Whoever waits elsewhere."""
+
+    def deliver(self, message: Message) -> bool:
+        """Wake the caller with a message; say whether there is still one. From any thread; neither blocks nor raises."""
+        ...
+
+
+def closed() -> trio.ClosedResourceError:
+    """Make the error of whoever comes too late."""
+    return trio.ClosedResourceError("the gateway's block has ended")
+
+
+@final
+class Realm:
+    """Where all that is done with one gateway runs. To make one is to use the shared thread until its outermost block ends."""
+
+    def __init__(self) -> None:
+        self.thread = join_shared_thread()
+        self.nursery: trio.Nursery | None = None
+        """Inside the gateway's block while that is open."""
+        self.dropped_events = 0
+        """How many events were lost on this way."""
+
+    def run_sync(self, function: Callable[[], T]) -> T:
+        """Call a function that does not wait in Trio's thread and return what it returns: blocks, for microseconds."""
+        answers: SimpleQueue[Returned | Raised] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                answers.put(Returned(function()))
+            except Exception as error:  # noqa: BLE001 - it is raised for the caller
+                answers.put(Raised(error))
+
+        try:
+            self.thread.post(run)
+        except trio.RunFinishedError:
+            return function()  # nobody else is there any more
+        answer = answers.get()
+        if isinstance(answer, Raised):
+            raise answer.error
+        value: T = answer.value
+        return value
+
+
+@final
+class Call:
+    """A call of an async function.
+
+    Args:
+        realm: where.
+        function: the function, with its arguments.
+        caller: who waits.
+    """
+
+    def __init__(self, realm: Realm, function: Callable[[], Awaitable[object]], caller: Caller) -> None:
+        self._realm = realm
+        self._function = function
+        self._caller = caller
+        self._scope = trio.CancelScope()
+
+    def start(self) -> None:
+        """Start it, with the context variables of here and now."""
+        context = copy_context()
+
+        def begin() -> None:
+            nursery = self._realm.nursery
+            if nursery is None:
+                self._caller.deliver(Raised(closed()))
+            else:
+                context.run(nursery.start_soon, self._run)
+
+        try:
+            self._realm.thread.post(begin)
+        except trio.RunFinishedError:
+            self._caller.deliver(Raised(closed()))
+
+    def cancel(self) -> None:
+        """Cancel it. Its last message still comes."""
+        _post_cancel(self._realm, self._scope)
+
+    async def ask(self, function: Callable[..., object], *args: object) -> object:
+        """Have the caller call a function, and await what it gives. In the call's own task.
+
+        Cancellation: the answer is ignored.
+        """
+        answers: list[Returned | Raised] = []
+        answered = trio.Event()
+
+        def take(answer: Returned | Raised) -> None:
+            answers.append(answer)
+            answered.set()
+
+        if not self._caller.deliver(Asked(function, args, lambda answer: self._realm.thread.post(take, answer))):
+            self._scope.cancel(reason="its caller is gone")
+        await answered.wait()
+        answer = answers[0]
+        if isinstance(answer, Raised):
+            raise answer.error
+        return answer.value
+
+    async def _run(self) -> None:
+        last: Last = Raised(closed())  # unless it comes to an end of its own
+        _current.set(self)
+        try:
+            with self._scope:
+                last = Returned(await self._function())
+            if self._scope.cancelled_caught:
+                last = Stopped()
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised for the caller
+            last = Raised(error)
+        finally:
+            self._caller.deliver(last)
+
+
+_current: ContextVar[Call] = ContextVar("trio_gateway.call")
+
+
+def asking(function: Callable[..., object]) -> Callable[..., Awaitable[Any]]:
+    """Make a function for a call's task in Trio that is called, and awaited, by the call's caller."""
+
+    async def ask(*args: object) -> object:
+        return await _current.get().ask(function, *args)
+
+    return ask
+
+
+@final
+class Block:
+    """A context manager that is held open for someone elsewhere.
+
+    Args:
+        realm: where.
+        manager: the context manager.
+        caller: who waits for it to be entered.
+        outermost: whether this is the gateway's own block.
+        gone: for the outermost block, whether nobody can leave it any more; asked every `LOOK_AFTER` seconds.
+    """
+
+    def __init__(
+        self,
+        realm: Realm,
+        manager: AbstractAsyncContextManager[Any],
+        caller: Caller,
+        *,
+        outermost: bool = False,
+        gone: Callable[[], bool] | None = None,
+    ) -> None:
+        self._realm = realm
+        self._manager = manager
+        self._outermost = outermost
+        self._gone = gone
+        self._scope = trio.CancelScope()
+        self._listener = caller
+        self._left: trio.Event | None = None
+        self._entered = False
+        self._dismissed = False
+        self._error: Exception | None = None
+        self._last: Last | None = None
+
+    def enter(self) -> None:
+        """Start entering it, with the context variables of here and now."""
+        context = copy_context()
+
+        def begin() -> None:
+            nursery = self._realm.thread.nursery if self._outermost else self._realm.nursery
+            if nursery is None:
+                self._end(Raised(closed()))
+            else:
+                context.run(nursery.start_soon, self._run)
+
+        try:
+            self._realm.thread.post(begin)
+        except trio.RunFinishedError:
+            self._end(Raised(closed()))
+
+    def leave(self, caller: Caller, error: BaseException | None = None) -> None:
+        """Start leaving it; the last message comes to this caller.
+
+        Args:
+            caller: who waits for that.
+            error: what the body raised. What is no `Exception` cancels the block: a cancellation of another kind, or a signal.
+        """
+
+        def dismiss() -> None:
+            self._listener = caller
+            self._dismissed = True
+            if self._last is not None:
+                caller.deliver(self._last)
+                return
+            if isinstance(error, Exception):
+                self._error = error
+            elif error is not None:
+                self._scope.cancel(reason="its body was cancelled, elsewhere")
+            if self._left is not None:
+                self._left.set()
+
+        try:
+            self._realm.thread.post(dismiss)
+        except trio.RunFinishedError:
+            caller.deliver(self._last or Stopped())
+
+    def cancel(self) -> None:
+        """Cancel it while it is left. Its last message still comes."""
+        _post_cancel(self._realm, self._scope)
+
+    async def _run(self) -> None:
+        last: Last = Stopped()
+        self._left = trio.Event()
+        try:
+            with self._scope:
+                async with self._manager as value:
+                    await (self._hold_realm(value, self._left) if self._outermost else self._hold(value, self._left))
+                    if self._error is not None:
+                        raise self._error
+                last = Returned(None)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised for the caller
+            last = Raised(error)
+        finally:
+            if self._outermost:
+                leave_shared_thread(self._realm.thread, lambda: self._end(last))
+            else:
+                self._end(last)
+
+    async def _hold(self, value: object, left: trio.Event) -> None:
+        self._tell_entered(value)
+        await left.wait()
+
+    async def _hold_realm(self, value: object, left: trio.Event) -> None:
+        async with trio.open_nursery() as nursery:
+            self._realm.nursery = nursery
+            try:
+                self._tell_entered(value)
+                while not left.is_set():
+                    with trio.move_on_after(LOOK_AFTER if self._gone else float("inf")):
+                        await left.wait()
+                    if self._gone and self._gone():
+                        self._scope.cancel(reason="its caller's event loop was closed")
+            finally:
+                self._realm.nursery = None
+                nursery.cancel_scope.cancel(reason="the gateway is closed")
+
+    def _tell_entered(self, value: object) -> None:
+        self._entered = True
+        self._listener.deliver(Entered(value))
+
+    def _end(self, last: Last) -> None:
+        self._last = last
+        if self._dismissed or not self._entered:
+            self._listener.deliver(last)
+
+
+def _post_cancel(realm: Realm, scope: trio.CancelScope) -> None:
+    with suppress(trio.RunFinishedError):  # then it has ended
+        realm.thread.post(lambda: scope.cancel(reason="its caller was cancelled, elsewhere"))

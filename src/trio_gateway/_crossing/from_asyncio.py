@@ -1,0 +1,255 @@
+"""Calls and blocks as asyncio tasks make them: the side of asyncio.
+
+The one idea: the calling task itself waits, and does what is asked of it, so that its context variables, timeouts and cancel
+scopes apply. A cancellation is caught, passed on to Trio, and delivered once the clean-up there is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, TypeVar, final
+
+import anyio
+import anyio.lowlevel
+import trio
+
+from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, closed
+
+__all__ = ["Crossing", "RealmCrossing", "call", "run_in_loop"]
+
+T = TypeVar("T")
+
+
+@final
+class LoopCaller:
+    """A task of the running event loop that waits for messages."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._messages: deque[Message] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def deliver(self, message: Message) -> bool:
+        """Wake the task with a message; from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._take, message)
+        except RuntimeError:  # the loop was closed
+            return False
+        return True
+
+    def _take(self, message: Message) -> None:
+        self._messages.append(message)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _next(self) -> Message:
+        while not self._messages:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._messages.popleft()
+
+    async def converse(self, cancel: Callable[[], None], unclaimed: Callable[[Any], None] | None = None) -> Entered | Last:
+        """Do what is asked until it was entered or has ended.
+
+        Args:
+            cancel: cancels in Trio; the last message comes all the same.
+            unclaimed: given what the call returned, if the task was cancelled in that very moment.
+
+        Cancellation: waits for the last message.
+        """
+        try:
+            message = await self._next()
+            while isinstance(message, Asked):
+                message.answer(await _answer(message))
+                message = await self._next()
+        except GeneratorExit:  # the coroutine is thrown away, so nobody waits
+            cancel()
+            raise
+        except BaseException as error:
+            cancel()
+            # Shielded, and bounded by the limits of the clean-up in Trio.
+            latest, last = await self._settle(error)  # noqa: ASYNC102
+            if unclaimed is not None and isinstance(last, Returned):
+                unclaimed(last.value)
+            if latest is not error:
+                raise latest from None  # noqa: ASYNC104 - a later cancellation
+            raise
+        return message
+
+    async def _settle(self, error: BaseException) -> tuple[BaseException, Last]:
+        """Wait for the last message, however often the task is cancelled meanwhile; give the latest cancellation too."""
+        last: Last | None = None
+        with anyio.CancelScope(shield=True):  # from anyio's cancellation, which comes again and again
+            while last is None:
+                try:
+                    message = await self._next()
+                except asyncio.CancelledError as again:  # noqa: ASYNC103 - it is raised by our caller
+                    error = again
+                else:
+                    last = None if isinstance(message, (Entered, Asked)) else message
+        assert last is not None
+        return error, last
+
+
+async def _answer(asked: Asked) -> Returned | Raised:
+    try:
+        found = asked.function(*asked.args)
+        return Returned(await found if inspect.isawaitable(found) else found)
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+        return Raised(error)
+
+
+async def call(realm: Realm, function: Callable[[], Awaitable[Any]], *, unclaimed: Callable[[Any], None] | None = None) -> Any:
+    """Call an async function of Trio's and wait for what comes of it.
+
+    Args:
+        realm: where.
+        function: the function, with its arguments.
+        unclaimed: given what the function returned, if the task was cancelled in that very moment.
+
+    Raises:
+        Exception: what the function raised.
+        trio.ClosedResourceError: the gateway's block has ended.
+
+    Cancellation: cancels in Trio, and waits for the clean-up there.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    caller = LoopCaller()
+    crossing = Call(realm, function, caller)
+    crossing.start()
+    last = await caller.converse(crossing.cancel, unclaimed)
+    if isinstance(last, Returned):
+        return last.value
+    raise last.error if isinstance(last, Raised) else closed()
+
+
+class _Nobody:
+    """A caller that waits no more."""
+
+    def deliver(self, message: Message) -> bool:
+        """Say so."""
+        del message
+        return False
+
+
+class Crossing(AbstractAsyncContextManager[T]):
+    """A context manager of Trio's, for an asyncio task. Can be entered once.
+
+    Args:
+        realm: where.
+        manager: the context manager.
+        translate: what to give for what it gives.
+    """
+
+    def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._realm = realm
+        self._manager = manager
+        self._translate = translate
+        self._block: Block | None = None
+
+    async def __aenter__(self) -> T:
+        if self._block is not None:
+            raise RuntimeError("this block was entered before")
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        caller = LoopCaller()
+        self._block = block = self._open(caller)
+        block.enter()
+        message = await caller.converse(lambda: block.leave(caller, asyncio.CancelledError()))
+        if isinstance(message, Entered):
+            return self._translate(self._realm, message.value)
+        self._ended()
+        raise message.error if isinstance(message, Raised) else closed()
+
+    def _open(self, caller: LoopCaller) -> Block:
+        return Block(self._realm, self._manager, caller)
+
+    def _ended(self) -> None:
+        """Take note that the block has ended."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        assert self._block is not None
+        if isinstance(error, GeneratorExit):  # nothing can be awaited; it ends by itself
+            self._block.leave(_Nobody(), error)
+            return False
+        caller = LoopCaller()
+        self._block.leave(caller, error)
+        try:
+            message = await caller.converse(self._block.cancel)  # noqa: ASYNC102 - bounded in Trio
+        finally:
+            self._ended()
+        if isinstance(message, Raised):
+            if message.error is not error:
+                raise message.error
+            message.error.__traceback__ = traceback  # without the frames on the other side
+            return False
+        return isinstance(message, Returned) and isinstance(error, Exception)
+
+
+@final
+class RealmCrossing(Crossing[T]):
+    """The block of a gateway, for an asyncio task: entering it makes a realm.
+
+    Args:
+        opener: opens the gateway.
+        translate: what to give for the gateway.
+    """
+
+    def __init__(self, opener: Callable[[Realm], AbstractAsyncContextManager[Any]], translate: Callable[[Realm, Any], T]) -> None:
+        self._opener = opener
+        self._translate = translate
+        self._block = None
+
+    def _open(self, caller: LoopCaller) -> Block:
+        loop = asyncio.get_running_loop()
+        self._realm = realm = Realm()
+        return Block(realm, self._opener(realm), caller, outermost=True, gone=loop.is_closed)
+
+    def _ended(self) -> None:
+        self._realm.thread.join()
+
+
+async def run_in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> object:
+    """Call a function in an event loop, and await what it gives, in a task of its own. In Trio.
+
+    Raises:
+        RuntimeError: the loop was closed.
+        Exception: what the function raised.
+
+    Cancellation: cancels the task, and does not wait for it.
+    """
+    answers: list[Returned | Raised] = []
+    answered = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    tasks: list[asyncio.Task[None]] = []
+
+    def take(answer: Returned | Raised) -> None:
+        answers.append(answer)
+        answered.set()
+
+    async def run() -> None:
+        answer: Returned | Raised = Raised(asyncio.CancelledError())
+        try:
+            answer = await _answer(Asked(function, args, take))
+        finally:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(take, answer)
+
+    loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(run())), context=copy_context())
+    try:
+        await answered.wait()
+    except trio.Cancelled:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+        raise
+    answer = answers[0]
+    if isinstance(answer, Raised):
+        raise answer.error
+    return answer.value

@@ -1,0 +1,178 @@
+"""The library's objects as asyncio programs hold them: twins that are made out of the classes themselves.
+
+The one idea: nothing is written twice. A twin's class is a subclass that is derived from the Trio class when this module is
+imported: each public method and property is replaced by one that does the same thing over there, and what comes of it is given
+as a twin again where there is one. So signatures, types and docstrings are the same by construction, `isinstance` tells the
+truth, and a method that is added to the Trio class is there for asyncio too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from .._gateway.gateway import Gateway
+from .._gateway.kernels import Kernels
+from .._gateway.kernelspecs import KernelSpecDirectory
+from .._gateway.sessions import Sessions
+from .._session.channels import Channel, Subscription
+from .._session.comms import Comm, Comms, IncomingComms
+from .._session.executor import OutputStream
+from .._session.kernel import HeartbeatChannel, Kernel, Subshell
+from .calls import Realm, asking
+from .from_asyncio import Crossing, call
+
+__all__ = ["translate"]
+
+IN_TRIO: Final = frozenset({"sessions", "evidence", "verdict", "silence", "is_beating", "receive_nowait", "statistics"})
+"""What does not wait but reads Trio's clock or changes things: it is called over there. All other reading is done on the spot."""
+
+CALLBACKS: Final = frozenset({"stdin"})
+"""Parameters that are functions of the caller's."""
+
+
+class _Twin:
+    """What each twin has."""
+
+    _realm: Realm
+    _original: Any
+    _unclaimed: deque[Any]
+    _properties: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return repr(self._original)
+
+
+def translate(realm: Realm, value: Any) -> Any:
+    """Give what stands for a value in an asyncio program: a twin of an object that lives in Trio, else the value itself."""
+    twin = _TWINS.get(type(value))
+    if twin is not None:
+        made: Any = object.__new__(twin)
+        made._realm, made._original, made._unclaimed, made._properties = realm, value, deque(), {}  # noqa: SLF001
+        return made
+    if isinstance(value, AbstractAsyncContextManager):
+        return Crossing(realm, value, translate)
+    if isinstance(value, AsyncIterator):
+        return _IteratorTwin(realm, value)
+    return value
+
+
+def _http_client(realm: Realm, client: Any) -> Any:
+    from .._transport.httpx_face import make_twin
+
+    return make_twin(client, lambda function: call(realm, function))
+
+
+class _IteratorTwin(AsyncIterator[Any]):
+    """An iterator without a class of its own, such as that of `Kernel.changes`."""
+
+    def __init__(self, realm: Realm, original: AsyncIterator[Any]) -> None:
+        self._realm = realm
+        self._original = original
+        self._unclaimed: deque[Any] = deque()
+
+    async def __anext__(self) -> Any:
+        return await _take(self, self._original.__anext__)
+
+
+async def _take(twin: Any, function: Callable[[], Any]) -> Any:
+    """Call what gives the next of several things: one that came when its reader was cancelled goes to the next reader."""
+    unclaimed = twin._unclaimed  # noqa: SLF001
+    if unclaimed:
+        return translate(twin._realm, unclaimed.popleft())  # noqa: SLF001
+    return translate(twin._realm, await call(twin._realm, function, unclaimed=unclaimed.append))  # noqa: SLF001
+
+
+def _derive(original: type) -> type:
+    namespace: dict[str, Any] = {"__module__": original.__module__, "__doc__": original.__doc__, "__repr__": _Twin.__repr__}
+    for name in dir(original):
+        member = inspect.getattr_static(original, name)
+        if name == "__aiter__":
+            namespace[name] = lambda self: self
+        elif name in ("receive", "__anext__"):
+            namespace[name] = _taking(name, member)
+        elif name.startswith("_"):
+            continue
+        elif isinstance(member, property):
+            namespace[name] = _property(name, member)
+        elif inspect.iscoroutinefunction(member):
+            namespace[name] = _async_method(member)
+        elif inspect.isfunction(member):
+            namespace[name] = _method(name, member)
+    return types.new_class(original.__name__, (original,), exec_body=lambda body: body.update(namespace))
+
+
+def _taking(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def take(self: Any) -> Any:
+        return await _take(self, getattr(self._original, name))
+
+    return take
+
+
+def _async_method(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def method(self: Any, *args: Any, **arguments: Any) -> Any:
+        made = functools.partial(function, self._original, *args, **_asked(arguments))
+        return translate(self._realm, await call(self._realm, made))
+
+    return method
+
+
+def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def method(self: Any, *args: Any, **arguments: Any) -> Any:
+        made = functools.partial(function, self._original, *args, **_asked(arguments))
+        if name == "receive_nowait" and self._unclaimed:
+            return translate(self._realm, self._unclaimed.popleft())
+        if name == "http_client":
+            return Crossing(self._realm, made(), _http_client)
+        return translate(self._realm, self._realm.run_sync(made) if name in IN_TRIO else made())
+
+    return method
+
+
+def _property(name: str, member: property) -> property:
+    def read(self: Any) -> Any:
+        made = functools.partial(getattr, self._original, name)
+        value = self._realm.run_sync(made) if name in IN_TRIO else made()
+        if name == "dropped_events":
+            value += self._realm.dropped_events
+        if type(value) not in _TWINS:
+            return value
+        # As over there, it is the same object each time.
+        twin = self._properties.get(name)
+        if twin is None:
+            twin = self._properties[name] = translate(self._realm, value)
+        return twin
+
+    return property(read, doc=member.__doc__)
+
+
+def _asked(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: asking(value) if name in CALLBACKS and callable(value) else value for name, value in arguments.items()}
+
+
+_TWINS: Final[Mapping[type, type]] = {
+    original: _derive(original)
+    for original in (
+        Gateway,
+        Kernels,
+        KernelSpecDirectory,
+        Sessions,
+        Kernel,
+        Subshell,
+        HeartbeatChannel,
+        Channel,
+        Subscription,
+        OutputStream,
+        Comms,
+        Comm,
+        IncomingComms,
+    )
+}

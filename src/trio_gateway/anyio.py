@@ -1,0 +1,18 @@
+"""trio_gateway for every anyio program: on asyncio, on uvloop, and on Trio.
+
+The names are those of `trio_gateway`, and so are the types, the docstrings and what everything does. On Trio this is the library
+itself. On asyncio, Trio runs in one thread that all gateways of the process share, which starts with the first and ends with the
+last of them; your tasks wait for it, and when one is cancelled, so is its call there.
+
+On asyncio:
+
+- What a call asks of you, such as `stdin`, is called in the calling task. The functions of `on_event` are called in the event
+  loop, with the context variables of whoever did the work; at most 1000 events wait for a busy loop, more are lost and counted
+  in `Gateway.dropped_events`. A `token_renewer` whose `get_token` is async runs in a task of the event loop.
+- Exceptions are the same, Trio's too: `trio.EndOfChannel`, `trio.WouldBlock`, `trio.ClosedResourceError`.
+- A `connector` runs in Trio.
+"""
+
+from . import *  # noqa: F403 - whatever the library's names are, these are the same
+from ._crossing.opening import open_gateway as open_gateway  # noqa: PLC0414 - the alias makes it public
+from ._crossing.opening import open_local_gateway as open_local_gateway  # noqa: PLC0414
