@@ -125,8 +125,8 @@ class Channels:
                 for message in replay:
                     self.give(message)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
-                    nursery.start_soon(self._ping)
+                    nursery.start_soon(self._write, name="fake.write")
+                    nursery.start_soon(self._ping, name="fake.ping")
                     await self._read()
                     nursery.cancel_scope.cancel()
             finally:

@@ -178,7 +178,7 @@ class KernelProcess:
         try:
             with self._running:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._serve_control)
+                    nursery.start_soon(self._serve_control, name="fake.control")
                     try:
                         self.publish("status", {"execution_state": "starting"}, None)
                         await self._serve_shell()
