@@ -12,6 +12,7 @@ import trio
 from gateway_tools import Wire, open_framed, open_wire, rest
 
 import trio_gateway
+from trio_gateway._transport import websocket
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 
 HANG_SECONDS = 80
 """A test that takes longer hangs. (pytest-timeout would end Trio's loop with it, and the tests after it.)"""
+
+
+BOTH_ENGINES = {"test_connection", "test_execute", "test_faults", "test_faults_gateway", "test_kernel_life", "test_watch"}
+"""The modules whose tests are about what a WebSocket carries: each runs on both engines."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of those modules on both engines."""
+    if metafunc.module.__name__ in BOTH_ENGINES:
+        metafunc.fixturenames.insert(0, "engine")
+        metafunc.parametrize("engine", ["fast", "trio-websocket"], indirect=True)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `websocket_engine="auto"` stands for in this test."""
+    monkeypatch.setattr(websocket, "best_engine", lambda: request.param)
+    return str(request.param)
 
 
 @pytest.hookimpl(tryfirst=True)

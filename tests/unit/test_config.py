@@ -353,7 +353,12 @@ def test_no_user_name_for_kernels(value: object) -> None:
 
 
 def test_no_such_engine() -> None:
-    assert one_problem(websocket_engine="magic") == ("websocket_engine", "'magic'", '"auto" or "trio-websocket"', "argument")
+    assert one_problem(websocket_engine="magic") == (
+        "websocket_engine",
+        "'magic'",
+        '"auto" or "fast" or "trio-websocket"',
+        "argument",
+    )
 
 
 # ---------------------------------------------------------------------------------------------- a variable that was renamed

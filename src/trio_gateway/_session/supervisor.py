@@ -263,7 +263,9 @@ async def _open(http: HttpClient, url: str) -> AsyncGenerator[WebSocket]:
         ssl_context=http.ssl_context,
         headers=await http.handshake_headers(url),
         subprotocols=[codec.V1_SUBPROTOCOL],
-        options=WebSocketOptions(config.max_message_size, config.connect_timeout, config.handshake_timeout),
+        options=WebSocketOptions(
+            config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
+        ),
     ) as websocket:
         http.store_cookies([value for name, value in websocket.response_headers if name == "set-cookie"], url)
         yield websocket

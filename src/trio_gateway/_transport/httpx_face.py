@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 import trio
-from httpx import AsyncClient
+from httpx import AsyncClient, Client
 
 from .._errors import InvalidInputError
 from .http import HttpClient, HttpResponse
 
-__all__ = ["AsyncClient", "Transport", "make_blocking_twin", "make_twin", "open_httpx_client"]
+__all__ = ["AsyncClient", "Client", "Transport", "make_blocking_twin", "make_twin", "open_httpx_client"]
 
 _URL = "trio_gateway.url"
 """The extension of a request that keeps its URL while httpx logs it."""
@@ -177,7 +177,7 @@ def make_twin(client: AsyncClient, cross: Callable[[Callable[[], Awaitable[Any]]
     return twin
 
 
-def make_blocking_twin(client: AsyncClient, cross: Callable[[Callable[[], Awaitable[Any]]], Any]) -> httpx.Client:
+def make_blocking_twin(client: AsyncClient, cross: Callable[[Callable[[], Awaitable[Any]]], Any]) -> Client:
     """Make a synchronous client whose requests go through `client`.
 
     Args:
@@ -195,7 +195,7 @@ def make_blocking_twin(client: AsyncClient, cross: Callable[[Callable[[], Awaita
             response: httpx.Response = cross(partial(send, request))
             return response
 
-    twin = httpx.Client(transport=Twin(), event_hooks={"response": [_restore_url]}, **_settings(client.base_url))
+    twin = Client(transport=Twin(), event_hooks={"response": [_restore_url]}, **_settings(client.base_url))
     _empty(twin.headers)
     return twin
 

@@ -133,7 +133,9 @@ async def shake_hands(http: HttpClient, url: str, headers: list[tuple[str, str]]
             ssl_context=http.ssl_context,
             headers=headers,
             subprotocols=[subprotocol],
-            options=WebSocketOptions(config.max_message_size, config.connect_timeout, config.handshake_timeout),
+            options=WebSocketOptions(
+                config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
+            ),
         ) as websocket:
             return Handshake(101, websocket.subprotocol)
     except HandshakeRejected as rejected:

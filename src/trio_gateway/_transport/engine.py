@@ -1,0 +1,153 @@
+"""The seam between the library and the WebSocket protocol: what an engine is, and how a connection ends.
+
+The one idea: the rest of the library knows a `WebSocket`, four methods and two facts. Everything above is a message; everything
+below is the connector's stream. Which engine speaks the protocol is chosen in `websocket`.
+
+An engine promises: `receive` is cancel-safe (nothing is lost); `send`, `ping` and `pong` are not (a cancelled one may
+leave half a frame, and everything after it is lost), so one task owns the sending side and ends only with the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import attrs
+import trio.abc
+
+__all__ = ["RECEIVE_BYTES", "HandshakeRejected", "WebSocket", "WebSocketClosed", "WebSocketEngine", "WebSocketOptions"]
+
+RECEIVE_BYTES: Final = 256 * 1024
+"""How much is read from the socket at once, in bytes: at 4 KiB, reading dominates a flood."""
+
+
+class WebSocketClosed(Exception):
+    """The connection is over. Internal: the session turns it into what its user can act on.
+
+    Args:
+        code: the close code of RFC 6455; 1006 where the connection broke without a closing handshake.
+        reason: the peer's words, or ours.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"WebSocket closed with code {self.code}" + (f": {self.reason}" if self.reason else "")
+
+
+class HandshakeRejected(Exception):
+    """The server answered the upgrade request with an ordinary HTTP response. Internal.
+
+    Args:
+        status_code: its status.
+        headers: its headers, names in lower case.
+        body: its body.
+    """
+
+    def __init__(self, status_code: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        super().__init__(status_code)
+        self.status_code = status_code
+        self.headers = headers
+        self.body = body
+
+
+@attrs.frozen
+class WebSocketOptions:
+    """What an engine must know beyond the address."""
+
+    max_message_size: int
+    """The largest message to accept, in bytes; a larger one closes the connection with code 1009."""
+    connect_timeout: float
+    """How long opening the stream may take: name, TCP, TLS. Seconds."""
+    handshake_timeout: float
+    """How long the server may take to answer the upgrade request. Seconds; a gateway waits up to 60 for its kernel."""
+    engine: str = "auto"
+    """The setting `websocket_engine`."""
+
+
+class WebSocket(Protocol):
+    """An open WebSocket connection of some engine."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server selected, or None."""
+        ...
+
+    @property
+    def response_headers(self) -> Sequence[tuple[str, str]]:
+        """The headers of the server's 101 response, names in lower case."""
+        ...
+
+    async def receive(self) -> Sequence[bytes | str]:
+        """Wait for messages: at least one, and all that have come whole. Binary ones are bytes, text ones str.
+
+        Raises:
+            WebSocketClosed: the connection is over, and every message that came before its end was received.
+
+        Cancellation: safe, nothing is lost.
+        """
+        ...
+
+    async def send(self, data: bytes | str) -> None:
+        """Send one message.
+
+        Raises:
+            WebSocketClosed: the connection is over; the message may or may not have arrived.
+
+        Cancellation: may leave half a frame; close the connection then.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Send a ping and wait for its pong.
+
+        Raises:
+            WebSocketClosed: the connection is over.
+        """
+        ...
+
+    async def pong(self) -> None:
+        """Send an unsolicited pong, which tells the server that we are there (RFC 6455, section 5.5.3).
+
+        Raises:
+            WebSocketClosed: the connection is over.
+        """
+        ...
+
+
+class WebSocketEngine(WebSocket, Protocol):
+    """What an engine shows to the one who opens and closes it."""
+
+    async def open(
+        self,
+        stream: trio.abc.Stream,
+        host: str,
+        resource: str,
+        headers: Sequence[tuple[str, str]],
+        subprotocols: Sequence[str],
+        options: WebSocketOptions,
+        address: str,
+    ) -> None:
+        """Shake hands over an open stream.
+
+        Args:
+            stream: to the server.
+            host: the `Host` header.
+            resource: path and query.
+            headers: more headers; they may hold secrets.
+            subprotocols: what to offer, best first.
+            options: limits.
+            address: the URL without query, for errors.
+
+        Raises:
+            HandshakeRejected: the server answered with another status than 101.
+            GatewayConnectionError: the connection broke, or the answer is not to be accepted.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Say goodbye; the caller bounds it and closes the stream."""
+        ...

@@ -1,0 +1,205 @@
+"""WebSocket frames, pure: cut wherever you like, the messages are the same; what is no conversation is refused by its code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.speedups import apply_mask
+
+from trio_gateway._protocol.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    TEXT,
+    Close,
+    FrameParser,
+    Ping,
+    Pong,
+    close_frame,
+    frame_head,
+    small_frame,
+    xor_mask,
+)
+
+LIMIT = 1_000_000
+
+
+def server(opcode: Opcode, payload: bytes = b"", *, fin: bool = True) -> bytes:
+    """A frame as a server sends it, made by another implementation."""
+    return Frame(opcode, payload, fin=fin).serialize(mask=False)
+
+
+def binary(payload: bytes) -> bytes:
+    return server(Opcode.BINARY, payload)
+
+
+def text(payload: str) -> bytes:
+    return server(Opcode.TEXT, payload.encode())
+
+
+def feed(parser: FrameParser, data: bytes, cuts: Sequence[int] = ()) -> list[bytes | str]:
+    """Feed data in pieces that end at `cuts`."""
+    messages: list[bytes | str] = []
+    start = 0
+    for cut in (*sorted(cuts), len(data)):
+        messages += parser.feed(data[start:cut])
+        start = max(start, cut)
+    return messages
+
+
+messages_of_any_kind = st.lists(
+    st.one_of(
+        st.binary(max_size=40),
+        st.text(max_size=20),
+        st.integers(120, 135).map(lambda size: b"x" * size),
+        st.integers(65_530, 65_540).map(lambda size: b"y" * size),
+    ),
+    max_size=6,
+)
+
+
+@given(messages_of_any_kind, st.data())
+def test_messages_come_out_as_they_went_in_however_they_are_cut(messages: list[bytes | str], data: st.DataObject) -> None:
+    wire = b"".join(text(message) if isinstance(message, str) else binary(message) for message in messages)
+    cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=12))
+    parser = FrameParser(LIMIT)
+    assert feed(parser, wire, cuts) == messages
+    assert parser.error is None
+
+
+def test_each_byte_may_come_alone() -> None:
+    wire = binary(b"one") + text("zwei") + binary(b"3" * 300) + server(Opcode.PING, b"?") + binary(b"")
+    parser = FrameParser(LIMIT)
+    assert feed(parser, wire, range(len(wire))) == [b"one", "zwei", b"3" * 300, b""]
+    assert parser.controls == [Ping(b"?")]
+
+
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=6), st.booleans(), st.data())
+def test_fragments_are_joined_and_control_frames_come_between(pieces: list[bytes], is_text: bool, data: st.DataObject) -> None:
+    if is_text:
+        pieces = [piece.hex().encode() for piece in pieces]
+    wire = b""
+    for index, piece in enumerate(pieces):
+        opcode = (Opcode.TEXT if is_text else Opcode.BINARY) if index == 0 else Opcode.CONT
+        wire += server(opcode, piece, fin=index == len(pieces) - 1) + server(Opcode.PONG, bytes([index]))
+    wire += binary(b"after")
+    cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=12))
+    parser = FrameParser(LIMIT)
+    whole = b"".join(pieces)
+    assert feed(parser, wire, cuts) == [whole.decode() if is_text else whole, b"after"]
+    assert parser.controls == [Pong(bytes([index])) for index in range(len(pieces))]
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"", Close(1005, "")),
+        (b"\x03\xe8", Close(1000, "")),
+        (b"\x03\xf1too big", Close(1009, "too big")),
+        (b"\x0f\xa0\xc3\xa4", Close(4000, "ä")),
+    ],
+)
+def test_a_goodbye_is_the_last_word(payload: bytes, expected: Close) -> None:
+    parser = FrameParser(LIMIT)
+    assert feed(parser, binary(b"before") + server(Opcode.CLOSE, payload) + binary(b"after") + server(Opcode.PING)) == [b"before"]
+    assert parser.controls == [expected]
+    assert parser.feed(binary(b"later")) == []
+    assert parser.error is None
+
+
+@pytest.mark.parametrize(
+    ("wire", "code"),
+    [
+        (Frame(Opcode.BINARY, b"x").serialize(mask=True), 1002),
+        (b"\xc2\x01x", 1002),  # a bit of an extension that was not agreed on
+        (b"\x83\x01x", 1002),
+        (b"\x8b\x00", 1002),
+        (server(Opcode.CONT, b"x"), 1002),
+        (server(Opcode.TEXT, b"x", fin=False) + binary(b"y"), 1002),
+        (server(Opcode.BINARY, b"x", fin=False) + text("y"), 1002),
+        (b"\x09\x01x", 1002),  # a fragmented ping
+        (b"\x89\x7e\x00\x7e" + b"x" * 126, 1002),
+        (b"\x89\x7e\x40\x00", 1002),
+        (b"\x88\x01\x03", 1002),
+        (b"\x88\x02\x03\xed", 1002),  # 1005 is no code to send
+        (b"\x88\x02\x00\x05", 1002),
+        (b"\x88\x03\x03\xe8\xff", 1007),
+        (server(Opcode.TEXT, b"\xff"), 1007),
+        (server(Opcode.TEXT, b"\xff", fin=False) + server(Opcode.CONT, b""), 1007),
+        (b"\x82\x7f" + (LIMIT + 1).to_bytes(8, "big"), 1009),
+        (b"\x82\x7f" + (2**63).to_bytes(8, "big"), 1009),
+        (server(Opcode.BINARY, b"x" * (LIMIT // 2 + 1), fin=False) + server(Opcode.CONT, b"x" * (LIMIT // 2)), 1009),
+    ],
+)
+@pytest.mark.parametrize("cut", [True, False])
+def test_what_is_no_conversation(wire: bytes, code: int, cut: bool) -> None:
+    """What came before is given, nothing that comes after is, and the error says which close code that is."""
+    parser = FrameParser(LIMIT)
+    before = binary(b"before")
+    cuts = range(len(before) + 14) if cut else ()
+    assert feed(parser, before + wire + binary(b"after"), cuts) == [b"before"]
+    assert parser.error is not None
+    assert parser.error.code == code
+    assert parser.error.reason
+    assert parser.feed(binary(b"later")) == []
+
+
+def test_a_message_of_just_the_limit_is_let_in() -> None:
+    parser = FrameParser(100)
+    assert parser.feed(binary(b"x" * 100)) == [b"x" * 100]
+    assert parser.feed(server(Opcode.TEXT, b"x" * 60, fin=False) + server(Opcode.CONT, b"x" * 40)) == ["x" * 100]
+    assert parser.feed(binary(b"x" * 101)) == []
+    assert parser.error is not None
+
+
+@given(st.binary(max_size=2000))
+def test_garbage_raises_nothing(wire: bytes) -> None:
+    parser = FrameParser(500)
+    for message in parser.feed(wire):
+        assert len(message) <= 500
+
+
+# What we send ------------------------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=70_000), st.binary(min_size=4, max_size=4))
+def test_masks_agree(data: bytes, key: bytes) -> None:
+    assert xor_mask(data, key) == apply_mask(data, key)
+    assert xor_mask(memoryview(data), key) == apply_mask(memoryview(data), key)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 200_000])
+def test_a_frame_is_what_another_implementation_reads(size: int) -> None:
+    key = b"\x01\x80\xff\x00"
+    payload = bytes(index * 7 % 256 for index in range(size))
+    frame = small_frame(BINARY, payload, key, xor_mask)
+    head = frame_head(BINARY, size, key)
+    assert frame[: len(head)] == head
+    assert xor_mask(frame[len(head) :], key) == payload
+    reference = Frame(Opcode.BINARY, payload).serialize(mask=False)
+    assert head[0] == reference[0]
+    assert head[1] == reference[1] | 0x80
+    assert head[2:-4] == reference[2 : len(reference) - size]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "payload"),
+    [
+        (1000, "", b"\x03\xe8"),
+        (1009, "ä" * 100, b"\x03\xf1" + ("ä" * 61).encode()),
+        (1005, "none was given", b""),
+        (1006, "", b""),
+    ],
+)
+def test_goodbyes(code: int, reason: str, payload: bytes) -> None:
+    frame = close_frame(code, reason, b"\0\0\0\0", xor_mask)
+    assert frame[0] == 0x80 | CLOSE
+    assert frame[6:] == payload
+
+
+def test_kinds() -> None:
+    assert [TEXT, BINARY, CLOSE, PING] == [Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING]
