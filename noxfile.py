@@ -82,9 +82,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Each benchmark in turn, on the built wheel: `nox -s bench -- import` runs those whose name has that word."""
+    """The library beside its peers, on the built wheel: `nox -s bench -- --help`; an hour, or some minutes with `-- --quick`."""
     wheel = build_wheel(session)
-    session.install(f"trio-gateway[all] @ {wheel.resolve().as_uri()}")
-    for script in sorted((ROOT / "benchmarks").glob("bench_*.py")):
-        if not session.posargs or any(word in script.stem for word in session.posargs):
-            session.run("python", str(script))
+    session.install(f"trio-gateway[all,bench] @ {wheel.resolve().as_uri()}")
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,0 +1,130 @@
+"""The command: `python -m benchmarks --help`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import rich_click as click
+
+from . import environments, harness, report
+from .cases import CASES
+from .clients.registry import CLIENTS, Entry
+
+DOCS = environments.ROOT / "docs"
+OUTPUT = DOCS / "benchmarks"
+
+
+def _available(wanted: list[Entry], *, build: bool) -> list[Entry]:
+    """Return those that can be run here, and tell of the others; make environments if asked to."""
+    found = []
+    for entry in wanted:
+        why = None
+        if build and environments.python_of(entry.environment) is None:
+            click.echo(f"making the environment {entry.environment} …")
+            environments.make(entry.environment)
+        if environments.python_of(entry.environment) is None:
+            why = f"its environment {entry.environment} is not there"
+        elif entry.is_ours:
+            why = entry.load().missing(**entry.options)
+        if why is None:
+            found.append(entry)
+        else:
+            click.echo(f"without {entry.label}: {why}")
+    return found
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="Smaller sizes and one repetition: some minutes, for a look while you work.")
+@click.option("--case", "cases", multiple=True, metavar="WORD", help="Only cases with this word in their name. Repeatable.")
+@click.option("--client", "clients", multiple=True, metavar="WORD", help="Only clients with this word in their name. Repeatable.")
+@click.option("--repetitions", type=click.IntRange(1), help="How often each client runs each case.  [default: 5, quick: 1]")
+@click.option("--limit", type=click.FloatRange(1), default=300.0, show_default=True, help="Seconds for one process.")
+@click.option("--make/--no-make", "build", default=True, help="Make the peers' environments where they are not there (pip).")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write results.json, results.md and chart.svg there.  [default: docs/benchmarks for a whole full run, else nowhere]",
+)
+@click.option(
+    "--report",
+    "reported",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Measure nothing: show this results.json.",
+)
+@click.option("--list", "listing", is_flag=True, help="Show the names of cases and clients.")
+def main(
+    *,
+    quick: bool,
+    cases: tuple[str, ...],
+    clients: tuple[str, ...],
+    repetitions: int | None,
+    limit: float,
+    build: bool,
+    output: Path | None,
+    reported: Path | None,
+    listing: bool,
+) -> None:
+    """Measure trio_gateway beside its peers, and beside the limits of the wire.
+
+    Each client runs each case in a fresh process, pinned to one core; the servers are pinned to another. The clients of a case
+    follow each other at once, in a new order each time, so that ratios within one run mean something even where times do not.
+
+    Peers are installed from PyPI into environments of their own under .nox/bench-peers, once. Everything is over loopback.
+
+    A full run takes about an hour. Its tables go to docs/benchmarks.md, its data and chart to docs/benchmarks/. Examples:
+
+      python -m benchmarks --quick
+
+      python -m benchmarks --case flood --case latency --client ours --client picows --repetitions 3
+
+      python -m benchmarks --report docs/benchmarks/results.json
+    """
+    if listing:
+        for case in CASES.values():
+            click.echo(f"{case.name:18} {case.title} ({case.unit})")
+        click.echo()
+        for entry in CLIENTS.values():
+            click.echo(f"{entry.key:26} {entry.label} (environment {entry.environment})")
+        return
+    whole = not (quick or cases or clients)
+    if reported is not None:
+        run = harness.Run.from_json(reported.read_text())
+        whole = False
+    else:
+        try:
+            wanted_cases, wanted_clients = harness.choose(cases, CASES), harness.choose(clients, CLIENTS)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        if build:
+            environments.make("server")
+        entries = _available(wanted_clients, build=build)
+        run = harness.measure(
+            wanted_cases,
+            entries,
+            mode="quick" if quick else "full",
+            repetitions=repetitions or (1 if quick else 5),
+            limit=limit,
+            tell=click.echo,
+        )
+    report.print_run(run)
+    folder = output or (OUTPUT if whole else None)
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(run.to_json())
+    (folder / "results.md").write_text(report.markdown(run))
+    if whole:
+        report.write_between(DOCS / "benchmarks.md", "results", report.markdown(run))
+    if find_spec("matplotlib") is None:
+        click.echo("no chart: matplotlib is not installed (extra bench)", err=True)
+        sys.exit(1)
+    from .chart import draw
+
+    draw(run, folder / "chart.svg")
+    click.echo(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

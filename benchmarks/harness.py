@@ -1,0 +1,314 @@
+"""Runs cases: each client in a process of its own, turn by turn, the same case of all clients close together.
+
+A machine is never twice the same, so what counts are ratios within one run: the order of clients is shuffled anew for each
+repetition, and a case's clients follow each other at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import environments
+from .cases import CASES, Case
+from .clients.registry import CLIENTS, Entry
+from .servers import ROOT, Server, fast_gateway, real_gateway
+
+Mode = str
+"""`"full"`, `"quick"` or `"smoke"`."""
+SLOW = 20.0
+"""A client that takes longer for a case, in seconds, is not asked more than twice."""
+
+
+@dataclass
+class Cell:
+    """What came of one case with one client, over all repetitions."""
+
+    case: str
+    client: str
+    values: list[float] = field(default_factory=list)
+    details: dict[str, list[float]] = field(default_factory=dict)
+    cpu_us: list[float] = field(default_factory=list)
+    """Processor time per operation, in microseconds."""
+    peak_mb: list[float] = field(default_factory=list)
+    """The process's peak of resident memory, in megabytes."""
+    threads: int = 0
+    problem: str = ""
+    """Why there are no values, or fewer."""
+    seconds: float = 0.0
+    """How long the slowest process took."""
+
+    @property
+    def value(self) -> float | None:
+        """The median; None where nothing could be measured."""
+        return statistics.median(self.values) if self.values else None
+
+    @property
+    def spread(self) -> float:
+        """How far the values are apart: (largest - smallest) / median."""
+        value = self.value
+        return (max(self.values) - min(self.values)) / value if value else 0.0
+
+    def detail(self, name: str) -> float | None:
+        """Return the median of a detail; None where there is none."""
+        found = self.details.get(name)
+        return statistics.median(found) if found else None
+
+
+@dataclass
+class Run:
+    """All that was measured, and on what."""
+
+    mode: Mode
+    repetitions: int
+    machine: dict[str, str]
+    versions: dict[str, str]
+    cells: dict[tuple[str, str], Cell]
+
+    def value(self, case: str, client: str) -> float | None:
+        """Return a cell's median, or None."""
+        cell = self.cells.get((case, client))
+        return cell.value if cell else None
+
+    def to_json(self) -> str:
+        """Return it as JSON, readable again by `from_json`."""
+        whole = {
+            "mode": self.mode,
+            "repetitions": self.repetitions,
+            "machine": self.machine,
+            "versions": self.versions,
+            "cells": [_rounded(asdict(cell)) for cell in self.cells.values()],
+        }
+        return json.dumps(whole, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """Read what `to_json` wrote."""
+        whole = json.loads(text)
+        cells = [Cell(**cell) for cell in whole["cells"]]
+        return cls(
+            whole["mode"],
+            whole["repetitions"],
+            whole["machine"],
+            whole["versions"],
+            {(cell.case, cell.client): cell for cell in cells},
+        )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list) else value
+
+
+def describe_machine() -> dict[str, str]:
+    """Return what the figures depend on; nothing that says where the machine is."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return {
+        "processor": model,
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def cores() -> tuple[int | None, int | None]:
+    """Return the cores for client and server; None where they can't be pinned."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None, None
+    usable = sorted(os.sched_getaffinity(0))
+    return (usable[0], usable[1]) if len(usable) > 1 else (None, None)
+
+
+@contextmanager
+def servers(cases: Sequence[Case], python: Path, server_cpu: int | None) -> Generator[dict[str, Server]]:
+    """Run the servers that these cases need."""
+    needed = {case.server for case in cases if case.body is not None}
+    with ExitStack() as stack:
+        running: dict[str, Server] = {}
+        if needed & {"fast", "legacy"}:
+            running["fast"] = stack.enter_context(fast_gateway(python, server_cpu))
+            running["legacy"] = Server(running["fast"].legacy_url)
+        if "real" in needed:
+            running["real"] = stack.enter_context(real_gateway(python, server_cpu))
+        yield running
+
+
+def clients_of(case: Case, chosen: Sequence[Entry]) -> list[Entry]:
+    """Return those of the chosen clients that take part in a case."""
+    return [
+        entry
+        for entry in chosen
+        if entry.group in case.groups and entry.key not in case.without and (case.body is not None or entry.module)
+    ]
+
+
+def params_of(case: Case, entry: Entry, mode: Mode) -> dict[str, Any]:
+    """Return what the case's body is given."""
+    changed = {} if mode == "full" else getattr(case, mode)
+    fewer = case.fewer.get(entry.key, {}) if mode != "smoke" else {}
+    return {**case.full, **changed, **fewer}
+
+
+def run_child(
+    case: Case,
+    entry: Entry,
+    python: Path,
+    server: Server | None,
+    *,
+    mode: Mode,
+    limit: float,
+    pins: tuple[int | None, int | None] = (None, None),
+) -> dict[str, Any]:
+    """Run one case once in a fresh process; return what the child says, or `{"error": why}`.
+
+    Args:
+        limit: how long it may take, in seconds.
+        pins: the cores for client and server.
+    """
+    options: dict[str, Any] = dict(case.settings) if entry.is_ours else {}
+    if pins[1] is not None and entry.group == "floor":
+        options["server_cpu"] = pins[1]
+    spec = {
+        "client": entry.key,
+        "case": case.name,
+        "params": params_of(case, entry, mode),
+        "url": server.url if server else "",
+        "token": "",
+        "options": options,
+        "cpu": pins[0],
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER_GATEWAY_", "KERNEL_"))}
+    process = subprocess.Popen(
+        [str(python), "-m", "benchmarks.child", json.dumps(spec)],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"error": f"took more than {limit:g} s", "process_seconds": limit}
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    try:
+        result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"error": f"ended with {process.returncode}: {errors[-300:]}", "process_seconds": 0.0}
+    if "error" in result:
+        result["trace"] = errors[-2000:]
+    return result
+
+
+def measure(
+    cases: Sequence[Case],
+    entries: Sequence[Entry],
+    *,
+    mode: Mode = "full",
+    repetitions: int = 5,
+    limit: float = 300.0,
+    tell: Callable[[str], None] = print,
+    server_python: Path | None = None,
+) -> Run:
+    """Measure these cases with these clients, whose environments must be there.
+
+    Args:
+        cases: what to measure.
+        entries: with whom.
+        mode: how much.
+        repetitions: how often.
+        limit: how long one process may take, in seconds.
+        tell: told of each step, as a line of text.
+        server_python: the interpreter for the servers; by default the environment "server"'s.
+    """
+    pins = cores()
+    pythons: dict[str, Path] = {}
+    for entry in entries:
+        python = environments.python_of(entry.environment)
+        if python is None:
+            raise RuntimeError(f"the environment {entry.environment!r} is not there")
+        pythons[entry.environment] = python
+    if server_python is None:
+        server_python = environments.python_of("server") or Path(sys.executable)
+    cells: dict[tuple[str, str], Cell] = {}
+    with servers(cases, server_python, pins[1]) as running:
+        for repetition in range(repetitions):
+            for case in cases:
+                if case.once and repetition > 0:
+                    continue
+                turn = clients_of(case, entries)
+                random.shuffle(turn)
+                for entry in turn:
+                    cell = cells.setdefault((case.name, entry.key), Cell(case.name, entry.key))
+                    if (cell.problem and not cell.values) or (repetition > 1 and cell.seconds > SLOW):
+                        continue
+                    server = running.get(case.server) if case.body is not None else None
+                    result = run_child(case, entry, pythons[entry.environment], server, mode=mode, limit=limit, pins=pins)
+                    take(cell, case, result)
+                    shown = f"{cell.values[-1]:,.4g} {case.unit}" if not cell.problem else cell.problem
+                    tell(f"{repetition + 1}/{repetitions} {case.name:16} {entry.label:40} {shown}")
+                    if server is not None and (case.server == "real" or not case.closes):
+                        server.end_kernels()
+    versions: dict[str, str] = {}
+    for entry in entries:
+        versions |= environments.versions(pythons[entry.environment], entry.versions)
+    versions |= environments.versions(server_python, ("jupyter_kernel_gateway", "ipykernel", "uvloop"))
+    ordered = {(case.name, key): cells[case.name, key] for case in cases for key in CLIENTS if (case.name, key) in cells}
+    return Run(mode, repetitions, describe_machine(), versions, ordered)
+
+
+def take(cell: Cell, case: Case, result: dict[str, Any]) -> None:
+    """Take what a child said into its cell."""
+    cell.seconds = max(cell.seconds, result.get("process_seconds", 0.0))
+    problem = result.get("unsupported") or result.get("error")
+    if problem:
+        cell.problem = str(problem)[:300]
+        if "trace" in result:
+            print(result["trace"], file=sys.stderr)
+        return
+    cell.values.append(case.value(result))
+    for name, value in case.details(result).items():
+        cell.details.setdefault(name, []).append(value)
+    cell.cpu_us.append(result["cpu"] / result["operations"] * 1e6)
+    cell.peak_mb.append(result["rss_peak"] / 1e6)
+    cell.threads = max(cell.threads, result["threads"])
+
+
+def choose(words: Sequence[str], known: dict[str, Any]) -> list[Any]:
+    """Return what has one of these words in its name; everything for no words.
+
+    Raises:
+        ValueError: a word is in no name.
+    """
+    for word in words:
+        if not any(word in name for name in known):
+            raise ValueError(f"nothing is called {word!r}; there is {', '.join(known)}")
+    return [each for name, each in known.items() if not words or any(word in name for word in words)]
+
+
+__all__ = ["CASES", "CLIENTS", "Cell", "Run", "choose", "clients_of", "measure", "run_child"]
