@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
 import attrs
 import trio
 
-from .thread import join_shared_thread, leave_shared_thread
+from .thread import TrioThread, join_shared_thread, leave_shared_thread
 
 __all__ = [
     "Asked",
@@ -106,7 +106,8 @@ class Realm:
     """Where all that is done with one gateway runs. To make one is to use the shared thread until its outermost block ends."""
 
     def __init__(self) -> None:
-        self.thread = join_shared_thread()
+        self.thread: TrioThread = join_shared_thread()
+        """The shared thread."""
         self.nursery: trio.Nursery | None = None
         """Inside the gateway's block while that is open."""
         self.dropped_events = 0
@@ -114,6 +115,8 @@ class Realm:
 
     def run_sync(self, function: Callable[[], T]) -> T:
         """Call a function that does not wait in Trio's thread and return what it returns: blocks, for microseconds."""
+        if self.thread.inside():
+            return function()
         answers: SimpleQueue[Returned | Raised] = SimpleQueue()
 
         def run() -> None:
@@ -148,6 +151,7 @@ class Call:
         self._function = function
         self._caller = caller
         self._scope = trio.CancelScope()
+        self._begun = False
 
     def start(self) -> None:
         """Start it, with the context variables of here and now."""
@@ -155,6 +159,7 @@ class Call:
 
         def begin() -> None:
             nursery = self._realm.nursery
+            self._begun = True
             if nursery is None:
                 self._caller.deliver(Raised(closed()))
             else:
@@ -166,8 +171,15 @@ class Call:
             self._caller.deliver(Raised(closed()))
 
     def cancel(self) -> None:
-        """Cancel it. Its last message still comes."""
-        _post_cancel(self._realm, self._scope)
+        """Cancel it. Its last message still comes, also if a signal was faster than its start."""
+
+        def cancel() -> None:
+            self._scope.cancel(reason="its caller was cancelled, elsewhere")
+            if not self._begun:
+                self._caller.deliver(Stopped())
+
+        with suppress(trio.RunFinishedError):  # then it has ended
+            self._realm.thread.post(cancel)
 
     async def ask(self, function: Callable[..., object], *args: object) -> object:
         """Have the caller call a function, and await what it gives. In the call's own task.
@@ -244,7 +256,9 @@ class Block:
         self._gone = gone
         self._scope = trio.CancelScope()
         self._listener = caller
-        self._left: trio.Event | None = None
+        self._left = False
+        self._wake: trio.Event | None = None
+        self._begun = False
         self._entered = False
         self._dismissed = False
         self._error: Exception | None = None
@@ -256,6 +270,7 @@ class Block:
 
         def begin() -> None:
             nursery = self._realm.thread.nursery if self._outermost else self._realm.nursery
+            self._begun = True
             if nursery is None:
                 self._end(Raised(closed()))
             else:
@@ -284,8 +299,12 @@ class Block:
                 self._error = error
             elif error is not None:
                 self._scope.cancel(reason="its body was cancelled, elsewhere")
-            if self._left is not None:
-                self._left.set()
+            self._left = True
+            if self._wake is not None:
+                self._wake.set()
+            if not self._begun:  # a signal was faster
+                self._begun = True
+                self._finish(Stopped())
 
         try:
             self._realm.thread.post(dismiss)
@@ -294,15 +313,18 @@ class Block:
 
     def cancel(self) -> None:
         """Cancel it while it is left. Its last message still comes."""
-        _post_cancel(self._realm, self._scope)
+        with suppress(trio.RunFinishedError):  # then it has ended
+            self._realm.thread.post(lambda: self._scope.cancel(reason="its caller was cancelled, elsewhere"))
 
     async def _run(self) -> None:
         last: Last = Stopped()
-        self._left = trio.Event()
+        self._wake = wake = trio.Event()
+        if self._left:
+            wake.set()
         try:
             with self._scope:
                 async with self._manager as value:
-                    await (self._hold_realm(value, self._left) if self._outermost else self._hold(value, self._left))
+                    await (self._hold_realm(value, wake) if self._outermost else self._hold(value, wake))
                     if self._error is not None:
                         raise self._error
                 last = Returned(None)
@@ -311,23 +333,26 @@ class Block:
         except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised for the caller
             last = Raised(error)
         finally:
-            if self._outermost:
-                leave_shared_thread(self._realm.thread, lambda: self._end(last))
-            else:
-                self._end(last)
+            self._finish(last)
 
-    async def _hold(self, value: object, left: trio.Event) -> None:
+    def _finish(self, last: Last) -> None:
+        if self._outermost:
+            leave_shared_thread(self._realm.thread, lambda: self._end(last))
+        else:
+            self._end(last)
+
+    async def _hold(self, value: object, wake: trio.Event) -> None:
         self._tell_entered(value)
-        await left.wait()
+        await wake.wait()
 
-    async def _hold_realm(self, value: object, left: trio.Event) -> None:
+    async def _hold_realm(self, value: object, wake: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
             self._realm.nursery = nursery
             try:
                 self._tell_entered(value)
-                while not left.is_set():
+                while not wake.is_set():
                     with trio.move_on_after(LOOK_AFTER if self._gone else float("inf")):
-                        await left.wait()
+                        await wake.wait()
                     if self._gone and self._gone():
                         self._scope.cancel(reason="its caller's event loop was closed")
             finally:
@@ -342,8 +367,3 @@ class Block:
         self._last = last
         if self._dismissed or not self._entered:
             self._listener.deliver(last)
-
-
-def _post_cancel(realm: Realm, scope: trio.CancelScope) -> None:
-    with suppress(trio.RunFinishedError):  # then it has ended
-        realm.thread.post(lambda: scope.cancel(reason="its caller was cancelled, elsewhere"))

@@ -1,0 +1,191 @@
+"""Calls and blocks as plain threads make them: the side of the blocking face.
+
+The one idea: the calling thread itself waits, and does what is asked of it. What a signal raises in it, such as
+KeyboardInterrupt, is caught, cancels the call in Trio, and goes on once the clean-up there is over.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, TypeVar, final
+
+from .._errors import InvalidInputError
+from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, closed
+
+__all__ = ["BlockingCrossing", "BlockingRealmCrossing", "block_on"]
+
+T = TypeVar("T")
+
+
+@final
+class ThreadCaller:
+    """A thread that waits for messages. A signal may come at any moment, and none is lost by it."""
+
+    def __init__(self) -> None:
+        self._arrived: list[Message] = []
+        self._wake: SimpleQueue[None] = SimpleQueue()
+
+    def deliver(self, message: Message) -> bool:
+        """Wake the thread with a message; from any thread."""
+        self._arrived.append(message)
+        self._wake.put(None)
+        return True
+
+    def converse(
+        self, start: Callable[[], None], cancel: Callable[[], None], unclaimed: Callable[[Any], None] | None = None
+    ) -> Entered | Last:
+        """Start it, and do what is asked until it was entered or has ended.
+
+        Args:
+            start: starts it.
+            cancel: cancels it; the last message comes all the same.
+            unclaimed: given what the call returned, if a signal came in that very moment.
+
+        Raises:
+            BaseException: what a signal raised; waits for the last message first.
+        """
+        seen = 0
+        try:
+            start()
+            while True:
+                while len(self._arrived) == seen:
+                    self._wake.get()
+                message = self._arrived[seen]
+                seen += 1
+                if not isinstance(message, Asked):
+                    return message
+                message.answer(_answer(message))
+        except BaseException:
+            last = self._settle(cancel)
+            if unclaimed is not None and isinstance(last, Returned):
+                unclaimed(last.value)
+            raise
+
+    def _settle(self, cancel: Callable[[], None]) -> Last:
+        """Cancel, and wait for the last message, however often a signal comes meanwhile. It is bounded in Trio."""
+        while True:
+            try:
+                cancel()
+                while True:
+                    for message in self._arrived:
+                        if not isinstance(message, (Entered, Asked)):
+                            return message
+                    self._wake.get()
+            except KeyboardInterrupt:
+                continue
+
+
+def _answer(asked: Asked) -> Returned | Raised:
+    try:
+        found = asked.function(*asked.args)
+        if inspect.iscoroutine(found):
+            found.close()
+            raise InvalidInputError("stdin", "an async function", "a plain function: nothing awaits it here")
+        return Returned(found)
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+        return Raised(error)
+
+
+def _check_outside(realm: Realm) -> None:
+    if realm.thread.inside():
+        raise RuntimeError(
+            "this is called in Trio's own thread, by on_event or a connector for instance, which would wait for itself for ever"
+        )
+
+
+def block_on(realm: Realm, function: Callable[[], Awaitable[Any]], *, unclaimed: Callable[[Any], None] | None = None) -> Any:
+    """Call an async function of Trio's and block until it is done.
+
+    Args:
+        realm: where.
+        function: the function, with its arguments.
+        unclaimed: given what the function returned, if a signal came in that very moment.
+
+    Raises:
+        Exception: what the function raised.
+        KeyboardInterrupt: Ctrl-C; the call is cancelled in Trio, and its clean-up was waited for.
+        trio.ClosedResourceError: the gateway's block has ended.
+        RuntimeError: this is Trio's own thread.
+    """
+    _check_outside(realm)
+    caller = ThreadCaller()
+    crossing = Call(realm, function, caller)
+    last = caller.converse(crossing.start, crossing.cancel, unclaimed)
+    if isinstance(last, Returned):
+        return last.value
+    raise last.error if isinstance(last, Raised) else closed()
+
+
+class BlockingCrossing(AbstractContextManager[T]):
+    """A context manager of Trio's, for a thread. Can be entered once.
+
+    Args:
+        realm: where.
+        manager: the context manager.
+        translate: what to give for what it gives.
+    """
+
+    def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._realm = realm
+        self._manager = manager
+        self._translate = translate
+        self._block: Block | None = None
+
+    def __enter__(self) -> T:
+        if self._block is not None:
+            raise RuntimeError("this block was entered before")
+        caller = ThreadCaller()
+        self._block = block = self._open(caller)
+        message = caller.converse(block.enter, lambda: block.leave(caller, KeyboardInterrupt()))
+        if isinstance(message, Entered):
+            return self._translate(self._realm, message.value)
+        self._ended()
+        raise message.error if isinstance(message, Raised) else closed()
+
+    def _open(self, caller: ThreadCaller) -> Block:
+        _check_outside(self._realm)
+        return Block(self._realm, self._manager, caller)
+
+    def _ended(self) -> None:
+        """Take note that the block has ended."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        block = self._block
+        assert block is not None
+        caller = ThreadCaller()
+        try:
+            message = caller.converse(lambda: block.leave(caller, error), lambda: block.leave(caller, KeyboardInterrupt()))
+        finally:
+            self._ended()
+        if isinstance(message, Raised):
+            if message.error is not error:
+                raise message.error
+            message.error.__traceback__ = traceback  # without the frames on the other side
+            return False
+        return isinstance(message, Returned) and isinstance(error, Exception)
+
+
+@final
+class BlockingRealmCrossing(BlockingCrossing[T]):
+    """The block of a gateway, for a thread: entering it makes a realm.
+
+    Args:
+        manager: opens the gateway.
+        translate: what to give for the gateway.
+    """
+
+    def __init__(self, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._manager = manager
+        self._translate = translate
+        self._block = None
+
+    def _open(self, caller: ThreadCaller) -> Block:
+        self._realm = Realm()
+        return Block(self._realm, self._manager, caller, outermost=True)
+
+    def _ended(self) -> None:
+        self._realm.thread.join()

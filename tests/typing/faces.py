@@ -1,0 +1,64 @@
+"""What the types of the three faces say: the same. Never executed: mypy and pyright read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, assert_type
+
+import httpx
+
+import trio_gateway
+import trio_gateway.anyio
+import trio_gateway.blocking as tg
+
+
+async def on_asyncio() -> None:
+    """The types are the library's own."""
+    async with trio_gateway.anyio.open_gateway("http://127.0.0.1:8888", auth_token="t") as gateway:
+        assert_type(gateway, trio_gateway.Gateway)
+        assert_type(gateway, trio_gateway.anyio.Gateway)
+        async with gateway.start_kernel() as kernel:
+            assert_type(kernel, trio_gateway.anyio.Kernel)
+            assert_type(await kernel.execute("1"), trio_gateway.anyio.ExecutionResult)
+    async with trio_gateway.anyio.open_local_gateway() as gateway:
+        assert_type(gateway, trio_gateway.Gateway)
+    async with trio_gateway.anyio.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        pass
+
+
+def blocking() -> None:
+    """The types are the library's without `async`."""
+    with tg.open_gateway("http://127.0.0.1:8888", auth_token="t") as gateway, gateway.start_kernel("python3") as kernel:
+        assert_type(gateway, tg.Gateway)
+        assert_type(kernel, tg.Kernel)
+        assert_type(kernel.execute("1", silent=True, on_cancel="abandon"), tg.ExecutionResult)
+        assert_type(kernel.complete("1", 1), Mapping[str, Any])
+        assert_type(kernel.state, tg.KernelState)
+        assert_type(kernel.changes(), Iterator[tg.Status])
+        assert_type(kernel.stream("1"), AbstractContextManager[tg.OutputStream])
+        with kernel.stream("1", when_full="pause") as outputs:
+            assert_type(list(outputs), list[tg.Output])
+            assert_type(outputs.result, tg.ExecutionResult)
+        with kernel.iopub.subscribe() as messages:
+            assert_type(next(messages), tg.Message)
+            assert_type(messages.receive(), tg.Message)
+        with kernel.comms.open("t") as comm, comm:
+            assert_type(comm.receive(), tg.CommMessage)
+        with kernel.comms.accept("t") as incoming:
+            assert_type(next(incoming), tg.Comm)
+            assert_type(incoming.receive(), tg.Comm)
+        with kernel.subshell() as subshell:
+            assert_type(subshell.execute("1"), tg.ExecutionResult)
+        assert_type(gateway.kernels.list(), list[tg.KernelModel])
+        assert_type(gateway.kernelspecs.list(), tg.KernelSpecs)
+        assert_type(gateway.sessions.get(path="a"), tg.SessionModel)
+        with gateway.http_client() as client:
+            assert_type(client, httpx.Client)
+        kernel.execute(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        kernel.execute("1", silently=True)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        kernel.stream("1", when_full="never")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with tg.open_local_gateway(cwd="/") as gateway:
+        assert_type(gateway, tg.Gateway)
+    with tg.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        pass
