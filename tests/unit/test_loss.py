@@ -355,3 +355,24 @@ def test_a_state_that_is_neither_busy_nor_idle_explains_nothing() -> None:
     messages = conversation("a", 3, 1)
     client.hear([said(20, "status", "b", state="starting"), *messages[:3], *messages[4:]])
     assert client.missing() == 1
+
+
+def test_an_execution_whose_end_was_lost_explains_nothing_in_the_next() -> None:
+    """Its busy was seen, its reply and idle were lost with the connection; but the next has begun, so it is over."""
+    client = met()
+    client.hear([said(1, "status", "before", state="busy")])
+    client.window = None
+    client.begin()
+    client.hear(message for message in conversation("a", 5, 6) if message.header.msg_id != "kernel_7_9")
+    assert client.missing() == 1
+
+
+def test_an_execution_in_a_subshell_goes_on_beside_the_next() -> None:
+    client = met()
+    busy = said(1, "status", "beside", state="busy")
+    parent = {**busy.parent_header, "subshell_id": "s1"}
+    client.hear([Message("iopub", busy.header, busy.content, parent_header=parent)])
+    client.window = None
+    client.begin()
+    client.hear(message for message in conversation("a", 5, 2) if message.header.msg_id != "kernel_7_5")
+    assert client.missing() == 0  # what is missing may be the other's reply

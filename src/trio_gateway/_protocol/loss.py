@@ -36,11 +36,12 @@ MAX_SENDERS: Final = 16
 
 @attrs.define
 class _Work:
-    """A request that the kernel was seen to work on, and whose reply was not seen."""
+    """A request that the kernel was seen to work on, and whose reply was not seen. `main`: it runs code in the main shell."""
 
     busy: int
     idle: int | None = None
     old: bool = False
+    main: bool = False
 
 
 @attrs.define
@@ -93,10 +94,15 @@ class _Sender:
         index = bisect_right(self.firsts, number) - 1
         return self.firsts[index] if index >= 0 and self.lasts[index] == number - 1 else number
 
-    def note_busy(self, parent: str, number: int) -> None:
+    def note_busy(self, parent: str, number: int, *, main: bool) -> None:
         """A request was seen at work, unless its reply, which comes another way, was here first."""
+        if main:
+            # One after the other: whatever ran there before has ended, though its reply and its `idle` were lost.
+            for work in self.at_work.values():
+                if work.main and work.idle is None:
+                    work.idle = number
         if parent not in self.answered:
-            self.at_work[parent] = _Work(number)
+            self.at_work[parent] = _Work(number, main=main)
 
     def note_reply(self, parent: str) -> None:
         """The reply to a request came."""
@@ -156,6 +162,9 @@ class Window:
     def note(self, message: Message, sender: str, number: int) -> None:
         """Take in a message that belongs to the execution."""
         kind = message.header.msg_type
+        if kind == "stream" and number == self.last + 1 and sender == self.sender:
+            self.last = number
+            return
         if self.sender is None:
             self.sender = sender
             self.first = number
@@ -176,27 +185,34 @@ class MessageLedger:
         session: our own session's id: replies to its requests do come to us.
     """
 
-    __slots__ = ("_open", "_senders", "_session")
+    __slots__ = ("_name", "_open", "_senders", "_session")
 
     def __init__(self, session: str) -> None:
         self._session = session
+        self._name = ""  # of the sender of the message that was observed last
         self._senders: dict[str, _Sender] = {}
         self._open = 0
 
     def observe(self, message: Message) -> int:
         """Take in a message; return its number, or `UNNUMBERED`, or `DUPLICATE` if it was seen before."""
-        name, separator, digits = message.header.msg_id.rpartition("_")
-        if not separator or not digits.isdecimal() or not name.startswith(message.header.session):
+        header = message.header
+        name, separator, digits = header.msg_id.rpartition("_")
+        if not separator or not digits.isdecimal() or not name.startswith(header.session):
             return UNNUMBERED
         number = int(digits)
+        self._name = name
         sender = self._senders.get(name)
         if sender is None:
             if len(self._senders) >= MAX_SENDERS:
                 del self._senders[next(iter(self._senders))]
             sender = self._senders[name] = _Sender(number, number)
+        elif number == sender.last + 1:
+            sender.last = number
         elif not sender.see(number):
             return DUPLICATE
-        kind = message.header.msg_type
+        kind = header.msg_type
+        if kind == "stream":
+            return number
         if kind == "status":
             self._note_status(sender, message, number)
         elif message.channel != "iopub" and kind.endswith("_reply"):
@@ -209,7 +225,8 @@ class MessageLedger:
             return
         state = message.content.get("execution_state")
         if state == "busy":
-            sender.note_busy(parent, number)
+            main = message.parent_type == "execute_request" and message.parent_header.get("subshell_id") is None
+            sender.note_busy(parent, number, main=main)
         elif state == "idle":
             work = sender.at_work.get(parent)
             if work is not None:
@@ -231,9 +248,15 @@ class MessageLedger:
         self._open -= 1
 
     def note(self, window: Window, message: Message, number: int) -> None:
-        """Take in a message that belongs to the window's execution; `number` is what `observe` returned."""
+        """Take in a message that belongs to the window's execution, right after it was observed.
+
+        Args:
+            window: the execution's.
+            message: the message.
+            number: what `observe` returned for it.
+        """
         if number >= 0:
-            window.note(message, message.header.msg_id.rpartition("_")[0], number)
+            window.note(message, self._name, number)
 
     def missing_outputs(self, window: Window, *, silent: bool) -> int | None:
         """Count the execution's outputs that never came.
