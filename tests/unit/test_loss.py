@@ -357,10 +357,11 @@ def test_a_state_that_is_neither_busy_nor_idle_explains_nothing() -> None:
     assert client.missing() == 1
 
 
-def test_an_execution_whose_end_was_lost_explains_nothing_in_the_next() -> None:
+@pytest.mark.parametrize("request_type", ["execute_request", "kernel_info_request"])
+def test_work_whose_end_was_lost_explains_nothing_in_the_next(request_type: str) -> None:
     """Its busy was seen, its reply and idle were lost with the connection; but the next has begun, so it is over."""
     client = met()
-    client.hear([said(1, "status", "before", state="busy")])
+    client.hear([said(1, "status", "before", state="busy", request=request_type)])
     client.window = None
     client.begin()
     client.hear(message for message in conversation("a", 5, 6) if message.header.msg_id != "kernel_7_9")

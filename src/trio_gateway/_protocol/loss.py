@@ -26,6 +26,10 @@ DUPLICATE: Final = -2
 """What `observe` returns for a message that was seen before."""
 NO_REPLY: Final = frozenset({"comm_open", "comm_msg", "comm_close"})
 """What the kernel works on without a reply."""
+SHELL_REQUESTS: Final = frozenset(
+    {f"{kind}_request" for kind in ("execute", "kernel_info", "complete", "inspect", "history", "is_complete", "comm_info")}
+)
+"""What a kernel works on in its main shell, one after the other. (A server asks for `kernel_info` on control too, and waits.)"""
 MAX_HOLES: Final = 50_000
 """How many separate holes are remembered; beyond that the oldest are joined, which only makes late arrivals unknown."""
 MAX_ANSWERED: Final = 256
@@ -36,7 +40,7 @@ MAX_SENDERS: Final = 16
 
 @attrs.define
 class _Work:
-    """A request that the kernel was seen to work on, and whose reply was not seen. `main`: it runs code in the main shell."""
+    """A request that the kernel was seen to work on, and whose reply was not seen. `main`: in its main shell."""
 
     busy: int
     idle: int | None = None
@@ -94,10 +98,10 @@ class _Sender:
         index = bisect_right(self.firsts, number) - 1
         return self.firsts[index] if index >= 0 and self.lasts[index] == number - 1 else number
 
-    def note_busy(self, parent: str, number: int, *, main: bool) -> None:
+    def note_busy(self, parent: str, number: int, *, main: bool, runs_code: bool) -> None:
         """A request was seen at work, unless its reply, which comes another way, was here first."""
-        if main:
-            # One after the other: whatever ran there before has ended, though its reply and its `idle` were lost.
+        if main and runs_code:
+            # The main shell does one thing after the other: what was at work there is over, though its `idle` was lost.
             for work in self.at_work.values():
                 if work.main and work.idle is None:
                     work.idle = number
@@ -225,8 +229,9 @@ class MessageLedger:
             return
         state = message.content.get("execution_state")
         if state == "busy":
-            main = message.parent_type == "execute_request" and message.parent_header.get("subshell_id") is None
-            sender.note_busy(parent, number, main=main)
+            kind = message.parent_type
+            main = kind in SHELL_REQUESTS and message.parent_header.get("subshell_id") is None
+            sender.note_busy(parent, number, main=main, runs_code=kind == "execute_request")
         elif state == "idle":
             work = sender.at_work.get(parent)
             if work is not None:
