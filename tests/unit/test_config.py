@@ -80,7 +80,7 @@ def test_defaults() -> None:
         "handshake_timeout": 75.0,
         "max_message_size": 256 * 2**20,
         "max_response_size": 64 * 2**20,
-        "max_connections": 20,
+        "max_connections": 100,
         "ping_interval": 20.0,
         "cleanup_timeout": 30.0,
         "interrupt_timeout": 10.0,

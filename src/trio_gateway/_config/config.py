@@ -181,7 +181,7 @@ class GatewayConfig:
     """The largest WebSocket message to accept, in bytes."""
     max_response_size: int = attrs.field(default=64 * _MEBI, metadata=whole("bytes", 1))
     """The largest HTTP body to accept, in bytes."""
-    max_connections: int = attrs.field(default=20, metadata=whole("connections", 1))
+    max_connections: int = attrs.field(default=100, metadata=whole("connections", 1))
     """How many HTTP connections may be open at a time; WebSockets do not count."""
     ping_interval: float = attrs.field(default=20.0, metadata=number(infinite=True))
     """Seconds between WebSocket pings; `inf` for none."""

@@ -37,6 +37,8 @@ class KernelSpecDirectory:
         self._user = config.kernel_username
         self._prefix = urlsplit(config.http_url("/" + config.kernelspecs_resource_endpoint.strip("/"))).path
         self._known: frozenset[str] = frozenset()
+        self._asking = trio.Lock()
+        self._answers = 0
         self._interrupt_modes: dict[str, str] = {}
         self._cache = ResourceCache()
 
@@ -128,17 +130,23 @@ class KernelSpecDirectory:
     async def check(self, name: str) -> None:
         """See that the gateway has a kernelspec of this name, if it tells; asks only about names not seen before.
 
+        Those who want to know at the same time ask together, once.
+
         Raises:
             KernelSpecNotFoundError: it has none; the error lists those it has.
         """
         if name in self._known:
             await trio.lowlevel.checkpoint()
             return
-        try:
-            specs = await self.list()
-        except (GatewayHTTPError, ProtocolError):
-            # Not every server of this API lists kernelspecs: the start will tell.
-            await trio.lowlevel.checkpoint()
-            return
-        if specs.kernelspecs and name not in specs.kernelspecs:
-            raise KernelSpecNotFoundError(name, available=tuple(specs.kernelspecs))
+        answered = self._answers
+        async with self._asking:
+            if self._answers == answered:  # nobody else asked while we waited
+                try:
+                    await self.list()
+                except (GatewayHTTPError, ProtocolError):
+                    # Not every server of this API lists kernelspecs: the start will tell.
+                    self._known = frozenset()
+                    await trio.lowlevel.checkpoint()
+                self._answers += 1
+        if self._known and name not in self._known:
+            raise KernelSpecNotFoundError(name, available=tuple(sorted(self._known)))

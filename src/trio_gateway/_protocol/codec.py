@@ -23,20 +23,101 @@ from typing import Any, Final
 import msgspec
 
 from .._errors import InvalidInputError, ProtocolError
-from .messages import EMPTY_OBJECT, Buffer, Message, decode_json
+from .messages import EMPTY_OBJECT, Buffer, Message, decode_json, parse_parent
 
-__all__ = ["V1_SUBPROTOCOL", "decode", "encode_legacy", "encode_v1"]
+__all__ = ["V1_SUBPROTOCOL", "Decoder", "decode", "encode_legacy", "encode_v1"]
 
 V1_SUBPROTOCOL: Final = "v1.kernel.websocket.jupyter.org"
 
 _u64 = struct.Struct("<Q")
 _u32 = struct.Struct(">I")
 _V1_FIXED_PARTS: Final = 6  # channel, header, parent header, metadata, content, and where the last part ends
+_SIX: Final = _u64.pack(_V1_FIXED_PARTS)
+_TABLE_END: Final = 8 * (_V1_FIXED_PARTS + 1)
+_six: Final = struct.Struct(f"<{_V1_FIXED_PARTS}Q").unpack_from
+_COPIED: Final = 4096
+"""Up to how many bytes a frame's parts are copied out of it, rather than seen through a view that keeps the frame."""
 _channel_names: Final = {name.encode(): name for name in ("shell", "iopub", "stdin", "control")}
 
 
+class Decoder:
+    """Decodes the messages of one connection. What one request causes has one parent header: it is read once.
+
+    Args:
+        v1: whether the v1 subprotocol was selected; text is taken as legacy JSON all the same.
+    """
+
+    __slots__ = ("_parent", "_parent_raw", "_v1")
+
+    def __init__(self, *, v1: bool) -> None:
+        self._v1 = v1
+        self._parent_raw = EMPTY_OBJECT
+        self._parent = parse_parent(EMPTY_OBJECT)
+
+    def decode(self, frame: bytes | str) -> Message:
+        """Decode one WebSocket message.
+
+        Args:
+            frame: a binary (`bytes`) or text (`str`) message. Buffers in the result are views into it.
+
+        Raises:
+            ProtocolError: it is not a whole Jupyter message.
+        """
+        if isinstance(frame, str):
+            return _decode_legacy_json(frame, (), len(frame))
+        return self._decode_v1(frame) if self._v1 else _decode_legacy_binary(frame)
+
+    def _decode_v1(self, frame: bytes) -> Message:
+        length = len(frame)
+        if length < 8:
+            raise ProtocolError(f"a v1 frame of {length} bytes has no room for its offset count")
+        if frame.startswith(_SIX) and length >= _TABLE_END:
+            # Almost every message: no buffers.
+            count = _V1_FIXED_PARTS
+            offsets: tuple[int, ...] = _six(frame, 8)
+            at_channel, at_header, at_parent, at_metadata, at_content, at_end = offsets
+            if not _TABLE_END <= at_channel <= at_header <= at_parent <= at_metadata <= at_content <= at_end == length:
+                _check_offsets(offsets, _TABLE_END, length, "v1")
+        else:
+            (count,) = _u64.unpack_from(frame)
+            start = 8 * (count + 1)
+            if count < _V1_FIXED_PARTS or start > length:
+                raise ProtocolError(f"a v1 frame of {length} bytes claims {count} offsets")
+            offsets = struct.unpack_from(f"<{count}Q", frame, 8)
+            _check_offsets(offsets, start, length, "v1")
+            at_channel, at_header, at_parent, at_metadata, at_content, at_end = offsets[:6]
+        if offsets[-1] != length:
+            raise ProtocolError(f"a v1 frame of {length} bytes ends its last part at {offsets[-1]}")
+        name = frame[at_channel:at_header]
+        channel = _channel_names.get(name)
+        if channel is None:
+            channel = _foreign_channel(name)
+        parent_raw = frame[at_parent:at_metadata]
+        if parent_raw != self._parent_raw:
+            self._parent = parse_parent(parent_raw)
+            self._parent_raw = parent_raw
+        buffers: tuple[memoryview, ...] = ()
+        content_raw: Buffer
+        if length > _COPIED or count > _V1_FIXED_PARTS:
+            view = memoryview(frame)
+            content_raw = view[at_content:at_end]
+            buffers = tuple([view[a:b] for a, b in pairwise(offsets[5:])])
+        else:
+            content_raw = frame[at_content:at_end]  # copied sooner than a view is made
+        return Message.from_wire(
+            channel,
+            frame[at_header:at_parent],
+            self._parent_raw,
+            frame[at_metadata:at_content],
+            content_raw,
+            buffers,
+            length,
+            self._parent,
+        )
+
+
 def decode(frame: bytes | str, *, v1: bool) -> Message:
-    """Decode one WebSocket message.
+    """Decode one WebSocket message by itself.
 
     Args:
         frame: a binary (`bytes`) or text (`str`) message. Buffers in the result are views into it.
@@ -45,39 +126,7 @@ def decode(frame: bytes | str, *, v1: bool) -> Message:
     Raises:
         ProtocolError: it is not a whole Jupyter message.
     """
-    if isinstance(frame, str):
-        return _decode_legacy_json(frame, (), len(frame))
-    return _decode_v1(frame) if v1 else _decode_legacy_binary(frame)
-
-
-def _decode_v1(frame: bytes) -> Message:
-    length = len(frame)
-    if length < 8:
-        raise ProtocolError(f"a v1 frame of {length} bytes has no room for its offset count")
-    (count,) = _u64.unpack_from(frame)
-    start = 8 * (count + 1)
-    if count < _V1_FIXED_PARTS or start > length:
-        raise ProtocolError(f"a v1 frame of {length} bytes claims {count} offsets")
-    offsets = struct.unpack_from(f"<{count}Q", frame, 8)
-    _check_offsets(offsets, start, length, "v1")
-    if offsets[-1] != length:
-        raise ProtocolError(f"a v1 frame of {length} bytes ends its last part at {offsets[-1]}")
-    view = memoryview(frame)
-    at_channel, at_header, at_parent, at_metadata, at_content, at_end = offsets[:6]
-    name = frame[at_channel:at_header]
-    channel = _channel_names.get(name)
-    if channel is None:
-        channel = _foreign_channel(name)
-    buffers = () if count == _V1_FIXED_PARTS else tuple([view[a:b] for a, b in pairwise(offsets[5:])])
-    return Message.from_wire(
-        channel,
-        view[at_header:at_parent],
-        view[at_parent:at_metadata],
-        view[at_metadata:at_content],
-        view[at_content:at_end],
-        buffers,
-        length,
-    )
+    return Decoder(v1=v1).decode(frame)
 
 
 def _foreign_channel(name: bytes) -> str:

@@ -143,6 +143,9 @@ class OutputArea:
 
     def feed(self, output: Output) -> bool:
         """Take the next output; say whether anything that is shown may have changed."""
+        if isinstance(output, Stream) and not self._clear_next:
+            self._append(output)
+            return True
         if isinstance(output, ClearOutput):
             if output.wait:
                 self._clear_next = True
@@ -156,14 +159,18 @@ class OutputArea:
             self._items.clear()
             self._clear_next = False
         if isinstance(output, Stream):
-            last = self._items[-1] if self._items else None
-            if isinstance(last, _StreamRun) and last.name == output.name:
-                last.pieces.append(output.text)
-            else:
-                self._items.append(_StreamRun(output.name, [output.text]))
+            self._append(output)
         else:
             self._items.append(output)
         return True
+
+    def _append(self, output: Stream) -> None:
+        """Put text at the end, into the run of its name if the last item is one."""
+        last = self._items[-1] if self._items else None
+        if isinstance(last, _StreamRun) and last.name == output.name:
+            last.pieces.append(output.text)
+        else:
+            self._items.append(_StreamRun(output.name, [output.text]))
 
     def _update(self, update: UpdateDisplayData) -> bool:
         changed = False
@@ -246,6 +253,8 @@ class Execution:
             ProtocolError: the content can't be understood; the state is as before.
         """
         kind = message.header.msg_type
+        if kind == "stream" and self.state is ExecutionState.RUNNING and message.header.session == self._kernel_session:
+            return self._keep(message)  # most of what comes
         if kind == "status":
             state = message.content.get("execution_state")
             if state == "busy":
@@ -264,6 +273,10 @@ class Execution:
         if kind == "stream" and message.header.session != self._kernel_session and self._is_rate_notice(message):
             return False
         self._advance("output")
+        return self._keep(message)
+
+    def _keep(self, message: Message) -> bool:
+        """Collect an output, if outputs are collected."""
         if self.keep:
             self._size += message.size
             output = parse_output(message) if self._size <= self.limit_bytes else None
@@ -305,7 +318,7 @@ class Execution:
     @property
     def replied(self) -> bool:
         """Whether the reply is there."""
-        return self.state in (ExecutionState.REPLIED, ExecutionState.DONE)
+        return self.state is ExecutionState.REPLIED or self.state is ExecutionState.DONE
 
     @property
     def done(self) -> bool:

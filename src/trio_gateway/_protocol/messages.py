@@ -13,12 +13,22 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-import attrs
 import msgspec
 
 from .._errors import InvalidInputError, ProtocolError
 
-__all__ = ["CHANNELS", "EMPTY_OBJECT", "Buffer", "Header", "Message", "MessageFactory", "decode_json", "encode_json"]
+__all__ = [
+    "CHANNELS",
+    "EMPTY_OBJECT",
+    "Buffer",
+    "Header",
+    "Message",
+    "MessageFactory",
+    "Parent",
+    "decode_json",
+    "encode_json",
+    "parse_parent",
+]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 CHANNELS: Final = ("shell", "iopub", "stdin", "control")
@@ -62,8 +72,8 @@ def encode_json(value: object, field: str) -> bytes:
         raise InvalidInputError(field, type(value).__name__, f"something that JSON can hold ({error})") from None
 
 
-@attrs.frozen
-class Header:
+# Structs of msgspec and not of attrs: a flood makes one of each for each message, in C, and the garbage collector need not look.
+class Header(msgspec.Struct, frozen=True, gc=False):
     """A message's header: who sent what, and when."""
 
     msg_id: str
@@ -82,8 +92,7 @@ class Header:
     """The subshell that a shell request is for (JEP 91), or None for the main one."""
 
 
-@attrs.frozen
-class _Parent:
+class Parent(msgspec.Struct, frozen=True, gc=False):
     """What routing needs of a parent header, which is `{}` when there is none."""
 
     msg_id: str = ""
@@ -91,9 +100,9 @@ class _Parent:
     session: str = ""
 
 
-_NO_PARENT: Final = _Parent()
+_NO_PARENT: Final = Parent()
 _decode_header = msgspec.json.Decoder(Header).decode
-_decode_parent = msgspec.json.Decoder(_Parent).decode
+_decode_parent = msgspec.json.Decoder(Parent).decode
 
 
 def parse_header(raw: Buffer) -> Header:
@@ -108,11 +117,11 @@ def parse_header(raw: Buffer) -> Header:
         fields = decode_json(raw)
         if not isinstance(fields, dict) or not all(isinstance(fields.get(name), str) for name in ("msg_id", "msg_type")):
             raise ProtocolError("a message's header has no msg_id or no msg_type") from None
-        known = {name: value for name in attrs.fields_dict(Header) if isinstance(value := fields.get(name), str)}
+        known = {name: value for name in Header.__struct_fields__ if isinstance(value := fields.get(name), str)}
         return Header(**known)
 
 
-def parse_parent(raw: Buffer) -> _Parent:
+def parse_parent(raw: Buffer) -> Parent:
     """Decode what routing needs of a parent header; whatever is not an object counts as none.
 
     Raises:
@@ -126,8 +135,8 @@ def parse_parent(raw: Buffer) -> _Parent:
         fields = decode_json(raw)
         if not isinstance(fields, dict):
             return _NO_PARENT
-        known = {name: value for name in attrs.fields_dict(_Parent) if isinstance(value := fields.get(name), str)}
-        return _Parent(**known)
+        known = {name: value for name in Parent.__struct_fields__ if isinstance(value := fields.get(name), str)}
+        return Parent(**known)
 
 
 class Message:
@@ -187,7 +196,7 @@ class Message:
         self.metadata_raw: Buffer = _encode_part(metadata, "metadata")
         self.content_raw: Buffer = _encode_part(content, "content")
         self.buffers = tuple([_as_bytes_view(buffer) for buffer in buffers])
-        self._parent: _Parent | None = None
+        self._parent: Parent | None = None
         self._content: Any = None
         self._metadata: Any = None
         self.size = _total(self)
@@ -202,8 +211,23 @@ class Message:
         content_raw: Buffer,
         buffers: tuple[memoryview, ...],
         size: int,
+        parent: Parent | None = None,
     ) -> Message:
-        """Make a message of the parts that a frame held; the header is decoded and checked at once."""
+        """Make a message of the parts that a frame held; the header is decoded and checked at once.
+
+        Args:
+            channel: the channel.
+            header_raw: the header's JSON, and so on for each part.
+            parent_raw: the parent header's.
+            metadata_raw: the metadata's.
+            content_raw: the content's.
+            buffers: the buffers.
+            size: how many bytes the frame had.
+            parent: what `parse_parent` makes of `parent_raw`, if that is known.
+
+        Raises:
+            ProtocolError: the header or the parent is none.
+        """
         self = cls.__new__(cls)
         self.channel = channel
         self.header = parse_header(header_raw)
@@ -213,7 +237,7 @@ class Message:
         self.content_raw = content_raw
         self.buffers = buffers
         self.size = size
-        self._parent = parse_parent(parent_raw)
+        self._parent = parse_parent(parent_raw) if parent is None else parent
         self._content = None
         self._metadata = None
         return self
@@ -299,7 +323,7 @@ class Message:
     def __hash__(self) -> int:
         return hash(self.header.msg_id)
 
-    def _routing(self) -> _Parent:
+    def _routing(self) -> Parent:
         if self._parent is None:
             self._parent = parse_parent(self.parent_raw)
         return self._parent

@@ -31,7 +31,7 @@ WhenFull: TypeAlias = Literal["spool", "drop_oldest", "fail", "pause"]
 
 SPOOL_BYTES: Final = 4 * 1024**3
 """The most that may wait in one inbox's temporary files, in bytes; a consumer that is further behind fails."""
-_FAIRNESS: Final = 64
+FAIRNESS: Final = 64
 """After so many messages that were there already, a consumer lets other tasks run."""
 
 
@@ -191,7 +191,7 @@ class Inbox:
             while True:
                 if self._memory or self._spool:
                     self._since_checkpoint += 1
-                    if self._since_checkpoint >= _FAIRNESS:
+                    if self._since_checkpoint >= FAIRNESS:
                         self._since_checkpoint = 0
                         await trio.lowlevel.checkpoint()
                         continue

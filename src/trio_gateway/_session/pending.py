@@ -179,15 +179,21 @@ class PendingExecution(Pending):
         """Take a message whose parent is this request."""
         execution = self.execution
         self._ledger.note(self._window, message, number)
-        if (execution.feed(message) or message.header.msg_type == "input_request") and self.inbox is not None:
-            self.inbox.put(message)
-        if execution.done:
+        if execution.feed(message) or message.header.msg_type == "input_request":
+            if self.inbox is not None:
+                self.inbox.put(message)
+        elif execution.done:
             self._account()
             self.settle()
-        elif self._idle_scope is not None and execution.replied and self._idle_scope.deadline == math.inf:
-            self._idle_scope.deadline = trio.current_time() + self.idle_grace
+        elif execution.replied:
+            self._note_reply()
         if self._started is not None and execution.started:
             self._started.set()
+
+    def _note_reply(self) -> None:
+        """From now on `idle` may be overdue: whoever waits, waits for so long only."""
+        if self._idle_scope is not None and self._idle_scope.deadline == math.inf:
+            self._idle_scope.deadline = trio.current_time() + self.idle_grace
 
     def give_up_idle(self) -> None:
         """End without `idle`, which never came."""

@@ -29,7 +29,7 @@ from .._protocol import codec, rest
 from .._protocol.retry import reconnect_delay
 from .._transport.http import HttpClient
 from .._transport.websocket import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
-from .inbox import Inbox
+from .inbox import FAIRNESS, Inbox
 from .pending import Pending
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ class Supervisor:
         self._full: list[Inbox] = []
         self._paused = False
         self._scope: trio.CancelScope | None = None
-        self._random = random.Random()  # noqa: S311 - jitter
 
     def reconnect(self) -> None:
         """Drop the connection, if there is one; a new one is made at once."""
@@ -123,7 +122,7 @@ class Supervisor:
                     failures,
                     interval=config.gateway_retry_interval,
                     interval_max=config.gateway_retry_interval_max,
-                    rng=self._random,
+                    rng=random.Random(),  # noqa: S311 - jitter; made when needed, for each takes 2.5 kB
                 )
             )
             _logger.debug(
@@ -177,16 +176,24 @@ class Supervisor:
     async def _receive_all(self, websocket: WebSocket) -> None:
         """The one task that reads messages. It waits for a consumer only where that one has asked for it."""
         session = self._session
+        decode = codec.Decoder(v1=self._v1).decode
+        route = session.route
+        routed = 0
         while True:
             frames = await websocket.receive()
             session.liveness.message(trio.current_time())
             for frame in frames:
                 try:
-                    message = codec.decode(frame, v1=self._v1)
+                    message = decode(frame)
                 except ProtocolError as error:
                     session.note_garbage(error)
                 else:
-                    session.route(message)
+                    route(message)
+                routed += 1
+                if routed >= FAIRNESS:
+                    routed = 0
+                    # As many as a consumer takes in one go: so one that keeps up never falls behind a large read.
+                    await trio.lowlevel.checkpoint()
             if self._full:
                 await self._wait_for_consumers()
 

@@ -236,8 +236,14 @@ class FastWebSocket:
             pass  # what is being said is said to its end
 
     async def _write(self, frame: bytes) -> None:
-        async with self._writing:
+        try:
+            self._writing.acquire_nowait()  # mostly it is free; to acquire it the other way costs a turn of the scheduler
+        except trio.WouldBlock:
+            await self._writing.acquire()
+        try:
             await self._put(frame)
+        finally:
+            self._writing.release()
 
     async def _put(self, data: bytes) -> None:
         """Send bytes; the caller holds the lock."""
