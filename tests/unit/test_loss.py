@@ -377,3 +377,24 @@ def test_an_execution_in_a_subshell_goes_on_beside_the_next() -> None:
     client.begin()
     client.hear(message for message in conversation("a", 5, 2) if message.header.msg_id != "kernel_7_5")
     assert client.missing() == 0  # what is missing may be the other's reply
+
+
+def test_work_that_may_have_ended_leaves_open_what_is_missing() -> None:
+    """Neither its end nor our beginning was seen: the hole is an output of ours, or the reply to it. Nobody can know."""
+    client = met()
+    client.hear([said(1, "status", "before", state="busy")])
+    client.window = None
+    client.begin()
+    messages = conversation("a", 3, 2)
+    client.hear(messages[3:])  # without busy, input, and an output
+    assert client.missing() is None
+
+
+def test_if_outputs_are_certainly_missing_they_are_all_counted() -> None:
+    client = met()
+    client.hear([said(1, "status", "before", state="busy")])
+    client.window = None
+    client.begin()
+    messages = conversation("a", 5, 2)
+    client.hear(messages[5:])  # without busy, input, and three outputs
+    assert client.missing() == 3

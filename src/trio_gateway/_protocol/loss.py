@@ -134,18 +134,26 @@ class _Sender:
             total += max(min(self.lasts[index], end) - first + 1, 0)
         return total
 
-    def missing(self, start: int, end: int) -> int:
-        """Count the unseen numbers from start to end that nothing explains."""
+    def missing(self, start: int, end: int) -> tuple[int, int]:
+        """Count the unseen numbers from start to end: those that nothing explains, and those that only unended work does.
+
+        Of work in the main shell that was not seen to end, `idle` may be lost, and then it explains nothing.
+        """
         holes = self.holes(start, end)
         if not holes:
-            return 0
-        explained = 0
+            return 0, 0
+        explained = doubtful = 0
         for work in self.at_work.values():
             first = max(work.busy + 1, start)
             last = end if work.idle is None else min(work.idle - 1, end)
             if first <= last and self.holes(first, last):
-                explained += 1
-        return max(holes - explained, 0)
+                if work.main and work.idle is None:
+                    doubtful += 1
+                else:
+                    explained += 1
+        unexplained = max(holes - explained, 0)
+        doubtful = min(doubtful, unexplained)
+        return unexplained - doubtful, doubtful
 
 
 @attrs.define
@@ -275,7 +283,8 @@ class MessageLedger:
             silent: whether the request was silent: then the kernel does not echo its input.
 
         Returns:
-            How many outputs are missing; None where the kernel numbers nothing, so nothing can be known.
+            How many outputs are missing; None where nothing can be known: the kernel numbers nothing, or so much was lost
+            that what is missing may as well be the reply to someone else.
         """
         if window.sender is None:
             return None
@@ -285,7 +294,11 @@ class MessageLedger:
         start = window.first
         if not window.saw_busy:
             start = max(sender.hole_before(start), window.marks.get(window.sender, -1) + 1)
-        missing = sender.missing(start, window.last)
+        missing, doubtful = sender.missing(start, window.last)
         # Of the messages that an execution always has, those that were not seen are among the missing, and are no output.
         unseen = (not window.saw_busy) + (not window.saw_input and not silent)
-        return max(missing - unseen, 0)
+        certain = max(missing - unseen, 0)
+        if window.saw_busy or not doubtful:
+            return certain
+        # Our `busy` would have told that the work before was over.
+        return certain + doubtful if certain else None
