@@ -265,6 +265,15 @@ async def test_large_messages(engine: str, size: int) -> None:
         assert await receive_whole(peer) == data
 
 
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (0,), (0, 7, 0), (65_535, 3, 2), (100_001, 1, 262_145, 2, 262_143)])
+async def test_a_message_in_parts(engine: str, sizes: tuple[int, ...]) -> None:
+    parts = [bytes((index * 31 + size) % 251 for index in range(size)) for size in sizes]
+    views = [memoryview(part) if index % 2 else part for index, part in enumerate(parts)]
+    async with opened(engine) as (websocket, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(websocket.send, views)
+        assert await receive_whole(peer) == b"".join(parts)
+
+
 async def test_without_its_routine_in_c_it_works_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "websockets.speedups", None)
     async with opened("fast") as (websocket, peer):

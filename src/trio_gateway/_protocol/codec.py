@@ -25,7 +25,7 @@ import msgspec
 from .._errors import InvalidInputError, ProtocolError
 from .messages import EMPTY_OBJECT, Buffer, Message, decode_json, parse_parent
 
-__all__ = ["V1_SUBPROTOCOL", "Decoder", "decode", "encode_legacy", "encode_v1"]
+__all__ = ["V1_SUBPROTOCOL", "Decoder", "decode", "encode_legacy", "encode_v1", "parts_v1"]
 
 V1_SUBPROTOCOL: Final = "v1.kernel.websocket.jupyter.org"
 
@@ -219,6 +219,11 @@ def _is_unicode(text: str) -> bool:
 
 def encode_v1(message: Message) -> bytes:
     """Encode a message as a v1 frame, to be sent as a binary WebSocket message."""
+    return b"".join(parts_v1(message))
+
+
+def parts_v1(message: Message) -> list[Buffer]:
+    """Return the parts of a v1 frame, without a copy of the message's own."""
     parts: list[Buffer] = [
         message.channel.encode(),
         message.header_raw,
@@ -231,7 +236,7 @@ def encode_v1(message: Message) -> bytes:
     offsets = [8 * (count + 1)]
     for part in parts:
         offsets.append(offsets[-1] + len(part))
-    return b"".join([struct.pack(f"<{count + 1}Q", count, *offsets), *parts])
+    return [struct.pack(f"<{count + 1}Q", count, *offsets), *parts]
 
 
 def encode_legacy(message: Message) -> str | bytes:

@@ -125,7 +125,8 @@ class Inbox:
             return
         else:
             self._keep(message)
-        self._waiting.unpark()
+        if self._waiting:
+            self._waiting.unpark()
 
     def _fits(self, message: Message) -> bool:
         return len(self._memory) < self._limit_messages and self._bytes + message.size <= self._limit_bytes

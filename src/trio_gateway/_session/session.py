@@ -532,10 +532,8 @@ class KernelSession:
     def _change(self, *, kernel: str = "", connection: str = "") -> None:
         """Feed the two state machines, and wake who watches them if anything changed."""
         before = self.status
-        after = Status(
-            next_kernel_state(before.kernel, kernel),
-            CONNECTION_TRANSITIONS.get((before.connection, connection), before.connection),
-        )
-        if after != before:
-            self.status = after
+        kernel_after = next_kernel_state(before.kernel, kernel) if kernel else before.kernel
+        connection_after = CONNECTION_TRANSITIONS.get((before.connection, connection), before.connection)
+        if kernel_after is not before.kernel or connection_after is not before.connection:
+            self.status = Status(kernel_after, connection_after)
             self.status_changed.unpark_all()

@@ -154,7 +154,7 @@ class Supervisor:
     async def _send_all(self, websocket: WebSocket) -> None:
         """The one task that writes messages."""
         session = self._session
-        encode = codec.encode_v1 if self._v1 else codec.encode_legacy
+        encode = codec.parts_v1 if self._v1 else codec.encode_legacy
         while True:
             item = await session.outbox.take()
             try:

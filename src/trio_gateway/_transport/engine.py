@@ -15,6 +15,8 @@ from typing import Final, Protocol
 import attrs
 import trio.abc
 
+from .._protocol.messages import Buffer
+
 __all__ = ["RECEIVE_BYTES", "HandshakeRejected", "WebSocket", "WebSocketClosed", "WebSocketEngine", "WebSocketOptions"]
 
 RECEIVE_BYTES: Final = 256 * 1024
@@ -91,8 +93,11 @@ class WebSocket(Protocol):
         """
         ...
 
-    async def send(self, data: bytes | str) -> None:
+    async def send(self, data: bytes | str | Sequence[Buffer]) -> None:
         """Send one message.
+
+        Args:
+            data: a text message, or a binary one, whole or in parts.
 
         Raises:
             WebSocketClosed: the connection is over; the message may or may not have arrived.

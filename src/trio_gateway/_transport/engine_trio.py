@@ -15,6 +15,7 @@ import trio_websocket
 import wsproto.utilities
 
 from .._errors import GatewayConnectionError
+from .._protocol.messages import Buffer
 from .engine import RECEIVE_BYTES, HandshakeRejected, WebSocketClosed, WebSocketOptions
 from .services import Services
 
@@ -108,9 +109,9 @@ class TrioWebSocket:
         except _OVER as error:
             raise self._closed(error) from None
 
-    async def send(self, data: bytes | str) -> None:
+    async def send(self, data: bytes | str | Sequence[Buffer]) -> None:
         try:
-            await self._open().send_message(data)
+            await self._open().send_message(data if isinstance(data, (bytes, str)) else b"".join(data))
         except _OVER as error:
             raise self._closed(error) from None
 
