@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import msgspec
 import trio
 
 from .._errors import InvalidInputError, fresh
@@ -145,6 +146,7 @@ class Channel:
         parent_header: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Buffer] = (),
+        msg_id: str | None = None,
     ) -> Message:
         """Queue a message; it goes out in order, once, now or when the connection is back.
 
@@ -154,6 +156,7 @@ class Channel:
             parent_header: the header it answers.
             metadata: its metadata.
             buffers: binary buffers.
+            msg_id: the message's id, unique to it; made here if None.
 
         Returns:
             The message: replies have its `msg_id` as their `parent_id`.
@@ -167,6 +170,9 @@ class Channel:
         message = self._session.make(
             self._name, msg_type, content, parent_header=parent_header, metadata=metadata, buffers=buffers
         )
+        if msg_id is not None:
+            header = msgspec.structs.replace(message.header, msg_id=msg_id)
+            message = Message(self._name, header, content, parent_header=parent_header, metadata=metadata, buffers=buffers)
         await self._session.send(message)
         self._sent += 1
         return message

@@ -1,0 +1,10 @@
+"""Jupyter's own tools on a gateway: jupyter_client's kernel manager and client, for nbclient, papermill, nbconvert and others.
+
+Needs the extra `jupyter`. This module re-exports names and holds nothing else.
+"""
+
+from ._client import BlockingGatewayKernelClient as BlockingGatewayKernelClient
+from ._client import GatewayKernelClient as GatewayKernelClient
+from ._manager import BlockingGatewayKernelManager as BlockingGatewayKernelManager
+from ._manager import GatewayKernelManager as GatewayKernelManager
+from ._manager import start_new_kernel as start_new_kernel

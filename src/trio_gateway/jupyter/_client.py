@@ -1,0 +1,367 @@
+"""jupyter_client's kernel client on a gateway.
+
+The one idea: what jupyter_client builds on ZeroMQ sockets stands here on a `Link`: a channel sends and gets its dictionaries, and
+everything above that, requests and replies, is jupyter_client's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.client import KernelClient
+from jupyter_client.jsonutil import extract_dates
+from jupyter_core.utils import run_sync
+
+from .._crossing.calls import Block, Realm
+from .._crossing.calls import Message as Note
+from .._crossing.from_asyncio import call
+from .._protocol.messages import Message
+from ._link import Link
+
+if TYPE_CHECKING:
+    from .._gateway.gateway import Gateway
+
+__all__ = ["BlockingGatewayKernelClient", "GatewayKernelClient"]
+
+
+ASK_AGAIN: Final = 1.0
+"""How long a kernel may take to answer before it is asked again whether it is ready, in seconds."""
+
+
+class _NobodyWaits:
+    """Whoever starts or stops channels does not wait for it: jupyter_client's methods return at once."""
+
+    def deliver(self, message: Note) -> bool:
+        """Take no notice: the link knows what became of it."""
+        del message
+        return False
+
+
+class GatewayChannel:
+    """One channel of a client: what jupyter_client's `ZMQSocketChannel` is on sockets.
+
+    Args:
+        client: the client.
+        name: the channel's name.
+    """
+
+    socket = None
+
+    def __init__(self, client: _ClientOnLink, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._running = False
+        self._unclaimed: list[Message] = []
+
+    def start(self) -> None:
+        """Open the channel, and the connection if it is the first."""
+        self._client.connect()
+        self._running = True
+
+    def stop(self) -> None:
+        """Close the channel."""
+        self._running = False
+
+    def close(self) -> None:
+        """Close the channel."""
+        self.stop()
+
+    def is_alive(self) -> bool:
+        """Say whether the channel is open."""
+        return self._running
+
+    def send(self, msg: Mapping[str, Any]) -> None:
+        """Queue a message."""
+        self._client.feed(self._name, msg)
+
+    async def get_msg(self, timeout: float | None = None, block: bool = True) -> dict[str, Any]:
+        """Wait for the next message.
+
+        Args:
+            timeout: how long, in seconds; None for as long as it takes.
+            block: whether to wait at all.
+
+        Raises:
+            queue.Empty: none came in time.
+            GatewayError: none will come: the kernel is gone, or its process was replaced.
+
+        Cancellation: safe, no message is lost.
+        """
+        if self._unclaimed:
+            return as_dictionary(self._unclaimed.pop(0))
+        realm, link = self._client.linked()
+        found: Message | None = None
+        with anyio.move_on_after(timeout if block else 0):
+            if timeout is not None and timeout <= 0 and not realm.run_sync(functools.partial(link.ready_now, self._name)):
+                raise Empty
+            found = await call(realm, functools.partial(link.get, self._name), unclaimed=self._unclaimed.append)
+        if found is None:
+            if not self._unclaimed:
+                raise Empty
+            found = self._unclaimed.pop(0)
+        return as_dictionary(found)
+
+    async def get_msgs(self) -> list[dict[str, Any]]:
+        """Get all messages that wait."""
+        messages = []
+        while await self.msg_ready():
+            messages.append(await self.get_msg(timeout=1))
+        return messages
+
+    async def msg_ready(self) -> bool:
+        """Say whether a message waits."""
+        realm, link = self._client.linked()
+        return bool(self._unclaimed) or realm.run_sync(functools.partial(link.ready_now, self._name))
+
+
+class GatewayHeartbeat:
+    """The client's fifth channel: jupyter_client's `HBChannel` on the library's evidence.
+
+    Args:
+        client: the client.
+    """
+
+    def __init__(self, client: _ClientOnLink) -> None:
+        self._client = client
+        self._running = False
+
+    def start(self) -> None:
+        """Listen."""
+        self._running = True
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._running = False
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.stop()
+
+    def pause(self) -> None:
+        """Do nothing: the connection's pings are not this channel's."""
+
+    def unpause(self) -> None:
+        """Do nothing."""
+
+    def is_alive(self) -> bool:
+        """Say whether it listens."""
+        return self._running
+
+    def is_beating(self) -> bool:
+        """Say whether the kernel is there, the very one that the channels were opened to."""
+        return self._client.beats()
+
+
+class _ClientOnLink(KernelClient):
+    """What the asynchronous and the blocking client share. Made by a manager's `client()`."""
+
+    _realm: Realm | None = None
+    _gateway: Gateway | None = None
+    _kernel_id: str | None = None
+    _linked: tuple[Realm, Link, Block] | None = None
+    on_link: Callable[[Link], None] | None = None
+
+    def bind(self, realm: Realm, gateway: Gateway, kernel_id: str, on_link: Callable[[Link], None]) -> None:
+        """Say which kernel this is for. For the manager.
+
+        Args:
+            realm: where the gateway lives.
+            gateway: the gateway, as it is in Trio.
+            kernel_id: the kernel.
+            on_link: told of each connection.
+        """
+        self._realm, self._gateway, self._kernel_id, self.on_link = realm, gateway, kernel_id, on_link
+        for name in ("shell", "iopub", "stdin", "control"):
+            setattr(self, f"_{name}_channel", GatewayChannel(self, name))
+        self._hb_channel = GatewayHeartbeat(self)
+
+    def connect(self) -> None:
+        """Start connecting, unless there is a connection. For a channel."""
+        if self._linked is not None:
+            return
+        assert self._realm is not None
+        assert self._gateway is not None
+        assert self._kernel_id is not None
+        link = Link()
+        block = Block(self._realm, link.open(self._gateway, self._kernel_id), _NobodyWaits())
+        self._linked = (self._realm, link, block)
+        if self.on_link is not None:
+            self.on_link(link)
+        block.enter()
+
+    def linked(self) -> tuple[Realm, Link]:
+        """Give the connection. For a channel.
+
+        Raises:
+            RuntimeError: the channels were not started, or were stopped.
+        """
+        if self._linked is None:
+            raise RuntimeError("the channels are not started: call start_channels()")
+        return self._linked[0], self._linked[1]
+
+    def feed(self, channel: str, message: Mapping[str, Any]) -> None:
+        """Queue a message. For a channel."""
+        realm, link = self.linked()
+        realm.thread.post(link.feed, channel, message)
+
+    def beats(self) -> bool:
+        """Say whether the kernel is there. For the heartbeat."""
+        return self._linked is not None and self._linked[0].run_sync(self._linked[1].beats)
+
+    def stop_channels(self) -> None:
+        """Stop all channels, and close the connection."""
+        for channel in (self.shell_channel, self.iopub_channel, self.stdin_channel, self.control_channel, self.hb_channel):
+            channel.stop()
+        if self._linked is not None:
+            self._linked[2].leave(_NobodyWaits())
+            self._linked = None
+
+    async def _async_is_alive(self) -> bool:
+        manager: Any = self.parent
+        return self.beats() if self._linked is not None else bool(await manager._async_is_alive())
+
+    async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel answers, and forget what it published until then.
+
+        Raises:
+            RuntimeError: it did not within `timeout` seconds, or there is no kernel.
+        """
+        with anyio.move_on_after(timeout):
+            while True:
+                # Of a kernel that was just restarted, the first replies may be heard and what it publishes not yet.
+                with anyio.move_on_after(ASK_AGAIN):
+                    request = KernelClient.kernel_info(self)
+                    reply = await self._async_recv_reply(request)
+                    self._handle_kernel_info_reply(reply)
+                    while True:
+                        message = await self.iopub_channel.get_msg()
+                        if message["parent_header"].get("msg_id") == request and _is_idle(message):
+                            return
+        raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+
+    async def _async_execute_interactive(
+        self,
+        code: str,
+        silent: bool = False,
+        store_history: bool = True,
+        user_expressions: dict[str, Any] | None = None,
+        allow_stdin: bool | None = None,
+        stop_on_error: bool = True,
+        timeout: float | None = None,
+        output_hook: Callable[[dict[str, Any]], object] | None = None,
+        stdin_hook: Callable[[dict[str, Any]], object] | None = None,
+    ) -> dict[str, Any]:
+        """As jupyter_client's, whose arguments these are.
+
+        Raises:
+            TimeoutError: it took longer than `timeout` seconds; the code runs on.
+        """
+        if allow_stdin is None:
+            allow_stdin = self.allow_stdin
+        if allow_stdin and not self.stdin_channel.is_alive():
+            raise RuntimeError("stdin channel must be running to allow input")
+        msg_id = KernelClient.execute(
+            self,
+            code,
+            silent=silent,
+            store_history=store_history,
+            user_expressions=user_expressions,
+            allow_stdin=allow_stdin,
+            stop_on_error=stop_on_error,
+        )
+        ask = stdin_hook or self._stdin_hook_default
+        show = output_hook or _hook_of_ipython(self) or self._output_hook_default
+
+        async def show_outputs() -> None:
+            while True:
+                message = await self.iopub_channel.get_msg()
+                if message["parent_header"].get("msg_id") == msg_id:
+                    show(message)
+                    if _is_idle(message):
+                        return
+
+        async def answer() -> None:
+            while True:
+                answered = ask(await self.stdin_channel.get_msg())
+                if inspect.isawaitable(answered):
+                    await answered
+
+        answering = asyncio.ensure_future(answer()) if allow_stdin else None
+        try:
+            with anyio.fail_after(timeout):
+                await show_outputs()
+                reply: dict[str, Any] = await self._async_recv_reply(msg_id)
+                return reply
+        finally:
+            if answering is not None:
+                answering.cancel()
+                await asyncio.wait([answering])  # noqa: ASYNC102 - it was cancelled
+
+
+def _is_idle(message: Mapping[str, Any]) -> bool:
+    return bool(message["msg_type"] == "status" and message["content"].get("execution_state") == "idle")
+
+
+def _hook_of_ipython(client: KernelClient) -> Callable[[dict[str, Any]], object] | None:
+    """As jupyter_client does: inside a kernel, rich output is shown by that kernel."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None or not getattr(shell, "kernel", None):
+        return None
+    publisher = shell.display_pub
+    return functools.partial(
+        client._output_hook_kernel,
+        publisher.session,
+        publisher.pub_socket,
+        publisher.parent_header,
+    )
+
+
+def as_dictionary(message: Message) -> dict[str, Any]:
+    """Give a message as jupyter_client's session deserializes it, dates included."""
+    header: dict[str, Any] = extract_dates(dict(message.own_header))
+    parent: dict[str, Any] = extract_dates(dict(message.parent_header))
+    return {
+        "header": header,
+        "msg_id": message.msg_id,
+        "msg_type": message.msg_type,
+        "parent_header": parent,
+        "metadata": dict(message.metadata),
+        "content": dict(message.content),
+        "buffers": list(message.buffers),
+    }
+
+
+class GatewayKernelClient(_ClientOnLink, AsyncKernelClient):
+    """A `jupyter_client.AsyncKernelClient` for a kernel on a gateway. Made by `GatewayKernelManager.client`.
+
+    `is_alive()` and `hb_channel.is_beating()` are about the very process that the channels were opened to: if the gateway has
+    replaced it because it died, what was in it is lost, and both say so.
+    """
+
+    is_alive: Callable[..., Coroutine[Any, Any, Any]] = _ClientOnLink._async_is_alive
+    wait_for_ready: Callable[..., Coroutine[Any, Any, Any]] = _ClientOnLink._async_wait_for_ready
+    execute_interactive: Callable[..., Coroutine[Any, Any, Any]] = _ClientOnLink._async_execute_interactive
+
+
+class BlockingGatewayKernelClient(_ClientOnLink, BlockingKernelClient):
+    """A `jupyter_client.BlockingKernelClient` for a kernel on a gateway. Made by `BlockingGatewayKernelManager.client`.
+
+    Else as `GatewayKernelClient`.
+    """
+
+    is_alive: Callable[..., Any] = run_sync(_ClientOnLink._async_is_alive)
+    wait_for_ready: Callable[..., Any] = run_sync(_ClientOnLink._async_wait_for_ready)
+    execute_interactive: Callable[..., Any] = run_sync(_ClientOnLink._async_execute_interactive)
