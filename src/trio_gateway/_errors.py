@@ -190,11 +190,14 @@ class GatewayConnectionError(GatewayError, ConnectionError):
     """How often it was tried."""
     seconds: float
     """How long all attempts took together, in seconds."""
+    sent: bool
+    """Whether the last attempt may have sent something; False where there was no connection."""
 
     def __init__(self, message: str, *, attempts: int = 1, seconds: float = 0.0) -> None:
         super().__init__(message)
         self.attempts = attempts
         self.seconds = seconds
+        self.sent = True
 
 
 class ConnectionLostError(GatewayConnectionError):

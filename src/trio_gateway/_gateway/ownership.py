@@ -164,6 +164,7 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
     """
     answer: list[KernelModel | Exception] = []
     answered = trio.Event()
+    sending = trio.Event()
 
     async def post() -> None:
         try:
@@ -174,6 +175,7 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
                     env=request.env,
                     path=request.path,
                     timeout=request.timeout,
+                    on_sending=sending.set,
                 )
             )
         except Exception as error:  # noqa: BLE001 - it is raised again where the answer is awaited
@@ -185,6 +187,8 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
         try:
             await answered.wait()
         except BaseException:
+            if not sending.is_set():
+                raise  # nothing was sent, and ends here
             with trio.move_on_after(cleanup_timeout, shield=True) as scope:
                 # The answer is the surest word, also from a gateway that chose another id. Where it does not come, ours will do.
                 with trio.move_on_after(cleanup_timeout / 2):
@@ -212,7 +216,9 @@ async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Excepti
     """End what a start request may have left, as far as its outcome leaves that open. The caller bounds it."""
     if isinstance(outcome, KernelModel):
         await _shutdown_now(api, outcome.id)
-    elif isinstance(outcome, GatewayTimeoutError) and outcome.setting == "connect_timeout":
+    elif (isinstance(outcome, GatewayTimeoutError) and outcome.setting == "connect_timeout") or (
+        isinstance(outcome, GatewayConnectionError) and not outcome.sent
+    ):
         pass  # nothing was sent
     elif isinstance(outcome, GatewayTimeoutError) or (
         isinstance(outcome, GatewayHTTPError) and outcome.status_code in _MAY_HAVE_STARTED
@@ -226,21 +232,21 @@ async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Excepti
 
 
 async def _await_and_remove(api: KernelApi, kernel_id: str, looks: int | None = None) -> None:
-    attempt = 0
+    """Look for a kernel until it is there and shut down. So often at most; where the gateway can't be reached, twice."""
+    attempt = refused = 0
     while looks is None or attempt < looks:
         await trio.sleep(LOOK_PAUSES[min(attempt, len(LOOK_PAUSES) - 1)])
         attempt += 1
         try:
             await api.shutdown(kernel_id, action="cleanup")
         except KernelNotFoundError:
-            continue
-        except GatewayConnectionError as error:
-            # Nobody listens: whatever was there is gone, or can't be reached by us.
-            _logger.debug("look_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
-            if looks is not None:
-                return
+            refused = 0
         except GatewayError as error:
             _logger.debug("look_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
+            refused = refused + 1 if isinstance(error, GatewayConnectionError) else 0
+            if looks is not None and refused > 1:
+                _warn_of_orphan(kernel_id, str(error))
+                return
         else:
             return
 

@@ -8,7 +8,7 @@ says what was not found. Whoever acts on a kernel comes through here, so each ac
 from __future__ import annotations
 
 import builtins
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -62,7 +62,14 @@ class KernelApi:
         self._http = http
 
     async def start(
-        self, *, kernel_id: str, name: str | None, env: Mapping[str, str], path: str | None, timeout: float
+        self,
+        *,
+        kernel_id: str,
+        name: str | None,
+        env: Mapping[str, str],
+        path: str | None,
+        timeout: float,
+        on_sending: Callable[[], object] | None = None,
     ) -> KernelModel:
         """Ask for a new kernel.
 
@@ -75,6 +82,7 @@ class KernelApi:
             env: the environment to send, exactly.
             path: the directory to start in, as the gateway's API path.
             timeout: seconds.
+            on_sending: called when the request is about to be sent: who is cancelled before has started nothing.
         """
         body: dict[str, Any] = {"kernel_id": kernel_id, "env": dict(env)}
         if name is not None:
@@ -83,7 +91,13 @@ class KernelApi:
             body["path"] = path
         with self._told("start", _Action(kernel_id, name)) as action:
             response = await self._http.request(
-                "POST", self._kernels(), json=body, timeout=timeout, timeout_setting="launch_timeout", phase="kernel start"
+                "POST",
+                self._kernels(),
+                json=body,
+                timeout=timeout,
+                timeout_setting="launch_timeout",
+                phase="kernel start",
+                on_sending=on_sending,
             )
             # No id is given: `null` is no answer to a start, whatever it is to a question.
             model = rest.parse_kernel(response.json())

@@ -12,7 +12,7 @@ import random
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -137,6 +137,7 @@ class _Call:
     started: float
     any_status: bool = False
     """Whether every whole answer is given back, instead of an error for those that are none of success."""
+    on_sending: Callable[[], object] | None = None
     attempts: int = 0
     status: int | None = None
     message: str = ""
@@ -201,6 +202,7 @@ class HttpClient:
         timeout_setting: str = "request_timeout",
         phase: str = "request",
         retry: bool | None = None,
+        on_sending: Callable[[], object] | None = None,
     ) -> HttpResponse:
         """Send a request, again where that is safe and may help, and give the answer if it is one of success.
 
@@ -216,6 +218,7 @@ class HttpClient:
             phase: what the request does, for the error.
             retry: whether a failed attempt is repeated; by the method when it is None. In that case a request whose method is not
                 idempotent is repeated only if no connection was made for it.
+            on_sending: called when the first byte is about to be sent: who is cancelled before has sent nothing.
 
         Returns:
             The answer, with a status of 200 to 299 or 304.
@@ -246,6 +249,7 @@ class HttpClient:
             setting=timeout_setting,
             phase=phase,
             started=trio.current_time(),
+            on_sending=on_sending,
         )
         return await self._run(call, retry)
 
@@ -413,11 +417,13 @@ class HttpClient:
         answer: Answer | None = None
         parts: list[bytes] = []
         try:
-            answer = await self._pool.send(call.method, _target(url), _encoded(headers), call.content)
+            answer = await self._pool.send(call.method, _target(url), _encoded(headers), call.content, call.on_sending)
             await _read(answer, parts)
         except ConnectFailed as failure:
             error = failure.error
             error.attempts, error.seconds = call.attempts, call.seconds()
+            if isinstance(error, GatewayConnectionError):
+                error.sent = False
             final = isinstance(error, (TLSRefusedError, GatewayTimeoutError))
             raise _AttemptFailed(error, safe=True, worth=not final) from None
         except NotSendable:

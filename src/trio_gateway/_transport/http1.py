@@ -170,6 +170,7 @@ class Connection(httpcore2.AsyncConnectionInterface):
 
     async def _send(self, request: httpcore2.Request) -> None:
         body: bytes | None = request.extensions["body"]
+        on_sending: Callable[[], object] | None = request.extensions["on_sending"]
         try:
             events = [h11.Request(method=request.method, target=request.url.target, headers=request.headers)]
             data = b"".join(
@@ -179,6 +180,8 @@ class Connection(httpcore2.AsyncConnectionInterface):
             raise NotSendable from None
         assert self._stream is not None
         try:
+            if on_sending is not None:
+                on_sending()
             await self._stream.send_all(data)
         except trio.BrokenResourceError:
             # A server may answer and hang up before it has read everything: look what it said.

@@ -7,7 +7,7 @@ survive. TLS is made together with the connection, so the pool sees plain stream
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -71,7 +71,14 @@ class ConnectionPool(httpcore2.AsyncConnectionPool):
             raise ConnectFailed(error) from error
         raise ConnectFailed(GatewayTimeoutError("connect", limit, "connect_timeout"))
 
-    async def send(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes | None) -> Answer:
+    async def send(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes | None,
+        on_sending: Callable[[], object] | None = None,
+    ) -> Answer:
         """Send a request and wait for the head of its answer. Failures are those of `http1`.
 
         Args:
@@ -79,13 +86,14 @@ class ConnectionPool(httpcore2.AsyncConnectionPool):
             target: path and query, escaped.
             headers: all headers.
             body: the body, if there is one.
+            on_sending: called when there is a connection and the first byte is about to be sent.
         """
         request = httpcore2.Request(
             method=method,
             # The pool is to see a plain connection: TLS is made with it.
             url=httpcore2.URL(scheme=b"http", host=self._host.encode("ascii"), port=self._port, target=target.encode("ascii")),
             headers=headers,
-            extensions={"body": body},
+            extensions={"body": body, "on_sending": on_sending},
         )
         response = await self.handle_async_request(request)
         return Answer(response.status, response.headers, cast("AsyncIterable[bytes]", response.stream), response)
