@@ -285,7 +285,7 @@ def test_the_sweep_sees_what_it_looks_for() -> None:
         try:
             await trio.sleep(1)
         except trio.Cancelled:
-            raise ValueError("wrapped") from None
+            raise ValueError("wrapped") from None  # noqa: ASYNC104 - the mistake to be seen
 
     with pytest.raises(AssertionError, match="G2"):
         run_seeded(try_once, leaves_a_kernel, "v1", 1000, seed=0)

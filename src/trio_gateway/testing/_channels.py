@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Channels"]
 
 _EXEMPT: Final = frozenset({"status", "comm_open", "execute_input"})
+_LATE: Final = 1.0
 _PING_WAIT: Final = 3
 _PING_WAIT_AT_LEAST: Final = 30.0
 
@@ -152,6 +153,7 @@ class Channels:
             return
         if MessageAction.HOLD in actions:
             self._held.append(message)
+            self._gateway.spawn(self._release_late, "reorder")
             return
         for action in actions:
             if isinstance(action, Garbage):
@@ -159,9 +161,17 @@ class Channels:
         cut = 0.5 if MessageAction.CUT_INSIDE in actions else 0.0 if MessageAction.CUT_BEFORE in actions else None
         for _ in range(2 if MessageAction.DUPLICATE in actions else 1):
             self._send(message, cut)
+        self._release()
+
+    def _release(self) -> None:
         held, self._held = self._held, []
         for late in held:
             self._send(late)
+
+    async def _release_late(self) -> None:
+        """Late is not never: also what nothing follows is sent."""
+        await trio.sleep(_LATE)
+        self._release()
 
     def _send(self, message: Message, cut: float | None = None) -> None:
         self._gateway.conversation.message(f"{self._name} >", message)

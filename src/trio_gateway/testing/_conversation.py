@@ -20,10 +20,14 @@ _TOKEN: Final = re.compile(r"(?<=[?&]token=)[^&]*")
 
 
 class Conversation:
-    """The last lines of what was said. `str()` of it is what a failed test prints."""
+    """The last lines of what was said. `str()` of it is what a failed test prints.
 
-    def __init__(self) -> None:
-        self._lines: deque[str] = deque(maxlen=_KEPT)
+    Args:
+        kept: how many lines.
+    """
+
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._lines: deque[str] = deque(maxlen=kept)
         self._dropped = 0
 
     def note(self, who: str, what: str) -> None:

@@ -111,7 +111,7 @@ class Chaos:
     cut_inside: float = 0.0
     """The WebSocket breaks in the middle of a message's frame."""
     drop_output: float = 0.0
-    """A message on iopub is lost."""
+    """A message on iopub is lost, but for what says how the kernel is."""
     duplicate: float = 0.0
     """A message to the client comes twice."""
     reorder: float = 0.0
@@ -128,6 +128,7 @@ class Chaos:
     """The longest of all these delays, in seconds."""
 
 
+_NO_OUTPUT: Final = frozenset({"status", "shutdown_reply"})
 _GARBAGE: Final[tuple[bytes | str, ...]] = (
     b"", b"\x00", b"\xff" * 40, b"\x06\x00\x00\x00\x00\x00\x00\x00" + b"\xff" * 60, "", "{", "null", '{"header": 1}',
 )  # fmt: skip
@@ -146,7 +147,6 @@ class Faults:
     def __init__(self, seed: int) -> None:
         self.counts: Counter[str] = Counter()
         """How often each kind of fault has struck."""
-        self._seed = seed
         self._random = random.Random(seed)  # noqa: S311 - chance that can be had again
         self._chaos: Chaos | None = None
         self._connections: list[tuple[Fault, Mapping[str, Any]]] = []
@@ -276,7 +276,7 @@ class Faults:
         return self._message(MessageAction.DUPLICATE, pattern, "to_client", nth, times)
 
     def reorder(self, pattern: str, *, nth: Nth = None, times: int | None = None) -> Fault:
-        """Send messages to the client after the one that follows them."""
+        """Send messages to the client after the one that follows them, or a second late."""
         return self._message(MessageAction.HOLD, pattern, "to_client", nth, times)
 
     def cut_at_message(
@@ -296,9 +296,8 @@ class Faults:
         return self._message(Garbage(frame), pattern, "to_client", nth, times)
 
     def chaos(self, chaos: Chaos | None) -> None:
-        """Let faults strike at random from now on, beginning with the seed; None: no more."""
+        """Let faults strike at random from now on; None: no more. What is drawn goes on from the seed, also after a pause."""
         self._chaos = chaos
-        self._random = random.Random(self._seed)  # noqa: S311 - chance that can be had again
 
     def clear(self) -> None:
         """Let nothing strike any more."""
@@ -395,7 +394,7 @@ class Faults:
         if self._chance("cut_inside"):
             found.append(MessageAction.CUT_INSIDE)
         if to_client:
-            if message.channel == "iopub" and message.msg_type != "status" and self._chance("drop_output"):
+            if message.channel == "iopub" and message.msg_type not in _NO_OUTPUT and self._chance("drop_output"):
                 found.append(MessageAction.DROP)
             if self._chance("duplicate"):
                 found.append(MessageAction.DUPLICATE)

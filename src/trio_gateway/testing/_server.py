@@ -73,7 +73,7 @@ class _Connection:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
                 data = await self._stream.receive_some()
-                if not data and (head is not None or not self._http.trailing_data[0]):
+                if not data:
                     return None
                 self._http.receive_data(data)
             elif isinstance(event, h11.Request):
