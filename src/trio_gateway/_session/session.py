@@ -42,6 +42,7 @@ from .._transport.http import HttpClient
 from .._transport.services import Services
 from .channels import Channel
 from .comms import Comms
+from .exchange import MessageExchange
 from .inbox import Inbox
 from .outbox import Outbox
 from .pending import Pending, PendingExecution, PendingProbe, PendingReply
@@ -107,7 +108,8 @@ class KernelSession:
         self.status_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         self._config = http.config
         self._services = services
-        self._supervisor = Supervisor(self, http)
+        self._exchange = MessageExchange(self)
+        self._supervisor = Supervisor(self, self._exchange, http)
         self._factory = MessageFactory(session_id, http.config.kernel_username or "trio_gateway")
         self._pending: dict[str, Pending] = {}
         self._reader = StatusReader()
@@ -280,7 +282,7 @@ class KernelSession:
 
     def pause_for(self, inbox: Inbox) -> None:
         """Read no more until this inbox has room: its consumer has asked for that."""
-        self._supervisor.pause_for(inbox)
+        self._exchange.pause_for(inbox)
 
     async def _fail_what_was_lost(self, connection: int) -> None:
         """Send the barrier and fail every earlier request whose reply did not come before the barrier's."""

@@ -1,8 +1,8 @@
-"""The supervisor of one kernel's connection: connect, send, receive, keep alive, and connect again.
+"""The supervisor of one kernel's connection: connect, keep alive, and connect again.
 
 The one idea: one task writes to the WebSocket and one reads it, and a caller's cancellation reaches neither, so no frame is
-ever cut. When the connection breaks, the next one has the same `session_id`, and the gateway replays what was missed. What
-the messages mean is the session's business; this module tells it four things: opened, lost, a message, garbage.
+ever cut. When the connection breaks, the next one has the same `session_id`, and the gateway replays what was missed. What is
+written and read is the exchange's business; whose connection it is, is told three things: opened, lost, gone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import trio
 
@@ -26,16 +26,13 @@ from .._errors import (
     ProtocolError,
 )
 from .._protocol import codec, rest
+from .._protocol.kernel_state import KernelState
+from .._protocol.liveness import Liveness
 from .._protocol.retry import reconnect_delay
 from .._transport.http import HttpClient
 from .._transport.websocket import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
-from .inbox import FAIRNESS, Inbox
-from .pending import Pending
 
-if TYPE_CHECKING:
-    from .session import KernelSession
-
-__all__ = ["Supervisor"]
+__all__ = ["Exchange", "Supervised", "Supervisor"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
@@ -45,31 +42,96 @@ FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, 1009, 1010})
 """Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large."""
 
 
+class Supervised(Protocol):
+    """Whose connection it is."""
+
+    @property
+    def kernel_id(self) -> str:
+        """The kernel."""
+        ...
+
+    @property
+    def session_id(self) -> str:
+        """What the gateway buffers and replays by."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """How many connections there were, the present one included."""
+        ...
+
+    @property
+    def kernel_state(self) -> KernelState:
+        """What is known of the kernel: after a final state nobody connects again."""
+        ...
+
+    @property
+    def liveness(self) -> Liveness:
+        """The evidence about the connection, which the supervisor adds to and acts on."""
+        ...
+
+    def opened(self) -> None:
+        """A connection was made."""
+        ...
+
+    def lost(self, reason: Exception) -> None:
+        """The connection broke, or could not be made; another attempt follows."""
+        ...
+
+    def gone(self) -> Exception:
+        """The gateway does not know the kernel any more; return the error that says so."""
+        ...
+
+
+class Exchange(Protocol):
+    """What goes over the connection, in both directions."""
+
+    @property
+    def sending(self) -> bool:
+        """Whether something is being written at the moment."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read at the moment because a consumer has no room."""
+        ...
+
+    def begin(self, *, v1: bool) -> None:
+        """A connection was made, and this framing selected on it."""
+        ...
+
+    async def send_all(self, websocket: WebSocket) -> None:
+        """Write whatever there is to write, as the one who does, until cancelled; return if the connection is over."""
+        ...
+
+    async def receive_all(self, websocket: WebSocket) -> None:
+        """Read, as the one who does, until cancelled.
+
+        Raises:
+            WebSocketClosed: the connection is over, and all that came before its end was read.
+        """
+        ...
+
+
 class Supervisor:
     """Keeps one session connected.
 
     Args:
-        session: whom to tell what happens.
+        session: whose connection it is, and whom to tell what becomes of it.
+        exchange: what goes over it.
         http: the gateway's HTTP client: credentials, cookies, TLS and the way to open streams.
     """
 
-    def __init__(self, session: KernelSession, http: HttpClient) -> None:
+    def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient) -> None:
         self._session = session
+        self._exchange = exchange
         self._http = http
-        self._v1 = True
-        self._sending = False
-        self._full: list[Inbox] = []
-        self._paused = False
         self._scope: trio.CancelScope | None = None
 
     def reconnect(self) -> None:
         """Drop the connection, if there is one; a new one is made at once."""
         if self._scope is not None:
             self._scope.cancel()
-
-    def pause_for(self, inbox: Inbox) -> None:
-        """Read no more until this inbox has room."""
-        self._full.append(inbox)
 
     async def keep_connected(self) -> Exception:
         """Connect again and again; return the reason why that has no sense any more."""
@@ -83,7 +145,7 @@ class Supervisor:
                 async with _open(self._http, self._url()) as websocket:
                     opened_at = trio.current_time()
                     renewed = False
-                    self._v1 = websocket.subprotocol == codec.V1_SUBPROTOCOL
+                    self._exchange.begin(v1=websocket.subprotocol == codec.V1_SUBPROTOCOL)
                     session.opened()
                     closed = await self._pump(websocket)
             except HandshakeRejected as rejected:
@@ -138,85 +200,29 @@ class Supervisor:
     async def _pump(self, websocket: WebSocket) -> WebSocketClosed:
         """Send, receive and keep alive until the connection is over; return how it ended."""
         closed = WebSocketClosed(1006, "dropped by us")
-        self._full.clear()
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            nursery.start_soon(self._send_all, websocket)
+            nursery.start_soon(self._exchange.send_all, websocket)
             nursery.start_soon(self._beat, websocket, nursery)
             try:
-                await self._receive_all(websocket)
+                await self._exchange.receive_all(websocket)
             except WebSocketClosed as error:
                 closed = error
             nursery.cancel_scope.cancel()
         self._scope = None
         return closed
 
-    async def _send_all(self, websocket: WebSocket) -> None:
-        """The one task that writes messages."""
-        session = self._session
-        encode = codec.parts_v1 if self._v1 else codec.encode_legacy
-        while True:
-            item = await session.outbox.take()
-            try:
-                frame = encode(item.message if isinstance(item, Pending) else item)
-            except GatewayError as error:
-                if isinstance(item, Pending):
-                    item.fail(error)
-                continue
-            if isinstance(item, Pending):
-                item.connection = session.connections
-            self._sending = True
-            try:
-                await websocket.send(frame)
-            except WebSocketClosed:
-                return  # the receiver takes in what had come before the end, and tells how it ended
-            finally:
-                self._sending = False
-
-    async def _receive_all(self, websocket: WebSocket) -> None:
-        """The one task that reads messages. It waits for a consumer only where that one has asked for it."""
-        session = self._session
-        decode = codec.Decoder(v1=self._v1).decode
-        route = session.route
-        routed = 0
-        while True:
-            frames = await websocket.receive()
-            session.liveness.message(trio.current_time())
-            for frame in frames:
-                try:
-                    message = decode(frame)
-                except ProtocolError as error:
-                    session.note_garbage(error)
-                else:
-                    route(message)
-                routed += 1
-                if routed >= FAIRNESS:
-                    routed = 0
-                    # As many as a consumer takes in one go: so one that keeps up never falls behind a large read.
-                    await trio.lowlevel.checkpoint()
-            if self._full:
-                await self._wait_for_consumers()
-
-    async def _wait_for_consumers(self) -> None:
-        self._paused = True
-        try:
-            while self._full:
-                await self._full[-1].wait_room()
-                self._full.pop()
-        finally:
-            self._paused = False
-
     async def _beat(self, websocket: WebSocket, nursery: trio.Nursery) -> None:
         """Ping when nothing was heard for a while, and give the connection up when nothing answers."""
-        liveness = self._session.liveness
+        liveness, exchange = self._session.liveness, self._exchange
         while True:
-            await trio.sleep(liveness.next_check(trio.current_time(), sending=self._sending))
+            await trio.sleep(liveness.next_check(trio.current_time(), sending=exchange.sending))
             now = trio.current_time()
-            if self._paused:
+            if exchange.paused:
                 # We don't read, so we can't hear: say that we are there, and don't take the silence for death.
                 liveness.heard(now)
                 nursery.start_soon(_quietly, websocket.pong)
-            elif liveness.link_is_dead(now, sending=self._sending):
+            elif liveness.link_is_dead(now, sending=exchange.sending):
                 _logger.debug("link_is_dead", extra={"gateway.kernel_id": self._session.kernel_id})
                 nursery.cancel_scope.cancel()
             elif liveness.wants_ping(now):

@@ -1,0 +1,101 @@
+"""What goes over one kernel session's connection: requests out of the outbox, and messages to the session.
+
+The one idea: messages are encoded where they are written and decoded where they are read, and neither task waits for anybody, but
+for a consumer that has asked for that. How the connection is made and kept is the supervisor's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from .._errors import GatewayError, ProtocolError
+from .._protocol import codec
+from .._transport.websocket import WebSocket, WebSocketClosed
+from .inbox import FAIRNESS, Inbox
+from .pending import Pending
+
+if TYPE_CHECKING:
+    from .session import KernelSession
+
+__all__ = ["MessageExchange"]
+
+
+class MessageExchange:
+    """Sends a session's requests, and gives it the messages that come.
+
+    Args:
+        session: the session.
+    """
+
+    def __init__(self, session: KernelSession) -> None:
+        self._session = session
+        self._v1 = True
+        self._full: list[Inbox] = []
+        self.sending: bool = False
+        self.paused: bool = False
+
+    def begin(self, *, v1: bool) -> None:
+        """A connection was made, and this framing selected on it."""
+        self._v1 = v1
+        self._full.clear()
+
+    def pause_for(self, inbox: Inbox) -> None:
+        """Read no more until this inbox has room."""
+        self._full.append(inbox)
+
+    async def send_all(self, websocket: WebSocket) -> None:
+        """The one task that writes messages."""
+        session = self._session
+        encode = codec.parts_v1 if self._v1 else codec.encode_legacy
+        while True:
+            item = await session.outbox.take()
+            try:
+                frame = encode(item.message if isinstance(item, Pending) else item)
+            except GatewayError as error:
+                if isinstance(item, Pending):
+                    item.fail(error)
+                continue
+            if isinstance(item, Pending):
+                item.connection = session.connections
+            self.sending = True
+            try:
+                await websocket.send(frame)
+            except WebSocketClosed:
+                return  # the receiver takes in what had come before the end, and tells how it ended
+            finally:
+                self.sending = False
+
+    async def receive_all(self, websocket: WebSocket) -> None:
+        """The one task that reads messages. It waits for a consumer only where that one has asked for it."""
+        session = self._session
+        decode = codec.Decoder(v1=self._v1).decode
+        route = session.route
+        routed = 0
+        while True:
+            frames = await websocket.receive()
+            session.liveness.message(trio.current_time())
+            for frame in frames:
+                try:
+                    message = decode(frame)
+                except ProtocolError as error:
+                    session.note_garbage(error)
+                else:
+                    route(message)
+                routed += 1
+                if routed >= FAIRNESS:
+                    routed = 0
+                    # As many as a consumer takes in one go: so one that keeps up never falls behind a large read.
+                    await trio.lowlevel.checkpoint()
+            if self._full:
+                await self._wait_for_consumers()
+
+    async def _wait_for_consumers(self) -> None:
+        self.paused = True
+        try:
+            while self._full:
+                await self._full[-1].wait_room()
+                self._full.pop()
+        finally:
+            self.paused = False
