@@ -1,0 +1,207 @@
+"""The pytest plugin of trio_gateway: fixtures for tests of programs that use kernels.
+
+It is a package of its own, because pytest imports it in every run, whatever is tested: only pytest is imported here, and
+trio_gateway by the fixtures that are used. What they give is documented in docs/testing.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from trio_gateway import Gateway, GatewayConfig, GatewayEvent, Kernel
+    from trio_gateway.testing import FakeGateway
+
+__all__ = [
+    "fake_gateway",
+    "fake_gateway_client",
+    "fake_gateway_kernel",
+    "fake_gateway_server",
+    "gateway_events",
+    "local_gateway",
+    "local_gateway_client",
+    "local_gateway_kernel",
+]
+
+_MARKER = "trio_gateway"
+_fakes: pytest.StashKey[list[FakeGateway]] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(kernelspec=None, fake={{}}, **settings): which kernelspec and settings the fixtures of trio_gateway use,"
+        " and arguments of FakeGateway",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show in a failure what the fake gateway and the program said to each other."""
+    report = yield
+    if report.failed:
+        for fake in item.stash.get(_fakes, ()):
+            report.sections.append((f"Conversation with {fake!r}", str(fake.conversation)))
+    return report
+
+
+def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return what the marker says: the nearest one wins, argument by argument."""
+    said: dict[str, Any] = {}
+    for marker in request.node.iter_markers(_MARKER):
+        if marker.args:
+            raise pytest.UsageError(f"the marker {_MARKER} takes arguments by name only, not {marker.args!r}")
+        said = {**marker.kwargs, **said}
+    return said
+
+
+def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {name: value for name, value in _marked(request).items() if name not in {"fake", "kernelspec"}}
+
+
+def _make_fake(request: pytest.FixtureRequest) -> FakeGateway:
+    from trio_gateway.testing import FakeGateway, FakeKernelSpec
+
+    said = _marked(request)
+    arguments = dict(said.get("fake", {}))
+    name = said.get("kernelspec")
+    if name is not None and "kernelspecs" not in arguments:
+        arguments["kernelspecs"] = [FakeKernelSpec(name=name, script=arguments.pop("script", None))]
+    fake = FakeGateway(**arguments)
+    request.node.stash.setdefault(_fakes, []).append(fake)
+    return fake
+
+
+@pytest.fixture
+def gateway_events() -> list[GatewayEvent]:
+    """What the gateways of the other fixtures tell: each request, each action on a kernel, in order."""
+    return []
+
+
+@pytest.fixture
+async def fake_gateway(request: pytest.FixtureRequest) -> AsyncGenerator[FakeGateway]:
+    """A fake gateway in memory. The marker's `fake` has its arguments. For pytest-trio, and anyio's plugin on Trio."""
+    async with _make_fake(request) as fake:
+        yield fake
+
+
+@pytest.fixture
+async def fake_gateway_client(
+    request: pytest.FixtureRequest, fake_gateway: FakeGateway, gateway_events: list[GatewayEvent]
+) -> AsyncGenerator[Gateway]:
+    """The fake gateway, opened with the marker's settings: a `trio_gateway.Gateway`."""
+    async with fake_gateway.open(on_event=gateway_events.append, **_settings(request)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def fake_gateway_kernel(request: pytest.FixtureRequest, fake_gateway_client: Gateway) -> AsyncGenerator[Kernel]:
+    """A kernel of the fake gateway, of the marker's kernelspec: a `trio_gateway.Kernel`."""
+    async with fake_gateway_client.start_kernel(_marked(request).get("kernelspec")) as kernel:
+        yield kernel
+
+
+@contextmanager
+def _in_trio_thread(serve: Callable[[Callable[[Any], None]], Any], name: str) -> Generator[Any]:
+    """Run a server in a thread with a Trio of its own, for a fixture that outlives a test or serves one without Trio."""
+    import trio
+
+    ready = threading.Event()
+    found: list[Any] = []
+    stop: list[Callable[[], None]] = []
+    failures: list[BaseException] = []
+
+    def note(value: object) -> None:
+        found.append(value)
+        ready.set()
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            token = trio.lowlevel.current_trio_token()
+            stop.append(lambda: token.run_sync_soon(scope.cancel))
+            await serve(note)
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised again in the test's thread
+            failures.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name=name)
+    thread.start()
+    ready.wait()
+    try:
+        if found:
+            yield found[0]
+    finally:
+        if stop:
+            with suppress(trio.RunFinishedError):  # it has ended by itself, and `failures` says why
+                stop[0]()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture
+def fake_gateway_server(request: pytest.FixtureRequest) -> Iterator[GatewayConfig]:
+    """A fake gateway on a real loopback port, in real time: for asyncio, for other processes, for programs without Trio.
+
+    It gives a `GatewayConfig` with its URL and token.
+    """
+    from trio_gateway import GatewayConfig
+
+    async def serve(ready: Callable[[object], None]) -> None:
+        import trio
+
+        async with _make_fake(request) as fake, fake.listen() as url:
+            ready(GatewayConfig(url=url, auth_token=fake.token or None, **_settings(request)))
+            await trio.sleep_forever()
+
+    with _in_trio_thread(serve, "fake_gateway_server") as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
+def local_gateway() -> Iterator[GatewayConfig]:
+    """A real Kernel Gateway process, one for the session (with pytest-xdist, for each worker): its URL and token.
+
+    It needs the extra `local`. Leave no kernel behind in it.
+    """
+
+    async def serve(ready: Callable[[object], None]) -> None:
+        import trio
+
+        from trio_gateway import open_local_gateway
+
+        async with open_local_gateway() as gateway:
+            ready(gateway.config)
+            await trio.sleep_forever()
+
+    with _in_trio_thread(serve, "local_gateway") as config:
+        yield config
+
+
+@pytest.fixture
+async def local_gateway_client(
+    request: pytest.FixtureRequest, local_gateway: GatewayConfig, gateway_events: list[GatewayEvent]
+) -> AsyncGenerator[Gateway]:
+    """The real gateway, opened with the marker's settings: a `trio_gateway.Gateway`."""
+    from trio_gateway import open_gateway
+
+    async with open_gateway(local_gateway.replace(**_settings(request)), on_event=gateway_events.append) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def local_gateway_kernel(request: pytest.FixtureRequest, local_gateway_client: Gateway) -> AsyncGenerator[Kernel]:
+    """A kernel of the real gateway, of the marker's kernelspec: a `trio_gateway.Kernel`."""
+    async with local_gateway_client.start_kernel(_marked(request).get("kernelspec")) as kernel:
+        yield kernel
