@@ -67,11 +67,11 @@ class Comm(trio.abc.AsyncResource):
 
     @property
     def closed(self) -> bool:
-        """Whether either side has closed it."""
-        return self._closed
+        """Whether either side has closed it, or the session has ended."""
+        return self._closed or self._id not in self._comms.live
 
     def __repr__(self) -> str:
-        return f"<Comm {self._target_name} {self._id}{' closed' if self._closed else ''}>"
+        return f"<Comm {self._target_name} {self._id}{' closed' if self.closed else ''}>"
 
     async def send(
         self, data: Mapping[str, Any], *, metadata: Mapping[str, Any] | None = None, buffers: Sequence[Buffer] = ()
@@ -81,18 +81,17 @@ class Comm(trio.abc.AsyncResource):
         Raises:
             trio.ClosedResourceError: it was closed here.
             trio.BrokenResourceError: the kernel closed it.
-            InvalidInputError: a part can't be written as JSON.
+            InvalidInputError: the data is no mapping, or a part can't be written as JSON.
             GatewayError: the session has ended, and this is why.
 
         Cancellation: while it waits for room in the queue, nothing was queued.
         """
+        content = {"comm_id": self._id, "data": _checked(data)}
         if self._closed:
             raise trio.ClosedResourceError(f"{self!r}")
         if self._id not in self._comms.live:
             raise trio.BrokenResourceError(f"the kernel closed {self!r}")
-        await self._comms.session.channels["shell"].send(
-            "comm_msg", {"comm_id": self._id, "data": dict(data)}, metadata=metadata, buffers=buffers
-        )
+        await self._comms.session.channels["shell"].send("comm_msg", content, metadata=metadata, buffers=buffers)
 
     def __aiter__(self) -> Comm:
         return self
@@ -182,9 +181,12 @@ class Comms:
             GatewayError: the session has ended, and this is why.
         """
         comm_id = uuid.uuid4().hex
-        content = {"comm_id": comm_id, "target_name": target_name, "data": dict(data or {})}
+        data = _checked({} if data is None else data)
+        if not isinstance(target_name, str):
+            raise InvalidInputError("target_name", target_name, "a target's name (str)")
+        content = {"comm_id": comm_id, "target_name": target_name, "data": data}
         inbox = self.live[comm_id] = self._inbox()
-        comm = Comm(self, comm_id, target_name, CommMessage(dict(data or {}), dict(metadata or {}), ()), inbox)
+        comm = Comm(self, comm_id, target_name, CommMessage(data, dict(metadata or {}), ()), inbox)
         try:
             await self.session.channels["shell"].send("comm_open", content, metadata=metadata, buffers=buffers)
             yield comm
@@ -264,6 +266,12 @@ class Comms:
     def _inbox(self) -> Inbox:
         config = self.session.config
         return Inbox(limit_messages=config.buffer_messages, limit_bytes=config.buffer_bytes)
+
+
+def _checked(data: object) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise InvalidInputError("data", type(data).__name__, "an object: a dictionary")
+    return dict(data)
 
 
 def _comm_message(message: Message) -> CommMessage:

@@ -24,13 +24,15 @@ from .inbox import Inbox, InboxStatistics, WhenFull
 from .pending import PendingExecution
 from .session import KernelSession
 
-__all__ = ["Executor", "OnCancel", "OutputStream", "StdinHandler", "check_code"]
+__all__ = ["Executor", "OnCancel", "OutputStream", "Stdin", "StdinHandler", "check_code"]
 
 _logger = logging.getLogger("trio_gateway.kernel")
 
 OnCancel: TypeAlias = Literal["interrupt", "abandon"]
 StdinHandler: TypeAlias = Callable[[str, bool], str | Awaitable[str]]
 """Answers the kernel's requests for input: called with the prompt, and whether it is for a password, which must not echo."""
+Stdin: TypeAlias = StdinHandler | Literal["channel"]
+"""Who answers requests for input: a handler, or whoever reads the channel `Kernel.stdin`."""
 
 INTERRUPT_AGAIN: Final = 1.0
 """How long to wait for `idle` after an interrupt before the next one, in seconds; doubled each time."""
@@ -52,7 +54,7 @@ class Executor:
         store_history: bool = True,
         user_expressions: Mapping[str, str] | None = None,
         stop_on_error: bool = True,
-        stdin: StdinHandler | None = None,
+        stdin: Stdin | None = None,
         on_cancel: OnCancel = "interrupt",
     ) -> ExecutionResult:
         """Run code and return all that came of it, once the kernel is idle again.
@@ -66,7 +68,8 @@ class Executor:
             user_expressions: expressions to evaluate afterwards, by name; their values are in `result.reply`.
             stop_on_error: whether the kernel drops what waits in its queue if this code fails.
             stdin: answers the code's requests for input, such as Python's `input()`: a function or async function of the
-                prompt and of whether it is for a password. Without one, asking for input is an error in the kernel.
+                prompt and of whether it is for a password. Or `"channel"`: the requests are for who reads `kernel.stdin`, and
+                answers there with an `input_reply`. Without either, asking for input is an error in the kernel.
             on_cancel: `"interrupt"` the code when the caller is cancelled, or `"abandon"` it: leave it running.
 
         Raises:
@@ -80,7 +83,7 @@ class Executor:
             kernel is idle, for at most the setting `interrupt_timeout`; with `on_cancel="abandon"` it does neither.
         """
         content = _execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
-        if stdin is None:
+        if stdin is None or stdin == "channel":
             async with self._running(content, on_cancel, keep=True, inbox=None) as pending:
                 if not await pending.wait_answered():
                     await self._session.settle_without_idle(pending)
@@ -102,7 +105,7 @@ class Executor:
         store_history: bool = True,
         user_expressions: Mapping[str, str] | None = None,
         stop_on_error: bool = True,
-        stdin: StdinHandler | None = None,
+        stdin: Stdin | None = None,
         on_cancel: OnCancel = "interrupt",
         when_full: WhenFull = "spool",
     ) -> AbstractAsyncContextManager[OutputStream]:
@@ -122,7 +125,8 @@ class Executor:
             store_history: whether the kernel keeps the code in its history.
             user_expressions: expressions to evaluate afterwards, by name; their values are in `outputs.result.reply`.
             stop_on_error: whether the kernel drops what waits in its queue if this code fails.
-            stdin: answers the code's requests for input, as in `execute`; it is called while you iterate.
+            stdin: answers the code's requests for input, as in `execute`; it is called while you iterate. A request comes over
+                another of the kernel's sockets than output, and may overtake what was printed just before.
             on_cancel: what to do with code that still runs when the block is left: `"interrupt"` or `"abandon"` it.
             when_full: what to do when outputs come faster than they are read and fill the settings `buffer_messages` or
                 `buffer_bytes`: `"spool"` them to a temporary file, `"drop_oldest"` and count them in
@@ -142,7 +146,7 @@ class Executor:
 
     @asynccontextmanager
     async def _stream(
-        self, content: Mapping[str, Any], on_cancel: OnCancel, stdin: StdinHandler | None, when_full: WhenFull
+        self, content: Mapping[str, Any], on_cancel: OnCancel, stdin: Stdin | None, when_full: WhenFull
     ) -> AsyncGenerator[OutputStream]:
         inbox = self._inbox(when_full)
         try:
@@ -233,13 +237,11 @@ class Executor:
 class OutputStream:
     """The outputs of one execution, in order, as they come. Iterate over it once; `result` tells how it ended."""
 
-    def __init__(
-        self, session: KernelSession, pending: PendingExecution, inbox: Inbox, stdin: StdinHandler | None = None
-    ) -> None:
+    def __init__(self, session: KernelSession, pending: PendingExecution, inbox: Inbox, stdin: Stdin | None = None) -> None:
         self._session = session
         self._pending = pending
         self._inbox = inbox
-        self._stdin = stdin
+        self._stdin = None if stdin == "channel" else stdin
 
     def __aiter__(self) -> OutputStream:
         return self
@@ -323,10 +325,10 @@ def _execute_content(
     store_history: bool,
     user_expressions: Mapping[str, str] | None,
     stop_on_error: bool,
-    stdin: StdinHandler | None,
+    stdin: Stdin | None,
 ) -> Mapping[str, Any]:
-    if stdin is not None and not callable(stdin):
-        raise InvalidInputError("stdin", stdin, "a function of a prompt and of whether it is for a password, or None")
+    if stdin is not None and stdin != "channel" and not callable(stdin):
+        raise InvalidInputError("stdin", stdin, 'a function of a prompt and of whether it is for a password, "channel", or None')
     expressions: dict[str, str] = {}
     if user_expressions is not None:
         if not isinstance(user_expressions, Mapping):
