@@ -123,6 +123,9 @@ class Channel(Face[_channels.Channel], of=_channels.Channel):
     @blocking(_channels.Channel.send)
     def send(self) -> None: ...
 
+    @blocking(_channels.Channel.forward)
+    def forward(self) -> None: ...
+
     @in_trio(_channels.Channel.statistics)
     def statistics(self) -> None: ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import re
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
@@ -130,6 +131,7 @@ class Kernels:
         cwd: str | os.PathLike[str] | None = None,
         path: str | None = None,
         launch_timeout: float | None = None,
+        kernel_id: str | None = None,
     ) -> KernelModel:
         """Start a kernel that nothing owns: it runs until someone shuts it down. `Gateway.start_kernel` is the one that is owned.
 
@@ -139,6 +141,7 @@ class Kernels:
             cwd: the directory it works in, on the kernel's host.
             path: the same, as the gateway's API path.
             launch_timeout: how long the start may take, in seconds, in place of the setting.
+            kernel_id: the id to ask for, a UUID of the random kind; a new one if None. Older gateways choose another.
 
         Returns:
             The kernel's model.
@@ -150,7 +153,7 @@ class Kernels:
 
         Cancellation: safe: no kernel is left. Waits, shielded and at most for the setting `cleanup_timeout`, until it is gone.
         """
-        request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout)
+        request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, kernel_id=kernel_id)
         if request.name is not None:
             await self._kernelspecs.check(request.name)
         return await launch(self._api, request, self._config.cleanup_timeout)
@@ -163,13 +166,14 @@ class Kernels:
         cwd: str | os.PathLike[str] | None,
         path: str | None,
         launch_timeout: float | None,
+        kernel_id: str | None = None,
     ) -> StartRequest:
         """Check the arguments of a start, and make the request out of them. For `Gateway`.
 
         Raises:
             InvalidInputError: an argument can't be used.
         """
-        kernel_id = new_kernel_id()
+        kernel_id = new_kernel_id() if kernel_id is None else _checked_kernel_id(kernel_id)
         directory = None if cwd is None else checked_directory(cwd)
         if directory is not None and path is not None:
             raise InvalidInputError("path", path, "None when cwd is given: both name the kernel's directory")
@@ -275,6 +279,16 @@ async def _for_each(kernel_ids: Iterable[str], act: Callable[[str], Awaitable[ob
         for kernel_id in kernel_ids:
             nursery.start_soon(run, kernel_id, name=f"trio_gateway.kernel[{kernel_id:.8}]")
     return [failures[kernel_id] for kernel_id in kernel_ids if kernel_id in failures]
+
+
+def _checked_kernel_id(kernel_id: object) -> str:
+    """Return an id that any gateway can take: Enterprise Gateway refuses others, when it is too late to say so."""
+    try:
+        if isinstance(kernel_id, str) and str(uuid.UUID(kernel_id, version=4)) == kernel_id:
+            return kernel_id
+    except ValueError:
+        pass
+    raise InvalidInputError("kernel_id", kernel_id, "a random UUID (version 4) in its usual form")
 
 
 def checked_directory(cwd: object) -> str:

@@ -177,6 +177,23 @@ class Channel:
         self._sent += 1
         return message
 
+    async def forward(self, message: Message) -> None:
+        """Queue a message that someone else has made, for a proxy: it goes out as it is, with the header that it has.
+
+        Args:
+            message: the message; its channel is this one.
+
+        Raises:
+            InvalidInputError: it is for another channel.
+            GatewayError: the session has ended, and this is why.
+
+        Cancellation: while it waits for room in the queue, nothing was queued.
+        """
+        if message.channel != self._name:
+            raise InvalidInputError("message", message, f"a message for the channel {self._name}")
+        await self._session.send(message)
+        self._sent += 1
+
     def statistics(self) -> ChannelStatistics:
         """Return what the channel has carried so far."""
         return ChannelStatistics(self._received, self._sent, len(self._inboxes))

@@ -1,0 +1,231 @@
+"""A Jupyter Server that runs its kernels through the library: driven by the library's own client, and by plain HTTP."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from face_tools import kernel_ids, rest
+from jupyter_server.gateway import connections, gateway_client, managers
+
+import trio_gateway.blocking as tg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import RunningGateway
+
+pytestmark = pytest.mark.gateway
+
+MODULE = "trio_gateway.jupyter.server"
+
+
+@attrs.frozen
+class Server:
+    """A Jupyter Server that runs."""
+
+    url: str
+    token: str = attrs.field(repr=False)
+
+
+@pytest.fixture(scope="module")
+def server(real_gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Jupyter Server whose kernels are on the real gateway; it has no kernels of its own, and knows no JUPYTER_GATEWAY_URL."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    options = {
+        "ServerApp.kernel_manager_class": f"{MODULE}.GatewayMappingKernelManager",
+        "ServerApp.kernel_spec_manager_class": f"{MODULE}.GatewayKernelSpecManager",
+        "ServerApp.session_manager_class": f"{MODULE}.GatewaySessionManager",
+        "ServerApp.kernel_websocket_connection_class": f"{MODULE}.GatewayWebSocketConnection",
+        "GatewayMappingKernelManager.url": real_gateway.url,
+        "GatewayMappingKernelManager.auth_token": real_gateway.token,
+        "IdentityProvider.token": token,
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.open_browser": False,
+        "ServerApp.root_dir": str(folder),
+        "ServerApp.allow_root": True,
+        "ServerApp.disable_check_xsrf": False,
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "jupyter_server", *[f"--{name}={value}" for name, value in options.items()]]
+    environment = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_RUNTIME_DIR": str(folder / "run"), "HOME": str(folder)}
+    with subprocess.Popen(command, cwd=folder, env=_environment(environment), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if "is running at" in line:
+                break
+        else:
+            pytest.fail("".join(said))
+        drain = _drain(process, said)
+        try:
+            yield Server(f"http://127.0.0.1:{port}", token)
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0, "".join(said)
+            drain.join()
+    assert "Traceback" not in "".join(said), "".join(said)
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    import os
+
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "KERNEL"))}
+    return kept | more
+
+
+def _drain(process: Any, said: list[str]) -> Any:
+    import threading
+
+    thread = threading.Thread(target=lambda: said.extend(process.stderr))
+    thread.start()
+    return thread
+
+
+def ask(server: Server, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    """Ask the server by HTTP; give the status and what came."""
+    request = urllib.request.Request(
+        server.url + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"token {server.token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content = answer.read()
+            return answer.status, json.loads(content) if "json" in (answer.headers["Content-Type"] or "") else content
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+@pytest.mark.parametrize("framing", ["v1", "legacy"])
+def test_the_librarys_client_on_the_server(framing: str, server: Server, real_gateway: RunningGateway) -> None:
+    """Kernels started, used, interrupted, restarted and shut down; they run on the gateway, and comms carry buffers both ways."""
+    before = kernel_ids(real_gateway)
+    with tg.open_gateway(server.url, auth_token=server.token) as gateway, gateway.start_kernel("python3") as kernel:
+        assert kernel_ids(real_gateway) - before == {kernel.id}
+        assert kernel.execute("6 * 7").text == "42"
+        with kernel.stream("for i in range(100): print(i)") as outputs:
+            assert "".join(output.text for output in outputs).split() == list(map(str, range(100)))
+        assert outputs.result.output_gaps == ()
+        assert kernel.execute("input('who? ')", stdin=lambda prompt, password: "me").text == "'me'"
+
+        echo = (
+            "def opened(comm, message):\n"
+            "    comm.on_msg(lambda message: comm.send({}, buffers=message['buffers']))\n"
+            "get_ipython().kernel.comm_manager.register_target('echo', opened)"
+        )
+        kernel.execute(echo).raise_for_error()
+        with kernel.comms.open("echo") as comm:
+            blob = bytes(range(256)) * 4096
+            comm.send({}, buffers=[blob, b"\x00"])
+            assert [bytes(buffer) for buffer in comm.receive().buffers] == [blob, b"\x00"]
+
+        with kernel.stream("import time\nprint('on')\nwhile True: time.sleep(0.01)") as outputs:
+            next(outputs)
+            kernel.interrupt()
+            assert [type(output).__name__ for output in outputs] == ["Error"]
+        kernel.execute("a = 1")
+        kernel.restart()
+        assert "NameError" in str(kernel.execute("a"))
+        assert kernel.id in [model.id for model in gateway.kernels.list()]
+    assert kernel_ids(real_gateway) == before
+
+
+def test_kernels_by_http(server: Server, real_gateway: RunningGateway) -> None:
+    """Models, 404s that are the gateway's, and a kernel that runs there taken in by its id."""
+    status, model = ask(server, "POST", "/api/kernels", {"name": "python3"})
+    assert status == 201
+    assert model.keys() == {"id", "name", "last_activity", "execution_state", "connections"}
+    path = f"/api/kernels/{model['id']}"
+    assert ask(server, "GET", path)[1]["name"] == "python3"
+    assert [found["id"] for found in ask(server, "GET", "/api/kernels")[1]] == [model["id"]]
+    assert ask(server, "POST", f"{path}/interrupt")[0] == 204
+    assert ask(server, "POST", f"{path}/restart")[0] == 200
+    rest(real_gateway, "DELETE", path)  # behind the server's back
+    assert ask(server, "GET", path)[0] == 404
+    assert ask(server, "GET", "/api/kernels")[1] == []
+    assert ask(server, "POST", "/api/kernels", {"name": "cobol"})[0] in (404, 500)
+    unknown = "11111111-1111-4111-8111-111111111111"
+    assert ask(server, "GET", f"/api/kernels/{unknown}")[0] == 404
+
+    there = rest(real_gateway, "POST", "/api/kernels", {"name": "python3", "env": {}})["id"]
+    status, model = ask(server, "POST", "/api/kernels", {"name": "python3", "kernel_id": there})
+    assert (status, model["id"]) == (201, there)
+    assert ask(server, "DELETE", f"/api/kernels/{there}")[0] == 204
+    assert there not in kernel_ids(real_gateway)
+
+
+def test_kernelspecs_by_http(server: Server) -> None:
+    """The gateway's kernelspecs, with resources that lead to this server."""
+    status, found = ask(server, "GET", "/api/kernelspecs")
+    assert (status, found["default"]) == (200, "python3")
+    spec = found["kernelspecs"]["python3"]
+    assert spec["spec"]["language"] == "python"
+    assert spec["spec"]["argv"]
+    assert ask(server, "GET", "/api/kernelspecs/python3")[1] == spec
+    assert ask(server, "GET", "/api/kernelspecs/cobol")[0] == 404
+    for path in spec["resources"].values():
+        assert path.startswith("/kernelspecs/python3/")
+        status, content = ask(server, "GET", path)
+        assert (status, len(content) > 100) == (200, True)
+    assert ask(server, "GET", "/kernelspecs/python3/none.png")[0] == 404
+
+
+def test_sessions_by_http(server: Server, real_gateway: RunningGateway) -> None:
+    """A session has its kernel on the gateway; it is dropped when the gateway says that the kernel is gone."""
+    body = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"name": "python3"}}
+    status, session = ask(server, "POST", "/api/sessions", body)
+    assert status == 201
+    kernel_id = session["kernel"]["id"]
+    assert kernel_id in kernel_ids(real_gateway)
+    assert [found["id"] for found in ask(server, "GET", "/api/sessions")[1]] == [session["id"]]
+    rest(real_gateway, "DELETE", f"/api/kernels/{kernel_id}")
+    assert ask(server, "GET", "/api/sessions")[1] == []
+    status, session = ask(server, "POST", "/api/sessions", body)
+    assert ask(server, "DELETE", f"/api/sessions/{session['id']}")[0] == 204
+    assert session["kernel"]["id"] not in kernel_ids(real_gateway)
+
+
+def test_a_browser_is_told_when_its_kernel_is_gone(server: Server, real_gateway: RunningGateway) -> None:
+    """Deleted on the gateway: the server hangs up, and its client learns why by asking."""
+    with tg.open_gateway(server.url, auth_token=server.token) as gateway:
+        model = gateway.kernels.start("python3")
+        with gateway.attach_kernel(model.id) as kernel:
+            assert kernel.execute("1").text == "1"
+            rest(real_gateway, "DELETE", f"/api/kernels/{model.id}")
+            with pytest.raises((tg.KernelCulledError, tg.KernelDiedError)):
+                for _ in kernel.changes():
+                    pass
+                kernel.execute("1")
+
+
+def test_the_migration_page_misses_nothing() -> None:
+    """Each class and each setting of `jupyter_server.gateway` is on the page, and each setting that is called the same exists."""
+    page = (Path(__file__).parents[2] / "docs" / "migration.md").read_text(encoding="utf-8")
+    traits = set(gateway_client.GatewayClient.class_own_traits(config=True))
+    assert {trait for trait in traits if f"`{trait}`" not in page} == set()
+    assert traits - {field.name for field in attrs.fields(tg.GatewayConfig)} == {"event_logger", "env_whitelist"}
+    classes = {
+        name
+        for module in (gateway_client, managers, connections)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    }
+    assert {"GatewayKernelManager", "ChannelQueue"} <= classes
+    assert {name for name in classes if f"`{name}`" not in page} == {"GatewayTokenRenewerMeta"}
