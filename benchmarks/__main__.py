@@ -45,7 +45,7 @@ def _available(wanted: list[Entry], *, build: bool) -> list[Entry]:
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write results.json, results.md and chart.svg there.  [default: docs/benchmarks for a whole full run, else nowhere]",
+    help="Write results.json, results.md and chart.svg there.  [default: into the docs for a whole full run, else nowhere]",
 )
 @click.option(
     "--report",
@@ -73,7 +73,8 @@ def main(
 
     Peers are installed from PyPI into environments of their own under .nox/bench-peers, once. Everything is over loopback.
 
-    A full run takes about an hour. Its tables go to docs/benchmarks.md, its data and chart to docs/benchmarks/. Examples:
+    A full run takes about an hour. Its tables go to docs/benchmarks.md and the README, its data and chart to docs/benchmarks/.
+    With --output docs/benchmarks any run does that. Examples:
 
       python -m benchmarks --quick
 
@@ -91,7 +92,7 @@ def main(
     whole = not (quick or cases or clients)
     if reported is not None:
         run = harness.Run.from_json(reported.read_text())
-        whole = False
+        whole = False  # it may be anybody's
     else:
         try:
             wanted_cases, wanted_clients = harness.choose(cases, CASES), harness.choose(clients, CLIENTS)
@@ -109,14 +110,16 @@ def main(
             tell=click.echo,
         )
     report.print_run(run)
-    folder = output or (OUTPUT if whole else None)
+    folder = output.resolve() if output else OUTPUT if whole else None
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(run.to_json())
-    (folder / "results.md").write_text(report.markdown(run))
-    if whole:
+    if folder == OUTPUT:
         report.write_between(DOCS / "benchmarks.md", "results", report.markdown(run))
+        report.write_between(environments.ROOT / "README.md", "benchmarks", report.short_markdown(run))
+    else:
+        (folder / "results.md").write_text(report.markdown(run))
     if find_spec("matplotlib") is None:
         click.echo("no chart: matplotlib is not installed (extra bench)", err=True)
         sys.exit(1)

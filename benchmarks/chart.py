@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from .cases import CASES
@@ -10,6 +11,8 @@ from .clients.registry import CLIENTS
 from .harness import Run
 from .report import HEADLINES, PEERS, machine_line, number, ours_in
 
+_MOST = 1 + len(PEERS) + 1
+"""Bars of a panel: ours, the peers, the limit."""
 OURS, THEIRS, LIMIT = "#0b6e99", "#b8b8b8", "#e3c77a"
 
 
@@ -31,7 +34,7 @@ def draw(run: Run, path: Path) -> None:
         raise ValueError("nothing was measured that the chart shows")
     columns = 3
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(12, 1.75 * rows + 0.6), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(12, 1.7 * rows + 0.5), squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (case, limits) in zip(axes.flat, panels, strict=False):
@@ -44,7 +47,7 @@ def draw(run: Run, path: Path) -> None:
         values = [value for _, value in bars]
         axis.set_axis_on()
         axis.barh(names, values, color=colours)
-        axis.invert_yaxis()
+        axis.set_ylim(_MOST - 0.5, -0.5)  # bars of all panels are equally thick
         axis.set_xlim(0, max(values) * 1.22)
         axis.set_xticks([])
         axis.tick_params(length=0)
@@ -52,7 +55,8 @@ def draw(run: Run, path: Path) -> None:
             spine.set_visible(False)
         for index, value in enumerate(values):
             axis.text(value + max(values) * 0.015, index, number(value), va="center")
-        axis.set_title(f"{case.title}\n{case.unit}, {'more' if case.higher else 'less'} is better", loc="left", fontsize=8.5)
+        title = textwrap.fill(case.title, 36)
+        axis.set_title(f"{title}\n{case.unit}, {'more' if case.higher else 'less'} is better", loc="left", fontsize=8)
     figure.text(0.01, 0.003, f"{machine_line(run)}. Yellow: the floor or the limit of the wire.", fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.015, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,18 @@ SLOW = 20.0
 """A client that takes longer for a case, in seconds, is not asked more than twice."""
 
 
+_IMPORT = """
+import sys, time
+started, cpu = time.perf_counter(), time.process_time()
+__import__(sys.argv[1])
+seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+import json, resource, threading
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"seconds": seconds, "cpu": cpu, "operations": 1, "rss_peak": peak, "threads": threading.active_count()}))
+"""
+"""A program that imports a module and nothing before it."""
+
+
 @dataclass
 class Cell:
     """What came of one case with one client, over all repetitions."""
@@ -198,8 +210,12 @@ def run_child(
         "cpu": pins[0],
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER_GATEWAY_", "KERNEL_"))}
+    command = [str(python), "-m", "benchmarks.child", json.dumps(spec)]
+    if case.body is None:
+        pinned = ["taskset", "-c", str(pins[0])] if pins[0] is not None else []
+        command = [*pinned, str(python), "-c", _IMPORT, entry.module]
     process = subprocess.Popen(
-        [str(python), "-m", "benchmarks.child", json.dumps(spec)],
+        command,
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -24,7 +24,6 @@ HEADLINES = (
     ("idle", ()),
     ("start-up-real", ("zmq",)),
     ("gets", ()),
-    ("starts", ()),
     ("import", ()),
 )
 """The cases of the summary, and what each is held against besides the peers."""
@@ -156,6 +155,16 @@ def markdown(run: Run) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def short_markdown(run: Run) -> str:
+    """Return the summary alone, for a page that links to the rest."""
+    return "\n\n".join(
+        [
+            _table(SUMMARY_HEAD, summary_rows(run)),
+            f"In brackets: how many times better trio_gateway is. {machine_line(run)}.",
+        ]
+    )
+
+
 def write_between(path: Path, name: str, text: str) -> None:
     """Put text between the markers `<!-- NAME: begin … -->` and `<!-- NAME: end -->` of a file.
 
@@ -200,4 +209,4 @@ def print_run(run: Run) -> None:
     console.print(machine_line(run))
 
 
-__all__ = ["Cell", "markdown", "print_run", "write_between"]
+__all__ = ["Cell", "markdown", "print_run", "short_markdown", "write_between"]
