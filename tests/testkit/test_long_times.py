@@ -1,0 +1,121 @@
+"""Hours in milliseconds: what a session does while nothing happens, or nobody reads, or the computer sleeps. Both engines."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+import trio_gateway
+from trio_gateway import ConnectionState, Verdict
+from trio_gateway._transport import websocket
+from trio_gateway.testing import FakeGateway
+
+Clock = trio.testing.MockClock
+HOUR = 3600.0
+
+
+@pytest.fixture(params=["fast", "trio-websocket"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `websocket_engine="auto"` stands for."""
+    monkeypatch.setattr(websocket, "best_engine", lambda: request.param)
+    return str(request.param)
+
+
+def handshakes(fake: FakeGateway) -> int:
+    """How many connections to channels were made."""
+    return sum("/channels" in str(request) for request in fake.requests)
+
+
+async def test_a_cell_that_is_silent_for_hours_is_not_taken_for_dead(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        verdicts: set[Verdict] = set()
+
+        async def look() -> None:
+            while True:
+                await trio.sleep(100)
+                verdicts.add(kernel.hb.verdict)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            result = await kernel.execute(f"import time\ntime.sleep({10 * HOUR})\n42")
+            nursery.cancel_scope.cancel()
+        assert result.text == "42"
+        assert not result.output_gaps
+        assert trio.current_time() >= 10 * HOUR
+        assert verdicts == {Verdict.ALIVE}
+        assert handshakes(fake) == 1
+
+
+async def test_a_session_that_waits_for_nothing_asks_for_nothing(autojump_clock: Clock) -> None:  # lesson A32
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        before = len(fake.requests)
+        await trio.sleep(10 * HOUR)
+        assert kernel.hb.is_beating()
+        assert len(fake.requests) == before
+
+
+async def test_a_reader_that_is_held_up_for_hours_keeps_its_connection(autojump_clock: Clock) -> None:  # lesson A11
+    """Under `"pause"` nothing is read, so no ping is answered; unsolicited pongs say that someone is there."""
+    async with FakeGateway(iopub_msg_rate_limit=0) as fake, fake.open(buffer_messages=10) as gateway:
+        async with gateway.start_kernel() as kernel:
+            code = "for i in range(200):\n    print(i)"
+            async with kernel.stream(code, when_full="pause") as outputs:
+                await trio.sleep(2 * HOUR)
+                text = "".join([output.text async for output in outputs if isinstance(output, trio_gateway.Stream)])
+            assert [int(line) for line in text.split()] == list(range(200))
+            assert not outputs.result.output_gaps
+            assert handshakes(fake) == 1
+
+
+async def test_a_computer_that_slept_connects_again(mock_clock: Clock) -> None:
+    """The connection is gone when it wakes, and nobody said so: one ping finds out."""
+    mock_clock.autojump_threshold = 0
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        await kernel.execute("x = 42")
+        fake.swallow_connections()
+        mock_clock.jump(8 * HOUR)
+        woke = trio.current_time()
+        await kernel.wait_for(ConnectionState.RECONNECTING)
+        await kernel.wait_for(ConnectionState.CONNECTED)
+        assert trio.current_time() - woke <= 2 * gateway.config.ping_interval
+        assert (await kernel.execute("x")).text == "42"
+        assert kernel.hb.is_beating()
+
+
+async def test_kernels_that_do_not_answer_are_looked_up_with_one_list(autojump_clock: Clock) -> None:
+    """And one that the list lacks is asked about by its id before anything is believed (lesson A31)."""
+    async with FakeGateway() as fake, fake.open() as gateway, trio.open_nursery() as nursery:
+        kernels: list[trio_gateway.Kernel] = []
+        failures: list[Exception] = []
+
+        async def use() -> None:
+            async with gateway.start_kernel() as kernel:
+                kernels.append(kernel)
+                try:
+                    await kernel.execute("import time\ntime.sleep(1e9)")
+                except trio_gateway.KernelCulledError as error:
+                    failures.append(error)
+
+        for _ in range(4):
+            nursery.start_soon(use)
+        await trio.sleep(1)
+        for kernel in kernels:
+            fake.kernels[kernel.id].stall()
+        fake.requests.clear()
+        await trio.sleep(60)
+        asked = [str(request) for request in fake.requests]
+        assert asked.count("GET /api/kernels") >= 1
+        assert not [line for line in asked if line.startswith("GET /api/kernels/")]
+        lacking = kernels[0]
+        hidden = fake.faults.answer(r"GET /api/kernels$", status=200, body=[])
+        fake.requests.clear()
+        await trio.sleep(60)
+        asked = [str(request) for request in fake.requests]
+        assert f"GET /api/kernels/{lacking.id}" in asked
+        assert not failures
+        hidden.remove()
+        fake.remove_kernel(fake.kernels[lacking.id], quietly=True)
+        await trio.sleep(60)
+        assert len(failures) == 1
+        nursery.cancel_scope.cancel()
