@@ -59,9 +59,10 @@ async def test_a_reader_that_is_held_up_for_hours_keeps_its_connection(autojump_
     """Under `"pause"` nothing is read, so no ping is answered; unsolicited pongs say that someone is there."""
     async with FakeGateway(iopub_msg_rate_limit=0) as fake, fake.open(buffer_messages=10) as gateway:
         async with gateway.start_kernel() as kernel:
-            code = "for i in range(200):\n    print(i)"
+            code = "for i in range(200):\n    print(i, flush=True)"
             async with kernel.stream(code, when_full="pause") as outputs:
                 await trio.sleep(2 * HOUR)
+                assert outputs.statistics().messages == 10
                 text = "".join([output.text async for output in outputs if isinstance(output, trio_gateway.Stream)])
             assert [int(line) for line in text.split()] == list(range(200))
             assert not outputs.result.output_gaps
