@@ -17,7 +17,7 @@ import trio.abc
 
 from .._protocol.messages import Buffer
 
-__all__ = ["RECEIVE_BYTES", "HandshakeRejected", "WebSocket", "WebSocketClosed", "WebSocketEngine", "WebSocketOptions"]
+__all__ = ["RECEIVE_BYTES", "HandshakeRejected", "Upgrade", "WebSocket", "WebSocketClosed", "WebSocketEngine", "WebSocketOptions"]
 
 RECEIVE_BYTES: Final = 256 * 1024
 """How much is read from the socket at once, in bytes: at 4 KiB, reading dominates a flood."""
@@ -68,6 +68,24 @@ class WebSocketOptions:
     """How long the server may take to answer the upgrade request. Seconds; a gateway waits up to 60 for its kernel."""
     engine: str = "auto"
     """The setting `websocket_engine`."""
+
+
+@attrs.frozen
+class Upgrade:
+    """What an engine asks a server for."""
+
+    host: str
+    """The `Host` header."""
+    resource: str
+    """Path and query, escaped."""
+    headers: Sequence[tuple[str, str]] = attrs.field(repr=False)
+    """More headers; they may hold secrets."""
+    subprotocols: Sequence[str]
+    """What to offer, best first."""
+    max_message_size: int
+    """The largest message to accept, in bytes."""
+    address: str
+    """The URL without its query, for errors."""
 
 
 class WebSocket(Protocol):
@@ -126,26 +144,12 @@ class WebSocket(Protocol):
 class WebSocketEngine(WebSocket, Protocol):
     """What an engine shows to the one who opens and closes it."""
 
-    async def open(
-        self,
-        stream: trio.abc.Stream,
-        host: str,
-        resource: str,
-        headers: Sequence[tuple[str, str]],
-        subprotocols: Sequence[str],
-        options: WebSocketOptions,
-        address: str,
-    ) -> None:
+    async def open(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Shake hands over an open stream.
 
         Args:
             stream: to the server.
-            host: the `Host` header.
-            resource: path and query.
-            headers: more headers; they may hold secrets.
-            subprotocols: what to offer, best first.
-            options: limits.
-            address: the URL without query, for errors.
+            upgrade: what to ask for.
 
         Raises:
             HandshakeRejected: the server answered with another status than 101.

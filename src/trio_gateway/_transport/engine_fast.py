@@ -33,7 +33,7 @@ from .._protocol.frames import (
     xor_mask,
 )
 from .._protocol.messages import Buffer
-from .engine import RECEIVE_BYTES, HandshakeRejected, WebSocketClosed, WebSocketOptions
+from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed
 from .services import Services
 
 __all__ = ["FastWebSocket"]
@@ -74,45 +74,38 @@ class FastWebSocket:
         self._answer: bytes | None = None  # a short frame that a task of its own is to send
         self._answering = False
 
-    async def open(
-        self,
-        stream: trio.abc.Stream,
-        host: str,
-        resource: str,
-        headers: Sequence[tuple[str, str]],
-        subprotocols: Sequence[str],
-        options: WebSocketOptions,
-        address: str,
-    ) -> None:
+    async def open(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Shake hands over an open stream."""
         self._stream = stream
-        self._parser = FrameParser(options.max_message_size)
+        self._parser = FrameParser(upgrade.max_message_size)
         key = base64.b64encode(secrets.token_bytes(16))
         request: list[tuple[bytes, bytes]] = [
-            (b"Host", host.encode("ascii")),
+            (b"Host", upgrade.host.encode("ascii")),
             (b"Upgrade", b"websocket"),
             (b"Connection", b"Upgrade"),
             (b"Sec-WebSocket-Key", key),
             (b"Sec-WebSocket-Version", b"13"),
-            *([(b"Sec-WebSocket-Protocol", ", ".join(subprotocols).encode("ascii"))] if subprotocols else []),
-            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers),
+            *([(b"Sec-WebSocket-Protocol", ", ".join(upgrade.subprotocols).encode("ascii"))] if upgrade.subprotocols else []),
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in upgrade.headers),
         ]
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         try:
-            head = connection.send(h11.Request(method=b"GET", target=resource.encode("ascii"), headers=request))
+            head = connection.send(h11.Request(method=b"GET", target=upgrade.resource.encode("ascii"), headers=request))
             connection.send(h11.EndOfMessage())
         except h11.LocalProtocolError:
             # Without a cause: it would show a header.
-            raise GatewayConnectionError(f"{address} can't be asked: a header can't be sent") from None
+            raise GatewayConnectionError(f"{upgrade.address} can't be asked: a header can't be sent") from None
         try:
             await stream.send_all(head or b"")
             answer = await self._receive_answer(connection, stream)
         except (h11.RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise GatewayConnectionError(f"{address} broke the connection in the WebSocket handshake: {error!r}") from error
+            raise GatewayConnectionError(
+                f"{upgrade.address} broke the connection in the WebSocket handshake: {error!r}"
+            ) from error
         self._headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
-        problem = self._judge(key, subprotocols)
+        problem = self._judge(key, upgrade.subprotocols)
         if problem is not None:
-            raise GatewayConnectionError(f"{address} broke the connection in the WebSocket handshake: {problem}")
+            raise GatewayConnectionError(f"{upgrade.address} broke the connection in the WebSocket handshake: {problem}")
         self._first = connection.trailing_data[0]
 
     async def _receive_answer(self, connection: h11.Connection, stream: trio.abc.Stream) -> h11.InformationalResponse:

@@ -16,7 +16,7 @@ import wsproto.utilities
 
 from .._errors import GatewayConnectionError
 from .._protocol.messages import Buffer
-from .engine import RECEIVE_BYTES, HandshakeRejected, WebSocketClosed, WebSocketOptions
+from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed
 from .services import Services
 
 __all__ = ["TrioWebSocket"]
@@ -52,16 +52,7 @@ class TrioWebSocket:
         self._reader = _Reader(services)
         self._connection: trio_websocket.WebSocketConnection | None = None
 
-    async def open(
-        self,
-        stream: trio.abc.Stream,
-        host: str,
-        resource: str,
-        headers: Sequence[tuple[str, str]],
-        subprotocols: Sequence[str],
-        options: WebSocketOptions,
-        address: str,
-    ) -> None:
+    async def open(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Shake hands over an open stream."""
         opening = trio.CancelScope()
 
@@ -76,12 +67,12 @@ class TrioWebSocket:
                 self._connection = await trio_websocket.wrap_client_stream(
                     cast("trio.Nursery", self._reader),
                     cast("trio.SocketStream", stream),
-                    host,
-                    resource,
-                    subprotocols=subprotocols or None,
-                    extra_headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+                    upgrade.host,
+                    upgrade.resource,
+                    subprotocols=upgrade.subprotocols or None,
+                    extra_headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in upgrade.headers],
                     message_queue_size=16,
-                    max_message_size=options.max_message_size,
+                    max_message_size=upgrade.max_message_size,
                     receive_buffer_size=RECEIVE_BYTES,
                 )
             nursery.cancel_scope.cancel()
@@ -93,7 +84,7 @@ class TrioWebSocket:
         connection = self._connection
         if connection is None or connection.closed is not None or error is not None:
             why = f": {error!r}" if error is not None else ""
-            raise GatewayConnectionError(f"{address} broke the connection in the WebSocket handshake{why}")
+            raise GatewayConnectionError(f"{upgrade.address} broke the connection in the WebSocket handshake{why}")
 
     @property
     def subprotocol(self) -> str | None:

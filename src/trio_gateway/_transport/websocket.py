@@ -15,7 +15,7 @@ import trio
 
 from .._errors import GatewayConnectionError, GatewayTimeoutError
 from .connector import Connector, open_stream
-from .engine import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketEngine, WebSocketOptions
+from .engine import HandshakeRejected, Upgrade, WebSocket, WebSocketClosed, WebSocketEngine, WebSocketOptions
 from .services import Services, open_services
 
 if TYPE_CHECKING:
@@ -81,12 +81,19 @@ async def open_websocket(
             raise GatewayConnectionError(f"can't connect to {address}: {error}") from error
     if stream is None:
         raise GatewayTimeoutError("connect", options.connect_timeout, "connect_timeout", detail=address)
-    resource = parts.path + (f"?{parts.query}" if parts.query else "")
+    upgrade = Upgrade(
+        host=parts.netloc.rpartition("@")[2],
+        resource=parts.path + (f"?{parts.query}" if parts.query else ""),
+        headers=headers,
+        subprotocols=subprotocols,
+        max_message_size=options.max_message_size,
+        address=address,
+    )
     try:
         async with open_services() as services:
             engine = _make_engine(options.engine, services)
             with trio.move_on_after(options.handshake_timeout) as scope:
-                await engine.open(stream, parts.netloc.rpartition("@")[2], resource, headers, subprotocols, options, address)
+                await engine.open(stream, upgrade)
             if scope.cancelled_caught:
                 raise GatewayTimeoutError(
                     "WebSocket handshake",
