@@ -61,7 +61,7 @@ async def use_async(open_gateway: Callable[..., Any], url: str, token: str, kern
             "kernel.wait_for(...), at once": lambda: kernel.wait_for(state),
             "iopub.subscribe(), in and out": block,
             "gateway.kernels.get(...)": lambda: gateway.kernels.get(kernel_id),
-            "kernel.kernel_info()": lambda: kernel.kernel_info(),
+            "kernel.kernel_info()": kernel.kernel_info,
             "kernel.execute('1')": lambda: kernel.execute("1"),
             "kernel.stream('1'), read to its end": stream,
         }
@@ -94,7 +94,7 @@ def use_blocking(url: str, token: str, kernel_id: str, count: int) -> Samples:
             "kernel.wait_for(...), at once": lambda: kernel.wait_for(state),
             "iopub.subscribe(), in and out": block,
             "gateway.kernels.get(...)": lambda: gateway.kernels.get(kernel_id),
-            "kernel.kernel_info()": lambda: kernel.kernel_info(),
+            "kernel.kernel_info()": kernel.kernel_info,
             "kernel.execute('1')": lambda: kernel.execute("1"),
             "kernel.stream('1'), read to its end": stream,
         }
