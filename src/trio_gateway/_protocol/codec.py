@@ -88,27 +88,29 @@ class Decoder:
             at_channel, at_header, at_parent, at_metadata, at_content, at_end = offsets[:6]
         if offsets[-1] != length:
             raise ProtocolError(f"a v1 frame of {length} bytes ends its last part at {offsets[-1]}")
-        name = frame[at_channel:at_header]
-        channel = _channel_names.get(name)
-        if channel is None:
-            channel = _foreign_channel(name)
-        parent_raw = frame[at_parent:at_metadata]
-        if parent_raw != self._parent_raw:
-            self._parent = parse_parent(parent_raw)
-            self._parent_raw = parent_raw
         buffers: tuple[memoryview, ...] = ()
         content_raw: Buffer
         if length > _COPIED or count > _V1_FIXED_PARTS:
             view = memoryview(frame)
             content_raw = view[at_content:at_end]
             buffers = tuple([view[a:b] for a, b in pairwise(offsets[5:])])
+            front = bytes(view[:at_content])
         else:
             content_raw = frame[at_content:at_end]  # copied sooner than a view is made
+            front = frame
+        name = front[at_channel:at_header]
+        channel = _channel_names.get(name)
+        if channel is None:
+            channel = _foreign_channel(name)
+        parent_raw = front[at_parent:at_metadata]
+        if parent_raw != self._parent_raw:
+            self._parent = parse_parent(parent_raw)
+            self._parent_raw = parent_raw
         return Message.from_wire(
             channel,
-            frame[at_header:at_parent],
+            front[at_header:at_parent],
             self._parent_raw,
-            frame[at_metadata:at_content],
+            front[at_metadata:at_content],
             content_raw,
             buffers,
             length,

@@ -8,6 +8,7 @@ nonsense) leaves the loop for a slower path.
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Final, TypeAlias
 
 import attrs
@@ -101,9 +102,9 @@ class FrameParser:
         "_fragment_kind",
         "_fragments",
         "_head",
+        "_large",
         "_max",
         "_need",
-        "_pieces",
         "_tail",
         "controls",
         "error",
@@ -119,7 +120,7 @@ class FrameParser:
         self._tail = b""  # the beginning of a frame
         self._head = 0  # the first byte of a frame that is larger than what has come
         self._need = 0  # how many of its bytes are still to come
-        self._pieces: list[bytes] = []
+        self._large = BytesIO()  # what has come of its payload
         self._fragment_kind = 0
         self._fragment_bytes = 0
         self._fragments: list[bytes] = []
@@ -142,26 +143,24 @@ class FrameParser:
             self._closed = True
         if self._closed:
             self._tail = b""
-            self._pieces.clear()
+            self._large = BytesIO()
             self._fragments.clear()
         return messages
 
     def _collect(self, data: bytes, messages: list[bytes | str]) -> bytes:
         """Take the next piece of a large frame; return what follows it."""
         need = self._need
-        if len(data) <= need:
-            self._pieces.append(data)
+        if len(data) < need:
+            self._large.write(data)
             self._need = need - len(data)
-            rest = b""
-        else:
-            self._pieces.append(data[:need])
-            self._need = 0
-            rest = data[need:]
-        if not self._need:
-            payload = b"".join(self._pieces)
-            self._pieces.clear()
-            self._frame(self._head, payload, messages)
-        return rest
+            return b""
+        self._large.write(data if len(data) == need else memoryview(data)[:need])
+        self._need = 0
+        # It grew in one block, which is now given away without a copy: pieces to be joined would take the memory twice.
+        payload = self._large.getvalue()
+        self._large = BytesIO()
+        self._frame(self._head, payload, messages)
+        return data[need:]
 
     def _cut(self, data: bytes, messages: list[bytes | str]) -> None:
         if self._tail:
@@ -189,7 +188,7 @@ class FrameParser:
                     raise FrameError(1002, "a control frame is too long")
                 self._head = head
                 self._need = stop - end
-                self._pieces.append(data[start:])
+                self._large.write(memoryview(data)[start:])
                 return
             at = stop
             if head == _WHOLE_BINARY and not self._fragment_kind:

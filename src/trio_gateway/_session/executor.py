@@ -258,12 +258,17 @@ class OutputStream:
         Cancellation: safe, no output is lost.
         """
         while True:
-            try:
-                message = await self._pending.next_output()
-            except trio.EndOfChannel:
-                raise StopAsyncIteration from None
-            except GatewayError as error:
-                raise fresh(error) from error.__cause__
+            message: Message | None
+            if self._inbox.at_hand():
+                await trio.lowlevel.checkpoint_if_cancelled()
+                message = self._inbox.take()
+            else:
+                try:
+                    message = await self._pending.next_output()
+                except trio.EndOfChannel:
+                    raise StopAsyncIteration from None
+                except GatewayError as error:
+                    raise fresh(error) from error.__cause__
             if message is None:
                 await self._session.settle_without_idle(self._pending)
             elif message.header.msg_type == "input_request" and self._stdin is not None:

@@ -25,7 +25,7 @@ from .._protocol.codec import decode, encode_v1
 from .._protocol.messages import Message
 from .spool import Spool
 
-__all__ = ["Inbox", "InboxStatistics", "WhenFull"]
+__all__ = ["FAIRNESS", "Inbox", "InboxStatistics", "WhenFull"]
 
 WhenFull: TypeAlias = Literal["spool", "drop_oldest", "fail", "pause"]
 
@@ -209,6 +209,13 @@ class Inbox:
             if self.ready:
                 self._waiting.unpark()  # we may have been woken for it, and it is another consumer's now
             raise
+
+    def at_hand(self) -> bool:
+        """Whether a message is in memory and may be taken without a turn of the scheduler; count it as one that is."""
+        if not self._memory or self._since_checkpoint >= FAIRNESS - 1:
+            return False
+        self._since_checkpoint += 1
+        return True
 
     def take(self) -> Message:
         """Return the next message; only when `ready`."""

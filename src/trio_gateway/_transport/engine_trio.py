@@ -7,6 +7,7 @@ connection ended.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import trio
@@ -95,10 +96,18 @@ class TrioWebSocket:
         return [(_latin(name).lower(), _latin(value)) for name, value in self._open().handshake_headers]
 
     async def receive(self) -> Sequence[bytes | str]:
+        connection = self._open()
         try:
-            return (await self._open().get_message(),)
+            messages = [await connection.get_message()]
         except _OVER as error:
             raise self._closed(error) from None
+        # What has come meanwhile, without a turn of the scheduler for each; there is no public way to ask for it.
+        queue = getattr(connection, "_recv_channel", None)
+        if queue is not None:
+            with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+                while True:
+                    messages.append(queue.receive_nowait())
+        return messages
 
     async def send(self, data: bytes | str | Sequence[Buffer]) -> None:
         try:
