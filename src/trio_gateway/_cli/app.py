@@ -13,6 +13,7 @@ import rich_click as click
 
 from .._config import GatewayConfig
 from .._version import __version__
+from .conformance_command import conformance
 from .doctor_command import doctor
 from .exec_command import exec_command
 from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of, explain
@@ -44,7 +45,7 @@ def app() -> None:
     """Hold the commands; each does its own work."""
 
 
-for _command in (exec_command, run, kernels, kernelspecs, doctor):
+for _command in (exec_command, run, kernels, kernelspecs, doctor, conformance):
     app.add_command(_command)
 
 

@@ -1,0 +1,702 @@
+"""What a gateway can do, as short conversations with it: they verify the fake, and tell what any server does.
+
+The one idea: a scenario is an async function of a `Stage`, where it opens the gateway as a user would. It ends well, or it raises
+`Absent` where a server lacks what servers may lack, or anything else where something is wrong. The same ones run against the fake
+and against real servers, so where the fake differs it is wrong, or the difference has a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+import trio
+
+from .._config import GatewayConfig
+from .._errors import (
+    AuthenticationError,
+    ExecutionError,
+    GatewayError,
+    GatewayHTTPError,
+    InvalidInputError,
+    KernelCulledError,
+    KernelNotFoundError,
+    KernelRestartedError,
+    KernelSpecNotFoundError,
+)
+from .._gateway.gateway import Gateway, open_gateway
+from .._outputs import Stream
+from .._session.kernel import Kernel
+from .._transport.connector import Connector, connect_tcp
+
+__all__ = ["SCENARIOS", "Absent", "Finding", "Scenario", "Stage", "run_scenario", "run_scenarios"]
+
+_NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+
+
+class Absent(Exception):
+    """The server does not have this, which servers may lack.
+
+    Args:
+        what: what it does instead.
+    """
+
+
+@attrs.frozen
+class _Language:
+    """How some things are said in a language."""
+
+    answer: str
+    """Gives 42, as a value or as a line."""
+    lines: str
+    """Prints 0 to 9, each on a line, a tenth of a second apart."""
+    fail: str
+    """Raises an error."""
+    both_streams: str
+    """Prints `out` and `err`, each where it belongs."""
+    sleep: str
+    """Takes a minute."""
+    set_x: str
+    get_x: str
+    """Keeps and gives 7; fails if nothing was kept."""
+    large: str
+    """Prints 3,000,000 characters at once."""
+    many: str
+    """Prints 6,000 lines one by one."""
+    die: str = ""
+    """Ends the kernel's process."""
+    ask: str = ""
+    """Asks `name? ` and gives the answer."""
+
+
+_LANGUAGES: Final[Mapping[str, _Language]] = {
+    "python": _Language(
+        answer="6 * 7",
+        lines="import time\nfor i in range(10):\n    print(i, flush=True)\n    time.sleep(0.1)",
+        fail="1 / 0",
+        both_streams="import sys\nprint('out', flush=True)\nprint('err', file=sys.stderr, flush=True)",
+        sleep="import time; time.sleep(60)",
+        set_x="x = 7",
+        get_x="x",
+        large="print('x' * 3_000_000)",
+        many="for i in range(6000): print(i, flush=True)",
+        die="import os; os._exit(1)",
+        ask="input('name? ')",
+    ),
+    "bash": _Language(
+        answer="echo 42",
+        lines="for i in 0 1 2 3 4 5 6 7 8 9; do echo $i; sleep 0.1; done",
+        fail="false",
+        both_streams="echo out; echo err >&2",
+        sleep="sleep 60",
+        set_x="x=7",
+        get_x='test -n "$x" && echo $x',
+        large="printf 'x%.0s' $(seq 300000)",
+        many="seq 6000",
+    ),
+}  # fmt: skip
+
+
+class _Cuttable(trio.abc.HalfCloseableStream):
+    """A stream that can be cut from outside."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._scope = trio.CancelScope()
+        self.cut: bool = False
+
+    def sever(self) -> None:
+        self.cut = True
+        self._scope.cancel()
+
+    async def _do(self, function: Callable[..., Awaitable[Any]], *args: object) -> Any:
+        if not self.cut:
+            with trio.CancelScope() as scope:
+                before, self._scope = self._scope, scope
+                try:
+                    return await function(*args)
+                finally:
+                    self._scope = before
+        await trio.lowlevel.checkpoint()
+        await trio.aclose_forcefully(self._stream)
+        raise trio.BrokenResourceError("cut by the scenario")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.cut:
+            raise trio.BrokenResourceError("cut by the scenario")
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        received: bytes = await self._do(self._stream.receive_some, max_bytes)
+        return received
+
+    async def send_eof(self) -> None:
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Stage:
+    """Where a scenario plays: a gateway to be opened, a kernelspec, and a network that can be cut.
+
+    Args:
+        config: the gateway's configuration.
+        connector: opens byte streams; None for TCP.
+        kernel_name: the kernelspec; None for the gateway's default.
+        language: what it runs, `"python"` or `"bash"`, if that is known.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        connector: Connector | None = None,
+        kernel_name: str | None = None,
+        language: str = "python",
+    ) -> None:
+        self._connect = connector or connect_tcp
+        self._streams: list[_Cuttable] = []
+        self._language = language
+        self._shared: str | None = None
+        self.config: GatewayConfig = config
+        self.kernel_name: str | None = kernel_name
+
+    @property
+    def say(self) -> _Language:
+        """How things are said in the kernel's language. Raises Absent where it is not known."""
+        found = _LANGUAGES.get(self._language)
+        if found is None:
+            raise Absent(f"no code is known in {self._language or 'its language'}")
+        return found
+
+    async def _connector(self, host: str, port: int) -> trio.abc.Stream:
+        stream = _Cuttable(await self._connect(host, port))
+        self._streams.append(stream)
+        return stream
+
+    def cut(self) -> None:
+        """Break every connection that was opened here."""
+        for stream in self._streams:
+            stream.sever()
+        self._streams.clear()
+
+    def open(self, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
+        """Open the gateway, with these settings in place of some."""
+        config = self.config.replace(**settings) if settings else self.config
+        return open_gateway(config, connector=self._connector)
+
+    @asynccontextmanager
+    async def kernel(self) -> AsyncGenerator[Kernel]:
+        """Open the gateway, and a kernel: one of our own, or the one that is shared while all scenarios are played."""
+        if self._shared is None:
+            async with self.own_kernel() as kernel:
+                yield kernel
+        else:
+            async with self.open() as gateway, gateway.attach_kernel(self._shared) as kernel:
+                yield kernel
+
+    @asynccontextmanager
+    async def own_kernel(self, **settings: Any) -> AsyncGenerator[Kernel]:
+        """Open the gateway, with these settings in place of some, and start a kernel that nobody else is connected to."""
+        async with self.open(**settings) as gateway, gateway.start_kernel(self.kernel_name) as kernel:
+            yield kernel
+
+    @asynccontextmanager
+    async def sharing(self) -> AsyncGenerator[None]:
+        """Share one kernel among the scenarios, where one can be started: starting them takes most of the time."""
+        async with AsyncExitStack() as stack:
+            with suppress(GatewayError):
+                kernel = await stack.enter_async_context(self.own_kernel())
+                self._shared = kernel.id
+            try:
+                yield
+            finally:
+                self._shared = None
+
+
+Play: TypeAlias = Callable[[Stage], Awaitable[None]]
+
+
+@attrs.frozen
+class Scenario:
+    """A conversation with a gateway."""
+
+    name: str
+    """Its name."""
+    about: str
+    """What it shows, in a sentence."""
+    play: Play
+    """Plays it."""
+
+
+SCENARIOS: Final[list[Scenario]] = []
+"""All scenarios, in the order in which they build on each other."""
+
+
+def _scenario(play: Play) -> Play:
+    about = (play.__doc__ or "").strip().splitlines()[0]
+    SCENARIOS.append(Scenario(play.__name__.replace("_", " "), about, play))
+    return play
+
+
+# The gateway ----------------------------------------------------------------------------------------------------------
+
+
+@_scenario
+async def version(stage: Stage) -> None:
+    """It says its version at `/api`."""
+    async with stage.open() as gateway, gateway.http_client() as client:
+        answer = await client.get("api")
+        if answer.status_code == 404:
+            raise Absent("404")
+        assert "version" in answer.json(), answer.text
+
+
+@_scenario
+async def wrong_token_is_refused(stage: Stage) -> None:
+    """A wrong token is refused with 401 or 403."""
+    if stage.config.auth_token is None:
+        raise Absent("no token is set")
+    async with stage.open(auth_token="wrong") as gateway:  # noqa: S106
+        try:
+            async with gateway.start_kernel():
+                pass
+        except AuthenticationError:
+            return
+        raise Absent("everyone is let in")
+
+
+@_scenario
+async def bearer_token(stage: Stage) -> None:
+    """`Authorization: Bearer` is as good as `token`."""
+    if stage.config.auth_token is None:
+        raise Absent("no token is set")
+    async with stage.open(auth_scheme="Bearer") as gateway, gateway.http_client() as client:
+        answer = await client.get("api/kernelspecs")
+        if answer.status_code in {401, 403}:
+            raise Absent(str(answer.status_code))
+        assert answer.status_code in {200, 404}, answer.status_code
+
+
+@_scenario
+async def kernelspecs(stage: Stage) -> None:
+    """It lists its kernelspecs."""
+    async with stage.open() as gateway:
+        try:
+            found = await gateway.kernelspecs.list()
+        except GatewayHTTPError as error:
+            raise Absent(str(error.status_code)) from error
+        assert found.kernelspecs
+
+
+@_scenario
+async def unknown_kernelspec(stage: Stage) -> None:
+    """A kernelspec that it does not have is named in the error."""
+    async with stage.open() as gateway:
+        try:
+            async with gateway.start_kernel("there-is-no-such-kernelspec"):
+                pass
+        except KernelSpecNotFoundError:
+            return
+        except GatewayHTTPError as error:
+            raise Absent(f"{error.status_code}: {error.reason}") from error
+        raise Absent("it starts one all the same")
+
+
+@_scenario
+async def listing_kernels(stage: Stage) -> None:
+    """It lists its kernels."""
+    async with stage.open() as gateway, gateway.start_kernel(stage.kernel_name) as kernel:
+        try:
+            models = await gateway.kernels.list(complete=True)
+        except AuthenticationError as error:
+            raise Absent(str(error.status_code)) from error
+        assert kernel.id in {model.id for model in models}
+
+
+@_scenario
+async def choosing_the_kernel_id(stage: Stage) -> None:
+    """A client can choose its kernel's id, and may ask twice."""
+    wanted = "12345678-1234-4234-8234-123456789abc"
+    async with stage.open() as gateway, gateway.http_client() as client:
+        env = {"KERNEL_ID": wanted}
+        if gateway.config.kernel_username is not None:
+            env["KERNEL_USERNAME"] = gateway.config.kernel_username
+        body = {"kernel_id": wanted, "env": env, **({"name": stage.kernel_name} if stage.kernel_name else {})}
+        answer = await client.post("api/kernels", json=body)
+        assert answer.status_code in {200, 201}, f"{answer.status_code} {answer.text[:200]}"
+        made = answer.json()["id"]
+        try:
+            if made != wanted:
+                raise Absent("it chooses another")
+            again = await client.post("api/kernels", json=body)
+            if again.status_code >= 400:
+                raise Absent(f"once; asked again it says {again.status_code}")
+            assert again.json()["id"] == wanted
+        finally:
+            with trio.move_on_after(20, shield=True):
+                await gateway.kernels.shutdown(made)
+
+
+@_scenario
+async def unknown_kernel(stage: Stage) -> None:
+    """A kernel that it does not know is not found, wherever it is named."""
+    async with stage.open() as gateway:
+        for ask in (gateway.kernels.get, gateway.kernels.interrupt, gateway.kernels.restart):
+            try:
+                await ask(_NOBODY)
+            except KernelNotFoundError:
+                continue
+            raise AssertionError(f"{ask.__name__} found it")
+        try:
+            async with gateway.attach_kernel(_NOBODY):
+                pass
+        except KernelNotFoundError:
+            return
+        raise AssertionError("attach_kernel found it")
+
+
+@_scenario
+async def sessions(stage: Stage) -> None:
+    """It keeps sessions of documents, and gives and moves them."""
+    async with stage.open(max_request_retries=0) as gateway, gateway.http_client() as client:
+        body = {"path": "scenario.ipynb", "name": "", "type": "notebook", "kernel": {"name": stage.kernel_name or "python3"}}
+        made = await client.post("api/sessions", json=body)
+        if made.status_code not in {200, 201}:
+            raise Absent(f"POST: {made.status_code}")
+        url = f"api/sessions/{made.json()['id']}"
+        try:
+            found = await client.get(url)
+            moved = await client.patch(url, json={"path": "moved.ipynb"})
+            if found.status_code != 200 or moved.status_code != 200:
+                raise Absent(f"GET: {found.status_code}, PATCH: {moved.status_code}")
+            assert moved.json()["path"] == "moved.ipynb"
+        finally:
+            with trio.move_on_after(20, shield=True):
+                await client.delete(url)
+
+
+# A kernel's life --------------------------------------------------------------------------------------------------------
+
+
+@_scenario
+async def start_and_shutdown(stage: Stage) -> None:
+    """A kernel is there while its block lasts, and not afterwards."""
+    async with stage.open() as gateway:
+        async with gateway.start_kernel(stage.kernel_name) as kernel:
+            assert (await gateway.kernels.get(kernel.id)).id == kernel.id
+            await kernel.kernel_info()
+        try:
+            await gateway.kernels.get(kernel.id)
+        except KernelNotFoundError:
+            return
+        raise AssertionError("it is there after its block")
+
+
+@_scenario
+async def restart(stage: Stage) -> None:
+    """A restarted kernel has forgotten everything and can be used."""
+    async with stage.kernel() as kernel:
+        await kernel.execute(stage.say.set_x)
+        assert "7" in (await kernel.execute(stage.say.get_x)).text
+        await kernel.restart()
+        assert "7" not in (await kernel.execute(stage.say.get_x)).text
+        assert "42" in (await kernel.execute(stage.say.answer)).text
+
+
+@_scenario
+async def death(stage: Stage) -> None:
+    """A kernel whose process dies is started again, and who waits is told."""
+    if not stage.say.die:
+        raise Absent("no code is known for it")
+    async with stage.kernel() as kernel:
+        with trio.fail_after(60):
+            try:
+                await kernel.execute(stage.say.die)
+            except KernelRestartedError:
+                assert "42" in (await kernel.execute(stage.say.answer)).text
+                return
+            except GatewayError as error:
+                raise Absent(type(error).__name__) from error
+        raise AssertionError("it lives")
+
+
+@_scenario
+async def shut_down_by_someone_else(stage: Stage) -> None:
+    """Who waits for a kernel that someone else shuts down is told."""
+    async with stage.open() as gateway, gateway.start_kernel(stage.kernel_name) as kernel, stage.open() as other:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+
+                async def wait() -> None:
+                    try:
+                        await kernel.execute(stage.say.sleep)
+                    except KernelCulledError:
+                        return
+                    raise Absent("the kernel answers before it goes")
+
+                nursery.start_soon(wait)
+                await trio.sleep(1)
+                await other.kernels.shutdown(kernel.id)
+
+
+@_scenario
+async def interrupt(stage: Stage) -> None:
+    """Cancelling an execution interrupts it, and the kernel goes on."""
+    async with stage.kernel() as kernel:
+        before = trio.current_time()
+        with trio.move_on_after(1):
+            await kernel.execute(stage.say.sleep)
+        assert "42" in (await kernel.execute(stage.say.answer)).text
+        assert trio.current_time() - before < 30
+
+
+# Code -------------------------------------------------------------------------------------------------------------------
+
+
+@_scenario
+async def execute(stage: Stage) -> None:
+    """Code gives its value."""
+    async with stage.kernel() as kernel:
+        result = await kernel.execute(stage.say.answer)
+        assert result.status == "ok"
+        assert "42" in result.text
+        assert result.output_gaps == ()
+
+
+@_scenario
+async def streams(stage: Stage) -> None:
+    """What code prints comes on the stream where it was printed."""
+    async with stage.kernel() as kernel:
+        result = await kernel.execute(stage.say.both_streams)
+        found = {output.name: output.text.strip() for output in result.outputs if isinstance(output, Stream)}
+        if found.get("stderr") != "err":
+            raise Absent("both on stdout")
+        assert found == {"stdout": "out", "stderr": "err"}
+
+
+@_scenario
+async def errors(stage: Stage) -> None:
+    """Code that fails says so, and the kernel goes on."""
+    async with stage.kernel() as kernel:
+        result = await kernel.execute(stage.say.fail)
+        assert result.status == "error"
+        try:
+            result.raise_for_error()
+        except ExecutionError:
+            pass
+        else:
+            raise AssertionError("no error")
+        assert "42" in (await kernel.execute(stage.say.answer)).text
+
+
+@_scenario
+async def silence(stage: Stage) -> None:
+    """A silent execution publishes nothing."""
+    async with stage.kernel() as kernel:
+        result = await kernel.execute(stage.say.answer, silent=True)
+        if result.outputs:
+            raise Absent("it publishes all the same")
+
+
+@_scenario
+async def asking_for_input(stage: Stage) -> None:
+    """Code can ask for input."""
+    if not stage.say.ask:
+        raise Absent("no code is known for it")
+    async with stage.kernel() as kernel:
+        with trio.fail_after(30):
+            result = await kernel.execute(stage.say.ask, stdin=lambda prompt, _password: prompt.strip() + " me")
+        assert "name? me" in result.text, result
+
+
+@_scenario
+async def input_that_nobody_gives(stage: Stage) -> None:
+    """Code that asks where nobody answers fails; it does not hang."""
+    if not stage.say.ask:
+        raise Absent("no code is known for it")
+    async with stage.kernel() as kernel:
+        with trio.fail_after(30):
+            assert (await kernel.execute(stage.say.ask)).status == "error"
+
+
+@_scenario
+async def a_large_message(stage: Stage) -> None:
+    """Three million characters at once arrive, or their loss is told."""
+    async with stage.kernel() as kernel:
+        result = await kernel.execute(stage.say.large)
+        if result.output_gaps:
+            raise Absent(", ".join(gap.kind for gap in result.output_gaps))
+        assert "x" * 1000 in result.text
+
+
+@_scenario
+async def no_rate_limit(stage: Stage) -> None:
+    """Six thousand lines at once arrive; where a server drops some, it is told and counted."""
+    async with stage.kernel() as kernel:
+        with trio.fail_after(100):
+            result = await kernel.execute(stage.say.many)
+        lines = [line for line in result.text.splitlines() if line.isdecimal()]
+        if result.output_gaps:
+            raise Absent("not tried to the end" if len(lines) == 6000 else "it drops some, and says so")
+        assert len(lines) == 6000
+
+
+# Requests ---------------------------------------------------------------------------------------------------------------
+
+
+def _request(
+    name: str, ask: Callable[[Kernel], Awaitable[Mapping[str, Any]]], check: Callable[[Mapping[str, Any]], bool]
+) -> None:
+    async def play(stage: Stage) -> None:
+        async with stage.kernel() as kernel:
+            with trio.move_on_after(15):
+                answer = await ask(kernel)
+                if answer.get("status") == "error":
+                    raise Absent(str(answer.get("evalue") or "an error"))
+                if not check(answer):
+                    raise Absent("an answer without what was asked for")
+                return
+            raise Absent("no answer")
+
+    play.__name__ = name
+    play.__doc__ = f"The kernel answers a `{name}_request`."
+    _scenario(play)
+
+
+_request(
+    "complete", lambda kernel: kernel.complete("prin"), lambda answer: any("print" in str(each) for each in answer["matches"])
+)
+_request("inspect", lambda kernel: kernel.inspect("print"), lambda answer: bool(answer["found"]))
+_request("is_complete", lambda kernel: kernel.is_complete("x"), lambda answer: answer["status"] == "complete")
+_request("history", lambda kernel: kernel.history(), lambda answer: isinstance(answer["history"], Sequence))
+_request("comm_info", lambda kernel: kernel.comm_info(), lambda answer: "comms" in answer)
+_request("debug", lambda kernel: kernel.debug("debugInfo"), lambda answer: bool(answer.get("success", True)))
+
+
+@_scenario
+async def subshells(stage: Stage) -> None:
+    """Code can run beside code in the same kernel (JEP 91)."""
+    async with stage.kernel() as kernel:
+        try:
+            async with kernel.subshell() as subshell:
+                assert "42" in (await subshell.execute(stage.say.answer)).text
+        except InvalidInputError as error:
+            raise Absent("the kernel offers none") from error
+
+
+# Connections ------------------------------------------------------------------------------------------------------------
+
+
+@_scenario
+async def two_clients(stage: Stage) -> None:
+    """What one client runs, another hears."""
+    async with stage.kernel() as kernel, stage.open() as gateway:
+        async with gateway.attach_kernel(kernel.id) as other, other.iopub.subscribe() as messages:
+            await kernel.execute(stage.say.answer)
+            with trio.move_on_after(15):
+                async for message in messages:
+                    if message.parent_session == kernel.session_id and message.msg_type != "status":
+                        return
+            raise Absent("it hears nothing")
+
+
+@_scenario
+async def numbered_messages(stage: Stage) -> None:
+    """The kernel numbers its messages, so what is lost can be counted."""
+    async with stage.kernel() as kernel, kernel.iopub.subscribe() as messages:
+        await kernel.execute(stage.say.answer)
+        async for message in messages:
+            if message.msg_type == "execute_input":
+                numbered = re.fullmatch(r".+_\d+", message.msg_id) and message.msg_id.startswith(message.header.session)
+                if not numbered:
+                    raise Absent(f"such as {message.msg_id}")
+                return
+
+
+@_scenario
+async def replay(stage: Stage) -> None:
+    """After a cut, the same session hears what it has missed; what was lost is told."""
+    async with stage.own_kernel(gateway_retry_interval=0.2) as kernel:
+        with trio.fail_after(60):
+            async with kernel.stream(stage.say.lines) as outputs:
+                text = ""
+                try:
+                    async for output in outputs:
+                        assert isinstance(output, Stream)
+                        text += output.text
+                        if text.count("\n") == 3:
+                            stage.cut()
+                except GatewayError as error:
+                    raise Absent(type(error).__name__) from error
+                whole = text.split() == [str(number) for number in range(10)]
+                assert whole or outputs.result.output_gaps, f"lost in silence: {text!r}"
+                if not whole and text.count("\n") < 8:
+                    raise Absent(f"{10 - text.count(chr(10))} of 10 lines are lost, and it is told")
+
+
+# Running them -----------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Finding:
+    """What a scenario found."""
+
+    scenario: Scenario
+    """The scenario."""
+    outcome: Literal["yes", "no", "failed"]
+    """`"yes"`: as it should be; `"no"`: the server lacks it; `"failed"`: something is wrong."""
+    detail: str = ""
+    """What it does instead, or what is wrong."""
+    seconds: float = 0.0
+    """How long it took."""
+
+
+async def run_scenario(scenario: Scenario, stage: Stage, *, limit: float = 120.0) -> Finding:
+    """Play a scenario and say how it ended. Raises nothing.
+
+    Args:
+        scenario: the scenario.
+        stage: where it plays.
+        limit: how long it may take, in seconds.
+    """
+    began = trio.current_time()
+
+    def found(outcome: Literal["yes", "no", "failed"], detail: str = "") -> Finding:
+        return Finding(scenario, outcome, detail, trio.current_time() - began)
+
+    try:
+        with trio.move_on_after(limit) as scope:
+            await scenario.play(stage)
+    except Absent as absent:
+        return found("no", str(absent))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what was found
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        return found("no", str(error)) if isinstance(error, Absent) else found("failed", f"{type(error).__name__}: {error}")
+    return found("failed", f"no end after {limit:g} s") if scope.cancelled_caught else found("yes")
+
+
+async def run_scenarios(stage: Stage, report: Callable[[Finding], Awaitable[object]] | None = None) -> list[Finding]:
+    """Play all scenarios, one after the other.
+
+    Args:
+        stage: where they play.
+        report: told of each finding, as soon as it is there.
+    """
+    findings = []
+    async with stage.sharing():
+        for scenario in SCENARIOS:
+            finding = await run_scenario(scenario, stage)
+            findings.append(finding)
+            if report is not None:
+                await report(finding)
+    return findings

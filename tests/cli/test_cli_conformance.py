@@ -1,0 +1,48 @@
+"""`trio-gateway conformance`: a line for each scenario, and exit codes. On a fake gateway that listens on loopback."""
+
+from __future__ import annotations
+
+import json
+
+from cli_kit import Cli
+
+from trio_gateway.testing import FakeGateway
+from trio_gateway.testing.scenarios import SCENARIOS
+
+
+async def test_a_line_for_each_scenario(bare_cli: Cli) -> None:
+    async with FakeGateway(restarter_seconds=0.2) as fake, fake.listen() as url:
+        token = {"JUPYTER_GATEWAY_URL": url, "JUPYTER_GATEWAY_AUTH_TOKEN": fake.token}
+        done = await bare_cli.run("conformance", url, **token)
+        assert (done.code, done.err) == (0, "")
+        lines = done.out.splitlines()
+        assert len(lines) == len(SCENARIOS)
+        for line, scenario in zip(lines, SCENARIOS, strict=True):
+            assert line.startswith(("yes ", "no "))
+            assert scenario.name in line
+        assert any(line.startswith("no      bearer token") and line.endswith("401") for line in lines)
+        assert "replay" in done.out
+        assert fake.token not in done.out
+        assert not fake.kernels
+
+
+async def test_json_and_what_is_wrong(bare_cli: Cli) -> None:
+    """A server whose kernels can't be restarted: the scenario fails, and so does the command."""
+    async with FakeGateway(restarter_seconds=0.2) as fake, fake.listen() as url:
+        fake.faults.answer("POST .*/restart", 418)
+        token = {"JUPYTER_GATEWAY_URL": url, "JUPYTER_GATEWAY_AUTH_TOKEN": fake.token}
+        done = await bare_cli.run("conformance", "--json", **token)
+        assert done.code == 3
+        found = json.loads(done.out)
+        assert found["ok"] is False
+        outcomes = {each["name"]: each["outcome"] for each in found["scenarios"]}
+        assert outcomes["restart"] == "failed"
+        assert outcomes["execute"] == "yes"
+
+
+async def test_a_gateway_that_lets_us_not_in_is_no_gateway(bare_cli: Cli) -> None:
+    async with FakeGateway() as fake, fake.listen() as url:
+        done = await bare_cli.run("conformance", url)
+        assert done.code == 3
+        assert "401" in done.err
+        assert done.out == ""
