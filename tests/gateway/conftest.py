@@ -22,7 +22,15 @@ HANG_SECONDS = 80
 """A test that takes longer hangs. (pytest-timeout would end Trio's loop with it, and the tests after it.)"""
 
 
-BOTH_ENGINES = {"test_connection", "test_execute", "test_faults", "test_faults_gateway", "test_kernel_life", "test_watch"}
+BOTH_ENGINES = {
+    "test_connection",
+    "test_execute",
+    "test_faults",
+    "test_faults_gateway",
+    "test_kernel_life",
+    "test_systems_session",
+    "test_watch",
+}
 """The modules whose tests are about what a WebSocket carries: each runs on both engines."""
 
 

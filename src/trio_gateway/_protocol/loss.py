@@ -238,7 +238,7 @@ class MessageLedger:
         state = message.content.get("execution_state")
         if state == "busy":
             kind = message.parent_type
-            main = kind in SHELL_REQUESTS and message.parent_header.get("subshell_id") is None
+            main = kind in SHELL_REQUESTS and message.parent_subshell is None
             sender.note_busy(parent, number, main=main, runs_code=kind == "execute_request")
         elif state == "idle":
             work = sender.at_work.get(parent)

@@ -98,6 +98,7 @@ class Parent(msgspec.Struct, frozen=True, gc=False):
     msg_id: str = ""
     msg_type: str = ""
     session: str = ""
+    subshell_id: str | None = None
 
 
 _NO_PARENT: Final = Parent()
@@ -266,6 +267,11 @@ class Message:
     def parent_type(self) -> str:
         """The type of the request that caused this message; `""` if none did."""
         return self._routing().msg_type
+
+    @property
+    def parent_subshell(self) -> str | None:
+        """The subshell of the request that caused this message; None for the main shell."""
+        return self._routing().subshell_id
 
     @property
     def parent_header(self) -> Mapping[str, Any]:
