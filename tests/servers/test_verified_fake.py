@@ -30,8 +30,8 @@ UNLIMITED = {"a large message": "yes"}
 KERNEL_GATEWAY = {**UNLIMITED, "sessions": "no"}
 """As measured: Kernel Gateway 3.0.1 answers 500 where sessions are asked for or moved."""
 ENTERPRISE_GATEWAY = {**UNLIMITED, "choosing the kernel id": "no", "sessions": "no", "shut down by someone else": "no"}
-"""It limits no rates; asked twice for an id it refuses; its sessions ask for a user in a place where a client has none; a kernel that is shut down has the time
-to answer what runs, with KeyboardInterrupt."""
+"""It limits no rates; asked twice for an id it refuses; its sessions ask for a user in a place where a client
+has none; a kernel that is shut down has the time to answer what runs, with KeyboardInterrupt."""
 JUPYTER_SERVER = {"bearer token": "yes"}
 
 
