@@ -86,8 +86,9 @@ class MessageExchange:
                 routed += 1
                 if routed >= FAIRNESS:
                     routed = 0
-                    # As many as a consumer takes in one go: so one that keeps up never falls behind a large read.
-                    await trio.lowlevel.checkpoint()
+                    # As many as a consumer takes in one go: so one that keeps up never falls behind a large read. Shielded:
+                    # what has been read is routed, also if the connection is being dropped.
+                    await trio.lowlevel.cancel_shielded_checkpoint()
             if self._full:
                 await self._wait_for_consumers()
 
