@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
 from typing import Any, Final, final
 
 import trio
@@ -56,7 +55,7 @@ class _LoopSink:
             self._realm.dropped_events += 1
             return
         try:
-            self._loop.call_soon_threadsafe(self._call, event, context=copy_context())
+            self._loop.call_soon_threadsafe(self._call, event)  # in a copy of this task's context
         except RuntimeError:  # the loop was closed
             self._realm.dropped_events += 1
         else:

@@ -11,7 +11,6 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import copy_context
 from types import TracebackType
 from typing import Any, TypeVar, final
 
@@ -242,7 +241,7 @@ async def run_in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., o
             with suppress(trio.RunFinishedError):
                 token.run_sync_soon(take, answer)
 
-    loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(run())), context=copy_context())
+    loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(run())))  # in a copy of this task's context
     try:
         await answered.wait()
     except trio.Cancelled:
