@@ -570,3 +570,13 @@ def test_a_result_reads_as_on_a_terminal(texts: list[str], shown_text: str) -> N
 def test_progress_bars_on_stderr_and_prints_on_stdout_share_the_line() -> None:
     result = ended(stream("\r 50%|##  |", "stderr"), stream("\rhi\n"), stream("\r100%|####|", "stderr")).result()
     assert result.text == "hi0%|##  |\n100%|####|"
+
+
+@pytest.mark.parametrize("count", [None, 0, 3, -1])
+def test_what_is_known_of_missing_outputs_is_told(count: int | None) -> None:
+    execution = Execution(keep=True, limit_bytes=1000)
+    for message in (status("busy"), reply(), status("idle")):
+        execution.feed(message)
+    execution.note_missing(count)
+    gaps = [(gap.kind, gap.count) for gap in execution.result().output_gaps]
+    assert gaps == {None: [], 0: [], 3: [("lost", 3)], -1: [("lost", None)]}[count]

@@ -291,14 +291,21 @@ class Execution:
         self._advance("idle_given_up")
 
     def note_missing(self, count: int | None) -> None:
-        """Take in how many outputs never came, when the execution has ended; None where that can't be known.
+        """Take in how many outputs never came, when the execution has ended.
 
         A count settles what a reconnect left open: with none missing, the output is whole. Without `idle` and without
         a count, nobody knows.
+
+        Args:
+            count: how many; None where the kernel does not number them; less than 0 where it is known that something is missing
+                and not whether it is output.
         """
         if count is None:
             if not self._saw_idle:
                 self.note_gap(OutputGap("lost", None, "the kernel's idle never came, so output may be missing too"))
+            return
+        if count < 0:
+            self.note_gap(OutputGap("lost", None, "so much was lost that it can't be told whether output was among it"))
             return
         because = [gap.detail for gap in self._gaps if gap.kind == "reconnected"]
         self._gaps = [gap for gap in self._gaps if gap.kind != "reconnected"]

@@ -18,12 +18,14 @@ import attrs
 
 from .messages import Message
 
-__all__ = ["DUPLICATE", "UNNUMBERED", "MessageLedger", "Window"]
+__all__ = ["DUPLICATE", "UNCERTAIN", "UNNUMBERED", "MessageLedger", "Window"]
 
 UNNUMBERED: Final = -1
 """What `observe` returns for a message whose id is no number of its sender's."""
 DUPLICATE: Final = -2
 """What `observe` returns for a message that was seen before."""
+UNCERTAIN: Final = -1
+"""What `missing_outputs` returns where something is missing that may be output."""
 NO_REPLY: Final = frozenset({"comm_open", "comm_msg", "comm_close"})
 """What the kernel works on without a reply."""
 SHELL_REQUESTS: Final = frozenset(
@@ -283,8 +285,8 @@ class MessageLedger:
             silent: whether the request was silent: then the kernel does not echo its input.
 
         Returns:
-            How many outputs are missing; None where nothing can be known: the kernel numbers nothing, or so much was lost
-            that what is missing may as well be the reply to someone else.
+            How many outputs are missing; None where the kernel numbers nothing, so nothing can be known; and `UNCERTAIN` where
+            so much was lost that what is missing may be output, or the reply to someone else.
         """
         if window.sender is None:
             return None
@@ -301,4 +303,4 @@ class MessageLedger:
         if window.saw_busy or not doubtful:
             return certain
         # Our `busy` would have told that the work before was over.
-        return certain + doubtful if certain else None
+        return certain + doubtful if certain else UNCERTAIN
