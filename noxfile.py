@@ -5,6 +5,7 @@ The commands stand here and nowhere else; `.ci/run` calls these sessions with `-
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,31 @@ def docs(session: nox.Session) -> None:
     """The examples and every Python block of the README and the docs, run for real."""
     install(session, "all", "test")
     session.run("python", "-m", "pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Chaos from another seed, for half an hour, and all cuts of the sweeps: `nox -s soak -- 20000` runs so many episodes."""
+    install(session, "all", "test")
+    environment = {"TRIO_GATEWAY_LONG": "1", "TRIO_GATEWAY_SOAK_EPISODES": session.posargs[0] if session.posargs else "5000"}
+    environment["TRIO_GATEWAY_SOAK_SEED"] = str(secrets.randbelow(10**9))
+    session.run("python", "-m", "pytest", "-s", "tests/testkit/test_chaos_soak.py", env=environment)
+    session.run("python", "-m", "pytest", "tests/testkit/test_fault_sweep.py", env=environment)
+
+
+@nox.session(python="3.11")
+def fuzz(session: nox.Session) -> None:
+    """The decoders of kernel messages, for five minutes or what `nox -s fuzz -- -max_total_time=60` says."""
+    session.install("atheris", "-e", ".")
+    session.run("python", "tests/fuzz/fuzz_decoders.py", *(session.posargs or ["-max_total_time=300"]))
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Mutations of the pure layers that no test notices: `nox -s mutation -- "trio_gateway._protocol.loss*"` for one module."""
+    session.install("mutmut>=3.8", "-e", ".[all,test]")
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "results")
 
 
 @nox.session
