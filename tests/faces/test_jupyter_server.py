@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +12,7 @@ import attrs
 import pytest
 from face_tools import kernel_ids, rest
 from jupyter_server.gateway import connections, gateway_client, managers
+from server_tools import Server, open_server
 
 import trio_gateway.blocking as tg
 
@@ -26,75 +23,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gateway
 
-MODULE = "trio_gateway.jupyter.server"
-
-
-@attrs.frozen
-class Server:
-    """A Jupyter Server that runs."""
-
-    url: str
-    token: str = attrs.field(repr=False)
-
 
 @pytest.fixture(scope="module")
 def server(real_gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Jupyter Server whose kernels are on the real gateway; it has no kernels of its own, and knows no JUPYTER_GATEWAY_URL."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(16)
-    options = {
-        "ServerApp.kernel_manager_class": f"{MODULE}.GatewayMappingKernelManager",
-        "ServerApp.kernel_spec_manager_class": f"{MODULE}.GatewayKernelSpecManager",
-        "ServerApp.session_manager_class": f"{MODULE}.GatewaySessionManager",
-        "ServerApp.kernel_websocket_connection_class": f"{MODULE}.GatewayWebSocketConnection",
-        "GatewayMappingKernelManager.url": real_gateway.url,
-        "GatewayMappingKernelManager.auth_token": real_gateway.token,
-        "IdentityProvider.token": token,
-        "ServerApp.ip": "127.0.0.1",
-        "ServerApp.port": port,
-        "ServerApp.port_retries": 0,
-        "ServerApp.open_browser": False,
-        "ServerApp.root_dir": str(folder),
-        "ServerApp.allow_root": True,
-        "ServerApp.disable_check_xsrf": False,
-    }
-    command = [sys.executable, "-W", "ignore", "-m", "jupyter_server", *[f"--{name}={value}" for name, value in options.items()]]
-    environment = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_RUNTIME_DIR": str(folder / "run"), "HOME": str(folder)}
-    with subprocess.Popen(command, cwd=folder, env=_environment(environment), stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        said: list[str] = []
-        for line in process.stderr:
-            said.append(line)
-            if "is running at" in line:
-                break
-        else:
-            pytest.fail("".join(said))
-        drain = _drain(process, said)
-        try:
-            yield Server(f"http://127.0.0.1:{port}", token)
-        finally:
-            process.terminate()
-            assert process.wait(30) == 0, "".join(said)
-            drain.join()
-    assert "Traceback" not in "".join(said), "".join(said)
-
-
-def _environment(more: dict[str, str]) -> dict[str, str]:
-    import os
-
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "KERNEL"))}
-    return kept | more
-
-
-def _drain(process: Any, said: list[str]) -> Any:
-    import threading
-
-    thread = threading.Thread(target=lambda: said.extend(process.stderr))
-    thread.start()
-    return thread
+    """A Jupyter Server whose kernels are on the real gateway."""
+    with open_server(real_gateway, tmp_path_factory.mktemp("server")) as server:
+        yield server
 
 
 def ask(server: Server, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -195,6 +129,8 @@ def test_sessions_by_http(server: Server, real_gateway: RunningGateway) -> None:
     kernel_id = session["kernel"]["id"]
     assert kernel_id in kernel_ids(real_gateway)
     assert [found["id"] for found in ask(server, "GET", "/api/sessions")[1]] == [session["id"]]
+    status, renamed = ask(server, "PATCH", f"/api/sessions/{session['id']}", {"path": "b.ipynb", "name": "b"})
+    assert (status, renamed["path"], renamed["kernel"]["id"]) == (200, "b.ipynb", kernel_id)
     rest(real_gateway, "DELETE", f"/api/kernels/{kernel_id}")
     assert ask(server, "GET", "/api/sessions")[1] == []
     status, session = ask(server, "POST", "/api/sessions", body)

@@ -247,6 +247,10 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         """Forget a kernel."""
         return self._kernels.pop(kernel_id, None)
 
+    def update_env(self, *, kernel_id: str, env: dict[str, str]) -> None:
+        """Do nothing: a gateway's kernel keeps the environment that it was started with. A session that is renamed asks for it."""
+        del kernel_id, env
+
     def initialize_culler(self) -> None:
         """Do nothing: the library culls."""
 
