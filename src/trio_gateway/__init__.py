@@ -60,6 +60,7 @@ from ._session.executor import OutputStream as OutputStream
 from ._session.kernel import HeartbeatChannel as HeartbeatChannel
 from ._session.kernel import Kernel as Kernel
 from ._session.kernel import Subshell as Subshell
+from ._session.kernel_channels import KernelChannels as KernelChannels
 from ._session.session import Status as Status
 from ._tokens import NoOpTokenRenewer as NoOpTokenRenewer
 from ._tokens import TokenRenewer as TokenRenewer

@@ -6,6 +6,7 @@ The one idea: a gateway is a value (its configuration) and one HTTP pool, owned 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from .._config import GatewayConfig
 from .._errors import InvalidInputError
 from .._protocol.culling import CullPolicy
 from .._session.kernel import Kernel
+from .._session.kernel_channels import KernelChannels, open_kernel_channels
 from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
 from .._transport.connector import Connector, connect_tcp
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway", "open_gateway", "open_local_gateway"]
 
+_LONGEST_SESSION_ID = 256
 _LOCAL_SCOPE = "local"
 """Whose sessions those of local gateways are: each has another URL."""
 
@@ -212,6 +215,38 @@ class Gateway:
         self._roster.add(model.id, model.name)
         async with self._open(model.id, model.name) as kernel:
             yield kernel
+
+    @asynccontextmanager
+    async def open_channels(
+        self, kernel_id: str, *, session_id: str | None = None, v1: bool = True
+    ) -> AsyncGenerator[KernelChannels]:
+        """Open the channels of a kernel that runs already, as frames and not as messages: for relays.
+
+        The connection is kept and made again as that of `attach_kernel`; the caller sees frames in one framing all the while,
+        whichever the gateway speaks. The kernel is left running when the block ends.
+
+        Args:
+            kernel_id: the kernel's id.
+            session_id: by what the gateway keeps what was not delivered; None for one of its own. Never open it twice at a time.
+            v1: the framing of the frames: `v1.kernel.websocket.jupyter.org`, or else the one without a name.
+
+        Yields:
+            The channels.
+
+        Raises:
+            InvalidInputError: an id can't be used; nothing was sent.
+            KernelNotFoundError: the gateway does not know the kernel.
+            GatewayError: as for each request to the gateway.
+
+        Cancellation: closes the connection.
+        """
+        if session_id is None:
+            session_id = uuid.uuid4().hex
+        elif not isinstance(session_id, str) or not session_id.isprintable() or not 0 < len(session_id) <= _LONGEST_SESSION_ID:
+            raise InvalidInputError("session_id", session_id, f"1 to {_LONGEST_SESSION_ID} printable characters, or None")
+        async with open_kernel_channels(self._http, kernel_id, session_id=session_id, v1=v1) as channels:
+            self._roster.add(kernel_id, "")
+            yield channels
 
 
 @asynccontextmanager

@@ -1,0 +1,346 @@
+"""A kernel's channels as frames: what a relay needs of a connection, which is to pass things on without looking into them.
+
+The one idea: the caller speaks one framing for as long as it likes, and the gateway speaks whichever it selected, connection
+by connection. Where both agree a frame goes through as it is; where not, it is put into the other framing. The connection is
+kept by the same supervisor as a session's own. What was asked and is answered is remembered by id alone, so that after a
+connection was lost nobody waits for ever: a `kernel_info_request` is sent as a barrier, and what it overtakes is answered
+here, with an error (as for a session).
+
+What frames mean, but for that, is their readers' business.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import attrs
+import trio
+
+from .._errors import ConnectionLostError, GatewayError, KernelCulledError, KernelNotFoundError, ProtocolError, fresh
+from .._protocol import codec
+from .._protocol.kernel_state import KernelState
+from .._protocol.liveness import Liveness
+from .._protocol.messages import CHANNELS, Message, MessageFactory
+from .._transport.http import HttpClient
+from .._transport.services import open_services
+from .._transport.websocket import WebSocket, WebSocketClosed
+from .inbox import FAIRNESS
+from .supervisor import Supervisor
+
+__all__ = ["KernelChannels", "open_kernel_channels"]
+
+_logger = logging.getLogger("trio_gateway.session")
+
+LIMIT_FRAMES: Final = 64
+"""How many frames may wait to be sent."""
+LIMIT_BYTES: Final = 16 * 1024**2
+"""How many bytes may wait to be sent; one frame may be larger when nothing else waits."""
+LIMIT_REQUESTS: Final = 10_000
+"""How many unanswered requests are remembered; of more, the oldest are forgotten."""
+_LOST: Final = (
+    "The connection to the gateway broke, and this request or its reply was lost with it. It may have run; it was not sent again."
+)
+_ANSWERING: Final = {b"shell": "shell", b"control": "control"}
+_two: Final = struct.Struct("<QQ").unpack_from
+
+
+@attrs.frozen
+class _Asked:
+    """A request that was sent and not answered yet."""
+
+    channel: str
+    header: dict[str, Any]
+    connection: int
+
+
+class KernelChannels:
+    """The four channels of one kernel as frames, in one framing, over a connection that is made again when it breaks.
+
+    Made by `Gateway.open_channels`. One task may receive and one send at a time.
+
+    Args:
+        kernel_id: the kernel.
+        session_id: this client's session; the gateway buffers and replays by it.
+        v1: the framing of `send` and `receive`: `v1.kernel.websocket.jupyter.org`, or else the legacy one.
+        http: the gateway's HTTP client.
+    """
+
+    def __init__(self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient) -> None:
+        self.kernel_id: str = kernel_id
+        self.session_id: str = session_id
+        self.connections: int = 0
+        self.liveness: Liveness = Liveness(http.config.ping_interval, trio.current_time())
+        self.sending: bool = False
+        self.paused: bool = False
+        self.ended: Exception | None = None
+        self._v1 = v1
+        self._there_v1 = v1
+        self._supervisor = Supervisor(self, self, http)
+        self._opened_once = trio.Event()
+        # One batch that waits and one that is being handed over: the gateway is not read further until somebody took them.
+        self._arrived, self._arrivals = trio.open_memory_channel[Sequence[bytes | str]](1)
+        self._outgoing: deque[tuple[bytes | str | None, Message]] = deque()
+        self._outgoing_bytes = 0
+        self._filled = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+        self._decode = codec.Decoder(v1=v1).decode
+        self._asked: dict[str, _Asked] = {}
+        self._barriers: dict[str, tuple[str, int]] = {}
+        self._factory = MessageFactory(f"{session_id}-{uuid.uuid4().hex[:8]}", http.config.kernel_username or "trio_gateway")
+
+    @property
+    def resumed(self) -> int:
+        """How often the connection was lost and made again."""
+        return max(self.connections - 1, 0)
+
+    @property
+    def kernel_state(self) -> KernelState:
+        """Nothing is known of the kernel: nobody looks."""
+        return KernelState.STARTING
+
+    # For whoever relays -----------------------------------------------------------------------------------------
+
+    async def receive(self) -> Sequence[bytes | str]:
+        """Wait for frames from the kernel: at least one, and those that came together.
+
+        What is not received waits here, at most about twice what is read from a socket at once; then the gateway is not read.
+
+        Raises:
+            KernelNotFoundError: the gateway did not know the kernel.
+            KernelCulledError: it does not know it any more.
+            ConnectionLostError: the connection broke and could not be resumed.
+            GatewayError: another reason why there is no connection any more. All that came before was received.
+
+        Cancellation: safe, nothing is lost.
+        """
+        try:
+            return await self._arrivals.receive()
+        except trio.EndOfChannel:
+            raise self._end() from None
+
+    async def send(self, frame: bytes | str) -> None:
+        """Send a frame to the kernel; waits while too many wait already, and while there is no connection they do.
+
+        A frame is sent at most once. One that was sent into a connection that broke may be lost; a request is answered then,
+        by an error reply that says so.
+
+        Raises:
+            ProtocolError: it is no message in the framing that was chosen, or for a channel that there is not.
+            GatewayError: there is no connection any more; `receive` says the same.
+
+        Cancellation: safe: it is sent whole or not at all.
+        """
+        message = self._decode(frame)
+        if message.channel not in CHANNELS:
+            raise ProtocolError(f"a message is for the channel {message.channel[:40]!r}, which there is not")
+        while self.ended is None and self._outgoing and not self._fits(message.size):
+            await self._room.park()
+        if self.ended is not None:
+            raise self._end()
+        self._outgoing.append((frame, message))
+        self._outgoing_bytes += message.size
+        self._filled.unpark_all()
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _fits(self, size: int) -> bool:
+        return len(self._outgoing) < LIMIT_FRAMES and self._outgoing_bytes + size <= LIMIT_BYTES
+
+    def _end(self) -> Exception:
+        return ConnectionLostError("the channels were closed with their block") if self.ended is None else fresh(self.ended)
+
+    # The life of the connection ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep connected until cancelled or until there is no hope; then the last frame is a status that says so. A service."""
+        try:
+            self.ended = await self._supervisor.keep_connected()
+            self._opened_once.set()
+            self._room.unpark_all()
+            if self.connections:
+                state = "dead" if isinstance(self.ended, KernelCulledError) else "unknown"
+                encode = codec.encode_v1 if self._v1 else codec.encode_legacy
+                await self._arrived.send([encode(self._make("iopub", "status", {"execution_state": state}))])
+        finally:
+            self._opened_once.set()
+            self._arrived.close()
+            self._room.unpark_all()
+
+    async def wait_opened(self) -> None:
+        """Wait for the first connection.
+
+        Raises:
+            KernelNotFoundError: the gateway does not know the kernel.
+            GatewayError: the connection could not be made.
+
+        Cancellation: safe.
+        """
+        await self._opened_once.wait()
+        if self.connections == 0:
+            raise self._end()
+
+    def opened(self) -> None:
+        """A connection was made. For the supervisor."""
+        self.connections += 1
+        self.liveness.connected(trio.current_time())
+        self._opened_once.set()
+        for channel in {asked.channel for asked in self._asked.values()}:
+            barrier = self._make(channel, "kernel_info_request", {})
+            self._barriers[barrier.msg_id] = (channel, self.connections)
+            self._outgoing.appendleft((None, barrier))
+            self._outgoing_bytes += barrier.size
+
+    def lost(self, reason: Exception) -> None:
+        """The connection broke, or could not be made; another attempt follows. For the supervisor."""
+        self.liveness.lost()
+        _logger.debug("channels_lost", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(reason)})
+
+    def gone(self) -> Exception:
+        """Return the error that says that the gateway does not know the kernel. For the supervisor."""
+        if self.connections == 0:
+            return KernelNotFoundError(self.kernel_id)
+        return KernelCulledError(self.kernel_id, "the gateway does not know it any more: it was culled, or shut down by someone")
+
+    # What goes over it ------------------------------------------------------------------------------------------
+
+    def begin(self, *, v1: bool) -> None:
+        """A connection was made, and this framing selected on it. For the supervisor."""
+        self._there_v1 = v1
+
+    async def send_all(self, websocket: WebSocket) -> None:
+        """The one task that writes frames."""
+        encode = codec.parts_v1 if self._there_v1 else codec.encode_legacy
+        while True:
+            while not self._outgoing:
+                await self._filled.park()
+            frame, message = self._outgoing.popleft()
+            self._outgoing_bytes -= message.size
+            self._room.unpark_all()
+            self._remember(message)
+            # Text where v1 was selected is in the legacy framing: a gateway takes it for nothing.
+            agree = self._v1 == self._there_v1 and not (self._there_v1 and isinstance(frame, str))
+            self.sending = True
+            try:
+                await websocket.send(encode(message) if frame is None or not agree else frame)
+            except WebSocketClosed:
+                return  # the receiver takes in what had come before the end, and tells how it ended
+            except GatewayError as error:
+                self._note_garbage(error)
+            finally:
+                self.sending = False
+
+    async def receive_all(self, websocket: WebSocket) -> None:
+        """The one task that reads frames. It waits for the relay, and says to the gateway that it is there meanwhile."""
+        agree = self._v1 == self._there_v1
+        decode = codec.Decoder(v1=self._there_v1).decode
+        encode = codec.encode_v1 if self._v1 else codec.encode_legacy
+        while True:
+            frames = await websocket.receive()
+            self.liveness.message(trio.current_time())
+            if not agree or self._asked or self._barriers:
+                passed: list[bytes | str] = []
+                for number, frame in enumerate(frames, 1):
+                    if agree and not self._may_answer(frame):
+                        passed.append(frame)
+                        continue
+                    try:
+                        message = decode(frame)
+                        made = self._settle(message)
+                        if made is None:
+                            passed.append(frame if agree else encode(message))
+                        else:
+                            passed += map(encode, made)
+                    except GatewayError as error:
+                        self._note_garbage(error)
+                    if number % FAIRNESS == 0:
+                        await trio.lowlevel.cancel_shielded_checkpoint()
+                frames = passed
+            if frames:
+                await self._hand_over(frames)
+
+    async def _hand_over(self, frames: Sequence[bytes | str]) -> None:
+        try:
+            self._arrived.send_nowait(frames)
+        except trio.WouldBlock:
+            self.paused = True
+            try:
+                await self._arrived.send(frames)
+            finally:
+                self.paused = False
+
+    def _may_answer(self, frame: bytes | str) -> bool:
+        """Whether a frame, in the framing that the gateway selected, may be a reply; without reading more than its channel."""
+        if not self._there_v1 or isinstance(frame, str) or len(frame) < 24:
+            return True
+        start, end = _two(frame, 8)
+        return frame[start:end] in _ANSWERING if end - start < 16 else True
+
+    def _remember(self, message: Message) -> None:
+        """Note a request that is being sent, if it will be answered on its channel."""
+        if message.channel not in {"shell", "control"} or not message.msg_type.endswith("_request"):
+            return
+        if message.msg_id in self._barriers or message.header.subshell_id is not None:
+            return
+        if len(self._asked) >= LIMIT_REQUESTS:
+            del self._asked[next(iter(self._asked))]
+        self._asked[message.msg_id] = _Asked(message.channel, dict(message.own_header), self.connections)
+
+    def _settle(self, message: Message) -> Iterable[Message] | None:
+        """Look at what may be a reply; return None for one to pass on, and else what is to be told in its place."""
+        if message.channel not in {"shell", "control"}:
+            return None
+        barrier = self._barriers.pop(message.parent_id, None)
+        if barrier is None:
+            self._asked.pop(message.parent_id, None)
+            return None
+        channel, connection = barrier
+        lost = [key for key, asked in self._asked.items() if asked.channel == channel and asked.connection < connection]
+        told: list[Message] = []
+        for key in lost:
+            told += self._answer_lost(self._asked.pop(key))
+        return told
+
+    def _answer_lost(self, asked: _Asked) -> Iterable[Message]:
+        """Answer a request in the kernel's place: it or its reply was lost."""
+        kind = str(asked.header.get("msg_type"))
+        error = {"ename": "ConnectionLostError", "evalue": _LOST, "traceback": [_LOST]}
+        if kind == "execute_request":
+            yield self._make("iopub", "error", error, parent=asked.header)
+        reply = {"status": "error", **error, **({"execution_count": 0} if kind == "execute_request" else {})}
+        yield self._make(asked.channel, kind.removesuffix("_request") + "_reply", reply, parent=asked.header)
+        yield self._make("iopub", "status", {"execution_state": "idle"}, parent=asked.header)
+
+    def _make(self, channel: str, kind: str, content: dict[str, Any], *, parent: dict[str, Any] | None = None) -> Message:
+        # The wall clock, for whoever reads the message.
+        date = datetime.now(UTC).isoformat()  # noqa: TID251
+        return self._factory.make(channel, kind, content, date=date, parent_header=parent)
+
+    def _note_garbage(self, error: GatewayError) -> None:
+        _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
+
+
+@asynccontextmanager
+async def open_kernel_channels(http: HttpClient, kernel_id: str, *, session_id: str, v1: bool) -> AsyncGenerator[KernelChannels]:
+    """Open a kernel's channels; the block owns the connection.
+
+    Args:
+        http: the gateway's HTTP client.
+        kernel_id: the kernel.
+        session_id: this client's session.
+        v1: the framing to speak with the caller.
+
+    Raises:
+        KernelNotFoundError: the gateway does not know the kernel.
+        GatewayError: the connection could not be made.
+    """
+    async with open_services() as services:
+        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http)
+        services.start_soon(channels.run, name=f"trio_gateway.channels[{kernel_id:.8}]")
+        await channels.wait_opened()
+        yield channels

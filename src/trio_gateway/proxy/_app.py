@@ -1,0 +1,270 @@
+"""The ASGI application: every request through one door, and every answer with its headers, its log line and its count.
+
+The one idea: what is refused is refused here, before a route is looked at, and whatever goes wrong behind the routes is
+answered here, in Jupyter's form and without a word about our insides.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+import trio
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route, Router
+
+from .._errors import GatewayError
+from .._gateway.gateway import Gateway
+from ._channels import Relays
+from ._config import ProxyConfig
+from ._gate import Caller, Gate, Refused
+from ._metrics import Metrics
+from ._rest import Rest
+from ._shapes import error_of
+
+__all__ = ["Proxy", "create_app"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_logger = logging.getLogger("trio_gateway.proxy")
+_access = logging.getLogger("trio_gateway.proxy.access")
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
+_LONGEST_PATH: Final = 2048
+_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("X-Frame-Options", "DENY"))
+
+
+class Proxy:
+    """An ASGI application that is a Jupyter server's kernels, kernelspecs and sessions, on a gateway. Made by `create_app`."""
+
+    def __init__(self, gateway: Gateway, config: ProxyConfig) -> None:
+        self._config = config
+        self._gate = Gate(config)
+        self._metrics = Metrics()
+        self._draining = trio.Event()
+        # The wall clock, for people: front ends are told since when the server runs.
+        started = datetime.now(UTC)  # noqa: TID251
+        rest = Rest(gateway, config, self._metrics, started, self._draining.is_set)
+        self._router = Router(rest.routes(), redirect_slashes=False)
+        self._relays = Relays(gateway, config, self._metrics, self._draining)
+
+    @property
+    def config(self) -> ProxyConfig:
+        """The configuration it was made with."""
+        return self._config
+
+    @property
+    def token(self) -> str | None:
+        """The token that front ends must show; None where nobody is asked for one."""
+        return self._gate.token
+
+    @property
+    def channels(self) -> int:
+        """How many WebSockets of front ends are open."""
+        return self._metrics.channels
+
+    def change_token(self, token: str) -> None:
+        """Ask for another token from now on. WebSockets that are open stay open.
+
+        Args:
+            token: the new token.
+
+        Raises:
+            InvalidInputError: it can't be one.
+        """
+        self._gate.change_token(token)
+
+    def drain(self) -> None:
+        """Begin to end: every WebSocket is closed with code 1001, new ones are refused, and `/healthz` says so."""
+        self._draining.set()
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self._config.base_path} {self.channels} channels>"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request, as ASGI has it."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] in {"http", "websocket"}:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, count it and write it down."""
+        started = trio.current_time()
+        method = "WEBSOCKET" if scope["type"] == "websocket" else str(scope["method"])
+        answer = _Answer(send)
+        try:
+            await self._answer(scope, method, receive, answer)
+        finally:
+            seconds = trio.current_time() - started
+            counted = method if method in _METHODS or method == "WEBSOCKET" else "OTHER"
+            self._metrics.requests[counted, answer.status] += 1
+            if method != "WEBSOCKET":
+                self._metrics.request_seconds += seconds
+            # Never the query: a token may be in it.
+            line = {
+                "method": counted,
+                "path": str(scope["path"])[:_LONGEST_PATH],
+                "status": answer.status,
+                "bytes": answer.size,
+                "seconds": round(seconds, 6),
+                "client": (scope.get("client") or ("",))[0],
+            }
+            if answer.close_code is not None:
+                line["close_code"] = answer.close_code
+            _access.info("%s", json.dumps(line), extra={"proxy.access": line})
+
+    async def _answer(self, scope: Scope, method: str, receive: Receive, answer: _Answer) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            if scope["type"] == "websocket":
+                await self._check(scope, method, headers, answer)
+                await self._relays.serve(scope, receive, answer)
+                return
+            response = await self._respond(scope, method, headers, receive, answer)
+        except Refused as refused:
+            response = _error(refused.status_code, refused.message)
+        except HTTPException as error:
+            response = _error(error.status_code, _phrase(error.status_code))
+            response.headers.update(error.headers or {})
+        except GatewayError as error:
+            response = _error(*error_of(error))
+        except ClientDisconnect:
+            return
+        except Exception:
+            # Its traceback is for the log alone.
+            _logger.exception("request_failed")
+            response = _error(500, "the proxy has a defect; its log says more")
+        if answer.started:
+            return
+        if response.status_code == 401:
+            response.headers["WWW-Authenticate"] = "token"
+        for name, value in (*_HEADERS, *answer.headers):
+            response.headers[name] = value
+        await response(scope, receive, answer)
+
+    async def _check(self, scope: Scope, method: str, headers: Mapping[str, str], answer: _Answer) -> None:
+        """See whether the caller may come in.
+
+        Raises:
+            Refused: no.
+        """
+        path = str(scope["path"])
+        if _UNPRINTABLE.search(path) or len(path) > _LONGEST_PATH:
+            raise Refused(400, "the path can't be understood")
+        answer.headers.append(("Vary", "Origin"))
+        if path == f"{self._config.base_path}healthz":
+            return  # whoever watches over us knows neither name nor token
+        self._gate.check_host(headers)
+        origin = self._gate.check_origin(headers)
+        preflight = method == "OPTIONS" and "access-control-request-method" in headers
+        if origin is not None:
+            answer.headers += self._gate.cors_headers(origin, preflight=preflight)
+        if method != "OPTIONS":
+            caller = self._gate.check_token(method, headers, scope["query_string"])
+            if caller is Caller.QUERY and scope["type"] == "http":
+                answer.headers.append(("Set-Cookie", self._gate.set_cookie(secure=scope["scheme"] == "https")))
+
+    async def _respond(
+        self, scope: Scope, method: str, headers: Mapping[str, str], receive: Receive, answer: _Answer
+    ) -> Response:
+        await self._check(scope, method, headers, answer)
+        allowed: set[str] = set()
+        for route in self._router.routes:
+            match, more = route.matches(scope)
+            if match is Match.NONE:
+                continue
+            assert isinstance(route, Route)
+            if match is Match.FULL and method != "OPTIONS":
+                scope.update(more)
+                response: Response = await route.endpoint(Request(scope, receive))
+                return response
+            allowed |= route.methods or set()
+        if not allowed:
+            raise Refused(404, "there is nothing here")
+        allow = {"Allow": ", ".join(sorted({*allowed, "OPTIONS"}))}
+        if method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        raise HTTPException(405, headers=allow)
+
+
+class _Answer:
+    """Passes an answer on, and remembers what the log and the counters want to know.
+
+    Args:
+        send: the server's.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.headers: list[tuple[str, str]] = []
+        self.started = False
+        self.status = 0
+        self.size = 0
+        self.close_code: int | None = None
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        kind = message["type"]
+        if kind in {"http.response.start", "websocket.http.response.start"}:
+            self.started = True
+            self.status = message["status"]
+        elif kind == "websocket.accept":
+            self.started = True
+            self.status = 101
+        elif kind == "websocket.close":
+            self.started = True
+            self.close_code = message.get("code", 1000)
+        self.size += len(message.get("body") or b"")
+        await self._send(message)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Say yes to the server's start and end: the gateway is opened and closed by whoever made the application."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def _error(status: int, message: str) -> Response:
+    """Return an error as Jupyter servers write it."""
+    return JSONResponse({"message": message, "reason": _phrase(status)}, status)
+
+
+def create_app(gateway: Gateway, config: ProxyConfig | None = None, **settings: Any) -> Proxy:
+    """Make the proxy of a gateway: an ASGI application, for a server that runs on Trio.
+
+    It lives as long as the gateway's block. All its front ends share the gateway's connections and credentials.
+
+    Args:
+        gateway: the gateway.
+        config: how it is to be; None for the defaults.
+        **settings: settings of `ProxyConfig` by name, in place of the configuration's.
+
+    Returns:
+        The application. `Proxy.token` is what front ends must show.
+
+    Raises:
+        InvalidInputError: a setting can't be used.
+    """
+    return Proxy(gateway, (config or ProxyConfig()).replace(**settings))

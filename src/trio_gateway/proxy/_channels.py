@@ -1,0 +1,221 @@
+"""The WebSocket `/api/kernels/{id}/channels`: a front end on one side, a kernel's channels on the other.
+
+The one idea: the two sides end apart. What holds the gateway's connection waits for the end and for nothing else, so it is
+closed at once when the front end goes, whatever else hangs; and the front end's is closed last, with a code and a reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+import trio
+
+from .._errors import (
+    GatewayConnectionError,
+    GatewayError,
+    GatewayTimeoutError,
+    KernelError,
+    KernelNotFoundError,
+    ProtocolError,
+)
+from .._gateway.gateway import Gateway
+from .._protocol.codec import V1_SUBPROTOCOL
+from ._config import ProxyConfig
+from ._gate import Refused
+from ._metrics import Metrics
+from ._shapes import error_of
+
+if TYPE_CHECKING:
+    from .._session.kernel_channels import KernelChannels
+
+__all__ = ["Relays"]
+
+_LONGEST_REASON: Final = 120
+"""A close frame has room for 123 bytes beside its code."""
+
+
+class _Relay:
+    """One front end's connection: how far it is, and how it ended."""
+
+    def __init__(self) -> None:
+        self.channels: KernelChannels | None = None
+        self.opening = trio.CancelScope()
+        self.over = trio.Event()
+        self.upstream_closed = trio.Event()
+        self.written = trio.Event()
+        self.front_gone = False
+        self.code = 1000
+        self.reason = ""
+
+    def end(self, code: int, reason: str) -> None:
+        """Begin the end; the first one to do so says why."""
+        if not self.over.is_set():
+            self.code, self.reason = code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+            self.over.set()
+            if self.channels is None:
+                self.opening.cancel()
+
+
+class Relays:
+    """All WebSockets of one proxy.
+
+    Args:
+        gateway: where the kernels are.
+        config: the proxy's configuration.
+        metrics: what is counted.
+        draining: set when the proxy is about to end.
+    """
+
+    def __init__(self, gateway: Gateway, config: ProxyConfig, metrics: Metrics, draining: trio.Event) -> None:
+        self._gateway = gateway
+        self._config = config
+        self._metrics = metrics
+        self._draining = draining
+        self._path = re.compile(re.escape(config.base_path) + "api/kernels/([^/]+)/channels")
+        self._open: dict[tuple[str, str], _Relay] = {}
+        self._taken = 0
+
+    async def serve(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        """Serve a WebSocket from its handshake to its end. Who asks was checked.
+
+        Raises:
+            Refused: there is no such WebSocket, or no room for it.
+            GatewayError: the gateway has no such kernel, or can't be reached; the handshake was not answered.
+        """
+        found = self._path.fullmatch(scope["path"])
+        if found is None:
+            raise Refused(404, "there is no WebSocket here")
+        if self._draining.is_set():
+            raise Refused(503, "the proxy is shutting down")
+        if self._taken >= self._config.max_channels:
+            raise Refused(503, f"there are {self._taken} WebSockets already (max_channels)")
+        session_id = (parse_qs(scope["query_string"].decode("latin-1")).get("session_id") or [None])[0]
+        self._taken += 1
+        try:
+            await receive()  # websocket.connect
+            await self._relay(_Relay(), found[1], session_id, V1_SUBPROTOCOL in scope["subprotocols"], receive, send)
+        finally:
+            self._taken -= 1
+
+    async def _relay(
+        self,
+        relay: _Relay,
+        kernel_id: str,
+        session_id: str | None,
+        v1: bool,
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        failure: GatewayError | None = None
+        accepted = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, relay, receive)
+            nursery.start_soon(self._drain, relay)
+            try:
+                with relay.opening:
+                    if session_id is not None:
+                        await self._take_over(relay, (kernel_id, session_id))
+                    async with self._gateway.open_channels(kernel_id, session_id=session_id, v1=v1) as channels:
+                        relay.channels = channels
+                        accepted = True
+                        self._metrics.channels += 1
+                        self._metrics.channels_opened += 1
+                        await send({"type": "websocket.accept", "subprotocol": V1_SUBPROTOCOL if v1 else None})
+                        nursery.start_soon(self._write, relay, channels, send)  # noqa: ASYNC111 - it ends with the channels
+                        await relay.over.wait()
+            except GatewayError as error:
+                failure = error  # of the opening: nothing in the block raises one
+            finally:
+                self._metrics.resumed += 0 if relay.channels is None else relay.channels.resumed
+                relay.upstream_closed.set()
+                if session_id is not None and self._open.get((kernel_id, session_id)) is relay:
+                    del self._open[kernel_id, session_id]
+                if accepted:
+                    self._metrics.channels -= 1
+                    self._metrics.channels_closed[relay.code] += 1
+            if accepted:
+                await relay.written.wait()
+            nursery.cancel_scope.cancel()
+        if failure is not None and not relay.front_gone:
+            raise failure
+        if accepted and not relay.front_gone:
+            await send({"type": "websocket.close", "code": relay.code, "reason": relay.reason})
+        elif not accepted and not relay.front_gone:
+            raise Refused(503, relay.reason)
+
+    async def _take_over(self, relay: _Relay, key: tuple[str, str]) -> None:
+        """End an older connection of the same session: the gateway would close one of two, and it would come again."""
+        while (older := self._open.get(key)) is not None:
+            older.end(1001, "replaced by a newer connection of the same session")
+            await older.upstream_closed.wait()
+        self._open[key] = relay
+
+    async def _drain(self, relay: _Relay) -> None:
+        await self._draining.wait()
+        relay.end(1001, "the proxy is shutting down")
+
+    async def _listen(self, relay: _Relay, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
+        """Take what the front end sends, its end too; while the kernel's channels have no room, nothing is taken."""
+        metrics = self._metrics
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                relay.front_gone = True
+                relay.end(event.get("code") or 1005, "the front end has gone")
+                return
+            frame = event.get("bytes")
+            if frame is None:
+                frame = event.get("text") or ""
+            if relay.channels is None or len(frame) > self._config.max_message_size:
+                relay.end(1009, f"a message is larger than {self._config.max_message_size} bytes")
+                continue
+            metrics.frames_to_kernel += 1
+            metrics.bytes_to_kernel += len(frame)
+            try:
+                await relay.channels.send(frame)
+            except ProtocolError as error:
+                relay.end(1007, str(error))
+            except GatewayError:
+                await trio.lowlevel.checkpoint()  # how it ended is told by whoever reads
+
+    async def _write(
+        self, relay: _Relay, channels: KernelChannels, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    ) -> None:
+        """Give the front end what comes from the kernel; while it takes nothing, the gateway is not read."""
+        metrics = self._metrics
+        try:
+            while True:
+                for frame in await channels.receive():
+                    metrics.frames_to_front += 1
+                    metrics.bytes_to_front += len(frame)
+                    await send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
+                    if relay.over.is_set() and relay.front_gone:
+                        return
+        except GatewayError as error:
+            relay.end(*_farewell(error))
+        except OSError:
+            relay.front_gone = True  # so says a server that tells of it here
+            relay.end(1006, "the front end has gone")
+        finally:
+            relay.written.set()
+
+
+def _farewell(error: GatewayError) -> tuple[int, str]:
+    """Return the close code and the words for a front end whose kernel can't be reached any more."""
+    match error:
+        case KernelNotFoundError() | KernelError():
+            return 1011, "the kernel is gone"
+        case GatewayConnectionError() | GatewayTimeoutError():
+            return 1013, "the connection to the gateway broke and could not be resumed"
+        case ProtocolError():
+            return 1011, str(error)
+        case _:
+            return 1011, error_of(error)[1]

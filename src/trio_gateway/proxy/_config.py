@@ -1,0 +1,88 @@
+"""What a proxy is told by whoever runs it, checked when it is made.
+
+The one idea: a value, complete and right from the start; nothing later has to ask whether a setting makes sense.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from .._errors import InvalidInputError
+
+__all__ = ["ProxyConfig"]
+
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,1024}")
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})")
+_BASE_PATH: Final = re.compile(r"/([A-Za-z0-9._~-]+/)*")
+
+
+def _texts(values: str | Iterable[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)
+
+
+def _check_token(_self: ProxyConfig, _field: attrs.Attribute[str | None], value: object) -> None:
+    # Never shown, not even where it is wrong.
+    if value is not None and not (isinstance(value, str) and _TOKEN.fullmatch(value)):
+        raise InvalidInputError("token", "the value (not shown: it is secret)", "1 to 1024 printable ASCII characters, or None")
+
+
+def _check_origins(_self: ProxyConfig, field: attrs.Attribute[tuple[str, ...]], values: tuple[str, ...]) -> None:
+    for value in values:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        if value != "*" and (
+            parts is None or not parts.scheme or not parts.netloc or value != f"{parts.scheme}://{parts.netloc}"
+        ):
+            raise InvalidInputError(field.name, value, 'origins such as "https://lab.example.org", or "*"')
+
+
+def _check_hosts(_self: ProxyConfig, field: attrs.Attribute[tuple[str, ...]], values: tuple[str, ...]) -> None:
+    for value in values:
+        if not isinstance(value, str) or not _HOST.fullmatch(value):
+            raise InvalidInputError(field.name, value, 'names of hosts without a port, such as "proxy.example.org"')
+
+
+def _check_base_path(_self: ProxyConfig, field: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str) or not _BASE_PATH.fullmatch(value):
+        raise InvalidInputError(field.name, value, 'a path that begins and ends with "/", such as "/jupyter/"')
+
+
+def _check_amount(_self: ProxyConfig, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InvalidInputError(field.name, value, "a number above 0")
+
+
+@attrs.frozen(kw_only=True)
+class ProxyConfig:
+    """How a proxy is to be: who may come in, and how much of anything it takes.
+
+    Raises:
+        InvalidInputError: a value can't be used.
+    """
+
+    token: str | None = attrs.field(default=None, repr=False, validator=_check_token)
+    """What front ends must show; None: a random one is made, which `Proxy.token` tells."""
+    allow_anyone: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    """Ask for no token at all. Whoever reaches the port can run code on the gateway."""
+    allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_origins)
+    """Origins of pages from elsewhere that may use the proxy, such as `"https://lab.example.org"`; `"*"` for all."""
+    allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_hosts)
+    """Names by which the proxy may be called, beside `localhost` and addresses; without port."""
+    base_path: str = attrs.field(default="/", validator=_check_base_path)
+    """Where everything begins, with a slash at both ends."""
+    max_body_size: int = attrs.field(default=1024 * 1024, validator=_check_amount)
+    """The largest body of a request, in bytes."""
+    max_message_size: int = attrs.field(default=64 * 1024 * 1024, validator=_check_amount)
+    """The largest message from a front end to a kernel, in bytes."""
+    max_channels: int = attrs.field(default=1000, validator=_check_amount)
+    """How many WebSockets may be open at a time; one more is answered with 503."""
+    body_seconds: float = attrs.field(default=30.0, validator=_check_amount)
+    """How long the body of a request may take to come, in seconds."""
+
+    def replace(self, **changes: Any) -> ProxyConfig:
+        """Return a copy with these settings in place of its own."""
+        return attrs.evolve(self, **changes)

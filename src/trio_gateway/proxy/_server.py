@@ -1,0 +1,275 @@
+"""Serves a proxy on hypercorn's Trio worker.
+
+The one idea: the listeners and the streams are ours, the protocol is hypercorn's. So connections are counted and bounded,
+sockets are set up for front ends that fall silent, and at the end no stream that nobody reads holds anybody up.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import attrs
+import hypercorn.config
+import trio
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+
+from .._errors import InvalidInputError
+from ._app import Proxy
+
+__all__ = ["Listening", "serve"]
+
+_logger = logging.getLogger("trio_gateway.proxy")
+
+HEADER_SECONDS: Final = 10.0
+"""How long a connection may be idle, or take for a request's headers, in seconds."""
+UNREAD_SECONDS: Final = 90.0
+"""How long a front end may take nothing of what was sent to it, in seconds; as long as Jupyter servers wait."""
+PING_SECONDS: Final = 30.0
+"""How often a front end's WebSocket is pinged, in seconds."""
+LINGER_SECONDS: Final = 2.0
+"""How long the rest of a body that nobody wants is taken, so that the answer to it is read, in seconds."""
+_END: Final = "trio_gateway.end"
+"""Where in a connection's state stands what ends the connection."""
+EXTRA_CONNECTIONS: Final = 100
+"""How many connections there may be beside WebSockets."""
+
+
+@attrs.frozen
+class Listening:
+    """Where a proxy listens."""
+
+    url: str
+    """Its address, without token."""
+    port: int
+    """The port."""
+
+
+async def serve(
+    proxy: Proxy,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8888,
+    certfile: str | os.PathLike[str] | None = None,
+    keyfile: str | os.PathLike[str] | None = None,
+    until: Callable[[], Awaitable[object]] = trio.sleep_forever,
+    drain_seconds: float = 10.0,
+    task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a proxy until it is told to end.
+
+    Args:
+        proxy: the application, made by `create_app`.
+        host: the address to listen on, or a name of this machine.
+        port: the port; 0 for any that is free.
+        certfile: a certificate and its chain in PEM: TLS is spoken then, and nothing else.
+        keyfile: its key in PEM; None where it is in `certfile`.
+        until: returns when the proxy is to end gracefully: no connection is accepted from then on, WebSockets are closed with
+            code 1001, requests that run are answered.
+        drain_seconds: how long that may take, in seconds; what is left then is cut.
+        task_status: for `nursery.start`, which returns a `Listening` then.
+
+    Raises:
+        InvalidInputError: nobody can listen there, or the certificate can't be used.
+
+    Cancellation: cuts all connections.
+    """
+    context = None if certfile is None else _tls(certfile, keyfile)
+    listeners = await _listen(host, port, context)
+    config = _hypercorn_config(proxy)
+    handler = _Handler(proxy, config)
+    bound: int = _socket_of(listeners[0]).getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"{'http' if context is None else 'https'}://{shown}:{bound}{proxy.config.base_path}"
+    async with trio.open_nursery() as handlers:
+        async with trio.open_nursery() as accepting:
+            for listener in listeners:
+                accepting.start_soon(_accept, handler, listener, handlers)
+            task_status.started(Listening(url, bound))
+            await until()
+            accepting.cancel_scope.cancel()
+        proxy.drain()
+        await handler.context.terminated.set()
+        with trio.move_on_after(drain_seconds):
+            await handler.wait_idle()
+        await handler.cut()
+        handlers.cancel_scope.cancel()
+
+
+async def _accept(handler: _Handler, listener: trio.abc.Listener[Any], handlers: trio.Nursery) -> None:
+    await trio.serve_listeners(handler, [listener], handler_nursery=handlers)
+
+
+class _Handler:
+    """Speaks HTTP and WebSocket on each stream that comes.
+
+    Args:
+        proxy: the application.
+        config: hypercorn's.
+    """
+
+    def __init__(self, proxy: Proxy, config: hypercorn.config.Config) -> None:
+        self._app = wrap_app(_Considerate(proxy), config.wsgi_max_body_size, "asgi")
+        self._config = config
+        self._limit = proxy.config.max_channels + EXTRA_CONNECTIONS
+        self._streams: set[trio.abc.Stream] = set()
+        self._idle = trio.Event()
+        self.context = WorkerContext(None)
+
+    async def __call__(self, stream: Any) -> None:
+        if len(self._streams) >= self._limit:
+            _logger.warning("too_many_connections", extra={"proxy.connections": len(self._streams)})
+            await trio.aclose_forcefully(stream)
+            return
+        self._streams.add(stream)
+        try:
+            with trio.CancelScope() as scope:
+                await TCPServer(self._app, self._config, self.context, ConnectionState({_END: scope.cancel}), stream)
+        except Exception as error:
+            _logger.debug("connection_failed", exc_info=error)
+        finally:
+            await trio.aclose_forcefully(stream)  # noqa: ASYNC102 - it does not wait
+            self._streams.discard(stream)
+            if not self._streams:
+                self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no connection is left."""
+        while self._streams:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    async def cut(self) -> None:
+        """Close what is left, whether or not anybody reads: a write that hangs ends with its stream and no sooner."""
+        for stream in list(self._streams):
+            await trio.aclose_forcefully(stream)
+
+
+class _Considerate:
+    """Ends each conversation well, on hypercorn.
+
+    Hypercorn gives up a stream only when the application's queue has room for that news, and nobody else makes room once the
+    application has said its last word: a body larger than it wanted would hold the connection for ever. And it pings a
+    WebSocket that has ended once more before it lets go of the connection.
+
+    Args:
+        proxy: the application.
+    """
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+
+    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        is_http = scope["type"] == "http"
+        whole = gone = False
+
+        async def receive_and_see() -> Any:
+            nonlocal whole, gone
+            message = await receive()
+            whole = whole or not message.get("more_body")
+            gone = gone or message["type"].endswith(".disconnect")
+            return message
+
+        async def send_and_take(message: Any) -> None:
+            kind = message["type"]
+            if kind == "websocket.close":
+                await send(message)
+                # Closed at once, the goodbye might be lost with what the front end still sends.
+                with trio.move_on_after(LINGER_SECONDS):
+                    while not gone:
+                        await receive_and_see()
+            elif not kind.endswith(".body") or message.get("more_body"):
+                await send(message)
+            else:
+                if is_http and not whole:
+                    # And so might an answer: who sends a body looks for it afterwards.
+                    await send({**message, "more_body": True})
+                    message = {"type": kind, "body": b""}
+                    with trio.move_on_after(LINGER_SECONDS):
+                        while not whole:
+                            await receive_and_see()
+                await self._end(receive, send, message)
+
+        await self._proxy(scope, receive_and_see, send_and_take)
+        if scope["type"] == "websocket":
+            await self._end(receive, send, None)
+            scope["state"][_END]()
+
+    async def _end(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]], message: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_take_for_ever, receive)
+            await send(message)
+            nursery.cancel_scope.cancel()
+
+
+async def _take_for_ever(receive: Callable[[], Awaitable[Any]]) -> None:
+    while True:
+        await receive()
+
+
+def _hypercorn_config(proxy: Proxy) -> hypercorn.config.Config:
+    config = hypercorn.config.Config()
+    # The log is ours (`trio_gateway.proxy`): hypercorn's own would show queries, and in them tokens.
+    config.accesslog = None
+    config.errorlog = logging.getLogger("trio_gateway.proxy.server")
+    config.include_server_header = False
+    config.keep_alive_timeout = HEADER_SECONDS
+    config.ssl_handshake_timeout = HEADER_SECONDS
+    config.websocket_ping_interval = PING_SECONDS
+    config.websocket_max_message_size = proxy.config.max_message_size
+    # Messages and chunks of bodies that wait for the application.
+    config.max_app_queue_size = 2
+    return config
+
+
+def _tls(certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # HTTP/2 is not offered: front ends' WebSockets need HTTP/1.1, and one protocol is less to get wrong.
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certfile, keyfile, password="")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise InvalidInputError("certfile", os.fspath(certfile), f"a certificate in PEM, with its key ({why})") from None
+    return context
+
+
+async def _listen(host: str, port: int, context: ssl.SSLContext | None) -> list[trio.abc.Listener[Any]]:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise InvalidInputError("port", port, "0 to 65535")
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError(
+            "host", f"{host}:{port}", f"an address of this machine with a port that is free ({why})"
+        ) from None
+    for listener in listeners:
+        _set_up(listener.socket)
+    if context is None:
+        return [*listeners]
+    return [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
+
+
+def _set_up(listening: trio.socket.SocketType) -> None:
+    """Set options that each connection inherits: notice front ends that are gone without a word, or take nothing."""
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(UNREAD_SECONDS * 1000))
+
+
+def _socket_of(listener: trio.abc.Listener[Any]) -> trio.socket.SocketType:
+    plain = listener.transport_listener if isinstance(listener, trio.SSLListener) else listener
+    assert isinstance(plain, trio.SocketListener)
+    return plain.socket

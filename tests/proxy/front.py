@@ -1,0 +1,179 @@
+"""A front end for tests: a WebSocket to the proxy, on a library that the proxy does not use, and a stage around it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+import trio.testing
+import trio_websocket
+from proxy_kit import TOKEN, V1, Served, serve_gateway
+
+import trio_gateway
+from tcp_proxy import Link, TcpProxy, open_tcp_proxy
+from trio_gateway import Header, Message
+from trio_gateway._protocol import codec
+
+if TYPE_CHECKING:
+    from conftest import RunningGateway
+
+__all__ = ["QUICK", "Front", "Stage", "open_front", "open_stage"]
+
+TOKEN_HEADER = [("Authorization", f"token {TOKEN}")]
+QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.05, "gateway_retry_max": 200}
+
+
+class Front:
+    """One front end's connection."""
+
+    def __init__(self, websocket: trio_websocket.WebSocketConnection, session: str) -> None:
+        self.websocket = websocket
+        self.session = session
+        self.v1 = websocket.subprotocol == V1
+
+    async def send(self, kind: str, content: dict[str, Any], *, channel: str = "shell", buffers: Any = ()) -> str:
+        """Send a message; return its id."""
+        header = Header(uuid.uuid4().hex, kind, self.session, "ada", "2026-01-01T00:00:00Z", "5.4")
+        message = Message(channel, header, content, buffers=buffers)
+        await self.websocket.send_message((codec.encode_v1 if self.v1 else codec.encode_legacy)(message))
+        return header.msg_id
+
+    async def execute(self, code: str) -> str:
+        """Ask for code to be run; return the request's id."""
+        return await self.send("execute_request", {"code": code, "silent": False, "store_history": True, "allow_stdin": False})
+
+    async def receive(self) -> Message:
+        """Wait for the next message."""
+        return codec.decode(await self.websocket.get_message(), v1=self.v1)
+
+    async def until(self, kind: str, parent: str | None = None) -> list[Message]:
+        """Receive until a message of a kind comes; return it last, and those of the same request before it."""
+        seen = []
+        with trio.fail_after(40):
+            while True:
+                message = await self.receive()
+                if parent is None or message.parent_id == parent:
+                    seen.append(message)
+                    if message.msg_type == kind:
+                        return seen
+
+    async def run(self, code: str) -> str:
+        """Run code; return what it printed."""
+        return "".join([message.content["text"] for message in await self.run_whole(code) if message.msg_type == "stream"])
+
+    async def run_whole(self, code: str) -> list[Message]:
+        """Run code; return all that came of it."""
+        return await self.whole(await self.execute(code))
+
+    async def whole(self, asked: str) -> list[Message]:
+        """Receive until a request is answered and done, in whichever order; return all that came of it."""
+        seen: list[Message] = []
+        idle, reply = False, False
+        with trio.fail_after(60):
+            while not (idle and reply):
+                message = await self.receive()
+                if message.parent_id != asked:
+                    continue
+                seen.append(message)
+                reply = reply or message.msg_type == "execute_reply"
+                idle = idle or (message.msg_type == "status" and message.content["execution_state"] == "idle")
+        return seen
+
+    async def closed(self) -> tuple[int, str]:
+        """Receive until the end; return the close code and the reason."""
+        with trio.fail_after(20):
+            while True:
+                try:
+                    await self.websocket.get_message()
+                except trio_websocket.ConnectionClosed as closed:
+                    return (closed.reason.code, closed.reason.reason or "") if closed.reason else (1006, "")
+
+
+@asynccontextmanager
+async def open_front(
+    proxy: Served, kernel_id: str, *, session: str | None = None, v1: bool = True, headers: Any = None
+) -> AsyncGenerator[Front]:
+    """Open a front end's connection."""
+    session = session or uuid.uuid4().hex
+    # The stream is ours: the library leaves it open where the handshake is refused.
+    stream = await trio.open_tcp_stream("127.0.0.1", proxy.port)
+    refused: list[Exception] = []
+    try:
+        async with stream, trio.open_nursery() as nursery:
+            websocket = await trio_websocket.wrap_client_stream(
+                nursery,
+                stream,
+                f"127.0.0.1:{proxy.port}",
+                f"/api/kernels/{kernel_id}/channels?session_id={session}",
+                extra_headers=[(name.encode(), value.encode()) for name, value in (TOKEN_HEADER if headers is None else headers)],
+                subprotocols=[V1] if v1 else None,
+                max_message_size=256 * 1024 * 1024,
+                receive_buffer_size=256 * 1024,
+            )
+            async with websocket:
+                yield Front(websocket, session)
+            nursery.cancel_scope.cancel()
+    except* trio_websocket.ConnectionRejected as group:
+        refused += group.exceptions
+    if refused:
+        failure: BaseException = refused[0]
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        raise failure
+
+
+@attrs.frozen
+class Stage:
+    """A kernel, a wire to it that can be cut, and the proxy on this side of the wire."""
+
+    proxy: Served
+    wire: TcpProxy
+    kernel_id: str
+    real: trio_gateway.Gateway
+
+    def upstream(self) -> list[Link]:
+        """The wire's links that carry a WebSocket."""
+        return [link for link in self.wire.links if any("/channels" in request for request in link.requests)]
+
+    async def nobody_connected(self) -> None:
+        """Wait until the gateway says that the kernel has no WebSocket any more: nothing here tells when it has noticed."""
+        with trio.fail_after(10):
+            while True:
+                if not (await self.real.kernels.get(self.kernel_id)).connections:
+                    return
+
+    async def no_channels(self) -> None:
+        """Wait until the proxy has no front end any more."""
+        with trio.fail_after(5):
+            while self.proxy.app.channels:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+@asynccontextmanager
+async def open_stage(
+    real_gateway: RunningGateway, *, upstream_v1: bool = True, proxied: dict[str, Any] | None = None, **settings: Any
+) -> AsyncGenerator[Stage]:
+    """Start a kernel, and a proxy whose connections to the gateway can be cut, or speak the legacy framing."""
+
+    def offer(data: bytes) -> bytes:
+        return data if upstream_v1 else re.sub(rb"\r\nSec-WebSocket-Protocol:[^\r\n]*", b"", data, flags=re.IGNORECASE)
+
+    async with open_tcp_proxy(real_gateway.url) as wire:
+        wire.on_link = lambda link: setattr(link.to_server, "rewrite", offer)
+        async with (
+            trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as real,
+            trio_gateway.open_gateway(wire.url, **{"auth_token": real_gateway.token, **QUICK, **settings}) as gateway,
+            serve_gateway(gateway, **(proxied or {})) as proxy,
+        ):
+            model = await real.kernels.start("python3")
+            try:
+                yield Stage(proxy, wire, model.id, real)
+            finally:
+                with trio.move_on_after(20, shield=True):
+                    await wire.refuse()
+                    await real.kernels.shutdown(model.id)
