@@ -1,0 +1,69 @@
+"""The test kit's scenarios on every face, on a real gateway: what they find is what they find on Trio."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import uvloop
+from face_stage import FaceStage, LoopWorld, open_loop_stage, open_thread_stage
+
+import trio_gateway
+from trio_gateway.testing.scenarios import SCENARIOS, Scenario, Stage, run_scenario
+
+if TYPE_CHECKING:
+    from conftest import RunningGateway
+
+pytestmark = pytest.mark.gateway
+
+FACES = ["trio", "asyncio", "uvloop", "blocking"]
+TRIO_ONLY = {
+    "no rate limit": "it takes long, and is about the server",
+    "a large message": "it takes long, and is about the server",
+    "two clients": "the gateway may begin to listen for the second one too late for the first message, whoever asks",
+}
+NOT_BLOCKING = {
+    "interrupt": "nothing cancels a blocking call but Ctrl-C, which has tests of its own",
+}
+ONE_BY_ONE = {"choosing the kernel id"}
+"""What can't be done by two at once."""
+
+
+def open_stage(face: str, config: trio_gateway.GatewayConfig) -> AbstractContextManager[Stage]:
+    """Open a stage on a face."""
+    match face:
+        case "trio":
+            return nullcontext(Stage(config))
+        case "blocking":
+            return open_thread_stage(config)
+        case _:
+            return open_loop_stage(uvloop.new_event_loop if face == "uvloop" else asyncio.new_event_loop, config)
+
+
+@pytest.mark.parametrize(
+    "scenario", [scenario for scenario in SCENARIOS if scenario.name not in TRIO_ONLY], ids=lambda scenario: scenario.name
+)
+async def test_a_scenario_on_every_face(scenario: Scenario, real_gateway: RunningGateway) -> None:
+    """Each face says the same, and was really used."""
+    config = trio_gateway.GatewayConfig(url=real_gateway.url, auth_token=real_gateway.token)
+    found: dict[str, tuple[str, str]] = {}
+    at_once = trio.CapacityLimiter(1 if scenario.name in ONE_BY_ONE else len(FACES))
+
+    async def play(face: str) -> None:
+        async with at_once:
+            with open_stage(face, config) as stage:
+                finding = await run_scenario(scenario, stage, limit=60)
+            found[face] = (finding.outcome, finding.detail)
+            if isinstance(stage, FaceStage):
+                assert isinstance(stage.world, LoopWorld) == (face != "blocking")
+                assert stage.world.calls > 0
+
+    async with trio.open_nursery() as nursery:
+        for face in FACES:
+            if face != "blocking" or scenario.name not in NOT_BLOCKING:
+                nursery.start_soon(play, face)
+    assert found["trio"][0] != "failed", found
+    assert {face: answer for face, answer in found.items() if answer != found["trio"]} == {}
