@@ -74,7 +74,7 @@ def main(
     Peers are installed from PyPI into environments of their own under .nox/bench-peers, once. Everything is over loopback.
 
     A full run takes about an hour. Its tables go to docs/benchmarks.md and the README, its data and chart to docs/benchmarks/.
-    With --output docs/benchmarks any run does that. Examples:
+    With --output docs/benchmarks any run does that. Ctrl-C ends a run early and reports what there is. Examples:
 
       python -m benchmarks --quick
 

@@ -236,9 +236,19 @@ def run_child(
         result: dict[str, Any] = json.loads(output.splitlines()[-1])
     except (IndexError, ValueError):
         return {"error": f"ended with {process.returncode}: {errors[-300:]}", "process_seconds": 0.0}
-    if "error" in result:
-        result["trace"] = errors[-2000:]
     return result
+
+
+def turns(cases: Sequence[Case], entries: Sequence[Entry], repetitions: int) -> Generator[tuple[int, Case, Entry]]:
+    """Say whose turn it is: repetition after repetition, case after case, the clients of each in a new order."""
+    for repetition in range(repetitions):
+        for case in cases:
+            if case.once and repetition > 0:
+                continue
+            turn = clients_of(case, entries)
+            random.shuffle(turn)
+            for entry in turn:
+                yield repetition, case, entry
 
 
 def measure(
@@ -261,6 +271,8 @@ def measure(
         limit: how long one process may take, in seconds.
         tell: told of each step, as a line of text.
         server_python: the interpreter for the servers; by default the environment "server"'s.
+
+    Ctrl-C ends it early; what was measured until then is returned.
     """
     pins = cores()
     pythons: dict[str, Path] = {}
@@ -273,23 +285,20 @@ def measure(
         server_python = environments.python_of("server") or Path(sys.executable)
     cells: dict[tuple[str, str], Cell] = {}
     with servers(cases, server_python, pins[1]) as running:
-        for repetition in range(repetitions):
-            for case in cases:
-                if case.once and repetition > 0:
+        try:
+            for repetition, case, entry in turns(cases, entries, repetitions):
+                cell = cells.setdefault((case.name, entry.key), Cell(case.name, entry.key))
+                if (cell.problem and not cell.values) or (repetition > 1 and cell.seconds > SLOW):
                     continue
-                turn = clients_of(case, entries)
-                random.shuffle(turn)
-                for entry in turn:
-                    cell = cells.setdefault((case.name, entry.key), Cell(case.name, entry.key))
-                    if (cell.problem and not cell.values) or (repetition > 1 and cell.seconds > SLOW):
-                        continue
-                    server = running.get(case.server) if case.body is not None else None
-                    result = run_child(case, entry, pythons[entry.environment], server, mode=mode, limit=limit, pins=pins)
-                    take(cell, case, result)
-                    shown = f"{cell.values[-1]:,.4g} {case.unit}" if not cell.problem else cell.problem
-                    tell(f"{repetition + 1}/{repetitions} {case.name:16} {entry.label:40} {shown}")
-                    if server is not None and (case.server == "real" or not case.closes):
-                        server.end_kernels()
+                server = running.get(case.server) if case.body is not None else None
+                result = run_child(case, entry, pythons[entry.environment], server, mode=mode, limit=limit, pins=pins)
+                shown = f"{cell.values[-1]:,.4g} {case.unit}" if take(cell, case, result) else cell.problem
+                tell(f"{repetition + 1}/{repetitions} {case.name:16} {entry.label:40} {shown}")
+                if server is not None and (case.server == "real" or not case.closes):
+                    server.end_kernels()
+        except KeyboardInterrupt:
+            tell("interrupted: here is what there is")
+            repetitions = max((len(cell.values) for cell in cells.values()), default=0)
     versions: dict[str, str] = {}
     for entry in entries:
         versions |= environments.versions(pythons[entry.environment], entry.versions)
@@ -298,21 +307,20 @@ def measure(
     return Run(mode, repetitions, describe_machine(), versions, ordered)
 
 
-def take(cell: Cell, case: Case, result: dict[str, Any]) -> None:
-    """Take what a child said into its cell."""
+def take(cell: Cell, case: Case, result: dict[str, Any]) -> bool:
+    """Take what a child said into its cell; say whether it was a measurement."""
     cell.seconds = max(cell.seconds, result.get("process_seconds", 0.0))
     problem = result.get("unsupported") or result.get("error")
     if problem:
         cell.problem = str(problem)[:300]
-        if "trace" in result:
-            print(result["trace"], file=sys.stderr)
-        return
+        return False
     cell.values.append(case.value(result))
     for name, value in case.details(result).items():
         cell.details.setdefault(name, []).append(value)
     cell.cpu_us.append(result["cpu"] / result["operations"] * 1e6)
     cell.peak_mb.append(result["rss_peak"] / 1e6)
     cell.threads = max(cell.threads, result["threads"])
+    return True
 
 
 def choose(words: Sequence[str], known: dict[str, Any]) -> list[Any]:

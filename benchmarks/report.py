@@ -93,6 +93,8 @@ def case_rows(run: Run, case: Case) -> list[Row]:
             continue
         ratio = advantage(run, name, ours, key) if ours and ours != key else None
         details = ", ".join(f"{detail} {number(cell.detail(detail))}" for detail in cell.details)
+        if cell.problem:
+            details += f" failed once: {cell.problem[:60]}"
         rows.append(
             (
                 CLIENTS[key].label,

@@ -169,23 +169,11 @@ class KernelClientKernel(BenchKernel):
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def execute(self, code: str, *, each: bool = False) -> Outcome:
+    async def execute(self, code: str, *, each: bool = False) -> Outcome:  # noqa: ARG002 - its other way drops buffers
         outcome = Outcome()
-        if each:
-            reply = self._client.execute_interactive(code, timeout=PATIENCE, output_hook=lambda message: look(outcome, message))
-            status = reply["content"]["status"]
-        else:
-            answer = self._client.execute(code, timeout=PATIENCE)
-            status = answer["status"]
-            for output in answer["outputs"]:
-                outcome.messages += 1
-                if output["output_type"] == "stream":
-                    outcome.text = output["text"]
-                    outcome.characters += len(outcome.text)
-                else:
-                    outcome.text = output["data"]["text/plain"]
-        if status != "ok":
-            raise RuntimeError(status)
+        reply = self._client.execute_interactive(code, timeout=PATIENCE, output_hook=lambda message: look(outcome, message))
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError(reply["content"])
         return outcome
 
     async def get_model(self) -> str:
