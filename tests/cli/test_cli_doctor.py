@@ -421,7 +421,7 @@ async def test_what_the_kernel_says_or_does_not_say(
             return {"implementation": "K\x1b[31m", "protocol_version": "5.4"}
 
     @asynccontextmanager
-    async def open_kernel(*_: object) -> AsyncGenerator[Kernel]:
+    async def open_kernel(*_: object, **__: object) -> AsyncGenerator[Kernel]:
         yield Kernel()
 
     async def shake_hands(*_: object) -> Handshake:
