@@ -75,6 +75,7 @@ from ._session import channels as _channels
 from ._session import comms as _comms
 from ._session import executor as _executor
 from ._session import kernel as _kernel
+from ._session import kernel_channels as _kernel_channels
 from ._session.comms import CommMessage as CommMessage
 from ._session.session import Status as Status
 from ._tokens import NoOpTokenRenewer as NoOpTokenRenewer
@@ -369,6 +370,25 @@ def _make_client(realm: Realm, client: Any) -> Client:
     return make_blocking_twin(client, functools.partial(block_on, realm))
 
 
+class KernelChannels(Face[_kernel_channels.KernelChannels], of=_kernel_channels.KernelChannels):
+    @property
+    def kernel_state(self) -> KernelState:
+        return self._original.kernel_state
+
+    @property
+    def resumed(self) -> int:
+        return self._original.resumed
+
+    @blocking(_kernel_channels.KernelChannels.wait_opened)
+    def wait_opened(self) -> None: ...
+
+    @blocking(_kernel_channels.KernelChannels.receive)
+    def receive(self) -> None: ...
+
+    @in_trio(_kernel_channels.KernelChannels.send)
+    def send(self) -> None: ...
+
+
 class Gateway(Face[_gateway.Gateway], of=_gateway.Gateway):
     @property
     def config(self) -> GatewayConfig:
@@ -399,6 +419,9 @@ class Gateway(Face[_gateway.Gateway], of=_gateway.Gateway):
 
     @entering(_gateway.Gateway.attach_kernel, Kernel)
     def attach_kernel(self) -> None: ...
+
+    @entering(_gateway.Gateway.open_channels, KernelChannels)
+    def open_channels(self) -> None: ...
 
     @entering(_gateway.Gateway.http_client, _make_client)
     def http_client(self) -> None: ...

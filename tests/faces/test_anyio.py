@@ -188,6 +188,13 @@ def test_a_tour(backend: str, opened: Callable[..., Any], real_gateway: RunningG
                 with pytest.raises(tg.ExecutionError, match="division"):
                     result.raise_for_error()
 
+                async with gateway.open_channels(kernel.id) as channels:
+                    assert isinstance(channels, tg.KernelChannels)
+                    await channels.wait_opened()
+                    await kernel.execute("1")
+                    assert await channels.receive()
+                    assert channels.resumed == 0
+
                 session = await gateway.sessions.create("a.ipynb", kernel_id=kernel.id)
                 assert (await gateway.sessions.get(path="a.ipynb")).id == session.id
 

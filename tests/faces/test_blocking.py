@@ -33,9 +33,11 @@ pytestmark = pytest.mark.gateway
 
 HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
-INTERNAL = {"Kernels.prepare", "Kernels.keep_culling", "Channel.publish", "Channel.end"} | {
-    f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "session", "live")
-}
+INTERNAL = (
+    {"Kernels.prepare", "Kernels.keep_culling", "Channel.publish", "Channel.end"}
+    | {f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "session", "live")}
+    | {f"KernelChannels.{name}" for name in ("begin", "gone", "lost", "opened", "receive_all", "run", "send_all")}
+)
 """What the library's own parts call on each other."""
 RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}
 
@@ -151,6 +153,11 @@ def test_a_tour(opened: Callable[..., Any], real_gateway: RunningGateway) -> Non
             assert kernel.hb.evidence.restarts == 0
             with pytest.raises(tg.ExecutionError, match="division"):
                 kernel.execute("1 / 0").raise_for_error()
+            with gateway.open_channels(kernel.id) as channels:
+                channels.wait_opened()
+                kernel.execute("1")
+                assert channels.receive()
+                assert (channels.resumed, channels.kernel_state) == (0, tg.KernelState.STARTING)
             session = gateway.sessions.create("a.ipynb", kernel_id=kernel.id)
             assert gateway.sessions.get(path="a.ipynb").id == session.id
             with gateway.http_client() as client:

@@ -24,12 +24,13 @@ from .._session.channels import Channel, Subscription
 from .._session.comms import Comm, Comms, IncomingComms
 from .._session.executor import OutputStream
 from .._session.kernel import HeartbeatChannel, Kernel, Subshell
+from .._session.kernel_channels import KernelChannels
 from .calls import Realm, asking
 from .from_asyncio import Crossing, call
 
 __all__ = ["translate"]
 
-IN_TRIO: Final = frozenset({"sessions", "evidence", "verdict", "silence", "is_beating", "receive_nowait", "statistics"})
+IN_TRIO: Final = frozenset({"sessions", "evidence", "verdict", "silence", "is_beating", "receive_nowait", "send", "statistics"})
 """What does not wait but reads Trio's clock or changes things: it is called over there. All other reading is done on the spot."""
 
 CALLBACKS: Final = frozenset({"stdin"})
@@ -162,6 +163,7 @@ _TWINS: Final[Mapping[type, type]] = {
     original: _derive(original)
     for original in (
         Gateway,
+        KernelChannels,
         Kernels,
         KernelSpecDirectory,
         Sessions,
