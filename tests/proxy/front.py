@@ -96,19 +96,20 @@ class Front:
 
 @asynccontextmanager
 async def open_front(
-    proxy: Served, kernel_id: str, *, session: str | None = None, v1: bool = True, headers: Any = None
+    proxy: Served | int, kernel_id: str, *, session: str | None = None, v1: bool = True, headers: Any = None
 ) -> AsyncGenerator[Front]:
-    """Open a front end's connection."""
+    """Open a front end's connection to a proxy, or to its port."""
+    port = proxy if isinstance(proxy, int) else proxy.port
     session = session or uuid.uuid4().hex
     # The stream is ours: the library leaves it open where the handshake is refused.
-    stream = await trio.open_tcp_stream("127.0.0.1", proxy.port)
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
     refused: list[Exception] = []
     try:
         async with stream, trio.open_nursery() as nursery:
             websocket = await trio_websocket.wrap_client_stream(
                 nursery,
                 stream,
-                f"127.0.0.1:{proxy.port}",
+                f"127.0.0.1:{port}",
                 f"/api/kernels/{kernel_id}/channels?session_id={session}",
                 extra_headers=[(name.encode(), value.encode()) for name, value in (TOKEN_HEADER if headers is None else headers)],
                 subprotocols=[V1] if v1 else None,

@@ -20,6 +20,7 @@ from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of, e
 from .kernels_command import kernels
 from .kernelspecs_command import kernelspecs
 from .options import Options, common_options, kernel_option
+from .proxy_command import proxy
 from .run_command import run
 
 __all__ = ["app", "run_app"]
@@ -45,7 +46,7 @@ def app() -> None:
     """Hold the commands; each does its own work."""
 
 
-for _command in (exec_command, run, kernels, kernelspecs, doctor, conformance):
+for _command in (exec_command, run, kernels, kernelspecs, doctor, conformance, proxy):
     app.add_command(_command)
 
 

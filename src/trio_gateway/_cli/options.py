@@ -20,7 +20,7 @@ from rich.text import Text
 from .._errors import InvalidInputError
 from .exits import printable
 
-__all__ = ["Options", "common_options", "cwd_option", "kernel_option", "pass_options", "timeout_option"]
+__all__ = ["Options", "common_options", "cwd_option", "kernel_option", "pass_options", "read_token", "timeout_option"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -58,7 +58,7 @@ async def serve(
     proxy: Proxy,
     *,
     host: str = "127.0.0.1",
-    port: int = 8888,
+    port: int = 8889,
     certfile: str | os.PathLike[str] | None = None,
     keyfile: str | os.PathLike[str] | None = None,
     until: Callable[[], Awaitable[object]] = trio.sleep_forever,

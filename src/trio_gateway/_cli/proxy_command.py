@@ -1,0 +1,199 @@
+"""`trio-gateway proxy`: serve a gateway's kernels to notebook front ends.
+
+The one idea: the command reads options and signals; everything else is `trio_gateway.proxy`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import rich_click as click
+import trio
+
+from .._errors import InvalidInputError
+from .exits import ExitCode
+from .opening import open_gateway
+from .options import Options, common_options, pass_options, read_token
+from .supervision import alongside, run_command
+
+if TYPE_CHECKING:
+    from ..proxy import Listening, Proxy
+
+__all__ = ["proxy"]
+
+_HELP = """Serve a gateway's kernels to JupyterLab and other notebook front ends.
+
+Front ends need a token: the one in `--proxy-token-file`, or a random one that is printed. It is not the gateway's, which
+the front ends never learn. With it in JUPYTER_GATEWAY_AUTH_TOKEN, JupyterLab for example is started as
+
+    jupyter lab --gateway-url http://127.0.0.1:8889
+
+**Signals:** SIGTERM and Ctrl-C end the proxy when the requests that run are answered, at most after `--drain` seconds; a
+second one ends it at once. SIGHUP reads the token file again; connections that are open stay.
+
+**For whoever watches over it:** `/healthz` needs no token and answers 503 while the proxy ends; `/metrics` is for
+Prometheus and needs the token; standard output has one line of JSON for each request.
+
+The page docs/security.md says what is checked, and docs/proxy.md how to run it under systemd or in a container.
+"""
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(
+    help=_HELP, epilog="Example: trio-gateway proxy --url http://gateway:8888 --host 0.0.0.0 --allow-host lab.example.org"
+)
+@click.rich_config({"text_markup": "markdown"})
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=8889, show_default=True, help="0: any free one.")
+@click.option("--base-path", metavar="PATH", default="/", show_default=True, help="Where everything begins, as /jupyter/.")
+@click.option("--proxy-token-file", metavar="FILE", type=_FILE, help="A file with the token that front ends must show.")
+@click.option("--allow-anyone", is_flag=True, help="Ask for no token: whoever reaches the port can run code.")
+@click.option(
+    "--allow-origin", metavar="ORIGIN", multiple=True, help="Pages from there may use the proxy; * for all. Repeatable."
+)
+@click.option("--allow-host", metavar="NAME", multiple=True, help="A name that the proxy is called by. Repeatable.")
+@click.option("--certfile", metavar="FILE", type=_FILE, help="A certificate and its chain in PEM, for TLS.")
+@click.option("--keyfile", metavar="FILE", type=_FILE, help="Its key in PEM; without it: in the certificate's file.")
+@click.option(
+    "--drain", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True, help="How long the end may take."
+)
+@click.option("--no-access-log", is_flag=True, help="No line for each request on standard output.")
+@common_options
+@pass_options
+def proxy(
+    options: Options,
+    host: str,
+    port: int,
+    base_path: str,
+    proxy_token_file: Path | None,
+    allow_anyone: bool,
+    allow_origin: tuple[str, ...],
+    allow_host: tuple[str, ...],
+    certfile: Path | None,
+    keyfile: Path | None,
+    drain: float,
+    no_access_log: bool,
+) -> int:
+    """Serve a gateway's kernels to notebook front ends."""
+    try:
+        from .. import proxy as package
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is not installed: pip install 'trio-gateway[proxy]'") from None
+    if allow_anyone and proxy_token_file is not None:
+        raise click.UsageError("--allow-anyone and --proxy-token-file exclude each other.")
+    if options.quiet and proxy_token_file is None and not allow_anyone:
+        raise click.UsageError("With --quiet nobody learns a random token: give --proxy-token-file.")
+    if keyfile is not None and certfile is None:
+        raise click.UsageError("--keyfile needs --certfile.")
+    config = package.ProxyConfig(
+        token=None if proxy_token_file is None else _token(proxy_token_file),
+        allow_anyone=allow_anyone,
+        allowed_origins=allow_origin,
+        allowed_hosts=allow_host,
+        base_path=base_path,
+    )
+    if not no_access_log:
+        _log_access()
+
+    async def command() -> int:
+        async with open_gateway(options) as gateway:
+            app = package.create_app(gateway, config)
+            running = _Running(options, app, proxy_token_file)
+
+            async def serve() -> None:
+                with running.scope:
+                    await package.serve(
+                        app,
+                        host=host,
+                        port=port,
+                        certfile=certfile,
+                        keyfile=keyfile,
+                        until=running.told.wait,
+                        drain_seconds=drain,
+                        task_status=cast("trio.TaskStatus[Listening]", running),
+                    )
+
+            with trio.open_signal_receiver(*_signals()) as signals:
+                await alongside(functools.partial(running.obey, signals), serve)
+        return ExitCode.OK
+
+    return run_command(options, command)
+
+
+class _Running:
+    """The proxy while it runs: greets when it listens, and does what signals say.
+
+    Args:
+        options: for what is said.
+        app: the proxy.
+        token_file: the file with its token, if it has one.
+    """
+
+    def __init__(self, options: Options, app: Proxy, token_file: Path | None) -> None:
+        self.told = trio.Event()
+        self.scope = trio.CancelScope()
+        self._options = options
+        self._app = app
+        self._token_file = token_file
+
+    def started(self, value: Listening) -> None:
+        """Say where the proxy is."""
+        if self._app.token is None:
+            self._options.warn("nobody is asked for a token: whoever reaches the port can run code on the gateway")
+            self._options.say(f"Listening on {value.url}")
+        elif self._token_file is not None:
+            self._options.say(f"Listening on {value.url} with the token of {self._token_file}")
+        else:
+            # As Jupyter does: a random one is of no use to anybody unless it is told.
+            self._options.say(f"Listening on {value.url}?token={self._app.token}")
+
+    async def obey(self, signals: AsyncIterator[int]) -> None:
+        """Do what each signal says, until cancelled."""
+        async for number in signals:
+            if signal.Signals(number).name == "SIGHUP":
+                self._reload()
+            elif not self.told.is_set():
+                self._options.say(f"Ending, with {self._app.channels} connections (a second time: at once).")
+                self.told.set()
+            else:
+                self.scope.cancel(reason=f"a second signal {number}")
+
+    def _reload(self) -> None:
+        if self._token_file is None:
+            self._options.say("There is no token file to read again.")
+            return
+        try:
+            self._app.change_token(_token(self._token_file))
+        except InvalidInputError as error:
+            self._options.warn(f"the token stays as it was: {error}")
+        else:
+            self._options.say("The token was read again.")
+
+
+def _token(path: Path) -> str:
+    try:
+        return read_token(path)
+    except InvalidInputError as error:
+        raise InvalidInputError("--proxy-token-file", error.value, error.expected) from None
+
+
+def _signals() -> list[signal.Signals]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+
+
+def _log_access() -> None:
+    """Write the access log, a line of JSON for each request, to standard output."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access = logging.getLogger("trio_gateway.proxy.access")
+    access.addHandler(handler)
+    access.setLevel(logging.INFO)
+    access.propagate = False
