@@ -298,7 +298,7 @@ def measure(
                     server.end_kernels()
         except KeyboardInterrupt:
             tell("interrupted: here is what there is")
-            repetitions = max((len(cell.values) for cell in cells.values()), default=0)
+            repetitions = min((len(cell.values) for cell in cells.values() if cell.values), default=0)
     versions: dict[str, str] = {}
     for entry in entries:
         versions |= environments.versions(pythons[entry.environment], entry.versions)
