@@ -1,6 +1,6 @@
 """papermill's engine that runs notebooks on a gateway: `papermill --engine trio_gateway`.
 
-papermill loads it by its entry point, in the middle of its own import: so papermill is imported when a notebook is run.
+papermill loads it by its entry point, in the middle of its own import: so papermill is imported when the engine is asked.
 """
 
 from __future__ import annotations
@@ -10,11 +10,17 @@ from typing import Any
 __all__ = ["PapermillEngine"]
 
 
+def _own_engine() -> Any:
+    from papermill.engines import NBClientEngine  # type: ignore[import-untyped]
+
+    return NBClientEngine
+
+
 class PapermillEngine:
     """papermill's own engine, with kernels on the gateway of the variables `JUPYTER_GATEWAY_*`."""
 
-    @classmethod
-    def execute_notebook(cls, nb: Any, kernel_name: str, **arguments: Any) -> Any:
+    @staticmethod
+    def execute_notebook(nb: Any, kernel_name: str, **arguments: Any) -> Any:
         """Run a notebook. papermill calls this.
 
         Args:
@@ -22,7 +28,15 @@ class PapermillEngine:
             kernel_name: the kernelspec.
             **arguments: as for papermill's own engine.
         """
-        from papermill.engines import NBClientEngine  # type: ignore[import-untyped]
-
         arguments.setdefault("kernel_manager_class", "trio_gateway.jupyter.GatewayKernelManager")
-        return NBClientEngine.execute_notebook(nb, kernel_name, **arguments)
+        return _own_engine().execute_notebook(nb, kernel_name, **arguments)
+
+    @staticmethod
+    def nb_kernel_name(nb: Any, name: str | None = None) -> Any:
+        """Say which kernelspec a notebook wants. papermill calls this."""
+        return _own_engine().nb_kernel_name(nb, name)
+
+    @staticmethod
+    def nb_language(nb: Any, language: str | None = None) -> Any:
+        """Say which language a notebook is in. papermill calls this."""
+        return _own_engine().nb_language(nb, language)

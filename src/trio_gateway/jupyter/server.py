@@ -248,7 +248,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         return self._kernels.pop(kernel_id, None)
 
     def update_env(self, *, kernel_id: str, env: dict[str, str]) -> None:
-        """Do nothing: a gateway's kernel keeps the environment that it was started with. A session that is renamed asks for it."""
+        """Do nothing: a gateway's kernel keeps its environment. Asked for where a session is renamed."""
         del kernel_id, env
 
     def initialize_culler(self) -> None:
