@@ -16,6 +16,11 @@ import attrs
 from .messages import Buffer
 
 __all__ = [
+    "BINARY",
+    "CLOSE",
+    "PING",
+    "PONG",
+    "TEXT",
     "Close",
     "Control",
     "FrameError",
