@@ -241,16 +241,23 @@ def parts_v1(message: Message) -> list[Buffer]:
     return [struct.pack(f"<{count + 1}Q", count, *offsets), *parts]
 
 
-def encode_legacy(message: Message) -> str | bytes:
+def encode_legacy(message: Message, *, as_server: bool = False) -> str | bytes:
     """Encode a message in the legacy framing: text, or binary if it has buffers.
+
+    Args:
+        message: the message.
+        as_server: repeat the header's `msg_id` and `msg_type` beside it, as servers do and some clients expect.
 
     Raises:
         InvalidInputError: it has more than 4 GiB of buffers, which the framing can't hold.
         ProtocolError: it came from elsewhere, and a part that nobody looked at is not UTF-8.
     """
+    repeated = json.dumps({"msg_id": message.msg_id, "msg_type": message.msg_type})[1:-1].encode() + b"," if as_server else b""
     text = b"".join(
         [
-            b'{"channel":',
+            b"{",
+            repeated,
+            b'"channel":',
             json.dumps(message.channel).encode(),
             b',"header":',
             message.header_raw,

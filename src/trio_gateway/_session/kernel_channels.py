@@ -11,6 +11,7 @@ What frames mean, but for that, is their readers' business.
 
 from __future__ import annotations
 
+import functools
 import logging
 import struct
 import uuid
@@ -49,6 +50,9 @@ _LOST: Final = (
 )
 _ANSWERING: Final = {b"shell": "shell", b"control": "control"}
 _two: Final = struct.Struct("<QQ").unpack_from
+
+
+_encode_legacy: Final = functools.partial(codec.encode_legacy, as_server=True)
 
 
 @attrs.frozen
@@ -165,7 +169,7 @@ class KernelChannels:
             self._room.unpark_all()
             if self.connections:
                 state = "dead" if isinstance(self.ended, KernelCulledError) else "unknown"
-                encode = codec.encode_v1 if self._v1 else codec.encode_legacy
+                encode = codec.encode_v1 if self._v1 else _encode_legacy
                 await self._arrived.send([encode(self._make("iopub", "status", {"execution_state": state}))])
         finally:
             self._opened_once.set()
@@ -239,7 +243,7 @@ class KernelChannels:
         """The one task that reads frames. It waits for the relay, and says to the gateway that it is there meanwhile."""
         agree = self._v1 == self._there_v1
         decode = codec.Decoder(v1=self._there_v1).decode
-        encode = codec.encode_v1 if self._v1 else codec.encode_legacy
+        encode = codec.encode_v1 if self._v1 else _encode_legacy
         while True:
             frames = await websocket.receive()
             self.liveness.message(trio.current_time())
