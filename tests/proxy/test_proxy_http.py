@@ -51,6 +51,13 @@ async def test_a_kernels_life(real_gateway: RunningGateway) -> None:
             assert gone.json() == {"message": f"Kernel does not exist: {model['id']}", "reason": "Not Found"}
 
 
+async def test_a_front_end_may_choose_the_kernels_id(real_gateway: RunningGateway) -> None:
+    wish = {"kernel_id": "c8a1f0de-5f0b-4f5e-9b67-0d3a2f1e4b55"}
+    async with open_proxy(real_gateway) as proxy:
+        assert (await proxy.ask("POST", "/api/kernels", wish)).json()["id"] == wish["kernel_id"]
+        assert (await proxy.ask("DELETE", f"/api/kernels/{wish['kernel_id']}")).status == 204
+
+
 async def test_a_start_without_a_body_is_the_default_kernel(real_gateway: RunningGateway) -> None:
     async with open_proxy(real_gateway) as proxy:
         started = await proxy.ask("POST", "/api/kernels")

@@ -116,7 +116,10 @@ class Rest:
     async def _start_kernel(self, request: Request) -> Response:
         body = await self._body(request)
         model = await self.gateway.kernels.start(
-            _field(body, "name", _TEXT_OR_NONE) or None, env=_env(body), path=_field(body, "path", _TEXT_OR_NONE) or None
+            _field(body, "name", _TEXT_OR_NONE) or None,
+            env=_env(body),
+            path=_field(body, "path", _TEXT_OR_NONE) or None,
+            kernel_id=_field(body, "kernel_id", _TEXT_OR_NONE) or None,
         )
         return JSONResponse(kernel_json(model), 201, {"Location": f"{self.config.base_path}api/kernels/{model.id}"})
 
