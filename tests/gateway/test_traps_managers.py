@@ -234,7 +234,12 @@ async def test_b15_an_unknown_kernel_cannot_be_attached_to(gateway: trio_gateway
     with pytest.raises(KernelNotFoundError):
         await gateway.sessions.create("a.ipynb", kernel_id=ID_A)
     assert "kernel_id" not in inspect.signature(gateway.start_kernel).parameters
-    assert "kernel_id" not in inspect.signature(gateway.kernels.start).parameters
+    # To start with an id is to start, not to attach.
+    model = await gateway.kernels.start(kernel_id=ID_A)
+    try:
+        assert model.id == ID_A
+    finally:
+        await gateway.kernels.shutdown(ID_A)
 
 
 async def test_b15_a_start_that_is_answered_with_null(autojump_clock: MockClock) -> None:

@@ -198,8 +198,8 @@ class GatewayConfig:
     max_output_bytes: int = attrs.field(default=1024 * _MEBI, metadata=whole("bytes", 1))
     """The most output that one `execute` collects, in bytes; more is dropped, counted and told in `output_gaps`."""
     websocket_engine: str = attrs.field(default="auto", metadata=setting(values.one_of(*WEBSOCKET_ENGINES)))
-    """What speaks the WebSocket protocol: `"fast"`, an engine of this library's own; `"trio-websocket"`; or `"auto"`, which is the
-    fast one where the extra `fast` is installed."""
+    """What speaks the WebSocket protocol: `"fast"`, an engine of this library; `"trio-websocket"`; or `"auto"`, the fast one
+    where the extra `fast` is installed."""
 
     _given: Mapping[str, Given] = attrs.field(factory=dict[str, Given], alias="_given", eq=False)
     _ignored: tuple[str, ...] = attrs.field(default=(), alias="_ignored", eq=False)

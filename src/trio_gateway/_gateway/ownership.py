@@ -280,7 +280,7 @@ async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly
 
 
 async def _shutdown_in_the_end(api: KernelApi, model: KernelModel) -> None:
-    """Shut a kernel down, again and again while the gateway answers with an error of its own. The caller bounds it.
+    """Shut a kernel down, again and again while the gateway has an error of its own or can't be reached. The caller bounds it.
 
     Kernel Gateway answers 500 to the shutdown of a kernel whose process has just died and is being started again, and the
     kernel then stays; a moment later the same request succeeds.
@@ -288,8 +288,8 @@ async def _shutdown_in_the_end(api: KernelApi, model: KernelModel) -> None:
     for pause in (*LOOK_PAUSES, None):
         try:
             await api.shutdown(model.id, kernel_name=model.name)
-        except GatewayHTTPError as error:
-            if error.status_code < 500 or pause is None:
+        except (GatewayHTTPError, GatewayConnectionError) as error:
+            if pause is None or (isinstance(error, GatewayHTTPError) and error.status_code < 500):
                 raise
             await trio.sleep(pause)  # noqa: ASYNC120 - a cancellation may well take the place of this error
         else:

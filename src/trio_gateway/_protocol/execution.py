@@ -225,7 +225,7 @@ class Execution:
         limit_bytes: how many bytes of outputs to collect at most; more is dropped, counted, and told as an `"overflow"` gap.
     """
 
-    __slots__ = ("_area", "_dropped", "_gaps", "_kernel_session", "_reply", "_saw_idle", "_size", "keep", "limit_bytes", "state")
+    __slots__ = ("_area", "_dropped", "_gaps", "_reply", "_saw_idle", "_size", "keep", "kernel_session", "limit_bytes", "state")
 
     keep: bool
     """Whether outputs are collected for the result."""
@@ -233,6 +233,8 @@ class Execution:
     """How many bytes of outputs are collected at most."""
     state: ExecutionState
     """How far it has come."""
+    kernel_session: str
+    """The session of the process that began with it; `""` before."""
 
     def __init__(self, *, keep: bool, limit_bytes: float) -> None:
         self.keep = keep
@@ -243,7 +245,7 @@ class Execution:
         self._dropped = 0
         self._size = 0
         self._reply: Mapping[str, Any] = {}
-        self._kernel_session = ""
+        self.kernel_session = ""
         self._saw_idle = False
 
     def feed(self, message: Message) -> bool:
@@ -253,12 +255,12 @@ class Execution:
             ProtocolError: the content can't be understood; the state is as before.
         """
         kind = message.header.msg_type
-        if kind == "stream" and self.state is ExecutionState.RUNNING and message.header.session == self._kernel_session:
+        if kind == "stream" and self.state is ExecutionState.RUNNING and message.header.session == self.kernel_session:
             return self._keep(message)  # most of what comes
         if kind == "status":
             state = message.content.get("execution_state")
             if state == "busy":
-                self._kernel_session = message.header.session
+                self.kernel_session = message.header.session
                 self._advance("busy")
             elif state == "idle":
                 self._saw_idle = True
@@ -270,7 +272,7 @@ class Execution:
             return False
         if kind not in OUTPUT_TYPES:
             return False
-        if kind == "stream" and message.header.session != self._kernel_session and self._is_rate_notice(message):
+        if kind == "stream" and message.header.session != self.kernel_session and self._is_rate_notice(message):
             return False
         self._advance("output")
         return self._keep(message)

@@ -12,7 +12,7 @@ import trio
 
 from .._errors import GatewayInternalError, fresh
 from .._outputs import ExecutionResult
-from .._protocol.execution import Execution
+from .._protocol.execution import Execution, ExecutionState
 from .._protocol.loss import MessageLedger
 from .._protocol.messages import Message
 from .inbox import Inbox
@@ -59,6 +59,10 @@ class Pending:
     def replied(self) -> bool:
         """Whether the kernel's reply is there."""
         raise NotImplementedError
+
+    def runs_in(self, process: str) -> bool:  # noqa: ARG002 - only code runs
+        """Whether a process of the kernel, known by its session, was seen to begin with this and not to end it."""
+        return False
 
     def feed(self, message: Message, number: int) -> None:
         """Take a message whose parent is this request, and the number that its sender gave it."""
@@ -174,6 +178,10 @@ class PendingExecution(Pending):
     def replied(self) -> bool:
         """Whether the kernel's reply is there."""
         return self.execution.replied
+
+    def runs_in(self, process: str) -> bool:
+        """Whether a process of the kernel, known by its session, was seen to begin with this and not to end it."""
+        return self.execution.state is ExecutionState.RUNNING and self.execution.kernel_session == process
 
     def feed(self, message: Message, number: int) -> None:
         """Take a message whose parent is this request."""

@@ -60,6 +60,8 @@ ANSWER_SECONDS: Final = 2.0
 """How long a kernel may take to answer on its control channel before the gateway is asked about it instead, in seconds."""
 INTERRUPT_SECONDS: Final = 2.0
 """How long a kernel may take to answer an `interrupt_request` before the gateway is asked to interrupt it, in seconds."""
+OUT_OF_ORDER: Final = ("xeus", "async")
+"""How the implementations begin that were measured to answer `kernel_info` beside code that runs: it is no barrier there."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
 
@@ -117,6 +119,8 @@ class KernelSession:
         self._interrupt_mode = interrupt_mode
         self._shutting_down = False
         self._restarting = False
+        self._own_restarts = self.api.own_restarts(kernel_id)
+        self._barrier: Pending | None = None
         self._running = trio.CancelScope()
         self._opened_once = trio.Event()
         self._met = trio.Event()
@@ -228,7 +232,7 @@ class KernelSession:
     @property
     def waits(self) -> bool:
         """Whether someone waits for an answer of the kernel's."""
-        return any(pending.sent and pending is not self._probed for pending in self._pending.values())
+        return any(pending.sent and pending not in (self._probed, self._barrier) for pending in self._pending.values())
 
     # The life of the connection ---------------------------------------------------------------------------------
 
@@ -339,7 +343,11 @@ class KernelSession:
             if not message.content.get("restart"):
                 self._services.start_soon(self._check_gone, name="trio_gateway.check_gone")
             elif not self._restarting:
-                self._note_restart("someone restarted it", told="restarted by someone else")
+                known, self._own_restarts = self._own_restarts, self.api.own_restarts(self.kernel_id)
+                if known != self._own_restarts:
+                    self._note_restart("it was restarted through this gateway object")
+                else:
+                    self._note_restart("someone restarted it", told="restarted by someone else")
         elif kind.startswith("comm_"):
             self.comms.observe(message)
 
@@ -404,6 +412,47 @@ class KernelSession:
             self.liveness.answered(trio.current_time())
         return asked.replied
 
+    def find_lost(self) -> None:
+        """Find out, some time, whether a reply that does not come was lost while the connection held. For who watches.
+
+        A barrier is sent behind what waits, and there is never more than one. Nothing waits for it: it may have to wait for
+        hours behind code that runs.
+        """
+        barrier = self._barrier
+        under_way = barrier is not None and not barrier.settled and barrier.connection in (0, self.connections)
+        if self.ended is not None or under_way:
+            return
+        waiting = [
+            pending
+            for pending in self._pending.values()
+            if pending.sent
+            and not pending.replied
+            and pending.message.channel == "shell"
+            and not pending.message.header.subshell_id
+        ]
+        if waiting:
+            self._services.start_soon(self._fail_what_is_overtaken, waiting, name="trio_gateway.find_lost")
+
+    async def _fail_what_is_overtaken(self, waiting: Sequence[Pending]) -> None:
+        """Send a barrier, and fail what it overtakes, but for code that the same process was seen to begin with."""
+        self._barrier = barrier = PendingReply(self.make("shell", "kernel_info_request", {}))
+        self.submit(barrier)
+        try:
+            await barrier.wait_settled()
+        finally:
+            self.forget(barrier)
+        if barrier.reply is None or str(barrier.reply.content.get("implementation")).startswith(OUT_OF_ORDER):
+            return
+        for pending in waiting:
+            if pending.replied or pending.settled or pending.runs_in(barrier.reply.header.session):
+                continue
+            pending.fail(
+                ConnectionLostError(
+                    f"kernel {self.kernel_id}: it has answered what it was asked later, so the {pending.message.msg_type} or its "
+                    "reply was lost on the way; it may have run, and was not sent again"
+                )
+            )
+
     async def interrupt(self) -> None:
         """Interrupt the kernel, in the way its kernelspec says: by a message of ours, or by the gateway's signal.
 
@@ -426,11 +475,13 @@ class KernelSession:
 
         A restart says nothing on the wire to those who wait (the pending reply never comes), so we say it here.
         """
-        self._restarting = True
+        self._restarting = True  # until the new process is heard: the old one's goodbye may come after the gateway's answer
         try:
             await self.api.restart(self.kernel_id, timeout=self._config.request_timeout_for(None))
-        finally:
+        except BaseException:
             self._restarting = False
+            raise
+        self._own_restarts = self.api.own_restarts(self.kernel_id)
         self._change(kernel="starting")
         self._note_restart("it was restarted by us")
         with trio.move_on_after(probe_seconds):
@@ -478,6 +529,7 @@ class KernelSession:
                         await trio.sleep(pause)
                     pause = min(2 * pause, 2.0)
         finally:
+            self._restarting = False
             met.set()
 
     def note_shutdown(self) -> None:

@@ -108,6 +108,7 @@ async def _mute(sessions: list[KernelSession]) -> list[KernelSession]:
     mute: list[KernelSession] = []
 
     async def ask(session: KernelSession) -> None:
+        session.find_lost()
         if not await session.answers():
             mute.append(session)
 

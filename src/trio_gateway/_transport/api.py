@@ -134,6 +134,7 @@ class KernelApi:
             kernel_id: the kernel.
             timeout: seconds.
         """
+        self._http.restarts[kernel_id] += 1  # before it is asked for: the kernel's goodbye comes before the answer
         with self._told("restart", _Action(kernel_id)) as action:
             try:
                 response = await self._kernel("POST", kernel_id, "restart", timeout=timeout)
@@ -146,6 +147,10 @@ class KernelApi:
             model = rest.parse_kernel(response.json(), kernel_id=kernel_id)
             action.kernel_name, action.status_code = model.name, response.status_code
         return model
+
+    def own_restarts(self, kernel_id: str) -> int:
+        """Return how often a kernel was restarted, or nearly, by this gateway object."""
+        return self._http.restarts[kernel_id]
 
     async def shutdown(
         self, kernel_id: str, *, action: str = "shutdown", kernel_name: str | None = None, message: str = ""

@@ -12,6 +12,7 @@ import random
 import re
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -161,6 +162,8 @@ class HttpClient:
     """Opens raw streams, for the WebSocket too."""
     ssl_context: ssl.SSLContext | None
     """What to do TLS with; None where no URL of the configuration needs it."""
+    restarts: Counter[str]
+    """How often each kernel was restarted through this client: who hears of a restart can tell whose it was."""
 
     def __init__(
         self,
@@ -175,6 +178,7 @@ class HttpClient:
         self.config = config
         self.connector = connector
         self.ssl_context = ssl_context
+        self.restarts = Counter()
         self._emit = emit
         self._pool = pool
         self._host = urlsplit(config.base_url).netloc

@@ -1,0 +1,88 @@
+"""A reply that never comes though the connection holds: found by a barrier, told, and never taken from code that runs (G3)."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+import trio_gateway
+from trio_gateway.testing import FakeGateway
+
+Clock = trio.testing.MockClock
+SOON = 120.0
+"""Within so many seconds it is told: some intervals of 20."""
+
+
+async def test_the_reply_to_an_execution(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("shell execute_reply", times=1)
+        with pytest.raises(trio_gateway.ConnectionLostError, match="execute_request or its reply was lost"):
+            await kernel.execute("x = 1")
+        assert trio.current_time() < SOON
+        assert (await kernel.execute("x")).text == "1"
+
+
+async def test_the_reply_to_another_request(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("shell complete_reply", times=1)
+        with pytest.raises(trio_gateway.ConnectionLostError, match="complete_request"):
+            await kernel.complete("impo")
+        assert trio.current_time() < SOON
+        assert "matches" in await kernel.complete("impo")
+
+
+async def test_the_request_itself(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("shell execute_request", direction="to_kernel", times=1)
+        with pytest.raises(trio_gateway.ConnectionLostError):
+            await kernel.execute("x = 1")
+        assert trio.current_time() < SOON
+        assert (await kernel.execute("'x' in globals()")).text == "False"
+
+
+async def test_a_restart_by_someone_else_of_which_nothing_is_heard(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
+        fake.faults.drop("iopub shutdown_reply")
+
+        async def run() -> None:
+            with pytest.raises(trio_gateway.GatewayError):
+                await kernel.execute("import time\ntime.sleep(1e9)")
+
+        nursery.start_soon(run)
+        await trio.sleep(1)
+        async with fake.open() as other:
+            await other.kernels.restart(kernel.id)
+        await trio.sleep(SOON)
+        assert not nursery.child_tasks
+        assert (await kernel.execute("6 * 7")).text == "42"
+
+
+async def test_code_that_runs_for_hours_is_overtaken_by_nothing(autojump_clock: Clock) -> None:
+    async with (
+        FakeGateway() as fake,
+        fake.open() as gateway,
+        gateway.start_kernel() as kernel,
+        kernel.shell.subscribe() as replies,
+        trio.open_nursery() as nursery,
+    ):
+        results: list[str] = []
+
+        async def run(code: str) -> None:
+            results.append((await kernel.execute(code)).text)
+
+        async def complete() -> None:
+            results.append(str(len((await kernel.complete("impo"))["matches"]) >= 0))
+
+        nursery.start_soon(run, "import time\ntime.sleep(36000)\n'slept'")
+        await trio.sleep(1)
+        nursery.start_soon(run, "'after'")
+        nursery.start_soon(complete)
+        await trio.sleep(35_000)
+        assert not results
+        await trio.sleep(2_000)
+        assert sorted(results) == ["'after'", "'slept'", "True"]
+        kinds: list[str] = []
+        while len(kinds) < replies.statistics().received:
+            kinds.append((await replies.receive()).msg_type)
+        assert 0 < kinds.count("kernel_info_reply") <= 3, "one barrier waits at a time"
