@@ -66,10 +66,10 @@ def run_notebook(options: Options, job: NotebookJob) -> int:
     """
     kernel_name = options.kernel or job.notebook.metadata.get("kernelspec", {}).get("name")
     live = LiveNotebook(job.notebook)
+    saver = None if job.target is None else Saver(live, job.target, options.warn)
 
     async def command() -> int:
         renderer = new_renderer(options)
-        saver = None if job.target is None else Saver(live, job.target, options.warn)
         run = NotebookRun(live, saver=saver, renderer=renderer if job.echo else None, allow_errors=job.allow_errors)
         async with open_gateway(options) as gateway, gateway.start_kernel(kernel_name, cwd=job.cwd) as kernel:
             began = trio.current_time()
@@ -83,7 +83,7 @@ def run_notebook(options: Options, job: NotebookJob) -> int:
         await renderer.finish()
         return _report(options, job, live, run, seconds)
 
-    return run_command(options, command)
+    return run_command(options, command, before_quitting=None if saver is None else saver.stop)
 
 
 def _report(options: Options, job: NotebookJob, live: LiveNotebook, run: NotebookRun, seconds: float) -> int:

@@ -22,6 +22,7 @@ __all__ = ["Saver"]
 _T = TypeVar("_T")
 
 _INTERVAL: Final = 2.0  # seconds between two saves while a cell runs
+_LAST_SAVE: Final = 1.0  # seconds that quitting at once waits for a save that is being made
 _REST: Final = 9  # times as long as a save took, none is made
 
 
@@ -72,6 +73,10 @@ class Saver:
         """Save before anything else happens, as far as the file allows it: somebody may be about to kill this process."""
         if not self._file.is_special:
             self._save_or_warn()
+
+    def stop(self) -> None:
+        """Let a save that is being made come to its end, for a second at most, and make no other: this process quits at once."""
+        self._lock.acquire(timeout=_LAST_SAVE)
 
     async def save_soon(self) -> None:
         """Save what has changed, now, or later if saving has taken too much of the time.

@@ -23,12 +23,15 @@ _T = TypeVar("_T")
 _WORDS: Final = {"SIGINT": "Interrupted", "SIGTERM": "Told to end", "SIGHUP": "Hung up"}
 
 
-def run_command(options: Options, command: Callable[[], Awaitable[int]]) -> int:
+def run_command(
+    options: Options, command: Callable[[], Awaitable[int]], *, before_quitting: Callable[[], object] | None = None
+) -> int:
     """Run the command in an event loop of its own.
 
     Args:
         options: for what is said meanwhile.
         command: the async part; returns the exit code.
+        before_quitting: called when a second signal is about to end the process at once; it must be quick.
 
     Returns:
         The command's exit code; after a signal 128 and the signal's number, as a shell reports it.
@@ -37,10 +40,12 @@ def run_command(options: Options, command: Callable[[], Awaitable[int]]) -> int:
         Exception: what the command raised, as it was, unless a signal came before.
     """
     options.set_up_logging()
-    return trio.run(_supervise, options, command)
+    return trio.run(_supervise, options, command, before_quitting)
 
 
-async def _supervise(options: Options, command: Callable[[], Awaitable[int]]) -> int:
+async def _supervise(
+    options: Options, command: Callable[[], Awaitable[int]], before_quitting: Callable[[], object] | None
+) -> int:
     received: list[int] = []
     scope = trio.CancelScope()
     with trio.open_signal_receiver(*_signals()) as signals:
@@ -49,6 +54,8 @@ async def _supervise(options: Options, command: Callable[[], Awaitable[int]]) ->
             async for number in signals:
                 if received:
                     # Files are whole at any moment, and a local gateway notices that we are gone and ends with its kernels.
+                    if before_quitting is not None:
+                        before_quitting()
                     os._exit(128 + number)
                 received.append(number)
                 scope.cancel(reason=f"signal {number}")
