@@ -598,7 +598,7 @@ def test_g7_back_pressure_crosses(backend: str, attached: Callable[..., Any]) ->
             async with kernel.iopub.subscribe(when_full="pause", limit_messages=5) as messages:
                 with anyio.move_on_after(1):
                     await kernel.execute(code, on_cancel="abandon")
-                assert messages.statistics().peak_messages < 300
+                assert messages.statistics().peak_messages <= 5
                 while (await messages.receive()).content.get("execution_state") != "idle":
                     pass
                 assert messages.statistics().blocked_seconds > 0

@@ -120,3 +120,22 @@ async def test_kernels_that_do_not_answer_are_looked_up_with_one_list(autojump_c
         await trio.sleep(60)
         assert len(failures) == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_a_pause_holds_at_its_bound(autojump_clock: Clock) -> None:
+    """If the connection is dropped then, what was under way is gone with it, and with that the reply: so much is told."""
+    async with FakeGateway(iopub_msg_rate_limit=0) as fake, fake.open(buffer_messages=10) as gateway:
+        async with gateway.start_kernel() as kernel:
+            code = "import sys\nfor i in range(300):\n    sys.stdout.write(f'{i}\\n')\n    sys.stdout.flush()"
+            lines: list[int] = []
+            async with kernel.stream(code, when_full="pause") as outputs:
+                await trio.sleep(5)
+                assert outputs.statistics().peak_messages == 10
+                fake.cut_connections()
+                await trio.sleep(100)
+                with pytest.raises(trio_gateway.ConnectionLostError):
+                    async for output in outputs:
+                        assert isinstance(output, trio_gateway.Stream)
+                        lines += map(int, output.text.split())
+            assert lines == list(range(len(lines)))
+            assert (await kernel.execute("6 * 7")).text == "42"

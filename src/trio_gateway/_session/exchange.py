@@ -6,12 +6,14 @@ for a consumer that has asked for that. How the connection is made and kept is t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
 from .._errors import GatewayError, ProtocolError
 from .._protocol import codec
+from .._protocol.messages import Message
 from .._transport.websocket import WebSocket, WebSocketClosed
 from .inbox import FAIRNESS, Inbox
 from .pending import Pending
@@ -72,31 +74,36 @@ class MessageExchange:
         session = self._session
         decode = codec.Decoder(v1=self._v1).decode
         route = session.route
-        routed = 0
         while True:
             frames = await websocket.receive()
             session.liveness.message(trio.current_time())
-            for frame in frames:
+            for number, frame in enumerate(frames, 1):
                 try:
                     message = decode(frame)
                 except ProtocolError as error:
                     session.note_garbage(error)
                 else:
                     route(message)
-                routed += 1
-                if routed >= FAIRNESS:
-                    routed = 0
+                if self._full:
+                    await self._wait_for_consumers(decode, frames[number:])
+                elif number % FAIRNESS == 0:
                     # As many as a consumer takes in one go: so one that keeps up never falls behind a large read. Shielded:
                     # what has been read is routed, also if the connection is being dropped.
                     await trio.lowlevel.cancel_shielded_checkpoint()
-            if self._full:
-                await self._wait_for_consumers()
 
-    async def _wait_for_consumers(self) -> None:
+    async def _wait_for_consumers(self, decode: Callable[[bytes | str], Message], rest: Sequence[bytes | str]) -> None:
+        """Wait until those who asked for it have room. If the connection is dropped meanwhile, they get the rest all the same."""
         self.paused = True
         try:
             while self._full:
                 await self._full[-1].wait_room()
                 self._full.pop()
+        except BaseException:
+            for frame in rest:
+                try:
+                    self._session.route(decode(frame))
+                except ProtocolError as error:
+                    self._session.note_garbage(error)
+            raise
         finally:
             self.paused = False
