@@ -236,10 +236,8 @@ async def test_b15_an_unknown_kernel_cannot_be_attached_to(gateway: trio_gateway
     assert "kernel_id" not in inspect.signature(gateway.start_kernel).parameters
     # To start with an id is to start, not to attach.
     model = await gateway.kernels.start(kernel_id=ID_A)
-    try:
-        assert model.id == ID_A
-    finally:
-        await gateway.kernels.shutdown(ID_A)
+    await gateway.kernels.shutdown(model.id)
+    assert model.id == ID_A
 
 
 async def test_b15_a_start_that_is_answered_with_null(autojump_clock: MockClock) -> None:

@@ -263,7 +263,7 @@ async def version(stage: Stage) -> None:
 @_scenario
 async def wrong_token_is_refused(stage: Stage) -> None:
     """A wrong token is refused with 401 or 403."""
-    if stage.config.auth_token is None:
+    if not stage.config.auth_token:
         raise Absent("no token is set")
     async with stage.open(auth_token="wrong") as gateway:  # noqa: S106
         try:
@@ -277,7 +277,7 @@ async def wrong_token_is_refused(stage: Stage) -> None:
 @_scenario
 async def bearer_token(stage: Stage) -> None:
     """`Authorization: Bearer` is as good as `token`."""
-    if stage.config.auth_token is None:
+    if not stage.config.auth_token:
         raise Absent("no token is set")
     async with stage.open(auth_scheme="Bearer") as gateway, gateway.http_client() as client:
         answer = await client.get("api/kernelspecs")
