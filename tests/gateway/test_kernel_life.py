@@ -247,7 +247,8 @@ async def test_shutdown_ends_what_runs(gateway: Gateway, wire: Wire) -> None:
             nursery.start_soon(waits.run, partial(kernel.execute, "1"))
             await kernel.shutdown()
             await call.hung_up()
-    assert isinstance(runs.error, KernelDiedError)
+    # A gateway begins a shutdown with an interrupt: what it makes of the code may come before the end does.
+    assert isinstance(runs.error, KernelDiedError) or runs.result.error.ename == "KeyboardInterrupt"
     assert isinstance(waits.error, KernelDiedError)
 
 

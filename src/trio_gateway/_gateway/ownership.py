@@ -264,36 +264,48 @@ async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly
     """Shut a kernel down, shielded and bounded; gone already is fine. A failure is raised, or logged if `quietly`."""
     failure: GatewayError | None = None
     kernel_id = model.id
+    unreached: list[GatewayConnectionError] = []
     with trio.move_on_after(limit, shield=True) as scope:
         try:
-            await _shutdown_in_the_end(api, model)
+            await _shutdown_in_the_end(api, model, unreached)
         except KernelNotFoundError:
             pass
         except GatewayError as error:
             failure = error
     if scope.cancelled_caught:
-        failure = GatewayTimeoutError("kernel shutdown", limit, "cleanup_timeout", detail=f"kernel {kernel_id} may be left")
+        late = GatewayTimeoutError("kernel shutdown", limit, "cleanup_timeout", detail=f"kernel {kernel_id} may be left")
+        failure = unreached[-1] if unreached else late
     if failure is not None:
         _warn_of_orphan(kernel_id, str(failure))
         if not quietly:
             raise failure
 
 
-async def _shutdown_in_the_end(api: KernelApi, model: KernelModel) -> None:
-    """Shut a kernel down, again and again while the gateway has an error of its own or can't be reached. The caller bounds it.
+async def _shutdown_in_the_end(api: KernelApi, model: KernelModel, unreached: list[GatewayConnectionError]) -> None:
+    """Shut a kernel down, again while the gateway answers with an error of its own, and once more where it can't be reached.
 
     Kernel Gateway answers 500 to the shutdown of a kernel whose process has just died and is being started again, and the
     kernel then stays; a moment later the same request succeeds.
+
+    Args:
+        api: the gateway's REST interface.
+        model: the kernel.
+        unreached: takes the errors of those attempts that did not reach the gateway. The caller bounds it all.
     """
     for pause in (*LOOK_PAUSES, None):
         try:
             await api.shutdown(model.id, kernel_name=model.name)
-        except (GatewayHTTPError, GatewayConnectionError) as error:
-            if pause is None or (isinstance(error, GatewayHTTPError) and error.status_code < 500):
+        except GatewayConnectionError as error:
+            unreached.append(error)
+            if len(unreached) > 1:
                 raise
-            await trio.sleep(pause)  # noqa: ASYNC120 - a cancellation may well take the place of this error
+        except GatewayHTTPError as error:
+            if error.status_code < 500 or pause is None:
+                raise
         else:
             return
+        assert pause is not None
+        await trio.sleep(pause)
 
 
 def _warn_of_orphan(kernel_id: str, reason: str) -> None:

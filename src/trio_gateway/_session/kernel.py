@@ -367,16 +367,23 @@ class Kernel(Executor):
         await self._session.restart(RESTART_PROBE)
 
     async def shutdown(self) -> None:  # noqa: ASYNC910 - the request checkpoints, whatever comes of it
-        """Shut the kernel down now, before its block ends. What still runs ends with `KernelDiedError`. Twice is fine.
+        """Shut the kernel down now, before its block ends. Twice is fine.
+
+        What waits is not sent any more and ends with `KernelDiedError`. What runs does too, unless it ends by itself, or by the
+        interrupt with which a gateway begins a shutdown, before the kernel is gone.
 
         Raises:
-            GatewayError: as for each request to the gateway.
+            GatewayError: as for each request to the gateway. The kernel can be used on.
 
         Cancellation: leaves open whether the kernel is shut down; for a kernel of `start_kernel`, the block's end sees to it.
         """
         self._session.note_shutdown()
-        with suppress(KernelNotFoundError):
-            await self._session.api.shutdown(self.id)
+        try:
+            with suppress(KernelNotFoundError):
+                await self._session.api.shutdown(self.id)
+        except BaseException:
+            self._session.note_shutdown_failed()
+            raise
         self._session.note_dead()
 
     async def _ask(self, msg_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:

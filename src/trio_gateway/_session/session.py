@@ -170,6 +170,8 @@ class KernelSession:
         """Queue a request and route its answers to it from now on. Raises what ended the session, if it has ended."""
         if self.ended is not None:
             raise fresh(self.ended)
+        if self._shutting_down:
+            raise KernelDiedError(self.kernel_id, "it is being shut down")
         self._pending[pending.message.msg_id] = pending
         self.outbox.put(pending)
 
@@ -400,7 +402,8 @@ class KernelSession:
         """
         asked = self._probed
         owes = asked is not None and not asked.settled and asked.connection == self.connections
-        if self.ended is not None or owes or self.status.connection is not ConnectionState.CONNECTED:
+        unasked = self.ended is not None or self._shutting_down or self.status.connection is not ConnectionState.CONNECTED
+        if unasked or owes:
             return False
         if asked is not None:
             self.forget(asked)
@@ -420,7 +423,7 @@ class KernelSession:
         """
         barrier = self._barrier
         under_way = barrier is not None and not barrier.settled and barrier.connection in (0, self.connections)
-        if self.ended is not None or under_way:
+        if self.ended is not None or self._shutting_down or under_way:
             return
         waiting = [
             pending
@@ -435,6 +438,8 @@ class KernelSession:
 
     async def _fail_what_is_overtaken(self, waiting: Sequence[Pending]) -> None:
         """Send a barrier, and fail what it overtakes, but for code that the same process was seen to begin with."""
+        if self.ended is not None or self._shutting_down:
+            return  # so it is since a moment ago
         self._barrier = barrier = PendingReply(self.make("shell", "kernel_info_request", {}))
         self.submit(barrier)
         try:
@@ -516,7 +521,7 @@ class KernelSession:
         pause = PROBE_AGAIN
         try:
             with trio.move_on_after(PROBE_SECONDS):
-                while self.ended is None:
+                while self.ended is None and not self._shutting_down:
                     probe = PendingProbe(self.make("shell", "kernel_info_request", {}))
                     self.submit(probe)
                     with trio.move_on_after(pause):
@@ -533,8 +538,12 @@ class KernelSession:
             met.set()
 
     def note_shutdown(self) -> None:
-        """Note that the kernel is being shut down by us; what its goodbye says is no news then."""
+        """Note that the kernel is being shut down by us: what its goodbye says is no news then, and it is sent no more."""
         self._shutting_down = True
+
+    def note_shutdown_failed(self) -> None:
+        """Note that the shutdown did not come to its end: the kernel may be used on."""
+        self._shutting_down = False
 
     def note_dead(self) -> None:
         """Note that the kernel was shut down by us: whatever still waits is failed, and the session has ended."""
