@@ -407,3 +407,12 @@ def test_if_outputs_are_certainly_missing_they_are_all_counted() -> None:
     messages = conversation("a", 5, 2)
     client.hear(messages[5:])  # without busy, input, and three outputs
     assert client.missing() == 3
+
+
+def test_an_idle_that_comes_before_its_busy_explains_its_own_reply_only() -> None:
+    """Found by the chaos soak, seed 155: a barrier's idle overtook its busy, and a lost output was taken for its reply."""
+    client = met()
+    messages = conversation("a", 5, 1)  # 1 to 9
+    client.hear([*messages[:3], *messages[4:-1]])  # without 4 and the idle
+    client.hear([said(12, "status", "barrier", state="idle", request="kernel_info_request"), messages[-1]])
+    assert client.missing() == 1

@@ -247,8 +247,9 @@ class MessageLedger:
             if work is not None:
                 work.idle = number
             elif parent not in sender.answered:
-                # Its busy came before we listened, as of the requests a gateway makes itself when a client connects.
-                sender.at_work[parent] = _Work(sender.floor, number)
+                # Its busy was lost, or came before we listened, as of the requests a gateway makes itself when a client
+                # connects. Its reply is numbered right before its idle, and explains that hole alone.
+                sender.at_work[parent] = _Work(max(sender.floor, number - 2), number)
 
     def open(self) -> Window:
         """Begin to account for an execution whose request is about to be sent."""
