@@ -74,6 +74,13 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
+@nox.session(python=PYTHONS)
+def faces(session: nox.Session) -> None:
+    """The adapters alone: asyncio, uvloop and Trio through anyio, synchronous code, Jupyter's own tools."""
+    install(session, "all", "test")
+    session.run("python", "-m", "pytest", "tests/faces", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """The examples and every Python block of the README and the docs, run for real."""

@@ -87,7 +87,10 @@ def test_each_way_of_ours_runs(entry: Entry, fast: Server) -> None:
     read(CASES["latency"], run_once(CASES["latency"], entry, fast))
 
 
-@pytest.mark.parametrize("entry", OTHERS, ids=lambda entry: entry.key)
+NO_PEERS = pytest.param(None, marks=pytest.mark.skip(reason="no peer is installed: nox -s bench -- --quick does it"), id="none")
+
+
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.key) for entry in OTHERS] or [NO_PEERS])
 def test_peers_run_where_they_are_installed(entry: Entry, fast: Server) -> None:
     server = None if entry.group == "floor" else fast
     read(CASES["latency"], run_once(CASES["latency"], entry, server))
@@ -167,7 +170,7 @@ def test_nothing_in_a_report_says_where_it_was_made() -> None:
 
 
 def test_the_chart_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="extra bench")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install -e .[bench]")
     from benchmarks.chart import draw
 
     draw(make_run(), tmp_path / "chart.svg")
