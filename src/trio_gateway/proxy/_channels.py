@@ -25,7 +25,7 @@ from .._gateway.gateway import Gateway
 from .._protocol.codec import V1_SUBPROTOCOL
 from ._config import ProxyConfig
 from ._gate import Refused
-from ._metrics import Metrics
+from ._metrics import Metrics, Traffic
 from ._shapes import error_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class _Relay:
 
     def __init__(self) -> None:
         self.channels: KernelChannels | None = None
+        self.traffic = Traffic()
         self.opening = trio.CancelScope()
         self.over = trio.Event()
         self.upstream_closed = trio.Event()
@@ -125,9 +126,8 @@ class Relays:
                         await self._take_over(relay, (kernel_id, session_id))
                     async with self._gateway.open_channels(kernel_id, session_id=session_id, v1=v1) as channels:
                         relay.channels = channels
+                        relay.traffic = self._metrics.opened(kernel_id)
                         accepted = True
-                        self._metrics.channels += 1
-                        self._metrics.channels_opened += 1
                         await send({"type": "websocket.accept", "subprotocol": V1_SUBPROTOCOL if v1 else None})
                         nursery.start_soon(self._write, relay, channels, send)  # noqa: ASYNC111 - it ends with the channels
                         await relay.over.wait()
@@ -139,8 +139,7 @@ class Relays:
                 if session_id is not None and self._open.get((kernel_id, session_id)) is relay:
                     del self._open[kernel_id, session_id]
                 if accepted:
-                    self._metrics.channels -= 1
-                    self._metrics.channels_closed[relay.code] += 1
+                    self._metrics.closed(kernel_id, relay.code)
             if accepted:
                 await relay.written.wait()
             nursery.cancel_scope.cancel()
@@ -177,8 +176,7 @@ class Relays:
             if relay.channels is None or len(frame) > self._config.max_message_size:
                 relay.end(1009, f"a message is larger than {self._config.max_message_size} bytes")
                 continue
-            metrics.frames_to_kernel += 1
-            metrics.bytes_to_kernel += len(frame)
+            metrics.to_kernel(relay.traffic, len(frame))
             try:
                 await relay.channels.send(frame)
             except ProtocolError as error:
@@ -194,8 +192,7 @@ class Relays:
         try:
             while True:
                 for frame in await channels.receive():
-                    metrics.frames_to_front += 1
-                    metrics.bytes_to_front += len(frame)
+                    metrics.to_front(relay.traffic, 1, len(frame))
                     await send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
                     if relay.over.is_set() and relay.front_gone:
                         return

@@ -15,7 +15,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "Traffic"]
+
+
+@attrs.define(eq=False)
+class Traffic:
+    """What goes between one kernel and its front ends while any is connected."""
+
+    channels: int = 0
+    """WebSockets of front ends that are open."""
+    to_kernel: int = 0
+    """Messages from front ends."""
+    to_front: int = 0
+    """Messages to front ends."""
 
 
 @attrs.define(eq=False)
@@ -42,6 +54,42 @@ class Metrics:
     """Messages to front ends."""
     bytes_to_front: int = 0
     """Their size."""
+
+    kernels: dict[str, Traffic] = attrs.field(factory=dict)
+    """Kernels to which front ends are connected, by id."""
+
+    def of(self, kernel_id: str) -> Traffic:
+        """Return what goes to and from a kernel; nothing, where no front end is connected."""
+        return self.kernels.get(kernel_id) or Traffic()
+
+    def opened(self, kernel_id: str) -> Traffic:
+        """A front end was connected to a kernel: count it, and return where its messages are counted."""
+        self.channels += 1
+        self.channels_opened += 1
+        traffic = self.kernels.setdefault(kernel_id, Traffic())
+        traffic.channels += 1
+        return traffic
+
+    def closed(self, kernel_id: str, code: int) -> None:
+        """A front end's connection ended, with this close code."""
+        self.channels -= 1
+        self.channels_closed[code] += 1
+        traffic = self.kernels[kernel_id]
+        traffic.channels -= 1
+        if not traffic.channels:
+            del self.kernels[kernel_id]
+
+    def to_front(self, traffic: Traffic, frames: int, size: int) -> None:
+        """So many messages, of so many bytes, go to a front end."""
+        traffic.to_front += frames
+        self.frames_to_front += frames
+        self.bytes_to_front += size
+
+    def to_kernel(self, traffic: Traffic, size: int) -> None:
+        """A message of so many bytes goes to a kernel."""
+        traffic.to_kernel += 1
+        self.frames_to_kernel += 1
+        self.bytes_to_kernel += size
 
     def collect(self) -> Iterator[Metric]:
         """Return everything in Prometheus's form. For its registry."""

@@ -24,6 +24,7 @@ from .._version import __version__
 from ._config import ProxyConfig
 from ._gate import Refused
 from ._metrics import Metrics
+from ._page import PAGE_HEADERS, page_file, status_json
 from ._shapes import kernel_json, kernelspec_json, kernelspecs_json, session_json, time_text
 
 __all__ = ["Rest"]
@@ -60,6 +61,9 @@ class Rest:
     def routes(self) -> list[Route]:
         """Return the routes; which methods a path has, they say."""
         api = [
+            ("", "GET", self._page),
+            ("page/{name}", "GET", self._page),
+            ("status.json", "GET", self._page_status),
             ("api", "GET", self._version),
             ("api/status", "GET", self._status),
             ("api/me", "GET", self._me),
@@ -81,6 +85,15 @@ class Rest:
             ("metrics", "GET", self._metrics),
         ]
         return [Route(self.config.base_path + path, handler, methods=[method]) for path, method, handler in api]
+
+    async def _page(self, request: Request) -> Response:
+        found = page_file(request.path_params.get("name", "status.html"))
+        if found is None:
+            raise Refused(404, "there is no such file")
+        return Response(found[1], headers={**PAGE_HEADERS, "Content-Type": found[0]})
+
+    async def _page_status(self, _request: Request) -> Response:
+        return JSONResponse(await status_json(self.gateway, self.metrics, draining=self.is_draining()))
 
     async def _version(self, _request: Request) -> Response:
         return JSONResponse({"version": __version__})
@@ -128,9 +141,8 @@ class Rest:
 
     async def _shutdown_kernel(self, request: Request) -> Response:
         kernel_id = request.path_params["kernel_id"]
-        await self.gateway.kernels.get(
-            kernel_id
-        )  # to shut down what is not there is fine for the library, and 404 for a front end
+        # To shut down what is not there is fine for the library, and 404 for a front end.
+        await self.gateway.kernels.get(kernel_id)
         await self.gateway.kernels.shutdown(kernel_id)
         return Response(status_code=204)
 
