@@ -147,7 +147,8 @@ class OutputGap:
     dropped output; `"reconnected"`: the connection broke meanwhile and nothing can be counted; `"overflow"`: the
     subscriber's own bound was reached."""
     count: int | None = None
-    """How many messages are missing; None where that can't be known."""
+    """How many messages are missing: at most so many, where a request of ours was lost beside them. None where that can't be
+    known."""
     detail: str = ""
     """More about it, for people."""
 

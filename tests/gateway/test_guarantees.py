@@ -572,11 +572,13 @@ async def test_G6_the_callers_deadline(fresh: Kernel) -> None:
 async def test_G6_cancelled_at_each_step_of_an_execution(fresh: Kernel) -> None:
     """However far it came, the next execution is neither interrupted nor does it get the last one's output."""
     await fresh.execute("kept = 'state'\nruns = 0")
+    # With pauses, so that what it says does not come all at once.
+    speaks_slowly = "runs += 1\nimport time\nfor _ in range(8):\n    print('old', flush=True)\n    time.sleep(0.02)"
 
     async def attempt(step: int) -> bool:
         with nothing_left_behind():
             with cancelled_at_step(step) as scope:
-                await fresh.execute("runs += 1\nprint('old')\nimport time\ntime.sleep(0.01)\nprint('old')")
+                await fresh.execute(speaks_slowly)
         await usable_at_once(fresh)
         return scope.cancelled_caught
 

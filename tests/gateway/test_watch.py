@@ -64,10 +64,14 @@ def looks(proxy: TcpProxy, kernel: trio_gateway.Kernel) -> int:
 
 
 async def test_a_silent_kernel_is_asked_itself(real_gateway: RunningGateway, wire: Wire) -> None:
-    async with watched_kernel(real_gateway, wire) as (proxy, kernel, _pid), kernel.control.subscribe() as control:
+    # A second, that the gateway may be slow for once: a pong that is late for a tenth of it would be a reconnect.
+    async with (
+        watched_kernel(real_gateway, wire, ping_interval=1.0) as (proxy, kernel, _pid),
+        kernel.control.subscribe() as control,
+    ):
         before = looks(proxy, kernel)
         async with silent_cell(kernel, wire) as call:
-            for _ in range(3):
+            for _ in range(2):
                 reply = await control.receive()
                 assert reply.msg_type == "kernel_info_reply"
                 # It said busy and idle for that too, and still does what it did.

@@ -57,7 +57,7 @@ class Kernel:
 def execution(
     *, inbox: bool = False, keep: bool = True, when_full: WhenFull = "spool", limit_messages: float = math.inf
 ) -> tuple[PendingExecution, Kernel]:
-    ledger = MessageLedger("ours")
+    ledger = MessageLedger()
     pending = PendingExecution(
         Message("shell", Header("ours_1", "execute_request", "ours"), {"code": "…"}),
         Execution(keep=keep, limit_bytes=math.inf),
@@ -357,7 +357,7 @@ async def test_nothing_is_told_when_nothing_is_missing() -> None:
 
 async def test_a_silent_request_has_no_echo_of_its_input() -> None:
     for silent, missing in ((True, 1), (False, 0)):
-        ledger = MessageLedger("ours")
+        ledger = MessageLedger()
         pending = PendingExecution(
             Message("shell", Header("ours_1", "execute_request", "ours")),
             Execution(keep=True, limit_bytes=math.inf),
@@ -371,7 +371,7 @@ async def test_a_silent_request_has_no_echo_of_its_input() -> None:
 
 async def test_the_ledger_is_left_once() -> None:
     """Each execution opens it and closes it, whatever becomes of the execution; then it forgets what was before."""
-    ledger = MessageLedger("ours")
+    ledger = MessageLedger()
 
     def another() -> PendingExecution:
         message = Message("shell", Header("ours_1", "execute_request", "ours"))

@@ -86,3 +86,50 @@ async def test_code_that_runs_for_hours_is_overtaken_by_nothing(autojump_clock: 
         while len(kinds) < replies.statistics().received:
             kinds.append((await replies.receive()).msg_type)
         assert 0 < kinds.count("kernel_info_reply") <= 3, "one barrier waits at a time"
+
+
+# A connection that leads nowhere ------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_made_again_that_is_mute_is_replaced(autojump_clock: Clock) -> None:
+    """What was asked meanwhile waits for one that is heard: it runs, once."""
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        before = kernel.session_id
+        mute = fake.faults.mute(times=1)
+        fake.faults.cut_at_message("shell complete_request", direction="to_kernel", times=1)
+        with pytest.raises(trio_gateway.ConnectionLostError):
+            await kernel.complete("impo")
+        assert mute.hits == 1
+        assert kernel.session_id != before
+        assert (await kernel.execute("n = globals().get('n', 0) + 1\nn")).text == "1"
+        assert trio.current_time() < SOON
+
+
+async def test_code_that_runs_meanwhile_is_told_as_lost(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.mute(times=1)
+        fake.faults.cut_at_message("iopub stream", nth=2)
+        with pytest.raises(trio_gateway.ConnectionLostError):
+            await kernel.execute("import time\nfor i in range(6):\n    print(i)\n    time.sleep(10)")
+        assert trio.current_time() < 60 + SOON
+        assert (await kernel.execute("i")).text == "5"
+
+
+async def test_a_kernel_that_is_stopped_is_not_taken_for_a_mute_connection(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        before = kernel.session_id
+        fake.kernels[kernel.id].stall_for(1000)
+        assert (await kernel.execute("6 * 7")).text == "42"
+        assert trio.current_time() >= 1000
+        assert kernel.session_id == before
+
+
+async def test_a_barrier_that_makes_no_sense_costs_nothing(autojump_clock: Clock) -> None:
+    """It is sent again at the next look, and the session goes on."""
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("shell execute_reply", times=1)
+        fake.faults.spoil("shell kernel_info_reply", times=1)
+        with pytest.raises(trio_gateway.ConnectionLostError, match="execute_request or its reply was lost"):
+            await kernel.execute("x = 1")
+        assert trio.current_time() < SOON
+        assert (await kernel.execute("x")).text == "1"

@@ -52,7 +52,7 @@ class Client:
     """One execution of ours, counted as a session does."""
 
     def __init__(self, parent: str = "a") -> None:
-        self.ledger = MessageLedger(OURS)
+        self.ledger = MessageLedger()
         self.parent = parent
         self.window: Window | None = None
 
@@ -171,7 +171,7 @@ def test_a_kernel_that_numbers_nothing_can_not_be_counted() -> None:
 @pytest.mark.parametrize("msg_id", ["kernel_7_", "kernel_7_x", "5", "other_7_5", "kernel_7_-1", "kernel_7_1.5"])
 def test_ids_that_are_no_numbers(msg_id: str) -> None:
     header = Header(msg_id, "stream", KERNEL, "kernel", "2026-01-01T00:00:00Z", "5.4")
-    assert MessageLedger(OURS).observe(Message("iopub", header, {})) == UNNUMBERED
+    assert MessageLedger().observe(Message("iopub", header, {})) == UNNUMBERED
 
 
 # Other clients -----------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_a_new_process_numbers_anew() -> None:
 
 
 def test_senders_are_bounded() -> None:
-    ledger = MessageLedger(OURS)
+    ledger = MessageLedger()
     for number in range(10 * MAX_SENDERS):
         ledger.observe(said(1, "stream", "x", sender=f"s{number}"))
     assert len(ledger.open().marks) == MAX_SENDERS

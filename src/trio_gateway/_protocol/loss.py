@@ -6,7 +6,8 @@ that were, is a message that was lost, whoever lost it: a rate limiter, a cut so
 
 Some holes are no loss: the reply to another client's request goes only to that client, while its `busy` and `idle` go to
 everyone. So each request of someone else that was seen at work explains one hole after its `busy`; and so does a request
-of ours whose reply is still on its way, for replies and outputs come over different sockets.
+of ours whose reply is still on its way, for replies and outputs come over different sockets. A request of ours of which nothing
+was heard at all may have cost three numbers, or none if it never arrived: so much is in doubt.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ MAX_HOLES: Final = 50_000
 """How many separate holes are remembered; beyond that the oldest are joined, which only makes late arrivals unknown."""
 MAX_ANSWERED: Final = 256
 """How many answered requests are remembered, for a `busy` that comes after its reply."""
+UNHEARD_NUMBERS: Final = 3
+"""How many numbers a request costs that is worked on unheard: `busy`, its reply, and `idle`."""
 MAX_SENDERS: Final = 16
 """How many senders are followed: the kernel, the gateway, and those that came before a restart."""
 
@@ -193,19 +196,21 @@ class Window:
 
 
 class MessageLedger:
-    """Follows the numbers of all who send to one session.
+    """Follows the numbers of all who send to one session."""
 
-    Args:
-        session: our own session's id: replies to its requests do come to us.
-    """
+    __slots__ = ("_name", "_open", "_senders", "_unheard")
 
-    __slots__ = ("_name", "_open", "_senders", "_session")
-
-    def __init__(self, session: str) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self._name = ""  # of the sender of the message that was observed last
         self._senders: dict[str, _Sender] = {}
+        self._unheard: dict[str, bool] = {}  # whether it was asked before the present executions
         self._open = 0
+
+    def asked(self, request: str) -> None:
+        """Note the id of a request of ours that is about to be sent, and that is no execution."""
+        self._unheard[request] = False
+        if len(self._unheard) > MAX_ANSWERED:
+            del self._unheard[next(iter(self._unheard))]
 
     def observe(self, message: Message) -> int:
         """Take in a message; return its number, or `UNNUMBERED`, or `DUPLICATE` if it was seen before."""
@@ -227,6 +232,8 @@ class MessageLedger:
         kind = header.msg_type
         if kind == "stream":
             return number
+        if self._unheard:
+            self._unheard.pop(message.parent_id, None)
         if kind == "status":
             self._note_status(sender, message, number)
         elif message.channel != "iopub" and kind.endswith("_reply"):
@@ -254,6 +261,7 @@ class MessageLedger:
     def open(self) -> Window:
         """Begin to account for an execution whose request is about to be sent."""
         if self._open == 0:
+            self._unheard = {request: True for request, old in self._unheard.items() if not old}
             for sender in self._senders.values():
                 sender.forget_past()
         self._open += 1
@@ -286,8 +294,9 @@ class MessageLedger:
             silent: whether the request was silent: then the kernel does not echo its input.
 
         Returns:
-            How many outputs are missing; None where the kernel numbers nothing, so nothing can be known; and `UNCERTAIN` where
-            so much was lost that what is missing may be output, or the reply to someone else.
+            How many outputs are missing, at most where other requests were lost beside them; None where the kernel numbers
+            nothing, so nothing can be known; and `UNCERTAIN` where so much was lost that what is missing may be output, or what
+            the kernel said to another request.
         """
         if window.sender is None:
             return None
@@ -301,6 +310,8 @@ class MessageLedger:
         # Of the messages that an execution always has, those that were not seen are among the missing, and are no output.
         unseen = (not window.saw_busy) + (not window.saw_input and not silent)
         certain = max(missing - unseen, 0)
+        if 0 < certain <= UNHEARD_NUMBERS * len(self._unheard):
+            return UNCERTAIN
         if window.saw_busy or not doubtful:
             return certain
         # Our `busy` would have told that the work before was over.

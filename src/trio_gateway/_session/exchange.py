@@ -50,24 +50,31 @@ class MessageExchange:
     async def send_all(self, websocket: WebSocket) -> None:
         """The one task that writes messages."""
         session = self._session
+        try:
+            if session.connections > 1 and (greeting := session.greeting()) is not None:
+                await self._send(websocket, greeting)
+                await session.hear(greeting)
+                await trio.lowlevel.checkpoint_if_cancelled()  # that may have dropped the connection: then take nothing to send
+            while True:
+                await self._send(websocket, await session.outbox.take())
+        except WebSocketClosed:
+            return  # the receiver takes in what had come before the end, and tells how it ended
+
+    async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:
         encode = codec.parts_v1 if self._v1 else codec.encode_legacy
-        while True:
-            item = await session.outbox.take()
-            try:
-                frame = encode(item.message if isinstance(item, Pending) else item)
-            except GatewayError as error:
-                if isinstance(item, Pending):
-                    item.fail(error)
-                continue
+        try:
+            frame = encode(item.message if isinstance(item, Pending) else item)
+        except GatewayError as error:
             if isinstance(item, Pending):
-                item.connection = session.connections
-            self.sending = True
-            try:
-                await websocket.send(frame)
-            except WebSocketClosed:
-                return  # the receiver takes in what had come before the end, and tells how it ended
-            finally:
-                self.sending = False
+                item.fail(error)
+            return
+        if isinstance(item, Pending):
+            item.connection = self._session.connections
+        self.sending = True
+        try:
+            await websocket.send(frame)
+        finally:
+            self.sending = False
 
     async def receive_all(self, websocket: WebSocket) -> None:
         """The one task that reads messages. It waits for a consumer only where that one has asked for it."""

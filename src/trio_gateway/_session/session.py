@@ -4,13 +4,17 @@ The one idea: callers meet the connection only through the outbox and through pe
 routed to the request that caused it, to every reader of its channel, and to what is known about the kernel, without ever
 waiting for any of them.
 
-After a reconnect a `kernel_info_request` is sent as a barrier: shell is first-in first-out, so when its reply is there,
-an earlier request without a reply has lost it, and is failed rather than left waiting (guarantee G3).
+Where a reply does not come, a `kernel_info_request` is sent as a barrier: shell is first-in first-out, so when its reply is
+there, an earlier request without a reply has lost it, and is failed rather than left waiting (guarantee G3).
+
+A connection that was made again is greeted first, with a `kernel_info_request` on control: the gateway may have restored sockets
+that lead nowhere, and what is sent into those is lost. Then another session id gets new ones.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -33,6 +37,7 @@ from .._errors import (
 )
 from .._models import KernelModel
 from .._outputs import OutputGap
+from .._protocol import codec
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, StatusReader, next_kernel_state
 from .._protocol.liveness import Liveness, Verdict
 from .._protocol.loss import DUPLICATE, MessageLedger
@@ -44,6 +49,7 @@ from .channels import Channel
 from .comms import Comms
 from .exchange import MessageExchange
 from .inbox import Inbox
+from .kernel_channels import open_kernel_channels
 from .outbox import Outbox
 from .pending import Pending, PendingExecution, PendingProbe, PendingReply
 from .supervisor import Supervisor
@@ -62,6 +68,17 @@ INTERRUPT_SECONDS: Final = 2.0
 """How long a kernel may take to answer an `interrupt_request` before the gateway is asked to interrupt it, in seconds."""
 OUT_OF_ORDER: Final = ("xeus", "async")
 """How the implementations begin that were measured to answer `kernel_info` beside code that runs: it is no barrier there."""
+EMPTY_EXECUTION: Final[Mapping[str, Any]] = {
+    "code": "",
+    "silent": True,
+    "store_history": False,
+    "user_expressions": {},
+    "allow_stdin": False,
+    "stop_on_error": False,
+}
+"""The barrier for those: it runs nothing, and in its turn."""
+ELSEWHERE_SECONDS: Final = 10.0
+"""How long asking a kernel over another connection may take, in seconds, the handshake included."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
 
@@ -97,18 +114,18 @@ class KernelSession:
         interrupt_mode: Callable[[], Awaitable[str]],
     ) -> None:
         self.kernel_id = kernel_id
-        self.session_id = session_id
         self.api: KernelApi = KernelApi(http)
         self.status: Status = Status(KernelState.STARTING, ConnectionState.CONNECTING)
         self.connections: int = 0
         self.ended: Exception | None = None
-        self.ledger: MessageLedger = MessageLedger(session_id)
+        self.ledger: MessageLedger = MessageLedger()
         self.liveness: Liveness = Liveness(http.config.ping_interval, trio.current_time())
         self.outbox: Outbox = Outbox()
         self.channels: Mapping[str, Channel] = {name: Channel(self, name) for name in CHANNELS}
         self.comms: Comms = Comms(self)
         self.status_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         self._config = http.config
+        self._http = http
         self._services = services
         self._exchange = MessageExchange(self)
         self._supervisor = Supervisor(self, self._exchange, http)
@@ -130,6 +147,11 @@ class KernelSession:
     def config(self) -> GatewayConfig:
         """The gateway's configuration."""
         return self._config
+
+    @property
+    def session_id(self) -> str:
+        """This client's session, unique to it; the gateway buffers and replays by it, and kernels route replies by it."""
+        return self._factory.session
 
     @property
     def kernel_state(self) -> KernelState:
@@ -172,8 +194,14 @@ class KernelSession:
             raise fresh(self.ended)
         if self._shutting_down:
             raise KernelDiedError(self.kernel_id, "it is being shut down")
-        self._pending[pending.message.msg_id] = pending
+        self._expect(pending)
         self.outbox.put(pending)
+
+    def _expect(self, pending: Pending) -> None:
+        """Route the answers to a request to it from now on."""
+        self._pending[pending.message.msg_id] = pending
+        if not isinstance(pending, PendingExecution):
+            self.ledger.asked(pending.message.msg_id)
 
     async def send(self, message: Message) -> None:
         """Queue a message that nobody waits for; wait for room first. Raises what ended the session, if it has ended."""
@@ -272,7 +300,7 @@ class KernelSession:
                 pending.execution.note_gap(
                     OutputGap("reconnected", None, "the connection broke; output in flight then may be missing")
                 )
-        self._services.start_soon(self._fail_what_was_lost, self.connections, name="trio_gateway.barrier")
+        self.find_lost()
 
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
@@ -289,22 +317,6 @@ class KernelSession:
     def pause_for(self, inbox: Inbox) -> None:
         """Read no more until this inbox has room: its consumer has asked for that."""
         self._exchange.pause_for(inbox)
-
-    async def _fail_what_was_lost(self, connection: int) -> None:
-        """Send the barrier and fail every earlier request whose reply did not come before the barrier's."""
-        try:
-            await self.request("shell", "kernel_info_request", {})
-        except GatewayError:
-            return  # lost again, and the next connection has a barrier of its own; or the session has ended
-        for pending in list(self._pending.values()):
-            earlier = pending.sent and pending.connection < connection and not pending.replied
-            if earlier and pending.message.channel == "shell" and pending.message.header.subshell_id is None:
-                pending.fail(
-                    ConnectionLostError(
-                        f"kernel {self.kernel_id}: the connection broke, and the {pending.message.msg_type} or its reply "
-                        "was lost with it; it may have run, and was not sent again"
-                    )
-                )
 
     # Routing ----------------------------------------------------------------------------------------------------
 
@@ -372,12 +384,17 @@ class KernelSession:
         except GatewayError as error:
             _logger.debug("check_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
         else:
-            self.note_model(model)
+            if self.note_model(model):
+                await self._replace_if_mute()
 
-    def note_model(self, model: KernelModel | None) -> None:
-        """Learn from the gateway's model of the kernel; None where it says that there is no such kernel."""
+    def note_model(self, model: KernelModel | None) -> bool:
+        """Learn from the gateway's model of the kernel; None where it says that there is no such kernel.
+
+        Returns:
+            Whether the model belies the kernel's silence: at rest, it would have answered.
+        """
         if self.ended is not None or self._shutting_down:
-            return
+            return False
         if model is None:
             self.end(self.gone())
         elif model.execution_state == "dead":
@@ -386,6 +403,8 @@ class KernelSession:
             self.end(self.gone())
         else:
             self.liveness.vouched_for(trio.current_time())
+            return model.execution_state == "idle" and self._owes_answer()
+        return False
 
     def note_garbage(self, error: ProtocolError) -> None:
         """A message that can't be understood is skipped, and whoever waits is told that something is missing."""
@@ -415,6 +434,63 @@ class KernelSession:
             self.liveness.answered(trio.current_time())
         return asked.replied
 
+    def greeting(self) -> Pending | None:
+        """Make what a connection that was made again is greeted with, before anything else is sent; None for nothing.
+
+        A gateway restores the sockets that it kept for our session. Those of a connection that broke early, or of one that it
+        held for alive when we had long come back, may lead nowhere (jupyter_server 2.21, `_register_session` and `disconnect`).
+        """
+        if self._shutting_down:
+            return None
+        if self._probed is not None:
+            self.forget(self._probed)
+        self._probed = greeting = PendingReply(self.make("control", "kernel_info_request", {}))
+        self._expect(greeting)
+        return greeting
+
+    async def hear(self, greeting: Pending) -> None:
+        """Wait for the answer to the greeting, or find out why there is none; a connection that leads nowhere is replaced."""
+        with trio.move_on_after(ANSWER_SECONDS):
+            await greeting.wait_settled()
+        if greeting.replied:
+            self.liveness.answered(trio.current_time())
+        else:
+            await self.check_model()
+
+    def _owes_answer(self) -> bool:
+        """Whether a probe was sent over this connection and not answered."""
+        asked = self._probed
+        return asked is not None and asked.sent and not asked.settled and asked.connection == self.connections
+
+    async def _replace_if_mute(self) -> None:
+        """Give up our session id if the kernel answers over another connection, with another id, but not over ours."""
+        asked, connection = self._probed, self.connections
+        if asked is None or not await self._answers_elsewhere():
+            return
+        with trio.move_on_after(ANSWER_SECONDS):
+            await asked.wait_settled()  # it was asked first
+        if asked.settled or connection != self.connections or self.ended is not None or self._shutting_down:
+            return
+        _logger.warning("connection_is_mute", extra={"gateway.kernel_id": self.kernel_id})
+        self._factory = MessageFactory(uuid.uuid4().hex, self._factory.username)
+        self.reconnect()
+
+    async def _answers_elsewhere(self) -> bool:
+        """Say whether the kernel answers over a connection of its own."""
+        asked = self.make("control", "kernel_info_request", {})
+        decode = codec.Decoder(v1=True).decode
+        with trio.move_on_after(ELSEWHERE_SECONDS):
+            try:
+                async with open_kernel_channels(self._http, self.kernel_id, session_id=uuid.uuid4().hex, v1=True) as channels:
+                    await channels.send(codec.encode_v1(asked))
+                    while True:
+                        for message in map(decode, await channels.receive()):
+                            if message.channel == "control" and message.parent_id == asked.msg_id:
+                                return True
+            except GatewayError as error:
+                _logger.debug("check_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
+        return False
+
     def find_lost(self) -> None:
         """Find out, some time, whether a reply that does not come was lost while the connection held. For who watches.
 
@@ -425,38 +501,57 @@ class KernelSession:
         under_way = barrier is not None and not barrier.settled and barrier.connection in (0, self.connections)
         if self.ended is not None or self._shutting_down or under_way:
             return
-        waiting = [
-            pending
-            for pending in self._pending.values()
-            if pending.sent
-            and not pending.replied
-            and pending.message.channel == "shell"
-            and not pending.message.header.subshell_id
-        ]
-        if waiting:
-            self._services.start_soon(self._fail_what_is_overtaken, waiting, name="trio_gateway.find_lost")
+        if any(self._may_be_lost(pending) for pending in self._pending.values()):
+            self._services.start_soon(self._fail_what_is_overtaken, name="trio_gateway.find_lost")
 
-    async def _fail_what_is_overtaken(self, waiting: Sequence[Pending]) -> None:
-        """Send a barrier, and fail what it overtakes, but for code that the same process was seen to begin with."""
+    @staticmethod
+    def _may_be_lost(pending: Pending) -> bool:
+        """Whether a reply is owed that a barrier on shell would have to wait for."""
+        return (
+            pending.sent
+            and not pending.replied
+            and not pending.settled
+            and pending.message.channel == "shell"
+            and pending.message.header.subshell_id is None
+        )
+
+    async def _fail_what_is_overtaken(self) -> None:
+        """Send a barrier, and fail what it overtakes."""
+        earlier = list(self._pending.values())
+        reply = await self._ask_in_line("kernel_info_request", {})
+        try:
+            if reply is not None and str(reply.content.get("implementation")).startswith(OUT_OF_ORDER):
+                earlier = list(self._pending.values())
+                reply = await self._ask_in_line("execute_request", EMPTY_EXECUTION)
+        except ProtocolError as error:  # not understood: the next look sends another one
+            _logger.debug("barrier_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
+            return
+        if reply is None:
+            return
+        for pending in earlier:
+            held = pending.connection == self.connections
+            # Code that a process was seen to begin with, and not to end, may still run: the kernel may answer beside it.
+            if not self._may_be_lost(pending) or (held and pending.runs_in(reply.header.session)):
+                continue
+            why = "it has answered what it was asked later" if held else "the connection broke"
+            pending.fail(
+                ConnectionLostError(
+                    f"kernel {self.kernel_id}: {why}, so the {pending.message.msg_type} or its reply was lost on the way; it may "
+                    "have run, and was not sent again"
+                )
+            )
+
+    async def _ask_in_line(self, msg_type: str, content: Mapping[str, Any]) -> Message | None:
+        """Send a request to the main shell, behind all that was sent; wait for its reply, or None if there will be none."""
         if self.ended is not None or self._shutting_down:
-            return  # so it is since a moment ago
-        self._barrier = barrier = PendingReply(self.make("shell", "kernel_info_request", {}))
+            return None  # so it is since a moment ago
+        self._barrier = barrier = PendingReply(self.make("shell", msg_type, content))
         self.submit(barrier)
         try:
             await barrier.wait_settled()
         finally:
             self.forget(barrier)
-        if barrier.reply is None or str(barrier.reply.content.get("implementation")).startswith(OUT_OF_ORDER):
-            return
-        for pending in waiting:
-            if pending.replied or pending.settled or pending.runs_in(barrier.reply.header.session):
-                continue
-            pending.fail(
-                ConnectionLostError(
-                    f"kernel {self.kernel_id}: it has answered what it was asked later, so the {pending.message.msg_type} or its "
-                    "reply was lost on the way; it may have run, and was not sent again"
-                )
-            )
+        return barrier.reply
 
     async def interrupt(self) -> None:
         """Interrupt the kernel, in the way its kernelspec says: by a message of ours, or by the gateway's signal.

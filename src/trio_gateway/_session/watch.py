@@ -96,10 +96,8 @@ class KernelWatch:
         unlisted = []
         for session in silent:
             model = models.get(session.kernel_id)
-            if model is None:
+            if model is None or session.note_model(model):
                 unlisted.append(session)
-            else:
-                session.note_model(model)
         return unlisted
 
 

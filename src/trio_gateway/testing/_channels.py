@@ -106,6 +106,7 @@ class Channels:
         self._pieces: list[bytes | str] = []
         self._held: list[Message] = []
         self._streams: Streams | None = None
+        self._mute = False
         self.last_pong: float = trio.current_time()
         self.sent_messages: int = 0
         self.received_messages: int = 0
@@ -120,6 +121,7 @@ class Channels:
         with self._running:
             self._streams = streams = kernel.connect(self, self._session_id)
             self._gateway.faults.on_websocket(self._stream)
+            self._mute = self._gateway.faults.silences(self._session_id)
             try:
                 replay, streams.buffer = streams.buffer, []
                 kernel.greet()
@@ -137,6 +139,9 @@ class Channels:
 
     def give(self, message: Message) -> None:
         """Take a message for the client."""
+        if self._mute and message.channel != "iopub":
+            self._gateway.conversation.note(f"{self._name} x", f"mute: {message.msg_type} {message.msg_id[-8:]} went nowhere")
+            return
         if message.channel == "iopub":
             passes, notice = self._limiter.judge(message, trio.current_time())
             if notice:
@@ -155,6 +160,8 @@ class Channels:
             self._held.append(message)
             self._gateway.spawn(self._release_late, "reorder")
             return
+        if MessageAction.SPOIL in actions:
+            message = _spoilt(message)
         for action in actions:
             if isinstance(action, Garbage):
                 self._put(_as_event(action.frame))
@@ -272,6 +279,9 @@ class Channels:
             self._gateway.protocol_errors.append(str(error))
             return
         self._gateway.conversation.message(f"{self._name} <", message)
+        if self._mute:
+            self._gateway.conversation.note(f"{self._name} x", f"mute: {message.msg_type} {message.msg_id[-8:]} went nowhere")
+            return
         actions = self._gateway.faults.on_message(self._kernel, message, to_client=False)
         assert self._streams is not None
         if MessageAction.CUT_BEFORE in actions or MessageAction.CUT_INSIDE in actions:
@@ -281,6 +291,11 @@ class Channels:
             return
         if MessageAction.DROP not in actions:
             self._kernel.take(message, self._streams)
+
+
+def _spoilt(message: Message) -> Message:
+    parts = (message.header_raw, message.parent_raw, message.metadata_raw, b"[]")
+    return Message.from_wire(message.channel, *parts, tuple(map(memoryview, message.buffers)), message.size)
 
 
 def _as_event(frame: bytes | str) -> ws_events.Event:

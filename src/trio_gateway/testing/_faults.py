@@ -37,6 +37,7 @@ class MessageAction(enum.Enum):
     DROP = "drop"
     DUPLICATE = "duplicate"
     HOLD = "reorder"
+    SPOIL = "spoil"
     CUT_BEFORE = "cut before a message"
     CUT_INSIDE = "cut inside a frame"
 
@@ -153,6 +154,8 @@ class Faults:
         self._requests: list[tuple[Fault, str, Callable[[RequestPlan], None]]] = []
         self._websockets: list[tuple[Fault, int | None, int | None]] = []
         self._messages: list[tuple[Fault, str, bool, MessageAction | Garbage]] = []
+        self._mutes: list[Fault] = []
+        self._mute_sessions: set[str] = set()
 
     # Connections ----------------------------------------------------------------------------------------------------
 
@@ -279,6 +282,10 @@ class Faults:
         """Send messages to the client after the one that follows them, or a second late."""
         return self._message(MessageAction.HOLD, pattern, "to_client", nth, times)
 
+    def spoil(self, pattern: str, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Send messages to the client whose content is no JSON object. As `drop`."""
+        return self._message(MessageAction.SPOIL, pattern, "to_client", nth, times)
+
     def cut_at_message(
         self,
         pattern: str,
@@ -295,6 +302,16 @@ class Faults:
         """Send a frame that is no message before messages to the client."""
         return self._message(Garbage(frame), pattern, "to_client", nth, times)
 
+    def mute(self, *, nth: Nth = None, times: int | None = None) -> Fault:
+        """Make connections mute, and each later one with the same session id: what the client sends goes nowhere, no reply comes.
+
+        So it is where a gateway restores a session from sockets that another connection has taken over, as jupyter_server 2.21
+        does when a connection breaks soon after it took the place of one that had not been noticed to be gone.
+        """
+        fault = Fault("mute", nth=nth, times=times)
+        self._mutes.append(fault)
+        return fault
+
     def chaos(self, chaos: Chaos | None) -> None:
         """Let faults strike at random from now on; None: no more. What is drawn goes on from the seed, also after a pause."""
         self._chaos = chaos
@@ -302,8 +319,9 @@ class Faults:
     def clear(self) -> None:
         """Let nothing strike any more."""
         self._chaos = None
-        for rules in (self._connections, self._requests, self._websockets, self._messages):
+        for rules in (self._connections, self._requests, self._websockets, self._messages, self._mutes):
             cast("list[object]", rules).clear()
+        self._mute_sessions.clear()
 
     # For the fake ---------------------------------------------------------------------------------------------------
 
@@ -372,6 +390,14 @@ class Faults:
                     stream.cut_after_received = stream.received + received
                 if sent is not None:
                     stream.cut_after_sent = stream.sent + sent
+
+    def silences(self, session_id: str) -> bool:
+        """Say whether a connection of a session that has just been made is mute."""
+        for fault in self._mutes:
+            if session_id not in self._mute_sessions and fault.strikes():
+                self.counts[fault.kind] += 1
+                self._mute_sessions.add(session_id)
+        return session_id in self._mute_sessions
 
     def on_message(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage]:
         """Say what becomes of a message."""
