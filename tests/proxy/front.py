@@ -18,11 +18,12 @@ import trio_gateway
 from tcp_proxy import Link, TcpProxy, open_tcp_proxy
 from trio_gateway import Header, Message
 from trio_gateway._protocol import codec
+from trio_gateway._protocol.frames import BINARY, small_frame, xor_mask
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-__all__ = ["QUICK", "Front", "Stage", "open_front", "open_stage"]
+__all__ = ["QUICK", "Front", "LazyFront", "Stage", "open_front", "open_lazy_front", "open_stage"]
 
 TOKEN_HEADER = [("Authorization", f"token {TOKEN}")]
 QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.05, "gateway_retry_max": 200}
@@ -126,6 +127,32 @@ async def open_front(
         while isinstance(failure, BaseExceptionGroup):
             failure = failure.exceptions[0]
         raise failure
+
+
+@attrs.frozen
+class LazyFront:
+    """A connection that reads nothing after its handshake: a bare socket, for no library of ours reads ahead."""
+
+    stream: trio.SocketStream
+
+    async def execute(self, code: str) -> None:
+        """Ask for code to be run."""
+        header = Header(uuid.uuid4().hex, "execute_request", "lazy", "ada", "2026-01-01T00:00:00Z", "5.4")
+        frame = codec.encode_v1(Message("shell", header, {"code": code}))
+        await self.stream.send_all(small_frame(BINARY, frame, b"mask", xor_mask))
+
+
+@asynccontextmanager
+async def open_lazy_front(proxy: Served, kernel_id: str) -> AsyncGenerator[LazyFront]:
+    """Open a connection that reads nothing."""
+    async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
+        await stream.send_all(
+            f"GET /api/kernels/{kernel_id}/channels?session_id=lazy HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: token {TOKEN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: {V1}\r\n\r\n".encode()
+        )
+        assert (await stream.receive_some(12)).startswith(b"HTTP/1.1 101")
+        yield LazyFront(stream)
 
 
 @attrs.frozen

@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 import trio_websocket
-from front import open_front, open_stage
-from proxy_kit import TOKEN, V1
+from front import open_front, open_lazy_front, open_stage
+from proxy_kit import TOKEN
 
 import trio_gateway
 from os_view import nothing_left_behind
@@ -209,15 +209,7 @@ async def test_b8_credentials_that_the_gateway_refuses_are_a_502(real_gateway: R
 async def test_b9_a_front_end_that_reads_nothing_costs_little_and_harms_nobody(real_gateway: RunningGateway) -> None:
     process = psutil.Process()
     async with open_stage(real_gateway) as stage:
-        stream = await trio.open_tcp_stream("127.0.0.1", stage.proxy.port)
-        async with stream, open_front(stage.proxy, stage.kernel_id) as other:
-            # A bare socket: no library of ours reads ahead.
-            await stream.send_all(
-                f"GET /api/kernels/{stage.kernel_id}/channels?session_id=lazy HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                f"Authorization: token {TOKEN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: {V1}\r\n\r\n".encode()
-            )
-            assert (await stream.receive_some(12)).startswith(b"HTTP/1.1 101")
+        async with open_lazy_front(stage.proxy, stage.kernel_id), open_front(stage.proxy, stage.kernel_id) as other:
             await other.run("print('warm')")
             before = process.memory_info().rss
             asked = await other.execute("for i in range(1000): print('x' * 99_999, flush=True)")

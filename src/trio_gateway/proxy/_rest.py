@@ -24,6 +24,7 @@ from .._version import __version__
 from ._config import ProxyConfig
 from ._gate import Refused
 from ._metrics import Metrics
+from ._openapi import describe
 from ._page import PAGE_HEADERS, page_file, status_json
 from ._shapes import kernel_json, kernelspec_json, kernelspecs_json, session_json, time_text
 
@@ -65,6 +66,7 @@ class Rest:
             ("page/{name}", "GET", self._page),
             ("status.json", "GET", self._page_status),
             ("api", "GET", self._version),
+            ("api/openapi.json", "GET", self._description),
             ("api/status", "GET", self._status),
             ("api/me", "GET", self._me),
             ("api/kernels", "GET", self._list_kernels),
@@ -97,6 +99,9 @@ class Rest:
 
     async def _version(self, _request: Request) -> Response:
         return JSONResponse({"version": __version__})
+
+    async def _description(self, _request: Request) -> Response:
+        return JSONResponse(describe(self.config.base_path))
 
     async def _me(self, _request: Request) -> Response:
         return JSONResponse({"identity": _IDENTITY, "permissions": {}})
