@@ -21,7 +21,7 @@ from .inbox import Inbox
 if TYPE_CHECKING:
     from .session import KernelSession
 
-__all__ = ["Comm", "CommMessage", "Comms", "IncomingComms"]
+__all__ = ["Comm", "CommMessage", "Comms", "IncomingComms", "comm_message"]
 
 
 @attrs.frozen
@@ -112,7 +112,7 @@ class Comm(trio.abc.AsyncResource):
 
         Cancellation: safe, nothing is lost.
         """
-        return _comm_message(await self._inbox.get())
+        return comm_message(await self._inbox.get())
 
     async def aclose(self) -> None:
         """Close it, and tell the kernel, unless the kernel closed it first. What was not read is forgotten."""
@@ -247,7 +247,7 @@ class Comms:
         if inbox is None:  # closed by the kernel before anyone looked
             inbox = self._inbox()
             inbox.close()
-        return Comm(self, comm_id, str(message.content.get("target_name")), _comm_message(message), inbox)
+        return Comm(self, comm_id, str(message.content.get("target_name")), comm_message(message), inbox)
 
     async def close(self, comm_id: str) -> None:
         """Tell the kernel that a comm is closed, unless it knows. For `Comm`."""
@@ -274,6 +274,7 @@ def _checked(data: object) -> dict[str, Any]:
     return dict(data)
 
 
-def _comm_message(message: Message) -> CommMessage:
+def comm_message(message: Message) -> CommMessage:
+    """Make what a comm gives of a message."""
     data = message.content.get("data")
     return CommMessage(data if isinstance(data, dict) else {}, message.metadata, message.buffers)

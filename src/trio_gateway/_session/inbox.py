@@ -227,6 +227,10 @@ class Inbox:
             self._room.unpark_all()
         return message
 
+    def next_type(self) -> str | None:
+        """Return the type of the message that `take` would return, if it is in memory."""
+        return self._memory[0].header.msg_type if self._memory else None
+
     @property
     def ready(self) -> bool:
         """Whether `get` would return at once."""
