@@ -39,7 +39,10 @@ CALLS: dict[str, tuple[str, int]] = {
     "kernel.kernel_info()": ("await", 1),
     "kernel.execute('1')": ("await", 1),
     "kernel.stream('1'), read to its end": ("block", 1),
+    "an output of a stream, where they wait": ("next", 500),
 }
+READING = "an output of a stream, where they wait"
+PRINTING = f"for i in range({CALLS[READING][1]}): print(i, flush=True)"
 
 
 async def use_async(open_gateway: Callable[..., Any], url: str, token: str, kernel_id: str, count: int) -> Samples:
@@ -72,6 +75,13 @@ async def use_async(open_gateway: Callable[..., Any], url: str, token: str, kern
                 started = time.perf_counter()
                 await call()
                 samples[name].append(time.perf_counter() - started)
+        for _ in range(max(1, count // 5)):
+            async with kernel.stream(PRINTING) as outputs:
+                await anext(outputs)
+                await kernel.wait_for(state)
+                started = time.perf_counter()
+                seen = len([output async for output in outputs])
+                samples[READING].append((time.perf_counter() - started) / seen)
     return samples
 
 
@@ -105,6 +115,13 @@ def use_blocking(url: str, token: str, kernel_id: str, count: int) -> Samples:
                 started = time.perf_counter()
                 call()
                 samples[name].append(time.perf_counter() - started)
+        for _ in range(max(1, count // 5)):
+            with kernel.stream(PRINTING) as outputs:
+                next(outputs)
+                kernel.wait_for(state)
+                started = time.perf_counter()
+                seen = len(list(outputs))
+                samples[READING].append((time.perf_counter() - started) / seen)
     return samples
 
 

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ._config import GatewayConfig as GatewayConfig
 from ._crossing.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio
 from ._crossing.calls import Realm
-from ._crossing.from_thread import BlockingRealmCrossing, block_on
+from ._crossing.from_thread import BlockingRealmCrossing, block_on, take_blocking
+from ._crossing.reading import Reading, read
 from ._errors import AuthenticationError as AuthenticationError
 from ._errors import ConfigError as ConfigError
 from ._errors import ConfigProblem as ConfigProblem
@@ -101,10 +102,12 @@ class OutputStream(Reader[_executor.OutputStream, Output], of=_executor.OutputSt
 
 class Subscription(Resource[_channels.Subscription], Reader[_channels.Subscription, Message], of=_channels.Subscription):
     def receive(self) -> Message:
-        return self._take(self._original.receive)
+        return self._take()
 
     def receive_nowait(self) -> Message:
-        return self._unclaimed.popleft() if self._unclaimed else self._in_trio(lambda messages: messages.receive_nowait())
+        with suppress(IndexError):
+            return self._reading.claim()
+        return self._in_trio(lambda messages: messages.receive_nowait())
 
     @blocking(_channels.Subscription.aclose)
     def close(self) -> None: ...
@@ -152,7 +155,7 @@ class Comm(Resource[_comms.Comm], Reader[_comms.Comm, CommMessage], of=_comms.Co
     def send(self) -> None: ...
 
     def receive(self) -> CommMessage:
-        return self._take(self._original.receive)
+        return self._take()
 
     @blocking(_comms.Comm.aclose)
     def close(self) -> None: ...
@@ -160,10 +163,10 @@ class Comm(Resource[_comms.Comm], Reader[_comms.Comm, CommMessage], of=_comms.Co
 
 class IncomingComms(Resource[_comms.IncomingComms], Reader[_comms.IncomingComms, Comm], of=_comms.IncomingComms):
     def receive(self) -> Comm:
-        return self._take(self._original.receive)
+        return self._take()
 
-    def _take(self, function: Callable[[], Awaitable[Any]]) -> Comm:
-        original: Any = super()._take(function)
+    def _take(self) -> Comm:
+        original: Any = super()._take()
         return Comm(self._realm, original)
 
     @blocking(_comms.IncomingComms.aclose)
@@ -371,6 +374,10 @@ def _make_client(realm: Realm, client: Any) -> Client:
 
 
 class KernelChannels(Face[_kernel_channels.KernelChannels], of=_kernel_channels.KernelChannels):
+    def __init__(self, realm: Realm, original: _kernel_channels.KernelChannels) -> None:
+        super().__init__(realm, original)
+        self._reading: Reading[Sequence[bytes | str]] = read(original)
+
     @property
     def kernel_state(self) -> KernelState:
         return self._original.kernel_state
@@ -382,8 +389,8 @@ class KernelChannels(Face[_kernel_channels.KernelChannels], of=_kernel_channels.
     @blocking(_kernel_channels.KernelChannels.wait_opened)
     def wait_opened(self) -> None: ...
 
-    @blocking(_kernel_channels.KernelChannels.receive)
-    def receive(self) -> None: ...
+    def receive(self) -> Sequence[bytes | str]:
+        return take_blocking(self._realm, self._reading)
 
     @in_trio(_kernel_channels.KernelChannels.send)
     def send(self) -> None: ...

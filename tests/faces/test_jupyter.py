@@ -101,8 +101,16 @@ def test_the_life_of_a_kernel(real_gateway: RunningGateway) -> None:
         with pytest.raises(Empty):
             await client.get_stdin_msg(timeout=0)
         reply = await client.kernel_info(reply=True, timeout=30)
-        assert await client.iopub_channel.msg_ready()
-        assert len(await client.iopub_channel.get_msgs()) >= 1
+        while not await client.iopub_channel.msg_ready():  # what is published may come later than the reply
+            await asyncio.sleep(0)
+        message = await client.get_iopub_msg(timeout=0)
+        assert message["parent_header"]["msg_id"] == reply["parent_header"]["msg_id"]
+        message = await client.get_iopub_msg(timeout=30)
+        assert message["content"] == {"execution_state": "idle"}
+        await client.kernel_info(reply=True, timeout=30)
+        while not (messages := await client.iopub_channel.get_msgs()):
+            await asyncio.sleep(0)
+        assert messages[0]["msg_type"] == "status"
 
         client.execute("import time\nwhile True: time.sleep(0.01)")
         await busy(client)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast
 
+import trio
+
 from .calls import Realm, asking
-from .from_thread import BlockingCrossing, block_on
+from .from_thread import BlockingCrossing, block_on, take_blocking
+from .reading import Reading, forget, read
 
 __all__ = ["CALLBACKS", "Face", "Reader", "Resource", "blocking", "entering", "in_trio"]
 
@@ -77,7 +79,10 @@ def blocking(origin: Callable[Concatenate[Any, P], Awaitable[R]]) -> Callable[[N
     def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
         def method(self: Any, *args: Any, **arguments: Any) -> Any:
             function = functools.partial(origin, self._original, *args, **_asked(arguments))
-            return block_on(self._realm, cast("Callable[[], Awaitable[Any]]", function))
+            value = block_on(self._realm, cast("Callable[[], Awaitable[Any]]", function))
+            if origin.__name__ == "aclose":
+                forget(self)
+            return value
 
         return _dressed(method, origin, name_only)
 
@@ -89,7 +94,10 @@ def in_trio(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Cal
 
     def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
         def method(self: Any, *args: Any, **arguments: Any) -> Any:
-            return self._realm.run_sync(functools.partial(origin, self._original, *args, **arguments))
+            function = functools.partial(origin, self._original, *args, **arguments)
+            if origin.__name__ == "statistics" and isinstance(self, Reader):
+                return self._realm.run_sync(lambda: self._reading.count_in(cast("Any", function)()))
+            return self._realm.run_sync(function)
 
         return _dressed(method, origin, name_only)
 
@@ -132,27 +140,23 @@ def _dressed(
 
 
 class Reader(Face[T], Iterator[R]):
-    """A face to iterate over. What came in the moment of a signal goes to the next reader."""
+    """A face to iterate over."""
 
     def __init__(self, realm: Realm, original: T) -> None:
         super().__init__(realm, original)
-        self._unclaimed: deque[R] = deque()
+        self._reading: Reading[R] = read(original)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> R:
-        iterator: Any = self._original
         try:
-            return self._take(iterator.__anext__)
-        except StopAsyncIteration:
+            return self._take()
+        except (StopAsyncIteration, trio.EndOfChannel):
             raise StopIteration from None
 
-    def _take(self, function: Callable[[], Awaitable[Any]]) -> R:
-        if self._unclaimed:
-            return self._unclaimed.popleft()
-        value: R = block_on(self._realm, function, unclaimed=self._unclaimed.append)
-        return value
+    def _take(self) -> R:
+        return take_blocking(self._realm, self._reading)
 
 
 class Resource(Face[T]):

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
+from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
 
 import attrs
@@ -35,6 +36,8 @@ __all__ = [
     "Stopped",
     "asking",
     "closed",
+    "swallowed",
+    "value_of",
 ]
 
 T = TypeVar("T")
@@ -99,6 +102,37 @@ class Caller(Protocol):
 def closed() -> trio.ClosedResourceError:
     """Make the error of whoever comes too late."""
     return trio.ClosedResourceError("the gateway's block has ended")
+
+
+def value_of(message: Entered | Last) -> Any:
+    """Return what a block gave when it was entered, or what a call returned.
+
+    Raises:
+        BaseException: what it raised.
+        trio.ClosedResourceError: it was cancelled in Trio, and not by its caller.
+    """
+    if isinstance(message, (Entered, Returned)):
+        return message.value
+    raise message.error if isinstance(message, Raised) else closed()
+
+
+def swallowed(message: Entered | Last, error: BaseException | None, traceback: TracebackType | None) -> bool:
+    """Say whether a block that has ended so has swallowed what its body raised.
+
+    Args:
+        message: the last message.
+        error: what the body raised.
+        traceback: where.
+
+    Raises:
+        BaseException: what the block raised in place of that.
+    """
+    if not isinstance(message, Raised):
+        return isinstance(message, Returned) and isinstance(error, Exception)
+    if message.error is not error:
+        raise message.error
+    message.error.__traceback__ = traceback  # without the frames on the other side
+    return False
 
 
 @final

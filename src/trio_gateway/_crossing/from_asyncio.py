@@ -18,9 +18,10 @@ import anyio
 import anyio.lowlevel
 import trio
 
-from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, closed
+from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, swallowed, value_of
+from .reading import Reading, forget
 
-__all__ = ["Crossing", "RealmCrossing", "call", "run_in_loop"]
+__all__ = ["Crossing", "RealmCrossing", "call", "run_in_loop", "take"]
 
 T = TypeVar("T")
 
@@ -53,12 +54,11 @@ class LoopCaller:
             await self._waiter
         return self._messages.popleft()
 
-    async def converse(self, cancel: Callable[[], None], unclaimed: Callable[[Any], None] | None = None) -> Entered | Last:
+    async def converse(self, cancel: Callable[[], None]) -> Entered | Last:
         """Do what is asked until it was entered or has ended.
 
         Args:
             cancel: cancels in Trio; the last message comes all the same.
-            unclaimed: given what the call returned, if the task was cancelled in that very moment.
 
         Cancellation: waits for the last message.
         """
@@ -73,27 +73,22 @@ class LoopCaller:
         except BaseException as error:
             cancel()
             # Shielded, and bounded by the limits of the clean-up in Trio.
-            latest, last = await self._settle(error)  # noqa: ASYNC102
-            if unclaimed is not None and isinstance(last, Returned):
-                unclaimed(last.value)
+            latest = await self._settle(error)  # noqa: ASYNC102
             if latest is not error:
                 raise latest from None  # noqa: ASYNC104 - a later cancellation
             raise
         return message
 
-    async def _settle(self, error: BaseException) -> tuple[BaseException, Last]:
-        """Wait for the last message, however often the task is cancelled meanwhile; give the latest cancellation too."""
-        last: Last | None = None
+    async def _settle(self, error: BaseException) -> BaseException:
+        """Wait for the last message, however often the task is cancelled meanwhile; give the latest cancellation."""
+        last = False
         with anyio.CancelScope(shield=True):  # from anyio's cancellation, which comes again and again
-            while last is None:
+            while not last:
                 try:
-                    message = await self._next()
+                    last = not isinstance(await self._next(), (Entered, Asked))
                 except asyncio.CancelledError as again:  # noqa: ASYNC103 - it is raised by our caller
                     error = again
-                else:
-                    last = None if isinstance(message, (Entered, Asked)) else message
-        assert last is not None
-        return error, last
+        return error
 
 
 async def _answer(asked: Asked) -> Returned | Raised:
@@ -104,13 +99,12 @@ async def _answer(asked: Asked) -> Returned | Raised:
         return Raised(error)
 
 
-async def call(realm: Realm, function: Callable[[], Awaitable[Any]], *, unclaimed: Callable[[Any], None] | None = None) -> Any:
+async def call(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
     """Call an async function of Trio's and wait for what comes of it.
 
     Args:
         realm: where.
         function: the function, with its arguments.
-        unclaimed: given what the function returned, if the task was cancelled in that very moment.
 
     Raises:
         Exception: what the function raised.
@@ -122,10 +116,28 @@ async def call(realm: Realm, function: Callable[[], Awaitable[Any]], *, unclaime
     caller = LoopCaller()
     crossing = Call(realm, function, caller)
     crossing.start()
-    last = await caller.converse(crossing.cancel, unclaimed)
-    if isinstance(last, Returned):
-        return last.value
-    raise last.error if isinstance(last, Raised) else closed()
+    return value_of(await caller.converse(crossing.cancel))
+
+
+async def take(realm: Realm, reading: Reading[T]) -> T:
+    """Take the next item of a reading, and cross into Trio only if none was handed over.
+
+    Raises:
+        Exception: why there is none.
+
+    Cancellation: no item is lost.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    while True:
+        try:
+            return reading.claim()
+        except IndexError:
+            pass
+        try:
+            await call(realm, reading.fill)
+        except BaseException:
+            reading.give_up(realm)
+            raise
 
 
 class _Nobody:
@@ -151,6 +163,7 @@ class Crossing(AbstractAsyncContextManager[T]):
         self._manager = manager
         self._translate = translate
         self._block: Block | None = None
+        self._given: T | None = None
 
     async def __aenter__(self) -> T:
         if self._block is not None:
@@ -160,16 +173,17 @@ class Crossing(AbstractAsyncContextManager[T]):
         self._block = block = self._open(caller)
         block.enter()
         message = await caller.converse(lambda: block.leave(caller, asyncio.CancelledError()))
-        if isinstance(message, Entered):
-            return self._translate(self._realm, message.value)
-        self._ended()
-        raise message.error if isinstance(message, Raised) else closed()
+        if not isinstance(message, Entered):
+            self._ended()
+        self._given = self._translate(self._realm, value_of(message))
+        return self._given
 
     def _open(self, caller: LoopCaller) -> Block:
         return Block(self._realm, self._manager, caller)
 
     def _ended(self) -> None:
         """Take note that the block has ended."""
+        forget(self._given)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -184,12 +198,7 @@ class Crossing(AbstractAsyncContextManager[T]):
             message = await caller.converse(self._block.cancel)  # noqa: ASYNC102 - bounded in Trio
         finally:
             self._ended()
-        if isinstance(message, Raised):
-            if message.error is not error:
-                raise message.error
-            message.error.__traceback__ = traceback  # without the frames on the other side
-            return False
-        return isinstance(message, Returned) and isinstance(error, Exception)
+        return swallowed(message, error, traceback)
 
 
 @final
@@ -205,6 +214,7 @@ class RealmCrossing(Crossing[T]):
         self._opener = opener
         self._translate = translate
         self._block = None
+        self._given = None
 
     def _open(self, caller: LoopCaller) -> Block:
         loop = asyncio.get_running_loop()

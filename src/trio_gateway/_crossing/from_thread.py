@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar, final
 
 from .._errors import InvalidInputError
-from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, closed
+from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, swallowed, value_of
+from .reading import Reading, forget
 
-__all__ = ["BlockingCrossing", "BlockingRealmCrossing", "block_on"]
+__all__ = ["BlockingCrossing", "BlockingRealmCrossing", "block_on", "take_blocking"]
 
 T = TypeVar("T")
 
@@ -35,15 +36,12 @@ class ThreadCaller:
         self._wake.put(None)
         return True
 
-    def converse(
-        self, start: Callable[[], None], cancel: Callable[[], None], unclaimed: Callable[[Any], None] | None = None
-    ) -> Entered | Last:
+    def converse(self, start: Callable[[], None], cancel: Callable[[], None]) -> Entered | Last:
         """Start it, and do what is asked until it was entered or has ended.
 
         Args:
             start: starts it.
             cancel: cancels it; the last message comes all the same.
-            unclaimed: given what the call returned, if a signal came in that very moment.
 
         Raises:
             BaseException: what a signal raised; waits for the last message first.
@@ -60,12 +58,10 @@ class ThreadCaller:
                     return message
                 message.answer(_answer(message))
         except BaseException:
-            last = self._settle(cancel)
-            if unclaimed is not None and isinstance(last, Returned):
-                unclaimed(last.value)
+            self._settle(cancel)
             raise
 
-    def _settle(self, cancel: Callable[[], None]) -> Last:
+    def _settle(self, cancel: Callable[[], None]) -> None:
         """Cancel, and wait for the last message, however often a signal comes meanwhile. It is bounded in Trio."""
         while True:
             try:
@@ -73,7 +69,7 @@ class ThreadCaller:
                 while True:
                     for message in self._arrived:
                         if not isinstance(message, (Entered, Asked)):
-                            return message
+                            return
                     self._wake.get()
             except KeyboardInterrupt:
                 continue
@@ -97,13 +93,12 @@ def _check_outside(realm: Realm) -> None:
         )
 
 
-def block_on(realm: Realm, function: Callable[[], Awaitable[Any]], *, unclaimed: Callable[[Any], None] | None = None) -> Any:
+def block_on(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
     """Call an async function of Trio's and block until it is done.
 
     Args:
         realm: where.
         function: the function, with its arguments.
-        unclaimed: given what the function returned, if a signal came in that very moment.
 
     Raises:
         Exception: what the function raised.
@@ -114,10 +109,24 @@ def block_on(realm: Realm, function: Callable[[], Awaitable[Any]], *, unclaimed:
     _check_outside(realm)
     caller = ThreadCaller()
     crossing = Call(realm, function, caller)
-    last = caller.converse(crossing.start, crossing.cancel, unclaimed)
-    if isinstance(last, Returned):
-        return last.value
-    raise last.error if isinstance(last, Raised) else closed()
+    return value_of(caller.converse(crossing.start, crossing.cancel))
+
+
+def take_blocking(realm: Realm, reading: Reading[T]) -> T:
+    """Take the next item of a reading, and cross into Trio only if none was handed over.
+
+    Raises:
+        Exception: why there is none.
+        KeyboardInterrupt: Ctrl-C. No item that a crossing brought is lost by it.
+    """
+    while True:
+        with suppress(IndexError):
+            return reading.claim()
+        try:
+            block_on(realm, reading.fill)
+        except BaseException:
+            reading.give_up(realm)
+            raise
 
 
 class BlockingCrossing(AbstractContextManager[T]):
@@ -134,6 +143,7 @@ class BlockingCrossing(AbstractContextManager[T]):
         self._manager = manager
         self._translate = translate
         self._block: Block | None = None
+        self._given: T | None = None
 
     def __enter__(self) -> T:
         if self._block is not None:
@@ -141,10 +151,10 @@ class BlockingCrossing(AbstractContextManager[T]):
         caller = ThreadCaller()
         self._block = block = self._open(caller)
         message = caller.converse(block.enter, lambda: block.leave(caller, KeyboardInterrupt()))
-        if isinstance(message, Entered):
-            return self._translate(self._realm, message.value)
-        self._ended()
-        raise message.error if isinstance(message, Raised) else closed()
+        if not isinstance(message, Entered):
+            self._ended()
+        self._given = self._translate(self._realm, value_of(message))
+        return self._given
 
     def _open(self, caller: ThreadCaller) -> Block:
         _check_outside(self._realm)
@@ -152,6 +162,7 @@ class BlockingCrossing(AbstractContextManager[T]):
 
     def _ended(self) -> None:
         """Take note that the block has ended."""
+        forget(self._given)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
         block = self._block
@@ -161,12 +172,7 @@ class BlockingCrossing(AbstractContextManager[T]):
             message = caller.converse(lambda: block.leave(caller, error), lambda: block.leave(caller, KeyboardInterrupt()))
         finally:
             self._ended()
-        if isinstance(message, Raised):
-            if message.error is not error:
-                raise message.error
-            message.error.__traceback__ = traceback  # without the frames on the other side
-            return False
-        return isinstance(message, Returned) and isinstance(error, Exception)
+        return swallowed(message, error, traceback)
 
 
 @final
@@ -182,6 +188,7 @@ class BlockingRealmCrossing(BlockingCrossing[T]):
         self._manager = manager
         self._translate = translate
         self._block = None
+        self._given = None
 
     def _open(self, caller: ThreadCaller) -> Block:
         self._realm = Realm()

@@ -11,10 +11,11 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final
+
+import trio
 
 from .._gateway.gateway import Gateway
 from .._gateway.kernels import Kernels
@@ -26,7 +27,8 @@ from .._session.executor import OutputStream
 from .._session.kernel import HeartbeatChannel, Kernel, Subshell
 from .._session.kernel_channels import KernelChannels
 from .calls import Realm, asking
-from .from_asyncio import Crossing, call
+from .from_asyncio import Crossing, call, take
+from .reading import Reading, forget, read
 
 __all__ = ["translate"]
 
@@ -42,7 +44,7 @@ class _Twin:
 
     _realm: Realm
     _original: Any
-    _unclaimed: deque[Any]
+    _reading: Reading[Any] | None
     _properties: dict[str, Any]
 
     def __repr__(self) -> str:
@@ -54,7 +56,8 @@ def translate(realm: Realm, value: Any) -> Any:
     twin = _TWINS.get(type(value))
     if twin is not None:
         made: Any = object.__new__(twin)
-        made._realm, made._original, made._unclaimed, made._properties = realm, value, deque(), {}  # noqa: SLF001
+        reading = read(value) if issubclass(twin, AsyncIterator) or hasattr(twin, "receive") else None
+        made._realm, made._original, made._reading, made._properties = realm, value, reading, {}  # noqa: SLF001
         return made
     if isinstance(value, AbstractAsyncContextManager):
         return Crossing(realm, value, translate)
@@ -74,19 +77,10 @@ class _IteratorTwin(AsyncIterator[Any]):
 
     def __init__(self, realm: Realm, original: AsyncIterator[Any]) -> None:
         self._realm = realm
-        self._original = original
-        self._unclaimed: deque[Any] = deque()
+        self._reading = read(original)
 
     async def __anext__(self) -> Any:
-        return await _take(self, self._original.__anext__)
-
-
-async def _take(twin: Any, function: Callable[[], Any]) -> Any:
-    """Call what gives the next of several things: one that came when its reader was cancelled goes to the next reader."""
-    unclaimed = twin._unclaimed  # noqa: SLF001
-    if unclaimed:
-        return translate(twin._realm, unclaimed.popleft())  # noqa: SLF001
-    return translate(twin._realm, await call(twin._realm, function, unclaimed=unclaimed.append))  # noqa: SLF001
+        return await take(self._realm, self._reading)
 
 
 def _derive(original: type) -> type:
@@ -110,17 +104,26 @@ def _derive(original: type) -> type:
 
 def _taking(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def take(self: Any) -> Any:
-        return await _take(self, getattr(self._original, name))
+    async def taking(self: Any) -> Any:
+        try:
+            item = await take(self._realm, self._reading)
+        except trio.EndOfChannel:
+            if name == "receive":
+                raise
+            raise StopAsyncIteration from None
+        return translate(self._realm, item) if type(item) in _TWINS else item
 
-    return take
+    return taking
 
 
 def _async_method(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def method(self: Any, *args: Any, **arguments: Any) -> Any:
         made = functools.partial(function, self._original, *args, **_asked(arguments))
-        return translate(self._realm, await call(self._realm, made))
+        value = await call(self._realm, made)
+        if function.__name__ == "aclose":
+            forget(self)
+        return translate(self._realm, value)
 
     return method
 
@@ -129,8 +132,11 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def method(self: Any, *args: Any, **arguments: Any) -> Any:
         made = functools.partial(function, self._original, *args, **_asked(arguments))
-        if name == "receive_nowait" and self._unclaimed:
-            return translate(self._realm, self._unclaimed.popleft())
+        if name == "receive_nowait":
+            with suppress(IndexError):
+                return self._reading.claim()
+        if name == "statistics" and self._reading is not None:
+            return self._realm.run_sync(lambda: self._reading.count_in(made()))
         if name == "http_client":
             return Crossing(self._realm, made(), _http_client)
         return translate(self._realm, self._realm.run_sync(made) if name in IN_TRIO else made())

@@ -23,7 +23,8 @@ from jupyter_core.utils import run_sync
 
 from .._crossing.calls import Block, Realm
 from .._crossing.calls import Message as Note
-from .._crossing.from_asyncio import call
+from .._crossing.from_asyncio import take
+from .._crossing.reading import Reading
 from .._protocol.messages import Message
 from ._link import Link
 
@@ -60,7 +61,6 @@ class GatewayChannel:
         self._client = client
         self._name = name
         self._running = False
-        self._unclaimed: list[Message] = []
 
     def start(self) -> None:
         """Open the channel, and the connection if it is the first."""
@@ -96,19 +96,14 @@ class GatewayChannel:
 
         Cancellation: safe, no message is lost.
         """
-        if self._unclaimed:
-            return as_dictionary(self._unclaimed.pop(0))
-        realm, link = self._client.linked()
-        found: Message | None = None
-        with anyio.move_on_after(timeout if block else 0):
-            if timeout is not None and timeout <= 0 and not realm.run_sync(functools.partial(link.ready_now, self._name)):
+        realm, reading = self._reading()
+        if not block or (timeout is not None and timeout <= 0):
+            if not await self.msg_ready():
                 raise Empty
-            found = await call(realm, functools.partial(link.get, self._name), unclaimed=self._unclaimed.append)
-        if found is None:
-            if not self._unclaimed:
-                raise Empty
-            found = self._unclaimed.pop(0)
-        return as_dictionary(found)
+            return as_dictionary(reading.claim())
+        with anyio.move_on_after(timeout):
+            return as_dictionary(await take(realm, reading))
+        raise Empty
 
     async def get_msgs(self) -> list[dict[str, Any]]:
         """Get all messages that wait."""
@@ -119,8 +114,14 @@ class GatewayChannel:
 
     async def msg_ready(self) -> bool:
         """Say whether a message waits."""
+        realm, reading = self._reading()
+        if not reading:
+            realm.run_sync(reading.collect)
+        return bool(reading)
+
+    def _reading(self) -> tuple[Realm, Reading[Message]]:
         realm, link = self._client.linked()
-        return bool(self._unclaimed) or realm.run_sync(functools.partial(link.ready_now, self._name))
+        return realm, link.readings[self._name]
 
 
 class GatewayHeartbeat:

@@ -7,13 +7,15 @@ told after a moment, in which they may look for themselves.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
 
+from .._crossing.reading import Reading, messages_ready
 from .._errors import GatewayError, KernelRestartedError, fresh
 from .._gateway.gateway import Gateway
 from .._protocol.messages import Message
@@ -42,6 +44,10 @@ class Link:
         self._fed = trio.Event()
         self._ready = trio.Event()
         self._readers: set[trio.CancelScope] = set()
+        self.readings: Mapping[str, Reading[Message]] = {
+            name: Reading(functools.partial(self.get, name), functools.partial(self._ready_now, name)) for name in CHANNELS
+        }
+        """Each channel's messages, for readers elsewhere."""
 
     def expect_restart(self) -> None:
         """Take the next restart for one that was asked for."""
@@ -108,13 +114,9 @@ class Link:
                 self._readers.discard(scope)
         raise fresh(self.lost) if self.lost is not None else trio.EndOfChannel
 
-    def ready_now(self, channel: str) -> bool:
-        """Say whether a message waits to be read."""
+    def _ready_now(self, channel: str) -> Iterable[tuple[Message, int]]:
         subscription = self._channels.get(channel)
-        if subscription is None:
-            return False
-        statistics = subscription.statistics()
-        return bool(statistics.messages or statistics.spooled)
+        return () if subscription is None else messages_ready(subscription)
 
     async def _send(self, kernel: Kernel) -> None:
         channels = {"shell": kernel.shell, "stdin": kernel.stdin, "control": kernel.control, "iopub": kernel.iopub}
