@@ -392,7 +392,7 @@ class KernelChannels(Face[_kernel_channels.KernelChannels], of=_kernel_channels.
     def receive(self) -> Sequence[bytes | str]:
         return take_blocking(self._realm, self._reading)
 
-    @in_trio(_kernel_channels.KernelChannels.send)
+    @blocking(_kernel_channels.KernelChannels.send)
     def send(self) -> None: ...
 
 

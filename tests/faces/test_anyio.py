@@ -27,6 +27,8 @@ from face_tools import ASYNCIO, BACKENDS, kernel_ids, run, trio_threads
 import trio_gateway
 import trio_gateway.anyio as tg
 from trio_gateway._crossing import callbacks, twins
+from trio_gateway._protocol.codec import encode_v1
+from trio_gateway._protocol.messages import MessageFactory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -191,8 +193,14 @@ def test_a_tour(backend: str, opened: Callable[..., Any], real_gateway: RunningG
                 async with gateway.open_channels(kernel.id) as channels:
                     assert isinstance(channels, tg.KernelChannels)
                     await channels.wait_opened()
-                    await kernel.execute("1")
-                    assert await channels.receive()
+                    request = MessageFactory("asking", "me").make(
+                        "control", "kernel_info_request", {}, date="2026-01-01T00:00:00Z"
+                    )
+                    await channels.send(encode_v1(request))
+                    while not any(
+                        b"kernel_info_reply" in frame for frame in await channels.receive() if isinstance(frame, bytes)
+                    ):
+                        pass
                     assert channels.resumed == 0
 
                 session = await gateway.sessions.create("a.ipynb", kernel_id=kernel.id)

@@ -23,6 +23,8 @@ from face_tools import kernel_ids, trio_threads
 import trio_gateway
 import trio_gateway.blocking as tg
 from trio_gateway._crossing import twins
+from trio_gateway._protocol.codec import encode_v1
+from trio_gateway._protocol.messages import MessageFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,8 +157,10 @@ def test_a_tour(opened: Callable[..., Any], real_gateway: RunningGateway) -> Non
                 kernel.execute("1 / 0").raise_for_error()
             with gateway.open_channels(kernel.id) as channels:
                 channels.wait_opened()
-                kernel.execute("1")
-                assert channels.receive()
+                request = MessageFactory("asking", "me").make("control", "kernel_info_request", {}, date="2026-01-01T00:00:00Z")
+                channels.send(encode_v1(request))
+                while not any(b"kernel_info_reply" in frame for frame in channels.receive() if isinstance(frame, bytes)):
+                    pass
                 assert (channels.resumed, channels.kernel_state) == (0, tg.KernelState.STARTING)
             session = gateway.sessions.create("a.ipynb", kernel_id=kernel.id)
             assert gateway.sessions.get(path="a.ipynb").id == session.id

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+import trio
 from face_tools import kernel_ids, rest
 from jupyter_server.gateway import connections, gateway_client, managers
 from server_tools import Server, open_server
 
 import trio_gateway.blocking as tg
+from trio_gateway._session import supervisor
+from trio_gateway.testing.scenarios import SCENARIOS, Stage, run_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +50,17 @@ def ask(server: Server, method: str, path: str, body: object = None) -> tuple[in
         return error.code, error.read()
 
 
-@pytest.mark.parametrize("framing", ["v1", "legacy"])
-def test_the_librarys_client_on_the_server(framing: str, server: Server, real_gateway: RunningGateway) -> None:
+@pytest.fixture(params=["v1", "legacy"])
+def framing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the client here speaks with the server; the server speaks v1 with its gateway."""
+    if request.param == "legacy":
+        real = supervisor.open_websocket
+        monkeypatch.setattr(supervisor, "open_websocket", lambda url, **arguments: real(url, **{**arguments, "subprotocols": []}))
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("framing")
+def test_the_librarys_client_on_the_server(server: Server, real_gateway: RunningGateway) -> None:
     """Kernels started, used, interrupted, restarted and shut down; they run on the gateway, and comms carry buffers both ways."""
     before = kernel_ids(real_gateway)
     with tg.open_gateway(server.url, auth_token=server.token) as gateway, gateway.start_kernel("python3") as kernel:
@@ -136,6 +148,15 @@ def test_sessions_by_http(server: Server, real_gateway: RunningGateway) -> None:
     status, session = ask(server, "POST", "/api/sessions", body)
     assert ask(server, "DELETE", f"/api/sessions/{session['id']}")[0] == 204
     assert session["kernel"]["id"] not in kernel_ids(real_gateway)
+
+
+@pytest.mark.usefixtures("framing")
+def test_a_browser_that_comes_back(server: Server) -> None:
+    """Its connection is cut, and it comes again under the same session id: the gateway has kept what it has missed."""
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "replay")
+    stage = Stage(tg.GatewayConfig(url=server.url, auth_token=server.token))
+    finding = trio.run(run_scenario, scenario, stage)
+    assert (finding.outcome, finding.detail) == ("yes", "")
 
 
 def test_a_browser_is_told_when_its_kernel_is_gone(server: Server, real_gateway: RunningGateway) -> None:

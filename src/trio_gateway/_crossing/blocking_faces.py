@@ -75,6 +75,7 @@ class Face(Generic[T]):
 
 def blocking(origin: Callable[Concatenate[Any, P], Awaitable[R]]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]:
     """Make a blocking method out of an async one that gives a value."""
+    assert inspect.iscoroutinefunction(origin), origin
 
     def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
         def method(self: Any, *args: Any, **arguments: Any) -> Any:
@@ -91,6 +92,7 @@ def blocking(origin: Callable[Concatenate[Any, P], Awaitable[R]]) -> Callable[[N
 
 def in_trio(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]:
     """Make a method that is called in Trio's thread out of one that does not wait."""
+    assert not inspect.iscoroutinefunction(origin), origin
 
     def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
         def method(self: Any, *args: Any, **arguments: Any) -> Any:

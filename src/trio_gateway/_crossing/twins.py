@@ -32,7 +32,7 @@ from .reading import Reading, forget, read
 
 __all__ = ["translate"]
 
-IN_TRIO: Final = frozenset({"sessions", "evidence", "verdict", "silence", "is_beating", "receive_nowait", "send", "statistics"})
+IN_TRIO: Final = frozenset({"sessions", "evidence", "verdict", "silence", "is_beating", "receive_nowait", "statistics"})
 """What does not wait but reads Trio's clock or changes things: it is called over there. All other reading is done on the spot."""
 
 CALLBACKS: Final = frozenset({"stdin"})

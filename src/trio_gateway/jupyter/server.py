@@ -1,8 +1,8 @@
 """The classes that let Jupyter Server run its kernels through this library, in place of those of `jupyter_server.gateway`.
 
 The one idea: the kernel manager holds one gateway open for the whole server; everyone else asks it. A browser's WebSocket is tied
-to a session of the library's, message by message in either framing, so a connection to the gateway that breaks is resumed without
-the browser noticing. Only the gateway's own word makes a kernel gone.
+to a kernel's channels there, frame by frame in either framing, so a connection to the gateway that breaks is resumed without the
+browser noticing. Only the gateway's own word makes a kernel gone.
 
 In `jupyter_server_config.py`::
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -53,11 +53,9 @@ from .._errors import (
 )
 from .._gateway.gateway import Gateway, open_gateway
 from .._models import KernelModel, KernelSpec
-from .._protocol.codec import decode, encode_legacy, encode_v1
+from .._protocol.codec import V1_SUBPROTOCOL
 from .._protocol.culling import CullPolicy
-from .._protocol.messages import Message
-from .._session.channels import Subscription
-from .._session.kernel import Kernel
+from .._session.kernel_channels import KernelChannels
 
 __all__ = [
     "GatewayKernel",
@@ -66,8 +64,6 @@ __all__ = [
     "GatewaySessionManager",
     "GatewayWebSocketConnection",
 ]
-
-V1 = "v1.kernel.websocket.jupyter.org"
 
 
 @contextmanager
@@ -110,6 +106,8 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         self._block: RealmCrossing[Gateway] | None = None
         self._gateway: Gateway | None = None
         self.realm: Realm | None = None
+        self.wires: dict[tuple[str, str], _Wire] = {}
+        """The browsers' connections by kernel and session; for Trio's thread."""
 
     # The gateway ------------------------------------------------------------------------------------------------
 
@@ -350,11 +348,13 @@ class GatewaySessionManager(SessionManager):
 
 
 class GatewayWebSocketConnection(BaseKernelWebsocketConnection):
-    """Jupyter Server's `kernel_websocket_connection_class`: ties a browser's WebSocket to a kernel's session.
+    """Jupyter Server's `kernel_websocket_connection_class`: ties a browser's WebSocket to a kernel's channels on the gateway.
 
-    What the browser sends goes to the kernel as it is, its own headers included, once, in order; while the connection to the
-    gateway is broken it waits. What the kernel sends is written as fast as the browser reads; what it does not read yet waits in
-    a bounded buffer, and then in a temporary file. When the session has ended for good, the browser's socket is closed.
+    Frames go through as they are, in order, whatever the gateway's framing; nothing but what a resumed connection asks for is
+    looked into. What the kernel sends is read as fast as the browser takes it. While the connection to the gateway is broken the
+    browser's frames wait, and a request that was lost with it is answered by an error that says so. A browser that comes back
+    under the same session id gets what it has missed, as far as the gateway has kept it. When the channels have ended for good,
+    its socket is closed.
     """
 
     _block: Block | None = None
@@ -364,32 +364,27 @@ class GatewayWebSocketConnection(BaseKernelWebsocketConnection):
         manager: Any = self.multi_kernel_manager
         gateway: Any = await manager.gateway()
         self._wire = _Wire(asyncio.get_running_loop(), self._write, self._finish, self.log)
-        self._block = Block(manager.realm, self._wire.open(gateway._original, self.kernel_id), _NobodyWaits())
+        v1 = self.websocket_handler.selected_subprotocol == V1_SUBPROTOCOL
+        opened = self._wire.open(gateway._original, self.kernel_id, self.session_id, v1, manager.wires)
+        self._block = Block(manager.realm, opened, _NobodyWaits())
         self._realm: Realm = manager.realm
-        self._v1 = self.websocket_handler.selected_subprotocol == V1
         self._block.enter()
 
     def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
         """Send a message of the browser's to the kernel."""
-        if self._block is None:
-            return
-        try:
-            message = decode(incoming_msg, v1=self._v1)
-        except ProtocolError as error:
-            self.log.warning("A message of a front end can't be understood: %s", error)
-            return
-        self._realm.thread.post(self._wire.feed, message)
+        if self._block is not None:
+            self._realm.thread.post(self._wire.feed, incoming_msg)
 
     def disconnect(self) -> None:
-        """End the session with the kernel; the kernel runs on."""
+        """End the connection to the kernel; the kernel runs on."""
         if self._block is not None:
             self._block.leave(_NobodyWaits())
             self._block = None
 
-    async def _write(self, message: Message) -> None:
-        frame: str | bytes = encode_v1(message) if self._v1 else encode_legacy(message)
+    async def _write(self, frames: Sequence[str | bytes]) -> None:
         try:
-            await self.websocket_handler.write_message(frame, binary=isinstance(frame, bytes))
+            for frame in frames:
+                await self.websocket_handler.write_message(frame, binary=isinstance(frame, bytes))
         except WebSocketClosedError:
             self.disconnect()
 
@@ -414,53 +409,61 @@ class _Wire:
         self._write = write
         self._finish = finish
         self._log = log
-        self._unsent: deque[Message] = deque()
+        self._unsent: deque[str | bytes] = deque()
         self._fed = trio.Event()
+        self._scope = trio.CancelScope()
+        self._closed = trio.Event()
 
-    def feed(self, message: Message) -> None:
+    def feed(self, frame: str | bytes) -> None:
         """Queue a message of the browser's."""
-        self._unsent.append(message)
+        self._unsent.append(frame)
         self._fed.set()
 
     @asynccontextmanager
-    async def open(self, gateway: Gateway, kernel_id: str) -> AsyncGenerator[None]:
-        """Connect to the kernel, and relay in both directions until the block ends."""
+    async def open(
+        self, gateway: Gateway, kernel_id: str, session_id: str, v1: bool, others: dict[tuple[str, str], _Wire]
+    ) -> AsyncGenerator[None]:
+        """Connect to the kernel, and relay in both directions until the block ends, or another one takes the session over."""
+        key = (kernel_id, session_id)
+        while (older := others.get(key)) is not None:
+            older._scope.cancel(reason="the front end has come back")
+            await older._closed.wait()
+        others[key] = self
         try:
-            async with (
-                gateway.attach_kernel(kernel_id) as kernel,
-                kernel.shell.subscribe() as shell,
-                kernel.iopub.subscribe() as iopub,
-                kernel.stdin.subscribe() as stdin,
-                kernel.control.subscribe() as control,
-                trio.open_nursery() as nursery,
-            ):
-                nursery.start_soon(self._send, kernel)
-                for messages in (shell, iopub, stdin, control):
-                    nursery.start_soon(self._relay, messages)
-                yield
-                nursery.cancel_scope.cancel(reason="the front end has gone")
+            with self._scope:
+                async with (
+                    gateway.open_channels(kernel_id, session_id=session_id, v1=v1) as channels,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(self._send, channels)
+                    nursery.start_soon(self._relay, channels)
+                    yield
+                    nursery.cancel_scope.cancel(reason="the front end has gone")
         except GatewayError as error:
             self._log.warning("Kernel %s can't be reached: %s", kernel_id, error)
             await self._hang_up()
+        finally:
+            del others[key]
+            self._closed.set()
 
-    async def _send(self, kernel: Kernel) -> None:
-        channels = {"shell": kernel.shell, "stdin": kernel.stdin, "control": kernel.control, "iopub": kernel.iopub}
+    async def _send(self, channels: KernelChannels) -> None:
+        while True:
+            await self._fed.wait()
+            self._fed = trio.Event()
+            while self._unsent:
+                try:
+                    await channels.send(self._unsent.popleft())
+                except ProtocolError as error:
+                    self._log.warning("A message of a front end can't be understood: %s", error)
+                except GatewayError:
+                    return  # the reader sees it too
+
+    async def _relay(self, channels: KernelChannels) -> None:
         try:
             while True:
-                await self._fed.wait()
-                self._fed = trio.Event()
-                while self._unsent:
-                    message = self._unsent.popleft()
-                    await channels[message.channel].forward(message)
-        except GatewayError:
-            return  # the readers see it too
-
-    async def _relay(self, messages: Subscription) -> None:
-        try:
-            async for message in messages:
-                await run_in_loop(self._loop, self._write, message)
+                await run_in_loop(self._loop, self._write, await channels.receive())
         except GatewayError as error:
-            self._log.info("A session with a kernel has ended: %s", error)
+            self._log.info("A connection to a kernel has ended: %s", error)
             await self._hang_up()
 
     async def _hang_up(self) -> None:
