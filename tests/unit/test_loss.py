@@ -416,3 +416,37 @@ def test_an_idle_that_comes_before_its_busy_explains_its_own_reply_only() -> Non
     client.hear([*messages[:3], *messages[4:-1]])  # without 4 and the idle
     client.hear([said(12, "status", "barrier", state="idle", request="kernel_info_request"), messages[-1]])
     assert client.missing() == 1
+
+
+# Our own requests of which nothing was heard -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("outputs", "told"), [(3, UNCERTAIN), (4, 4)])
+def test_a_question_on_control_that_was_lost_with_outputs_leaves_a_doubt(outputs: int, told: int) -> None:
+    """It may have cost three numbers beside them: a count is the most that can be missing."""
+    client = met()
+    client.ledger.asked("probe")
+    client.hear(message for index, message in enumerate(conversation("a", 8, 1)) if not 2 <= index < 2 + outputs)
+    assert client.missing() == told
+
+
+def test_a_question_on_control_that_was_heard_leaves_none() -> None:
+    client = met()
+    client.ledger.asked("probe")
+    client.hear([said(1, "status", "probe", state="busy", request="kernel_info_request"), said(2, "kernel_info_reply", "probe")])
+    client.hear(message for index, message in enumerate(conversation("a", 8, 4)) if index != 3)
+    assert client.missing() == 1
+
+
+def test_a_doubt_ends_with_the_executions_of_its_time() -> None:
+    client = met()
+    client.ledger.asked("probe")
+    client.hear(conversation("a", 2, 1))
+    client.ledger.close()
+    for name in ("b", "c"):
+        client.parent = name
+        client.begin()
+        client.ledger.close()
+    client.begin()
+    client.hear(message for index, message in enumerate(conversation("c", 8, 7)) if index != 3)
+    assert client.missing() == 1

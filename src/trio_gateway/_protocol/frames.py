@@ -1,4 +1,4 @@
-"""WebSocket frames (RFC 6455), as a client sees them: bytes to messages and back. Pure; no extension is spoken.
+"""WebSocket frames (RFC 6455): bytes to messages and back, for a client and for a server. Pure; no extension is spoken.
 
 The one idea: most frames are small, whole and unfragmented, and many of them come in one read; those are cut out of it in one
 loop without a copy beside the message itself. Whatever else there is (a message larger than a read, fragments, control frames,
@@ -28,8 +28,10 @@ __all__ = [
     "Mask",
     "Ping",
     "Pong",
+    "ServerFrameParser",
     "close_frame",
     "frame_head",
+    "no_mask",
     "small_frame",
     "xor_mask",
 ]
@@ -164,8 +166,12 @@ class FrameParser:
         # It grew in one block, which is now given away without a copy: pieces to be joined would take the memory twice.
         payload = self._large.getvalue()
         self._large = BytesIO()
-        self._frame(self._head, payload, messages)
+        self._frame(self._head, self._unmask(payload), messages)
         return data[need:]
+
+    def _unmask(self, payload: bytes) -> bytes:
+        """Return the payload of a large frame as it was meant."""
+        return payload
 
     def _cut(self, data: bytes, messages: list[bytes | str]) -> None:
         if self._tail:
@@ -238,6 +244,60 @@ class FrameParser:
             messages.append(whole if kind == BINARY else _text(whole))
 
 
+class ServerFrameParser(FrameParser):
+    """Makes messages and control frames of what a client sends: each of its frames is masked.
+
+    Args:
+        max_message_size: the largest message to accept, in bytes.
+        mask: takes the mask off.
+    """
+
+    __slots__ = ("_key", "_mask")
+
+    def __init__(self, max_message_size: int, mask: Mask) -> None:
+        super().__init__(max_message_size)
+        self._mask = mask
+        self._key = b""  # of a frame that is larger than what has come
+
+    def _unmask(self, payload: bytes) -> bytes:
+        return self._mask(payload, self._key)
+
+    def _cut(self, data: bytes, messages: list[bytes | str]) -> None:
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        at, end = 0, len(data)
+        while end - at >= 2:
+            head = data[at]
+            length = data[at + 1] & 0x7F
+            if not data[at + 1] & 0x80:
+                raise FrameError(1002, "a client's frame is not masked")
+            start = at + 2
+            if length >= 126:
+                start = at + (4 if length == 126 else 10)
+                length = int.from_bytes(data[at + 2 : start], "big") if start <= end else 0
+            if length > self._max:
+                raise FrameError(1009, f"a message of {length} bytes")
+            if head & 0x08 and length > _MAX_CONTROL:
+                raise FrameError(1002, "a control frame is too long")
+            start += 4
+            if start > end:
+                break
+            key = data[start - 4 : start]
+            stop = start + length
+            if stop > end:
+                self._head = head
+                self._key = key
+                self._need = stop - end
+                self._large.write(memoryview(data)[start:])
+                return
+            at = stop
+            self._frame(head, self._mask(data[start:stop], key), messages)
+            if self._closed:
+                return
+        self._tail = data[at:] if at else data
+
+
 def _text(payload: bytes) -> str:
     try:
         return payload.decode()
@@ -264,18 +324,19 @@ def _control(head: int, payload: bytes) -> Control:
 
 
 def frame_head(kind: int, length: int, key: bytes) -> bytes:
-    """Return what comes before the masked payload of a whole frame.
+    """Return what comes before the payload of a whole frame.
 
     Args:
         kind: the opcode.
         length: of the payload, in bytes.
-        key: four random bytes, new for each frame.
+        key: four random bytes, new for each frame, with which the payload is masked; `b""` for a server's, which is not.
     """
+    masked = 0x80 if key else 0
     if length < 126:
-        return bytes((_FIN | kind, 0x80 | length)) + key
+        return bytes((_FIN | kind, masked | length)) + key
     if length < 1 << 16:
-        return bytes((_FIN | kind, 0x80 | 126)) + length.to_bytes(2, "big") + key
-    return bytes((_FIN | kind, 0x80 | 127)) + length.to_bytes(8, "big") + key
+        return bytes((_FIN | kind, masked | 126)) + length.to_bytes(2, "big") + key
+    return bytes((_FIN | kind, masked | 127)) + length.to_bytes(8, "big") + key
 
 
 def small_frame(kind: int, payload: Buffer, key: bytes, mask: Mask) -> bytes:
@@ -289,6 +350,11 @@ def close_frame(code: int, reason: str, key: bytes, mask: Mask) -> bytes:
     # A cut may have halved a character.
     payload = payload[:2] + payload[2:].decode(errors="ignore").encode()
     return small_frame(CLOSE, payload, key, mask)
+
+
+def no_mask(data: Buffer, _key: bytes) -> bytes:
+    """Mask nothing: what a server sends is as it is."""
+    return bytes(data)
 
 
 def xor_mask(data: Buffer, key: bytes) -> bytes:

@@ -6,8 +6,9 @@ that were, is a message that was lost, whoever lost it: a rate limiter, a cut so
 
 Some holes are no loss: the reply to another client's request goes only to that client, while its `busy` and `idle` go to
 everyone. So each request of someone else that was seen at work explains one hole after its `busy`; and so does a request
-of ours whose reply is still on its way, for replies and outputs come over different sockets. A request of ours of which nothing
-was heard at all may have cost three numbers, or none if it never arrived: so much is in doubt.
+of ours whose reply is still on its way, for replies and outputs come over different sockets. A request of ours on control, which
+is worked on beside code, and of which nothing was heard may have cost three numbers, or none if it never arrived: so much is in
+doubt.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ class MessageLedger:
         self._open = 0
 
     def asked(self, request: str) -> None:
-        """Note the id of a request of ours that is about to be sent, and that is no execution."""
+        """Note the id of a request of ours on control that is about to be sent."""
         self._unheard[request] = False
         if len(self._unheard) > MAX_ANSWERED:
             del self._unheard[next(iter(self._unheard))]

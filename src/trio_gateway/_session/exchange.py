@@ -51,14 +51,22 @@ class MessageExchange:
         """The one task that writes messages."""
         session = self._session
         try:
-            if session.connections > 1 and (greeting := session.greeting()) is not None:
-                await self._send(websocket, greeting)
-                await session.hear(greeting)
-                await trio.lowlevel.checkpoint_if_cancelled()  # that may have dropped the connection: then take nothing to send
+            heard = session.connections == 1
             while True:
+                if not heard and not session.is_probe(await session.outbox.first()):
+                    await self._greet(websocket)
+                    heard = True
                 await self._send(websocket, await session.outbox.take())
         except WebSocketClosed:
             return  # the receiver takes in what had come before the end, and tells how it ended
+
+    async def _greet(self, websocket: WebSocket) -> None:
+        """Make sure that a connection that was made again leads somewhere, before something is sent that may be lost there."""
+        greeting = self._session.greeting()
+        if greeting is not None:
+            await self._send(websocket, greeting)
+            await self._session.hear(greeting)
+            await trio.lowlevel.checkpoint_if_cancelled()  # that may have dropped the connection: then nothing is sent
 
     async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:
         encode = codec.parts_v1 if self._v1 else codec.encode_legacy

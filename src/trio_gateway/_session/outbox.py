@@ -53,6 +53,12 @@ class Outbox:
             self._bytes -= item.message.size
             self._room.unpark()
 
+    async def first(self) -> Pending | Message:
+        """Wait for something to send; return it, and leave it here. Cancellation: safe."""
+        while not self._items:
+            await self._filled.park()
+        return self._items[0]
+
     async def take(self) -> Pending | Message:
         """Wait for the next thing to send. Cancellation: safe."""
         while not self._items:

@@ -7,8 +7,8 @@ waiting for any of them.
 Where a reply does not come, a `kernel_info_request` is sent as a barrier: shell is first-in first-out, so when its reply is
 there, an earlier request without a reply has lost it, and is failed rather than left waiting (guarantee G3).
 
-A connection that was made again is greeted first, with a `kernel_info_request` on control: the gateway may have restored sockets
-that lead nowhere, and what is sent into those is lost. Then another session id gets new ones.
+A connection that was made again is greeted with a `kernel_info_request` on control before a request goes over it: the gateway may
+have restored sockets that lead nowhere, and what is sent into those is lost. Then another session id gets new ones.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ EMPTY_EXECUTION: Final[Mapping[str, Any]] = {
     "stop_on_error": False,
 }
 """The barrier for those: it runs nothing, and in its turn."""
-ELSEWHERE_SECONDS: Final = 10.0
+ELSEWHERE_SECONDS: Final = 5.0
 """How long asking a kernel over another connection may take, in seconds, the handshake included."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
@@ -200,7 +200,7 @@ class KernelSession:
     def _expect(self, pending: Pending) -> None:
         """Route the answers to a request to it from now on."""
         self._pending[pending.message.msg_id] = pending
-        if not isinstance(pending, PendingExecution):
+        if pending.message.channel == "control":
             self.ledger.asked(pending.message.msg_id)
 
     async def send(self, message: Message) -> None:
@@ -373,8 +373,12 @@ class KernelSession:
                 return
             await self.check_model()
 
-    async def check_model(self) -> None:
-        """Ask the gateway about the kernel, and learn from its answer. Raises nothing."""
+    async def check_model(self, *, thoroughly: bool = False) -> None:
+        """Ask the gateway about the kernel, and learn from its answer. Raises nothing.
+
+        Args:
+            thoroughly: whether to ask the kernel over another connection also if it seems busy; if idle, it is asked anyway.
+        """
         try:
             model = await self.api.get(self.kernel_id)
         except KernelNotFoundError:
@@ -384,7 +388,7 @@ class KernelSession:
         except GatewayError as error:
             _logger.debug("check_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
         else:
-            if self.note_model(model):
+            if self.note_model(model) or (thoroughly and self._owes_answer()):
                 await self._replace_if_mute()
 
     def note_model(self, model: KernelModel | None) -> bool:
@@ -434,8 +438,12 @@ class KernelSession:
             self.liveness.answered(trio.current_time())
         return asked.replied
 
+    def is_probe(self, item: Pending | Message) -> bool:
+        """Whether something to be sent is a question of our own, which nothing is lost with."""
+        return item is self._barrier or item is self._probed
+
     def greeting(self) -> Pending | None:
-        """Make what a connection that was made again is greeted with, before anything else is sent; None for nothing.
+        """Make what a connection that was made again is greeted with, before anything is sent that matters; None for nothing.
 
         A gateway restores the sockets that it kept for our session. Those of a connection that broke early, or of one that it
         held for alive when we had long come back, may lead nowhere (jupyter_server 2.21, `_register_session` and `disconnect`).
@@ -455,7 +463,7 @@ class KernelSession:
         if greeting.replied:
             self.liveness.answered(trio.current_time())
         else:
-            await self.check_model()
+            await self.check_model(thoroughly=True)
 
     def _owes_answer(self) -> bool:
         """Whether a probe was sent over this connection and not answered."""

@@ -224,6 +224,7 @@ class Supervisor:
                 nursery.start_soon(_quietly, websocket.pong)
             elif liveness.link_is_dead(now, sending=exchange.sending):
                 _logger.debug("link_is_dead", extra={"gateway.kernel_id": self._session.kernel_id})
+                websocket.given_up = True
                 nursery.cancel_scope.cancel()
             elif liveness.wants_ping(now):
                 liveness.pinged(now)

@@ -91,6 +91,9 @@ class Upgrade:
 class WebSocket(Protocol):
     """An open WebSocket connection of some engine."""
 
+    given_up: bool
+    """To be set where the other end has not answered for too long: leaving the block then closes without a goodbye."""
+
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol that the server selected, or None."""

@@ -59,6 +59,7 @@ class FastWebSocket:
     """An engine of ours; see `WebSocket` for what it promises."""
 
     def __init__(self, services: Services) -> None:
+        self.given_up: bool = False
         self._services = services
         self._stream: trio.abc.Stream | None = None
         self._subprotocol: str | None = None

@@ -50,6 +50,7 @@ class TrioWebSocket:
     """The engine trio-websocket; see `WebSocket` for what it promises."""
 
     def __init__(self, services: Services) -> None:
+        self.given_up: bool = False
         self._reader = _Reader(services)
         self._connection: trio_websocket.WebSocketConnection | None = None
 

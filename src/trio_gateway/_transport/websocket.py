@@ -53,7 +53,8 @@ async def open_websocket(
     subprotocols: Sequence[str],
     options: WebSocketOptions,
 ) -> AsyncGenerator[WebSocket]:
-    """Open a WebSocket; the block owns it. Leaving the block says goodbye, for at most a second, and closes the socket.
+    """Open a WebSocket; the block owns it. Leaving the block says goodbye, for at most a second, and closes the socket;
+    a connection that was given up is only closed.
 
     Args:
         url: `ws://` or `wss://`, with path and query escaped.
@@ -104,7 +105,8 @@ async def open_websocket(
             try:
                 yield engine
             finally:
-                with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                    await engine.aclose()
+                if not engine.given_up:
+                    with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                        await engine.aclose()
     finally:
         await trio.aclose_forcefully(stream)
