@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gateway
 
 FACES = ["trio", "asyncio", "uvloop", "blocking"]
-TRIO_ONLY = {
-    "no rate limit": "it takes long, and is about the server",
-    "a large message": "it takes long, and is about the server",
-    "two clients": "the gateway may begin to listen for the second one too late for the first message, whoever asks",
-}
 NOT_BLOCKING = {
     "interrupt": "nothing cancels a blocking call but Ctrl-C, which has tests of its own",
 }
@@ -43,9 +38,7 @@ def open_stage(face: str, config: trio_gateway.GatewayConfig) -> AbstractContext
             return open_loop_stage(uvloop.new_event_loop if face == "uvloop" else asyncio.new_event_loop, config)
 
 
-@pytest.mark.parametrize(
-    "scenario", [scenario for scenario in SCENARIOS if scenario.name not in TRIO_ONLY], ids=lambda scenario: scenario.name
-)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 async def test_a_scenario_on_every_face(scenario: Scenario, real_gateway: RunningGateway) -> None:
     """Each face says the same, and was really used."""
     config = trio_gateway.GatewayConfig(url=real_gateway.url, auth_token=real_gateway.token)
