@@ -34,6 +34,8 @@ class Pipe:
         """Called with each chunk once it has gone out."""
         self.held = trio.Event()
         """Set when something has arrived that is held."""
+        self.ended = trio.Event()
+        """Set when the source has ended."""
         self._open = trio.Event()
         self._open.set()
         self._swallows = False
@@ -82,6 +84,7 @@ class Pipe:
                 self.forwarded(data)
             if cut:
                 self.link.end(reset=self._resets)
+        self.ended.set()
         await self._open.wait()
         if not self._swallows:
             await sink.send_eof()

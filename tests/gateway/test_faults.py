@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from gateway_tools import Wire, rest
 
 import trio_gateway
@@ -326,6 +327,29 @@ async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
         assert ran == "1"
         if result is not None:
             assert int(count) - len(lines) == missing(result)
+
+
+async def test_a_connection_that_the_gateway_ties_to_sockets_that_lead_nowhere_is_replaced(real_gateway: RunningGateway) -> None:
+    """jupyter_server keeps the sockets of the connection that it lost last. Where that is a dead one, which it gave up only after
+    the connection that took its place was gone too, those have lost their name to the other's, and no kernel hears them.
+    """
+    async with behind_proxy(real_gateway, ping_interval=0.15) as (proxy, _gateway, kernel):
+        await kernel.execute("ran = 0")
+        session_id = kernel.session_id
+        dead = channels_of(proxy)[-1]
+        dead.swallow()
+        await kernel.wait_for(ConnectionState.RECONNECTING)
+        await kernel.wait_for(ConnectionState.CONNECTED)
+        await proxy.refuse()
+        channels_of(proxy)[-1].reset()
+        await kernel.wait_for(ConnectionState.RECONNECTING)
+        await dead.to_client.ended.wait()  # the gateway waits five seconds for the dead one's goodbye
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kernel.execute, "ran += 1")
+            await trio.testing.wait_all_tasks_blocked()
+            await proxy.listen()
+        assert kernel.session_id != session_id
+        assert (await kernel.execute("ran")).text == "1"
 
 
 async def test_what_is_cancelled_behind_another_clients_work_is_interrupted_when_its_time_comes(

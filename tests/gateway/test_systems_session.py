@@ -453,6 +453,7 @@ async def test_the_websocket_connection(real_gateway: RunningGateway, monkeypatc
     ):
         config = gateway.config
         assert (config.gateway_retry_interval, config.gateway_retry_interval_max, config.gateway_retry_max) == (0.01, 0.05, 100)
+        await kernel.execute("0")  # so the gateway is done with the first connection's beginning
         states: list[ConnectionState] = []
         async with trio.open_nursery() as nursery:
 
