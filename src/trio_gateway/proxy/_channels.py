@@ -24,6 +24,7 @@ from .._errors import (
 from .._gateway.gateway import Gateway
 from .._protocol.codec import V1_SUBPROTOCOL
 from ._config import ProxyConfig
+from ._front import FRAMES
 from ._gate import Refused
 from ._metrics import Metrics, Traffic
 from ._shapes import error_of
@@ -102,7 +103,7 @@ class Relays:
         self._taken += 1
         try:
             await receive()  # websocket.connect
-            await self._relay(_Relay(), found[1], session_id, V1_SUBPROTOCOL in scope["subprotocols"], receive, send)
+            await self._relay(_Relay(), found[1], session_id, scope, receive, send)
         finally:
             self._taken -= 1
 
@@ -111,12 +112,13 @@ class Relays:
         relay: _Relay,
         kernel_id: str,
         session_id: str | None,
-        v1: bool,
+        scope: MutableMapping[str, Any],
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
         failure: GatewayError | None = None
         accepted = False
+        v1 = V1_SUBPROTOCOL in scope["subprotocols"]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, relay, receive)
             nursery.start_soon(self._drain, relay)
@@ -129,7 +131,8 @@ class Relays:
                         relay.traffic = self._metrics.opened(kernel_id)
                         accepted = True
                         await send({"type": "websocket.accept", "subprotocol": V1_SUBPROTOCOL if v1 else None})
-                        nursery.start_soon(self._write, relay, channels, send)  # noqa: ASYNC111 - it ends with the channels
+                        batches = FRAMES in scope.get("extensions", {})
+                        nursery.start_soon(self._write, relay, channels, send, batches)  # noqa: ASYNC111 - it ends with the channels
                         await relay.over.wait()
             except GatewayError as error:
                 failure = error  # of the opening: nothing in the block raises one
@@ -185,17 +188,32 @@ class Relays:
                 await trio.lowlevel.checkpoint()  # how it ended is told by whoever reads
 
     async def _write(
-        self, relay: _Relay, channels: KernelChannels, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]
+        self,
+        relay: _Relay,
+        channels: KernelChannels,
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+        batches: bool,
     ) -> None:
-        """Give the front end what comes from the kernel; while it takes nothing, the gateway is not read."""
-        metrics = self._metrics
+        """Give the front end what comes from the kernel; while it takes nothing, the gateway is not read.
+
+        Args:
+            relay: the connection.
+            channels: the kernel's.
+            send: the server's.
+            batches: whether the server takes frames together.
+        """
+        metrics, traffic = self._metrics, relay.traffic
         try:
             while True:
-                for frame in await channels.receive():
-                    metrics.to_front(relay.traffic, 1, len(frame))
-                    await send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
-                    if relay.over.is_set() and relay.front_gone:
-                        return
+                frames = await channels.receive()
+                metrics.to_front(traffic, len(frames), sum(map(len, frames)))
+                if batches:
+                    await send({"type": FRAMES, "frames": frames})
+                else:
+                    for frame in frames:
+                        await send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
+                if relay.over.is_set() and relay.front_gone:
+                    return
         except GatewayError as error:
             relay.end(*_farewell(error))
         except OSError:

@@ -32,7 +32,7 @@ def page_file(name: str) -> tuple[str, bytes] | None:
     """Return the media type and the content of one of the page's files; None where there is no such file."""
     if name not in _FILES:
         return None
-    content = resources.files(__package__).joinpath("page", name).read_bytes()
+    content = resources.files("trio_gateway.proxy").joinpath("page", name).read_bytes()
     return _TYPES[name.rpartition(".")[2]], content
 
 

@@ -1,7 +1,9 @@
-"""Serves a proxy on hypercorn's Trio worker.
+"""Serves a proxy: HTTP on hypercorn's Trio worker, WebSockets by themselves.
 
-The one idea: the listeners and the streams are ours, the protocol is hypercorn's. So connections are counted and bounded,
-sockets are set up for front ends that fall silent, and at the end no stream that nobody reads holds anybody up.
+The one idea: the listeners and the streams are ours, and the beginning of each connection is looked at. One that asks for a
+WebSocket is served without a server in between (`_front`); on all others the protocol is hypercorn's, also where a connection
+that had other requests before asks for one. So connections are counted and bounded, sockets are set up for front ends that fall
+silent, and at the end no stream that nobody reads holds anybody up.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from .._errors import InvalidInputError
+from .._transport.websocket_server import UpgradeRequest, parse_upgrade, read_head
 from ._app import Proxy
+from ._front import serve_websocket
 
 __all__ = ["Listening", "serve"]
 
@@ -40,6 +44,8 @@ LINGER_SECONDS: Final = 2.0
 """How long the rest of a body that nobody wants is taken, so that the answer to it is read, in seconds."""
 _END: Final = "trio_gateway.end"
 """Where in a connection's state stands what ends the connection."""
+HEAD_BYTES: Final = 16 * 1024
+"""How large a request's headers may be, in bytes."""
 EXTRA_CONNECTIONS: Final = 100
 """How many connections there may be beside WebSockets."""
 
@@ -118,6 +124,7 @@ class _Handler:
     """
 
     def __init__(self, proxy: Proxy, config: hypercorn.config.Config) -> None:
+        self._proxy = proxy
         self._app = wrap_app(_Considerate(proxy), config.wsgi_max_body_size, "asgi")
         self._config = config
         self._limit = proxy.config.max_channels + EXTRA_CONNECTIONS
@@ -132,8 +139,19 @@ class _Handler:
             return
         self._streams.add(stream)
         try:
+            head = b""
+            with trio.move_on_after(HEADER_SECONDS):
+                head = await read_head(stream, HEAD_BYTES)
+            if not head:
+                return
+            request = parse_upgrade(head) if len(head) <= HEAD_BYTES else None
+            if request is not None:
+                await self._serve_websocket(stream, request)
+                return
             with trio.CancelScope() as scope:
-                await TCPServer(self._app, self._config, self.context, ConnectionState({_END: scope.cancel}), stream)
+                state = ConnectionState({_END: scope.cancel})
+                begun: Any = _Begun(stream, head)
+                await TCPServer(self._app, self._config, self.context, state, begun)
         except Exception as error:
             _logger.debug("connection_failed", exc_info=error)
         finally:
@@ -141,6 +159,20 @@ class _Handler:
             self._streams.discard(stream)
             if not self._streams:
                 self._idle.set()
+
+    async def _serve_websocket(self, stream: Any, request: UpgradeRequest) -> None:
+        secure = isinstance(stream, trio.SSLStream)
+        peer = (stream.transport_stream if secure else stream).socket.getpeername()
+        await serve_websocket(
+            self._proxy,
+            stream,
+            request,
+            secure=secure,
+            client=(peer[0], peer[1]),
+            max_message_size=self._proxy.config.max_message_size,
+            ping_interval=PING_SECONDS,
+            linger=LINGER_SECONDS,
+        )
 
     async def wait_idle(self) -> None:
         """Wait until no connection is left."""
@@ -152,6 +184,29 @@ class _Handler:
         """Close what is left, whether or not anybody reads: a write that hangs ends with its stream and no sooner."""
         for stream in list(self._streams):
             await trio.aclose_forcefully(stream)
+
+
+class _Begun:
+    """A stream of which something was read already, as hypercorn's worker uses one.
+
+    Args:
+        stream: the stream.
+        data: what was read.
+    """
+
+    def __init__(self, stream: Any, data: bytes) -> None:
+        self._stream = stream
+        self._data = data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what was read, and then what comes."""
+        if self._data:
+            data, self._data = self._data, b""
+            return data
+        return bytes(await self._stream.receive_some(max_bytes))
 
 
 class _Considerate:

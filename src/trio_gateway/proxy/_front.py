@@ -1,0 +1,139 @@
+"""Front ends' WebSockets without an ASGI server in between: the same application, the same events, but frames in batches.
+
+The one idea: ASGI has one event for each message, and a relay has many messages at a time. `FRAMES` is an extension of it, an
+event with all the messages that are ready; the application uses it where the scope says that it is understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+import trio
+import trio.abc
+
+from .._transport.engine import WebSocketClosed
+from .._transport.websocket_server import ServerWebSocket, UpgradeRequest
+
+__all__ = ["FRAMES", "serve_websocket"]
+
+FRAMES: Final = "trio_gateway.websocket.frames"
+"""The type of an event with several messages in `frames`, and the name of the extension in a scope."""
+
+Message: TypeAlias = MutableMapping[str, Any]
+App: TypeAlias = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+
+async def serve_websocket(
+    app: App,
+    stream: trio.abc.Stream,
+    request: UpgradeRequest,
+    *,
+    secure: bool,
+    client: tuple[str, int] | None,
+    max_message_size: int,
+    ping_interval: float,
+    linger: float,
+) -> None:
+    """Serve one WebSocket from its request to its end. The caller closes the stream.
+
+    Args:
+        app: the ASGI application.
+        stream: to the front end.
+        request: what it asks for.
+        secure: whether it came over TLS.
+        client: its address and port, if they are known.
+        max_message_size: the largest message to accept, in bytes.
+        ping_interval: how often it is pinged, in seconds.
+        linger: how long its goodbye is waited for, in seconds.
+
+    Cancellation: leaves half a frame; close the stream.
+    """
+    websocket = ServerWebSocket(stream, request, max_message_size=max_message_size, ping_interval=ping_interval)
+    path, _, query = request.target.partition(b"?")
+    scope: Message = {
+        "type": "websocket",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "scheme": "wss" if secure else "ws",
+        "path": unquote(path.decode("ascii")),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(request.headers),
+        "client": client,
+        "server": None,
+        "subprotocols": list(request.subprotocols),
+        "state": {},
+        "extensions": {"websocket.http.response": {}, FRAMES: {}},
+    }
+    conversation = _Conversation(websocket)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(websocket.keep)
+        try:
+            await app(scope, conversation.receive, conversation.send)
+        finally:
+            nursery.cancel_scope.cancel()
+    # The front end's own goodbye is answered here too.
+    if conversation.accepted:
+        await websocket.close(conversation.code, conversation.reason, linger)
+    elif not conversation.answered:
+        with suppress(WebSocketClosed):
+            await websocket.refuse(403, [], b"")
+
+
+class _Conversation:
+    """ASGI's two functions for one WebSocket."""
+
+    def __init__(self, websocket: ServerWebSocket) -> None:
+        self.accepted = False
+        self.answered = False
+        self.code = 1000
+        self.reason = ""
+        self._websocket = websocket
+        self._began = False
+        self._waiting: list[bytes | str] = []
+        self._refusal: tuple[int, Sequence[tuple[bytes, bytes]]] = (403, ())
+        self._body = b""
+
+    async def receive(self) -> Message:
+        if not self._began:
+            self._began = True
+            return {"type": "websocket.connect"}
+        if not self._waiting:
+            try:
+                self._waiting = list(reversed(await self._websocket.receive()))
+            except WebSocketClosed as closed:
+                return {"type": "websocket.disconnect", "code": closed.code, "reason": closed.reason}
+        frame = self._waiting.pop()
+        return {"type": "websocket.receive", "text" if isinstance(frame, str) else "bytes": frame}
+
+    async def send(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except WebSocketClosed as closed:
+            raise OSError(str(closed)) from None
+
+    async def _send(self, message: Message) -> None:
+        match message["type"]:
+            case "trio_gateway.websocket.frames":
+                await self._websocket.send(message["frames"])
+            case "websocket.send":
+                frame = message.get("bytes")
+                await self._websocket.send([message["text"] if frame is None else frame])
+            case "websocket.accept":
+                await self._websocket.accept(message.get("subprotocol"), message.get("headers") or ())
+                self.accepted = True
+            case "websocket.close":
+                self.code = message.get("code", 1000)
+                self.reason = message.get("reason") or ""
+            case "websocket.http.response.start":
+                self._refusal = (message["status"], message.get("headers") or ())
+            case "websocket.http.response.body":
+                self._body += message.get("body") or b""
+                if not message.get("more_body"):
+                    self.answered = True
+                    headers = [header for header in self._refusal[1] if header[0] != b"content-length"]
+                    await self._websocket.refuse(self._refusal[0], headers, self._body)
