@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 import trio_gateway
-from trio_gateway import ConnectionState, Verdict
+from trio_gateway import ConnectionState, KernelState, Verdict
 from trio_gateway._transport import websocket
 from trio_gateway.testing import FakeGateway
 
@@ -139,3 +139,16 @@ async def test_a_pause_holds_at_its_bound(autojump_clock: Clock) -> None:
                         lines += map(int, output.text.split())
             assert lines == list(range(len(lines)))
             assert (await kernel.execute("6 * 7")).text == "42"
+
+
+@pytest.mark.parametrize("code", ["import time\ntime.sleep(1e6)", "while True:\n    pass"])
+async def test_after_a_cancelled_wait_the_next_request_starts_within_a_second(autojump_clock: Clock, code: str) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        for wait in (kernel.execute, lambda text: kernel.complete("impo")):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kernel.execute, code)
+                await kernel.wait_for(KernelState.BUSY)
+                nursery.cancel_scope.cancel()
+            cancelled = trio.current_time()
+            await wait("6 * 7")
+            assert trio.current_time() - cancelled < 1
