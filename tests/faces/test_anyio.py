@@ -620,7 +620,7 @@ def test_a_blocked_loop_stops_no_heartbeat(backend: str, attached: Callable[...,
     """While nothing runs in the loop, pings go out, pongs come in, and the kernel is known to be alive."""
 
     async def main() -> None:
-        async with attached(ping_interval=0.2) as kernel:
+        async with attached(ping_interval=1.0) as kernel:
             liveness = kernel._original._session.liveness
             heard = liveness._heard
             for _ in range(3):

@@ -82,7 +82,7 @@ async def test_a_half_open_connection_is_noticed_and_what_it_swallowed_is_told(r
     """The gateway has two connections of one session for a moment, the dead one and the new one, and what the kernel says then
     can go to the dead one. So the outcome is one of three, and none of them is silent: whole, counted, or said to be lost.
     """
-    async with behind_proxy(real_gateway, ping_interval=0.5) as (proxy, _gateway, kernel):
+    async with behind_proxy(real_gateway, ping_interval=1.0) as (proxy, _gateway, kernel):
         await kernel.execute(wire.code + "ran = 0")
         results: list[trio_gateway.ExecutionResult | trio_gateway.ConnectionLostError] = []
         async with trio.open_nursery() as nursery:
@@ -253,7 +253,7 @@ async def test_a_sleeping_consumer_holds_nobody_up(real_gateway: RunningGateway)
 
 @pytest.mark.parametrize("when_full", ["pause", "drop_oldest", "fail"])
 async def test_what_happens_when_a_buffer_is_full_is_the_consumers_choice(real_gateway: RunningGateway, when_full: Any) -> None:
-    async with behind_proxy(real_gateway, buffer_messages=5, ping_interval=0.2) as (_proxy, _gateway, kernel):
+    async with behind_proxy(real_gateway, buffer_messages=5) as (_proxy, _gateway, kernel):
         code = "import sys\nfor i in range(200):\n    sys.stdout.write(f'{i}\\n'); sys.stdout.flush()"
         lines: list[int] = []
         async with kernel.stream(code, when_full=when_full) as outputs:
@@ -297,10 +297,9 @@ async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
     """
     enough = tmp_path / "enough"
     async with behind_proxy(real_gateway, ping_interval=0.15) as (proxy, _gateway, kernel):
-        await kernel.execute("ran = 0")
         lines: list[int] = []
         code = (
-            "import itertools, os, sys, time\nran += 1\n"
+            "import itertools, os, sys, time\nran = globals().get('ran', 0) + 1\n"
             "for count in itertools.count(1):\n"
             "    sys.stdout.write(f'{count}\\n'); sys.stdout.flush(); time.sleep(0.01)\n"
             f"    if os.path.exists({str(enough)!r}): break"
@@ -323,7 +322,12 @@ async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
                 pass
         assert len(dead) == 50
         assert lines == sorted(set(lines)), "a line came twice, or out of order"
-        ran, count = (await kernel.execute("print(ran, count)")).text.split()
+        # Over another connection: a pong that is late for 0.15 seconds, as on a busy machine, ends this one.
+        async with (
+            trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as calm,
+            calm.attach_kernel(kernel.id) as same,
+        ):
+            ran, count = (await same.execute("print(ran, count)")).text.split()
         assert ran == "1"
         if result is not None:
             assert int(count) - len(lines) == missing(result)
@@ -333,7 +337,7 @@ async def test_a_connection_that_the_gateway_ties_to_sockets_that_lead_nowhere_i
     """jupyter_server keeps the sockets of the connection that it lost last. Where that is a dead one, which it gave up only after
     the connection that took its place was gone too, those have lost their name to the other's, and no kernel hears them.
     """
-    async with behind_proxy(real_gateway, ping_interval=0.15) as (proxy, _gateway, kernel):
+    async with behind_proxy(real_gateway, ping_interval=1.0) as (proxy, _gateway, kernel):
         await kernel.execute("ran = 0")
         session_id = kernel.session_id
         dead = channels_of(proxy)[-1]

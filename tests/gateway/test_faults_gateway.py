@@ -50,7 +50,7 @@ async def test_a_gateway_that_is_killed_ends_what_waits_with_it(wire: Wire) -> N
 
 async def test_a_gateway_that_is_stopped_and_continued_loses_nothing(wire: Wire) -> None:
     async with run_local_gateway() as process:
-        settings: dict[str, Any] = {**QUICK, "ping_interval": 0.3, "handshake_timeout": 10.0, "gateway_retry_max": 100}
+        settings: dict[str, Any] = {**QUICK, "ping_interval": 1.0, "handshake_timeout": 10.0, "gateway_retry_max": 100}
         async with (
             trio_gateway.open_gateway(process.url, auth_token=process.token, **settings) as gateway,
             gateway.start_kernel() as kernel,
@@ -77,7 +77,8 @@ async def test_a_gateway_that_is_stopped_and_continued_loses_nothing(wire: Wire)
             # The gateway has two connections of one session then, the one that it did not know to be gone and the new one,
             # and what the kernel says meanwhile can go to the wrong one: then it is counted, or the request says so.
             if isinstance(result, trio_gateway.ExecutionResult):
-                assert result.text == "after\n" or sum(gap.count or 0 for gap in result.output_gaps) == 1
+                lost = [gap.count for gap in result.output_gaps if gap.kind == "lost"]
+                assert result.text == "after\n" or lost in ([1], [4], [None]), "with a question on control or without"
             await kernel.wait_for(ConnectionState.CONNECTED)
             assert (await kernel.execute("ran")).text == "1"
 

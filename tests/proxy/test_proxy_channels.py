@@ -59,7 +59,7 @@ async def test_b3_15_mb_of_text_arrive(real_gateway: RunningGateway) -> None:
 
 
 async def test_b3_a_gateway_that_falls_silent_is_noticed_and_the_session_resumed(real_gateway: RunningGateway) -> None:
-    async with open_stage(real_gateway, ping_interval=0.5) as stage, open_front(stage.proxy, stage.kernel_id) as front:
+    async with open_stage(real_gateway, ping_interval=1.0) as stage, open_front(stage.proxy, stage.kernel_id) as front:
         assert await front.run("print(1)") == "1\n"
         stage.upstream()[0].swallow()
         assert await front.run("print(2)") in {"2\n", ""}  # it may be told as lost: see below
