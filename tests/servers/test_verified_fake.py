@@ -21,7 +21,7 @@ from trio_gateway.testing.scenarios import SCENARIOS, Absent, Scenario, Stage, r
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-FAKE_LACKS = {"debug", "subshells"}
+FAKE_LACKS = {"debug"}
 """What a real ipykernel has, and the fake's kernels do not."""
 NOT_COMPARED = {"no rate limit"}
 """Whether a real gateway drops some of many lines depends on how fast the machine prints them."""
@@ -29,9 +29,12 @@ UNLIMITED = {"a large message": "yes"}
 """A local gateway of ours limits no rates."""
 KERNEL_GATEWAY = {**UNLIMITED, "sessions": "no"}
 """As measured: Kernel Gateway 3.0.1 answers 500 where sessions are asked for or moved."""
-ENTERPRISE_GATEWAY = {**UNLIMITED, "choosing the kernel id": "no", "sessions": "no", "shut down by someone else": "no"}
-"""It limits no rates; asked twice for an id it refuses; its sessions ask for a user in a place where a client
-has none; a kernel that is shut down has the time to answer what runs, with KeyboardInterrupt."""
+WITHOUT_SUBSHELLS = {"subshells": "no", "subshells at a time": "no", "listing subshells": "no"}
+ENTERPRISE_GATEWAY = {
+    **UNLIMITED, **WITHOUT_SUBSHELLS, "choosing the kernel id": "no", "sessions": "no", "shut down by someone else": "no"
+}  # fmt: skip
+"""It limits no rates; its kernels are ipykernel 6, which has no subshells; asked twice for an id it refuses; its sessions ask for
+a user in a place where a client has none; a kernel that is shut down has the time to answer what runs, with KeyboardInterrupt."""
 JUPYTER_SERVER = {"bearer token": "yes"}
 
 

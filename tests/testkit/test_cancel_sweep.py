@@ -120,6 +120,11 @@ async def comms(world: World) -> None:
         assert (await comm.receive()).data == {"a": 1}
 
 
+async def subshell(world: World) -> None:
+    async with world.kernel.subshell() as beside:
+        await beside.execute("1")
+
+
 async def attach(world: World) -> None:
     async with world.gateway.attach_kernel(world.kernel.id) as other:
         await other.execute("1")
@@ -198,6 +203,7 @@ OPERATIONS = [
     heartbeat,
     subscription,
     comms,
+    subshell,
     attach,
     start_another,
     whole_gateway,

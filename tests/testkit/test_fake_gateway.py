@@ -140,6 +140,96 @@ async def test_what_waits_behind_an_error_is_aborted(autojump_clock: Clock, fake
         assert statuses == {"first": "error", "second": "aborted"}
 
 
+# ------------------------------------------------------------------------------------------------------------ subshells
+
+
+async def test_subshells_run_beside_one_another(autojump_clock: Clock, fake: FakeGateway) -> None:
+    """Three hours' sleep in each of three places take three hours; they share their names, and each prints its own."""
+    async with fake.open() as gateway, gateway.start_kernel() as kernel:
+        async with kernel.subshell() as first, kernel.subshell() as second:
+            said: dict[str, str | None] = {}
+
+            async def run(name: str, where: trio_gateway.Kernel | trio_gateway.Subshell) -> None:
+                code = f"import time\nprint('{name}')\n{name} = 1\ntime.sleep(3 * 3600)\nprint('{name} later')"
+                said[name] = (await where.execute(code)).text
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run, "main", kernel)
+                nursery.start_soon(run, "one", first)
+                nursery.start_soon(run, "two", second)
+            assert trio.current_time() == pytest.approx(3 * 3600, abs=1)
+            assert said == {name: f"{name}\n{name} later\n" for name in ("main", "one", "two")}
+            assert (await first.execute("main + one + two")).text == "3"
+
+            # One after the other in one place; what fails there drops what waits there, and nothing elsewhere.
+            statuses: list[str] = []
+            async with kernel.subshell() as third:
+
+                async def fail() -> None:
+                    statuses.append((await third.execute("import time; time.sleep(5); 1 / 0")).status)
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(fail)
+                    await trio.sleep(1)
+                    statuses.append((await kernel.execute("1")).status)
+            assert statuses == ["ok", "error"]
+
+            # Input is asked of who waits for it there.
+            async with trio.open_nursery() as nursery:
+
+                async def ask(name: str, where: trio_gateway.Kernel | trio_gateway.Subshell, after: float) -> None:
+                    async def answer(prompt: str, password: bool) -> str:
+                        await trio.sleep(after)
+                        return prompt + name
+
+                    said[name] = (await where.execute("input('I am ')", stdin=answer)).text
+
+                nursery.start_soon(ask, "main", kernel, 3)
+                nursery.start_soon(ask, "one", first, 2)
+                nursery.start_soon(ask, "two", second, 1)
+            assert said == {name: f"'I am {name}'" for name in ("main", "one", "two")}
+
+
+async def test_an_interrupt_hits_the_main_shell_only(autojump_clock: Clock, fake: FakeGateway) -> None:
+    async with fake.open() as gateway, gateway.start_kernel() as kernel, kernel.subshell() as subshell:
+        results: dict[str, str] = {}
+
+        async def run(name: str, where: trio_gateway.Kernel | trio_gateway.Subshell) -> None:
+            results[name] = (await where.execute("while True:\n    if 'enough' in globals(): break")).status
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, "subshell", subshell)
+            nursery.start_soon(run, "main", kernel)
+            await trio.sleep(1)
+            await kernel.interrupt()
+            await trio.sleep(1)
+            assert results == {"main": "error"}
+            await kernel.execute("enough = True")
+        assert results == {"main": "error", "subshell": "ok"}
+
+
+async def test_a_subshell_that_is_gone(autojump_clock: Clock, fake: FakeGateway) -> None:
+    """Code for it fails; deleting it waits for what runs there; a crash in one ends the process; a kernel may have none."""
+    async with fake.open() as gateway, gateway.start_kernel() as kernel:
+        async with kernel.subshell() as subshell:
+            with trio.move_on_after(1) as scope:
+                await subshell.execute("import time; time.sleep(10)")
+            assert scope.cancelled_caught
+        assert trio.current_time() == pytest.approx(10, abs=1)
+        refused = await subshell.execute("1")
+        assert refused.status == "error"
+        assert refused.reply["ename"] == "UnknownSubshellError"
+        with pytest.raises(trio_gateway.KernelRestartedError):
+            async with kernel.subshell() as subshell:
+                await subshell.execute("import os; os._exit(1)")
+        assert (await kernel.execute("'new'")).text == "'new'"
+    plain = FakeKernelSpec(name="plain", subshells=False)
+    async with FakeGateway(kernelspecs=[plain]) as other, other.open() as gateway, gateway.start_kernel("plain") as kernel:
+        with pytest.raises(trio_gateway.InvalidInputError, match="offers subshells"):
+            async with kernel.subshell():
+                pytest.fail("there is none")
+
+
 # -------------------------------------------------------------------------------------------------------------- scripts
 
 

@@ -162,6 +162,11 @@ class FakeKernel:
         self.executed[request.msg_id] = self.executed.get(request.msg_id, 0) + 1
         self.codes.append(str(request.content.get("code", "")))
 
+    @property
+    def has_subshells(self) -> bool:
+        """Whether its processes offer subshells."""
+        return self._spec.subshells
+
     def comm_target(self, name: str) -> Callable[[FakeComm, Message], object] | None:
         """Return what opens comms of a target."""
         return self._spec.comm_targets.get(name)

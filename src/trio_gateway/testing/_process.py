@@ -1,13 +1,15 @@
 """One kernel process of the fake: its queues, its counter of messages, and what it answers.
 
-The one idea: it does what ipykernel does on its sockets. Shell requests run one after the other, control ones beside them; each
-is framed by `busy` and `idle` on iopub; and everything that is sent takes the next number, `{session}_{pid}_{number}`.
+The one idea: it does what ipykernel does on its sockets. Requests on shell run one after the other, those for a subshell beside
+them in an order of their own (JEP 91), and those on control beside all; each is framed by `busy` and `idle` on iopub; and
+everything that is sent takes the next number, `{session}_{pid}_{number}`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -52,6 +54,17 @@ class FakeComm:
         self._process.publish("comm_close", {"comm_id": self.comm_id, "data": dict(data or {})}, self._process.parent)
 
 
+class _Shell:
+    """A place where code runs, one after the other: the main shell, or a subshell."""
+
+    def __init__(self) -> None:
+        self.send, self.receive = trio.open_memory_channel[tuple[Message, Origin]](math.inf)  # a ZeroMQ queue
+        self.cell: Cell | None = None
+        self.parent: Message | None = None
+        self.origin: Origin | None = None
+        self.ended = trio.Event()
+
+
 class KernelProcess:
     """A kernel's process, until it is killed or shut down.
 
@@ -68,11 +81,14 @@ class KernelProcess:
         self._session = session
         self._pid = pid
         self._counter = 0
-        self._shell_send, self._shell = trio.open_memory_channel[tuple[Message, Origin]](math.inf)  # a ZeroMQ queue
+        self._main = _Shell()
+        self._shells: dict[str | None, _Shell] = {None: self._main}
+        self._subshells_made = 0
+        self._asked: dict[str, str] = {}
         self._control_send, self._control = trio.open_memory_channel[tuple[Message, Origin]](math.inf)
         self._running = trio.CancelScope()
-        self._cell: Cell | None = None
-        self._origin: Origin | None = None
+        self._nursery: trio.Nursery | None = None
+        self._crashed = False
         self._history: list[str] = []
         self._execution_count = 0
         self._awake = trio.Event()
@@ -126,8 +142,11 @@ class KernelProcess:
 
     def ask(self, prompt: str, password: bool, request: Message) -> None:
         """Ask who sent a request for input."""
-        assert self._origin is not None
-        self._origin.reply(self._make("stdin", "input_request", {"prompt": prompt, "password": password}, request))
+        shell = self._shells[request.header.subshell_id if self._kernel.has_subshells else None]
+        assert shell.origin is not None
+        question = self._make("stdin", "input_request", {"prompt": prompt, "password": password}, request)
+        self._asked[question.msg_id] = request.msg_id
+        shell.origin.reply(question)
 
     # What it takes --------------------------------------------------------------------------------------------------
 
@@ -136,16 +155,24 @@ class KernelProcess:
         if not self.alive:
             return
         if message.channel == "shell":
-            self._shell_send.send_nowait((message, origin))
+            shell = self._shells.get(message.header.subshell_id) if self._kernel.has_subshells else self._main
+            if shell is not None:
+                shell.send.send_nowait((message, origin))
+            elif self._nursery is not None:
+                self._nursery.start_soon(self._refuse, message, origin, name="fake.refuse")
         elif message.channel == "control":
             self._control_send.send_nowait((message, origin))
-        elif message.channel == "stdin" and self._cell is not None and message.msg_type == "input_reply":
-            self._cell.answer(str(message.content.get("value", "")))
+        elif message.channel == "stdin" and message.msg_type == "input_reply":
+            wanted = self._asked.pop(message.parent_id, None)
+            for shell in self._shells.values():
+                if shell.cell is not None and wanted in (None, shell.cell.msg_id):
+                    shell.cell.answer(str(message.content.get("value", "")))
+                    break
 
     def interrupt(self) -> None:
-        """Do what SIGINT does: interrupt the code that runs; an idle kernel ignores it."""
-        if self._cell is not None:
-            self._cell.interrupt()
+        """Do what SIGINT does: interrupt the code that runs in the main shell; an idle kernel ignores it."""
+        if self._main.cell is not None:
+            self._main.cell.interrupt()
 
     def stall(self) -> None:
         """Stop, as SIGSTOP does."""
@@ -174,36 +201,43 @@ class KernelProcess:
 
     async def run(self) -> None:
         """Be there until `end`. A crash ends it too, and its kernel is told."""
-        crashed = False
         try:
             with self._running:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._serve_control, name="fake.control")
-                    try:
-                        self.publish("status", {"execution_state": "starting"}, None)
-                        await self._serve_shell()
-                    except CrashedError:
-                        crashed = True
-                        self.alive = False
-                    nursery.cancel_scope.cancel()
+                async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self._serve_control, name="fake.control")
+                    self.publish("status", {"execution_state": "starting"}, None)
+                    await self._serve(self._main)
         finally:
             self.alive = False
             self._engine.close()
-        if crashed:
+        if self._crashed:
             self._kernel.crashed(self)
 
-    async def _serve_shell(self) -> None:
-        while True:
-            message, origin = await self._shell.receive()
-            await self._awake.wait()
-            self._origin = origin
-            self.parent = message
-            self.publish("status", {"execution_state": "busy"}, message)
-            if message.msg_type == "execute_request":
-                await self._execute(message, origin)
-            else:
-                self._answer(message, origin)
-            self.publish("status", {"execution_state": "idle"}, message)
+    async def _serve(self, shell: _Shell) -> None:
+        try:
+            async for message, origin in shell.receive:
+                await self._awake.wait()
+                shell.origin = origin
+                self.parent = shell.parent = message
+                self.publish("status", {"execution_state": "busy"}, message)
+                if message.msg_type == "execute_request":
+                    await self._execute(message, origin, shell)
+                else:
+                    self._answer(message, origin)
+                self.publish("status", {"execution_state": "idle"}, message)
+        except CrashedError:
+            self._crashed = True
+            self.end()
+        finally:
+            shell.ended.set()
+
+    async def _refuse(self, request: Message, origin: Origin) -> None:
+        """Answer what is for a subshell that there is not."""
+        await self._awake.wait()
+        self.publish("status", {"execution_state": "busy"}, request)
+        told = f"Unknown subshell_id {request.header.subshell_id!r}"
+        self._reply(request, origin, {"status": "error", "ename": "UnknownSubshellError", "evalue": told, "traceback": []})
+        self.publish("status", {"execution_state": "idle"}, request)
 
     async def _serve_control(self) -> None:
         while True:
@@ -224,16 +258,41 @@ class KernelProcess:
                 content = message.content
                 answer = {"type": "response", "request_seq": content.get("seq"), "command": content.get("command")}
                 self._reply(message, origin, {**answer, "success": False, "message": "the fake debugs nothing", "body": {}})
+            elif kind.endswith("_subshell_request") and self._kernel.has_subshells:
+                self._reply(message, origin, await self._manage_subshells(kind, message.content))
             else:
                 self._answer(message, origin)
             self.publish("status", {"execution_state": "idle"}, message)
 
+    async def _manage_subshells(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        if kind == "create_subshell_request":
+            self._subshells_made += 1
+            made = f"{self._session}-subshell-{self._subshells_made}"
+            shell = self._shells[made] = _Shell()
+            assert self._nursery is not None
+            self._nursery.start_soon(self._serve, shell, name="fake.subshell")
+            return {"status": "ok", "subshell_id": made}
+        if kind == "list_subshell_request":
+            return {"status": "ok", "subshell_id": [name for name in self._shells if name is not None]}
+        if kind == "delete_subshell_request":
+            subshell_id = content.get("subshell_id")
+            found = self._shells.pop(subshell_id, None) if isinstance(subshell_id, str) else None
+            if found is None:
+                return {"status": "error", "evalue": f"Unknown subshell_id {subshell_id!r}"}
+            with suppress(trio.WouldBlock):
+                while True:
+                    found.receive.receive_nowait()  # what waits in its queue is lost
+            found.send.close()
+            await found.ended.wait()  # what runs there comes to its end first, and nothing else is answered on control
+            return {"status": "ok"}
+        return {"status": "error", "evalue": f"Unrecognised message type {kind!r}"}
+
     def say_goodbye(self, *, restart: bool, request: Message | None = None) -> None:
         """Publish what a kernel that is shut down does: its farewell, and the end of what ran."""
-        if self._cell is not None and self.parent is not None:
+        if self._main.cell is not None:
             error = CellError("KeyboardInterrupt")
             content = {"ename": error.ename, "evalue": error.evalue, "traceback": error.traceback}
-            self.publish("error", content, self.parent)
+            self.publish("error", content, self._main.parent)
         self.publish("shutdown_reply", {"status": "ok", "restart": restart}, request)
         self.publish("status", {"execution_state": "idle"}, request)
 
@@ -274,7 +333,7 @@ class KernelProcess:
             "language_info": dict(self._engine.language_info),
             "banner": "A kernel of the fake gateway",
             "help_links": [],
-            "supported_features": [],
+            "supported_features": ["kernel subshells"] if self._kernel.has_subshells else [],
         }
 
     def _history_reply(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -308,7 +367,7 @@ class KernelProcess:
 
     # Code ---------------------------------------------------------------------------------------------------------
 
-    async def _execute(self, request: Message, origin: Origin) -> None:
+    async def _execute(self, request: Message, origin: Origin, shell: _Shell) -> None:
         content = request.content
         silent = bool(content.get("silent"))
         self._kernel.note_execution(request)
@@ -321,7 +380,7 @@ class KernelProcess:
         if content.get("store_history", True) and not silent:
             self._history.append(cell.code)
         failure: CellError | None = None
-        self._cell = cell
+        shell.cell = cell
         try:
             await self._engine.run(cell)
         except CellError as error:
@@ -333,7 +392,7 @@ class KernelProcess:
         except Exception as error:  # noqa: BLE001 - what a script raises is its cell's error
             failure = CellError(type(error).__name__, str(error))
         finally:
-            self._cell = None
+            shell.cell = None
         await self._awake.wait()
         if failure is not None:
             told = {"ename": failure.ename, "evalue": failure.evalue, "traceback": failure.traceback}
@@ -341,20 +400,20 @@ class KernelProcess:
                 self.publish("error", told, request)
             self._reply(request, origin, {"status": "error", "execution_count": count, "payload": [], **told})
             if content.get("stop_on_error", True):
-                self._abort_queue()
+                self._abort_queue(shell)
             return
         wanted = content.get("user_expressions") or {}
         values = {name: dict(self._engine.evaluate(str(expression))) for name, expression in wanted.items()}
         reply = {"status": "ok", "execution_count": count, "user_expressions": values, "payload": list(cell.payload)}
         self._reply(request, origin, reply)
 
-    def _abort_queue(self) -> None:
-        """Drop what waits to be executed: it gets a reply that says so."""
+    def _abort_queue(self, shell: _Shell) -> None:
+        """Drop what waits to be executed there: it gets a reply that says so."""
         kept: list[tuple[Message, Origin]] = []
         while True:
             try:
-                message, origin = self._shell.receive_nowait()
-            except trio.WouldBlock:
+                message, origin = shell.receive.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
                 break
             if message.msg_type != "execute_request":
                 kept.append((message, origin))
@@ -363,4 +422,4 @@ class KernelProcess:
             self._reply(message, origin, {"status": "aborted", "execution_count": self._execution_count})
             self.publish("status", {"execution_state": "idle"}, message)
         for item in kept:
-            self._shell_send.send_nowait(item)
+            shell.send.send_nowait(item)

@@ -96,6 +96,25 @@ class _Baton:
             self._go.acquire()
 
 
+class _Run:
+    """What belongs to one cell that runs: its thread, what it has printed, how it ended."""
+
+    def __init__(self) -> None:
+        self.baton = _Baton()
+        self.raised: BaseException | None = None
+        self.published: list[Callable[[Cell], object]] = []
+        self.text: list[str] = []
+        self.text_name = ""
+        self.size = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with another cell."""
+        self.raised = None
+        self.steps_left = _STEPS
+        self.tick = _TICKS[0]
+
+
 class _Stream:
     """What code sees as `sys.stdout` or `sys.stderr`."""
 
@@ -147,14 +166,10 @@ class TinyPython(Engine):
     }
 
     def __init__(self, *, environ: Mapping[str, str] | None = None, pid: int = 1) -> None:
-        self._baton = _Baton()
-        self._steps_left = _STEPS
-        self._tick = _TICKS[0]
-        self._text: list[str] = []
-        self._text_name = ""
-        self._size = 0
-        self._raised: BaseException | None = None
-        self._published: list[Callable[[Cell], object]] = []
+        self._now = _Run()
+        """Of the cell that runs now: while its thread has the baton, nothing else runs."""
+        self._idle = [self._now]
+        self._runs = [self._now]
         self._modules = self._make_modules(dict(environ or {}), pid)
         names = dict(vars(builtins))
         names.update(
@@ -211,7 +226,7 @@ class TinyPython(Engine):
         trace = sys.gettrace()
         sys.settrace(None)
         try:
-            return self._baton.ask(request)
+            return self._now.baton.ask(request)
         finally:
             sys.settrace(trace)
 
@@ -227,29 +242,31 @@ class TinyPython(Engine):
     def _display(self, data: object, display_id: str | None = None, *, update: bool = False) -> None:
         self.flush()
         shown = dict(data) if isinstance(data, Mapping) else repr(data)
-        self._published.append(lambda cell: cell.display(shown, display_id=display_id, update=update))
+        self._now.published.append(lambda cell: cell.display(shown, display_id=display_id, update=update))
 
     def _clear_output(self, *, wait: bool = False) -> None:
         self.flush()
-        self._published.append(lambda cell: cell.clear_output(wait=wait))
+        self._now.published.append(lambda cell: cell.clear_output(wait=wait))
 
     def write(self, name: str, text: str) -> None:
         """Collect what code writes."""
-        if name != self._text_name:
+        run = self._now
+        if name != run.text_name:
             self.flush()
-            self._text_name = name
-        self._text.append(text)
-        self._size += len(text)
-        if self._size >= _BUFFER:
+            run.text_name = name
+        run.text.append(text)
+        run.size += len(text)
+        if run.size >= _BUFFER:
             self.flush()
 
     def flush(self) -> None:
         """Hand over what was collected; Trio's side publishes it."""
-        text, name = "".join(self._text), self._text_name
-        self._text.clear()
-        self._size = 0
+        run = self._now
+        text, name = "".join(run.text), run.text_name
+        run.text.clear()
+        run.size = 0
         if text:
-            self._published.append(lambda cell: cell.stderr(text) if name == "stderr" else cell.stdout(text))
+            run.published.append(lambda cell: cell.stderr(text) if name == "stderr" else cell.stdout(text))
 
     def _trace(self, frame: FrameType, event: str, arg: object) -> Any:
         """Give Trio its turn now and then, wherever the code is. Only frames of cells are watched."""
@@ -261,13 +278,14 @@ class TinyPython(Engine):
             frame.f_trace_lines = False
             return self._trace
         if event == "opcode":
-            self._steps_left -= 1
-            if self._steps_left <= 0:
-                self._steps_left = _STEPS
-                seconds = self._tick
-                self._tick = min(2 * seconds, _TICKS[1])
+            run = self._now
+            run.steps_left -= 1
+            if run.steps_left <= 0:
+                run.steps_left = _STEPS
+                seconds = run.tick
+                run.tick = min(2 * seconds, _TICKS[1])
                 self.flush()
-                self._baton.ask(lambda cell: cell.sleep(seconds))
+                run.baton.ask(lambda cell: cell.sleep(seconds))
         return self._trace
 
     def _execute(self, body: CodeType | None, last: CodeType | None) -> None:
@@ -282,11 +300,11 @@ class TinyPython(Engine):
                         vars(self.namespace["__builtins__"])["_"] = value
                         shown = repr(value)
                         self.flush()
-                        self._published.append(lambda cell: cell.result(shown))
+                        self._now.published.append(lambda cell: cell.result(shown))
             finally:
                 sys.settrace(None)
         except BaseException as error:  # noqa: ASYNC103, BLE001 - it is the cell's, and raised where its owner waits
-            self._raised = error
+            self._now.raised = error
         self.flush()
 
     # In Trio ------------------------------------------------------------------------------------------------------
@@ -299,19 +317,25 @@ class TinyPython(Engine):
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise _as_cell_error(error) from None
         linecache.cache[name] = (len(cell.code), None, cell.code.splitlines(keepends=True), name)
-        self._raised = None
-        self._steps_left = _STEPS
-        self._tick = _TICKS[0]
-        await self._drive(cell, lambda: self._execute(body, last))
-        raised, self._raised = self._raised, None
+        if not self._idle:
+            self._idle.append(_Run())  # cells of subshells run beside this one
+            self._runs += self._idle
+        run = self._idle.pop()
+        run.begin()
+        try:
+            await self._drive(cell, run, lambda: self._execute(body, last))
+        finally:
+            raised, run.raised = run.raised, None
+            self._idle.append(run)
         if raised is not None:
             raise _as_cell_error(raised)
 
-    async def _drive(self, cell: Cell, job: Callable[[], object]) -> None:
-        request = self._baton.start(job)
+    async def _drive(self, cell: Cell, run: _Run, job: Callable[[], object]) -> None:
+        self._now = run
+        request = run.baton.start(job)
         try:
             while True:
-                published, self._published = self._published, []
+                published, run.published = run.published, []
                 for publish in published:
                     publish(cell)
                 if request is None:
@@ -322,21 +346,24 @@ class TinyPython(Engine):
                     answer = KeyboardInterrupt()
                 except CellError as error:
                     answer = RuntimeError(error.evalue)
-                request = self._baton.go_on(answer)
+                self._now = run
+                request = run.baton.go_on(answer)
         except BaseException:
-            self._unwind()
+            self._unwind(run)
             raise
 
-    def _unwind(self) -> None:
+    def _unwind(self, run: _Run) -> None:
         """Let the code run its clean-up and end; it may wait for nothing any more."""
+        self._now = run
         for _ in range(1000):
-            if self._baton.go_on(_Ended()) is None:
+            if run.baton.go_on(_Ended()) is None:
                 break
-        self._published.clear()
+        run.published.clear()
 
     def close(self) -> None:
-        """End the thread. The code that ran in it has been unwound."""
-        self._baton.close()
+        """End the threads. The code that ran in them has been unwound."""
+        for run in self._runs:
+            run.baton.close()
         for name in [name for name in linecache.cache if name.startswith("<cell ")]:
             del linecache.cache[name]
 

@@ -34,6 +34,8 @@ class FakeKernelSpec:
     """Its files, by name, such as `logo-64x64.png`."""
     comm_targets: Mapping[str, Callable[[FakeComm, Message], object]] = attrs.field(factory=dict)
     """What opens the comms that a client opens, by target name."""
+    subshells: bool = True
+    """Whether it offers subshells, where code runs beside other code (JEP 91)."""
     startup_seconds: float = 0.0
     """How long its process takes until it answers, in seconds."""
 

@@ -29,7 +29,7 @@ from .._errors import (
 )
 from .._gateway.gateway import Gateway, open_gateway
 from .._outputs import Stream
-from .._session.kernel import Kernel
+from .._session.kernel import Kernel, Subshell
 from .._transport.connector import Connector, connect_tcp
 
 __all__ = ["SCENARIOS", "Absent", "Finding", "Scenario", "Stage", "run_scenario", "run_scenarios"]
@@ -70,6 +70,10 @@ class _Language:
     """Ends the kernel's process."""
     ask: str = ""
     """Asks `name? ` and gives the answer."""
+    until_go: str = ""
+    """Ends when `go` was run elsewhere in the kernel, or fails after half a minute."""
+    go: str = ""
+    """Lets it end."""
 
 
 _LANGUAGES: Final[Mapping[str, _Language]] = {
@@ -85,6 +89,8 @@ _LANGUAGES: Final[Mapping[str, _Language]] = {
         many="for i in range(6000): print(i, flush=True)",
         die="import os; os._exit(1)",
         ask="input('name? ')",
+        until_go="import time\nfor i in range(600):\n    if globals().pop('go', 0): break\n    time.sleep(0.05)\nelse: 1 / 0",
+        go="go = 1",
     ),
     "bash": _Language(
         answer="echo 42",
@@ -585,12 +591,53 @@ _request("debug", lambda kernel: kernel.debug("debugInfo"), lambda answer: bool(
 @_scenario
 async def subshells(stage: Stage) -> None:
     """Code can run beside code in the same kernel (JEP 91)."""
+    async with stage.kernel() as kernel, _subshell(kernel) as subshell:
+        assert "42" in (await subshell.execute(stage.say.answer)).text
+
+
+@asynccontextmanager
+async def _subshell(kernel: Kernel) -> AsyncGenerator[Subshell]:
+    try:
+        async with kernel.subshell() as subshell:
+            yield subshell
+    except InvalidInputError as error:
+        raise Absent("the kernel offers none") from error
+
+
+@_scenario
+async def subshells_at_a_time(stage: Stage) -> None:
+    """Code in two subshells and in the main shell runs at the same time."""
+    async with stage.kernel() as kernel, _subshell(kernel) as first, _subshell(kernel) as second:
+        if not stage.say.go:
+            raise Absent("no code is known for it")
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+
+                async def wait() -> None:
+                    assert (await first.execute(stage.say.until_go)).status == "ok", "one after the other"
+
+                nursery.start_soon(wait)
+                assert "42" in (await kernel.execute(stage.say.answer)).text
+                await second.execute(stage.say.go)
+
+
+@_scenario
+async def listing_subshells(stage: Stage) -> None:
+    """The kernel says which subshells it has, until they are deleted."""
     async with stage.kernel() as kernel:
-        try:
-            async with kernel.subshell() as subshell:
-                assert "42" in (await subshell.execute(stage.say.answer)).text
-        except InvalidInputError as error:
-            raise Absent("the kernel offers none") from error
+
+        async def ask(kind: str, **content: str) -> Mapping[str, Any]:
+            async with kernel.control.subscribe() as messages:
+                request = await kernel.control.send(kind, content)
+                with trio.fail_after(30):
+                    while (message := await messages.receive()).parent_id != request.msg_id:
+                        pass
+                return message.content
+
+        async with _subshell(kernel) as first, _subshell(kernel) as second:
+            assert {first.id, second.id} <= set((await ask("list_subshell_request"))["subshell_id"])
+        assert not {first.id, second.id} & set((await ask("list_subshell_request"))["subshell_id"])
+        assert (await ask("delete_subshell_request", subshell_id=first.id))["status"] == "error"
 
 
 # Connections ------------------------------------------------------------------------------------------------------------
