@@ -257,6 +257,7 @@ async def try_once(operation: Callable[[World], Awaitable[None]], framing: str, 
                     assert result.text == "'on'"
                 (running,) = [kernel for kernel in world.fake.kernels.values() if kernel.id == world.kernel.id]
                 assert set(running.executed.values()) <= {1}, "something ran twice (G4)"
+                assert running.subshells == [], "a subshell is left"
             if operation in LEAVES_KERNELS:
                 await world.gateway.kernels.shutdown_all()
     return not scope.cancel_called

@@ -18,6 +18,7 @@ from .._protocol.liveness import Evidence, Verdict
 from .channels import Channel
 from .comms import Comms
 from .executor import Executor, check_code
+from .pending import PendingReply
 from .session import KernelSession, Status
 
 __all__ = ["HeartbeatChannel", "Kernel", "Subshell"]
@@ -330,7 +331,7 @@ class Kernel(Executor):
         """
         if "kernel subshells" not in (await self.kernel_info()).get("supported_features", ()):
             raise InvalidInputError("kernel", self._name, "a kernel that offers subshells, as ipykernel 7 and later do")
-        reply = (await self._session.request("control", "create_subshell_request", {})).content
+        reply = await self._create_subshell()
         subshell_id = reply.get("subshell_id")
         if not isinstance(subshell_id, str):
             raise InvalidInputError("kernel", self._name, f"a kernel that makes subshells; it said {reply.get('evalue', reply)}")
@@ -338,7 +339,31 @@ class Kernel(Executor):
             yield Subshell(self._session, subshell_id)
         finally:
             with trio.move_on_after(self._session.config.interrupt_timeout, shield=True), suppress(GatewayError):
-                await self._session.request("control", "delete_subshell_request", {"subshell_id": subshell_id})
+                await self._delete_subshell(subshell_id)
+
+    async def _create_subshell(self) -> Mapping[str, Any]:
+        """Have a subshell made, and return the reply. Cancellation: one that is made all the same is deleted."""
+        session = self._session
+        pending = PendingReply(session.make("control", "create_subshell_request", {}))
+        session.submit(pending)
+        try:
+            await pending.wait_settled()
+        except trio.Cancelled:
+            if not session.withdraw(pending):
+                with trio.move_on_after(session.config.interrupt_timeout, shield=True), suppress(GatewayError):
+                    await pending.wait_settled()
+                    if pending.reply is not None:
+                        await self._delete_subshell(pending.reply.content.get("subshell_id"))
+            raise
+        finally:
+            session.forget(pending)
+        if pending.failure is not None:
+            raise fresh(pending.failure)
+        assert pending.reply is not None
+        return pending.reply.content
+
+    async def _delete_subshell(self, subshell_id: object) -> None:
+        await self._session.request("control", "delete_subshell_request", {"subshell_id": subshell_id})
 
     # Its life ---------------------------------------------------------------------------------------------------
 

@@ -163,6 +163,11 @@ class FakeKernel:
         self.codes.append(str(request.content.get("code", "")))
 
     @property
+    def subshells(self) -> list[str]:
+        """The ids of its subshells."""
+        return [] if self._process is None else self._process.subshells
+
+    @property
     def has_subshells(self) -> bool:
         """Whether its processes offer subshells."""
         return self._spec.subshells

@@ -184,6 +184,11 @@ class KernelProcess:
         self._awake.set()
 
     @property
+    def subshells(self) -> list[str]:
+        """The ids of the subshells that there are."""
+        return [name for name in self._shells if name is not None]
+
+    @property
     def stalled(self) -> bool:
         """Whether it is stopped."""
         return not self._awake.is_set()
@@ -273,7 +278,7 @@ class KernelProcess:
             self._nursery.start_soon(self._serve, shell, name="fake.subshell")
             return {"status": "ok", "subshell_id": made}
         if kind == "list_subshell_request":
-            return {"status": "ok", "subshell_id": [name for name in self._shells if name is not None]}
+            return {"status": "ok", "subshell_id": self.subshells}
         if kind == "delete_subshell_request":
             subshell_id = content.get("subshell_id")
             found = self._shells.pop(subshell_id, None) if isinstance(subshell_id, str) else None
