@@ -52,6 +52,9 @@ async function main() {
   await session.setPath('m.ipynb');
   await sessions.refreshRunning();
   say('path', [...sessions.running()].map(each => each.path));
+  // A comm asked for a subshell by itself; a restart before the answer rejects a promise of the library's that nobody awaits.
+  // What is asked on the same channel is answered after it.
+  await kernel.requestCreateSubshell({}).done;
   await kernel.restart();
   await kernel.info;
   say('restart', await run(kernel, '"c" in dir()'));

@@ -45,6 +45,13 @@ LIMIT_BYTES: Final = 16 * 1024**2
 """How many bytes may wait to be sent; one frame may be larger when nothing else waits."""
 LIMIT_REQUESTS: Final = 10_000
 """How many unanswered requests are remembered; of more, the oldest are forgotten."""
+GATHER_SECONDS: Final = 0.005
+"""How long frames of a flood are let come together before they are read, in seconds."""
+_CROWD: Final = 16
+"""After so many small reads in a row, each of which had not to wait long for the next, it is a flood."""
+_CLOSE_SECONDS: Final = 0.003
+_FEW_FRAMES: Final = 64
+_FEW_BYTES: Final = 64 * 1024
 _LOST: Final = (
     "The connection to the gateway broke, and this request or its reply was lost with it. It may have run; it was not sent again."
 )
@@ -96,6 +103,7 @@ class KernelChannels:
         self._room = trio.lowlevel.ParkingLot()
         self._decode = codec.Decoder(v1=v1).decode
         self._asked: dict[str, _Asked] = {}
+        self._crowd = 0
         self._barriers: dict[str, tuple[str, int]] = {}
         self._factory = MessageFactory(f"{session_id}-{uuid.uuid4().hex[:8]}", http.config.kernel_username or "trio_gateway")
 
@@ -227,6 +235,7 @@ class KernelChannels:
             self._outgoing_bytes -= message.size
             self._room.unpark_all()
             self._remember(message)
+            self._crowd = 0  # whoever asks is answered without delay
             # Text where v1 was selected is in the legacy framing: a gateway takes it for nothing.
             agree = self._v1 == self._there_v1 and not (self._there_v1 and isinstance(frame, str))
             self.sending = True
@@ -240,13 +249,21 @@ class KernelChannels:
                 self.sending = False
 
     async def receive_all(self, websocket: WebSocket) -> None:
-        """The one task that reads frames. It waits for the relay, and says to the gateway that it is there meanwhile."""
+        """The one task that reads frames. It waits for the relay, and says to the gateway that it is there meanwhile.
+
+        Of a flood of small frames, which come one by one, those of some milliseconds are read together.
+        """
         agree = self._v1 == self._there_v1
         decode = codec.Decoder(v1=self._there_v1).decode
         encode = codec.encode_v1 if self._v1 else _encode_legacy
+        last = trio.current_time()
         while True:
             frames = await websocket.receive()
-            self.liveness.message(trio.current_time())
+            now = trio.current_time()
+            self.liveness.message(now)
+            small = len(frames) < _FEW_FRAMES and sum(map(len, frames)) < _FEW_BYTES
+            self._crowd = self._crowd + 1 if small and now - last < _CLOSE_SECONDS else 0
+            last = now
             if not agree or self._asked or self._barriers:
                 passed: list[bytes | str] = []
                 for number, frame in enumerate(frames, 1):
@@ -267,6 +284,10 @@ class KernelChannels:
                 frames = passed
             if frames:
                 await self._hand_over(frames)
+            if self._crowd >= _CROWD:
+                # A kernel that prints line by line: read one by one, a line costs more than twice as much.
+                await trio.sleep(GATHER_SECONDS)
+                last = trio.current_time()
 
     async def _hand_over(self, frames: Sequence[bytes | str]) -> None:
         try:

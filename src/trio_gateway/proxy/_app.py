@@ -51,12 +51,11 @@ class Proxy:
         self._config = config
         self._gate = Gate(config)
         self._metrics = Metrics()
-        self._draining = trio.Event()
         # The wall clock, for people: front ends are told since when the server runs.
         started = datetime.now(UTC)  # noqa: TID251
-        rest = Rest(gateway, config, self._metrics, started, self._draining.is_set)
+        self._relays = Relays(gateway, config, self._metrics)
+        rest = Rest(gateway, config, self._metrics, started, lambda: self._relays.is_draining)
         self._router = Router(rest.routes(), redirect_slashes=False)
-        self._relays = Relays(gateway, config, self._metrics, self._draining)
 
     @property
     def config(self) -> ProxyConfig:
@@ -86,7 +85,7 @@ class Proxy:
 
     def drain(self) -> None:
         """Begin to end: every WebSocket is closed with code 1001, new ones are refused, and `/healthz` says so."""
-        self._draining.set()
+        self._relays.drain()
 
     def __repr__(self) -> str:
         return f"<Proxy {self._config.base_path} {self.channels} channels>"

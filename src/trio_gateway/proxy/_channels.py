@@ -68,17 +68,27 @@ class Relays:
         gateway: where the kernels are.
         config: the proxy's configuration.
         metrics: what is counted.
-        draining: set when the proxy is about to end.
     """
 
-    def __init__(self, gateway: Gateway, config: ProxyConfig, metrics: Metrics, draining: trio.Event) -> None:
+    def __init__(self, gateway: Gateway, config: ProxyConfig, metrics: Metrics) -> None:
         self._gateway = gateway
         self._config = config
         self._metrics = metrics
-        self._draining = draining
+        self._draining = False
         self._path = re.compile(re.escape(config.base_path) + "api/kernels/([^/]+)/channels")
         self._open: dict[tuple[str, str], _Relay] = {}
-        self._taken = 0
+        self._all: set[_Relay] = set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the proxy is about to end."""
+        return self._draining
+
+    def drain(self) -> None:
+        """End all, and let none begin."""
+        self._draining = True
+        for relay in self._all:
+            relay.end(1001, "the proxy is shutting down")
 
     async def serve(
         self,
@@ -95,17 +105,18 @@ class Relays:
         found = self._path.fullmatch(scope["path"])
         if found is None:
             raise Refused(404, "there is no WebSocket here")
-        if self._draining.is_set():
+        if self._draining:
             raise Refused(503, "the proxy is shutting down")
-        if self._taken >= self._config.max_channels:
-            raise Refused(503, f"there are {self._taken} WebSockets already (max_channels)")
+        if len(self._all) >= self._config.max_channels:
+            raise Refused(503, f"there are {len(self._all)} WebSockets already (max_channels)")
         session_id = (parse_qs(scope["query_string"].decode("latin-1")).get("session_id") or [None])[0]
-        self._taken += 1
+        relay = _Relay()
+        self._all.add(relay)
         try:
             await receive()  # websocket.connect
-            await self._relay(_Relay(), found[1], session_id, scope, receive, send)
+            await self._relay(relay, found[1], session_id, scope, receive, send)
         finally:
-            self._taken -= 1
+            self._all.discard(relay)
 
     async def _relay(
         self,
@@ -121,7 +132,6 @@ class Relays:
         v1 = V1_SUBPROTOCOL in scope["subprotocols"]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, relay, receive)
-            nursery.start_soon(self._drain, relay)
             try:
                 with relay.opening:
                     if session_id is not None:
@@ -159,10 +169,6 @@ class Relays:
             older.end(1001, "replaced by a newer connection of the same session")
             await older.upstream_closed.wait()
         self._open[key] = relay
-
-    async def _drain(self, relay: _Relay) -> None:
-        await self._draining.wait()
-        relay.end(1001, "the proxy is shutting down")
 
     async def _listen(self, relay: _Relay, receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
         """Take what the front end sends, its end too; while the kernel's channels have no room, nothing is taken."""
