@@ -16,7 +16,7 @@ import logging
 import struct
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -265,29 +265,45 @@ class KernelChannels:
             self._crowd = self._crowd + 1 if small and now - last < _CLOSE_SECONDS else 0
             last = now
             if not agree or self._asked or self._barriers:
-                passed: list[bytes | str] = []
-                for number, frame in enumerate(frames, 1):
-                    if agree and not self._may_answer(frame):
-                        passed.append(frame)
-                        continue
-                    try:
-                        message = decode(frame)
-                        made = self._settle(message)
-                        if made is None:
-                            passed.append(frame if agree else encode(message))
-                        else:
-                            passed += map(encode, made)
-                    except GatewayError as error:
-                        self._note_garbage(error)
-                    if number % FAIRNESS == 0:
-                        await trio.lowlevel.cancel_shielded_checkpoint()
-                frames = passed
+                frames = await self._look_at(frames, decode, None if agree else encode)
             if frames:
                 await self._hand_over(frames)
+            del frames  # not kept while nothing comes
             if self._crowd >= _CROWD:
                 # A kernel that prints line by line: read one by one, a line costs more than twice as much.
                 await trio.sleep(GATHER_SECONDS)
                 last = trio.current_time()
+
+    async def _look_at(
+        self,
+        frames: Sequence[bytes | str],
+        decode: Callable[[bytes | str], Message],
+        encode: Callable[[Message], bytes | str] | None,
+    ) -> Sequence[bytes | str]:
+        """Return what is to be passed on of these: replies are noted, and told anew where requests were lost.
+
+        Args:
+            frames: as the gateway sent them.
+            decode: reads one.
+            encode: puts a message into the caller's framing; None where it is the gateway's.
+        """
+        passed: list[bytes | str] = []
+        for number, frame in enumerate(frames, 1):
+            if encode is None and not self._may_answer(frame):
+                passed.append(frame)
+                continue
+            try:
+                message = decode(frame)
+                made = self._settle(message)
+                if made is not None:
+                    passed += map(codec.encode_v1 if self._v1 else _encode_legacy, made)
+                else:
+                    passed.append(frame if encode is None else encode(message))
+            except GatewayError as error:
+                self._note_garbage(error)
+            if number % FAIRNESS == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        return passed
 
     async def _hand_over(self, frames: Sequence[bytes | str]) -> None:
         try:

@@ -220,6 +220,7 @@ class Relays:
                         await send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
                 if relay.over.is_set() and relay.front_gone:
                     return
+                del frames  # not kept while nothing comes
         except GatewayError as error:
             relay.end(*_farewell(error))
         except OSError:
