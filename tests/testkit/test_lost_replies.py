@@ -133,3 +133,24 @@ async def test_a_barrier_that_makes_no_sense_costs_nothing(autojump_clock: Clock
             await kernel.execute("x = 1")
         assert trio.current_time() < SOON
         assert (await kernel.execute("x")).text == "1"
+
+
+async def test_an_answer_behind_much_output_is_not_taken_for_a_mute_connection(autojump_clock: Clock) -> None:
+    """Nor one that is not read because a consumer has asked for a pause; see test_long_times."""
+    async with FakeGateway(iopub_msg_rate_limit=0, iopub_data_rate_limit=0) as fake:
+        fake.faults.slow(2000)  # bytes a second
+        async with fake.open() as gateway, gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
+            before = kernel.session_id
+            results: list[str] = []
+
+            async def run() -> None:
+                results.append((await kernel.execute("for i in range(100):\n    print('x' * 100, flush=True)")).text)
+
+            nursery.start_soon(run)
+            await kernel.wait_for(trio_gateway.KernelState.BUSY)
+            handshakes = len(fake.requests)
+            await kernel.hb.check()
+            assert len(fake.requests) == handshakes + 2, "the gateway was asked, and the kernel over another connection"
+            assert not results
+        assert results == [100 * ("x" * 100 + "\n")]
+        assert kernel.session_id == before

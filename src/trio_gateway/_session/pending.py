@@ -121,6 +121,11 @@ class PendingProbe(PendingReply):
         self._published = False
 
     @property
+    def published(self) -> bool:
+        """Whether something that was published for it is there."""
+        return self._published
+
+    @property
     def succeeded(self) -> bool:
         """Whether both are there."""
         return self._published and self.reply is not None

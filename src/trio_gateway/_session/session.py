@@ -133,6 +133,8 @@ class KernelSession:
         self._pending: dict[str, Pending] = {}
         self._reader = StatusReader()
         self._probed: Pending | None = None
+        self._look_elsewhere_at = 0.0
+        self._look_elsewhere_pause = http.config.ping_interval
         self._interrupt_mode = interrupt_mode
         self._shutting_down = False
         self._restarting = False
@@ -290,6 +292,7 @@ class KernelSession:
     def opened(self) -> None:
         """A connection was made. For the supervisor."""
         self.connections += 1
+        self._look_elsewhere_at, self._look_elsewhere_pause = 0.0, self._config.ping_interval
         self.liveness.connected(trio.current_time())
         self._change(connection="opened")
         self._opened_once.set()
@@ -471,21 +474,37 @@ class KernelSession:
         return asked is not None and asked.sent and not asked.settled and asked.connection == self.connections
 
     async def _replace_if_mute(self) -> None:
-        """Give up our session id if the kernel answers over another connection, with another id, but not over ours."""
-        asked, connection = self._probed, self.connections
-        if asked is None or not await self._answers_elsewhere():
+        """Give up our session id if the kernel answers over another connection, with another id, but not over ours.
+
+        Its answer to us may only be on its way, behind much output, or unread while a consumer pauses us. So what counts is that
+        what it publishes about the other question came over our connection, or that nothing at all came.
+        """
+        asked, connection, begun = self._probed, self.connections, trio.current_time()
+        if asked is None or self._exchange.paused or begun < self._look_elsewhere_at:
             return
-        with trio.move_on_after(ANSWER_SECONDS):
-            await asked.wait_settled()  # it was asked first
-        if asked.settled or connection != self.connections or self.ended is not None or self._shutting_down:
+        # Each time after twice as long: a kernel that is stopped does not answer elsewhere either.
+        self._look_elsewhere_at = begun + self._look_elsewhere_pause
+        self._look_elsewhere_pause *= 2
+        elsewhere = PendingProbe(self.make("control", "kernel_info_request", {}))
+        self._expect(elsewhere)
+        try:
+            if not await self._answers_elsewhere(elsewhere.message):
+                return
+            with trio.move_on_after(ANSWER_SECONDS):
+                await asked.wait_settled()  # it was asked first
+        finally:
+            self.forget(elsewhere)
+        now = trio.current_time()
+        nothing_came = not self._exchange.paused and self.liveness.quiet(now) >= now - begun
+        over = asked.settled or connection != self.connections or self.ended is not None or self._shutting_down
+        if over or not (elsewhere.published or nothing_came):
             return
         _logger.warning("connection_is_mute", extra={"gateway.kernel_id": self.kernel_id})
         self._factory = MessageFactory(uuid.uuid4().hex, self._factory.username)
         self.reconnect()
 
-    async def _answers_elsewhere(self) -> bool:
-        """Say whether the kernel answers over a connection of its own."""
-        asked = self.make("control", "kernel_info_request", {})
+    async def _answers_elsewhere(self, asked: Message) -> bool:
+        """Ask the kernel over a connection of its own; say whether it answered."""
         decode = codec.Decoder(v1=True).decode
         with trio.move_on_after(ELSEWHERE_SECONDS):
             try:
