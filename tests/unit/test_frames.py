@@ -114,7 +114,7 @@ def test_a_goodbye_is_the_last_word(payload: bytes, expected: Close) -> None:
 @pytest.mark.parametrize(
     ("wire", "code"),
     [
-        (Frame(Opcode.BINARY, b"x").serialize(mask=True), 1002),
+        (b"\x82\x81\x01\x02\x03\x04y", 1002),  # masked, as only a client may
         (b"\xc2\x01x", 1002),  # a bit of an extension that was not agreed on
         (b"\x83\x01x", 1002),
         (b"\x8b\x00", 1002),
