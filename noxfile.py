@@ -98,6 +98,16 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/testkit/test_fault_sweep.py", env=environment)
 
 
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """The scenarios with kernels that are not ipykernel: bash_kernel, xeus-python and async-kernel from PyPI."""
+    install(session, "all", "test")
+    session.install("bash_kernel>=0.10", "xeus-python>=0.17", "async-kernel>=0.20")
+    session.run("python", "-m", "bash_kernel.install", "--sys-prefix")
+    environment = {"TRIO_GATEWAY_KERNELS_ENV": session.virtualenv.location}
+    session.run("python", "-m", "pytest", "tests/servers/test_other_kernels.py", *session.posargs, env=environment)
+
+
 @nox.session(python="3.11")
 def fuzz(session: nox.Session) -> None:
     """The decoders of kernel messages, for five minutes or what `nox -s fuzz -- -max_total_time=60` says."""

@@ -614,7 +614,8 @@ async def subshells_at_a_time(stage: Stage) -> None:
             async with trio.open_nursery() as nursery:
 
                 async def wait() -> None:
-                    assert (await first.execute(stage.say.until_go)).status == "ok", "one after the other"
+                    if (await first.execute(stage.say.until_go)).status != "ok":
+                        raise Absent("one after the other")
 
                 nursery.start_soon(wait)
                 assert "42" in (await kernel.execute(stage.say.answer)).text
@@ -635,9 +636,13 @@ async def listing_subshells(stage: Stage) -> None:
                 return message.content
 
         async with _subshell(kernel) as first, _subshell(kernel) as second:
-            assert {first.id, second.id} <= set((await ask("list_subshell_request"))["subshell_id"])
-        assert not {first.id, second.id} & set((await ask("list_subshell_request"))["subshell_id"])
-        assert (await ask("delete_subshell_request", subshell_id=first.id))["status"] == "error"
+            made = {first.id, second.id}
+            if not made <= set((await ask("list_subshell_request"))["subshell_id"]):
+                raise Absent("it does not list them")
+        if made & set((await ask("list_subshell_request"))["subshell_id"]):
+            raise Absent("it lists those that were deleted")
+        if (await ask("delete_subshell_request", subshell_id=first.id))["status"] != "error":
+            raise Absent("it deletes what it has not")
 
 
 # Connections ------------------------------------------------------------------------------------------------------------
