@@ -23,6 +23,8 @@ FACES = ["trio", "asyncio", "uvloop", "blocking"]
 NOT_BLOCKING = {
     "interrupt": "nothing cancels a blocking call but Ctrl-C, which has tests of its own",
 }
+NOT_COMPARED = {"no rate limit"}
+"""Whether a gateway drops some of many lines depends on how fast the machine prints them: it only must not fail anywhere."""
 ONE_BY_ONE = {"choosing the kernel id"}
 """What can't be done by two at once."""
 
@@ -58,5 +60,7 @@ async def test_a_scenario_on_every_face(scenario: Scenario, real_gateway: Runnin
         for face in FACES:
             if face != "blocking" or scenario.name not in NOT_BLOCKING:
                 nursery.start_soon(play, face)
-    assert found["trio"][0] != "failed", found
+    assert "failed" not in {outcome for outcome, _ in found.values()}, found
+    if scenario.name in NOT_COMPARED:
+        return
     assert {face: answer for face, answer in found.items() if answer != found["trio"]} == {}
