@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 import trio
-from browser import drive, driver_folder, program
 from proxy_kit import TOKEN, Served, open_proxy
+
+from browser import drive, driver_folder, program
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
@@ -39,7 +40,7 @@ CELLS = ("seen = globals().get('seen', 0) + 1; print('seen', seen)", "print('x' 
 @pytest.fixture
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program("chromium", "chromium")
-    return driver_folder(tmp_path_factory.mktemp("driver"))
+    return driver_folder(tmp_path_factory.mktemp("driver"), Path(__file__).parent)
 
 
 @asynccontextmanager

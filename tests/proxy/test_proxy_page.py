@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from browser import drive, driver_folder, program
 from front import open_front
 from proxy_kit import TOKEN, serve_gateway
 
+from browser import drive, driver_folder, program
 from trio_gateway.testing import FakeGateway, Sleep
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program("chromium", "chromium")
-    return driver_folder(tmp_path_factory.mktemp("driver"))
+    return driver_folder(tmp_path_factory.mktemp("driver"), Path(__file__).parent)
 
 
 async def test_the_page_is_static_and_takes_nothing_from_elsewhere() -> None:

@@ -15,12 +15,31 @@ from typing import Final, Protocol
 import attrs
 import trio.abc
 
+from .._protocol.frames import Mask, xor_mask
 from .._protocol.messages import Buffer
 
-__all__ = ["RECEIVE_BYTES", "HandshakeRejected", "Upgrade", "WebSocket", "WebSocketClosed", "WebSocketEngine", "WebSocketOptions"]
+__all__ = [
+    "RECEIVE_BYTES",
+    "HandshakeRejected",
+    "Upgrade",
+    "WebSocket",
+    "WebSocketClosed",
+    "WebSocketEngine",
+    "WebSocketOptions",
+    "find_mask",
+]
 
 RECEIVE_BYTES: Final = 256 * 1024
 """How much is read from the socket at once, in bytes: at 4 KiB, reading dominates a flood."""
+
+
+def find_mask() -> Mask:
+    """Return the fastest way to mask that there is: the C routine of `websockets`, or else our own."""
+    try:
+        from websockets.speedups import apply_mask
+    except ImportError:
+        return xor_mask
+    return apply_mask
 
 
 class WebSocketClosed(Exception):

@@ -24,16 +24,14 @@ from .._protocol.frames import (
     PONG,
     TEXT,
     FrameParser,
-    Mask,
     Ping,
     Pong,
     close_frame,
     frame_head,
     small_frame,
-    xor_mask,
 )
 from .._protocol.messages import Buffer
-from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed
+from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed, find_mask
 from .services import Services
 
 __all__ = ["FastWebSocket"]
@@ -47,14 +45,6 @@ _MAX_HEAD: Final = 100 * 1024
 _MAX_BODY: Final = 64 * 1024
 
 
-def _find_mask() -> Mask:
-    try:
-        from websockets.speedups import apply_mask
-    except ImportError:
-        return xor_mask
-    return apply_mask
-
-
 class FastWebSocket:
     """An engine of ours; see `WebSocket` for what it promises."""
 
@@ -64,7 +54,7 @@ class FastWebSocket:
         self._stream: trio.abc.Stream | None = None
         self._subprotocol: str | None = None
         self._headers: Sequence[tuple[str, str]] = ()
-        self._mask = _find_mask()
+        self._mask = find_mask()
         self._keys = b""
         self._parser = FrameParser(0)
         self._first = b""  # what came with the end of the handshake

@@ -25,7 +25,6 @@ from .._protocol.frames import (
     PONG,
     TEXT,
     Close,
-    Mask,
     Ping,
     Pong,
     ServerFrameParser,
@@ -33,9 +32,8 @@ from .._protocol.frames import (
     frame_head,
     no_mask,
     small_frame,
-    xor_mask,
 )
-from .engine import RECEIVE_BYTES, WebSocketClosed
+from .engine import RECEIVE_BYTES, WebSocketClosed, find_mask
 
 __all__ = ["ServerWebSocket", "UpgradeRequest", "parse_upgrade", "read_head", "response_bytes"]
 
@@ -45,14 +43,6 @@ _AT_ONCE: Final = 256 * 1024
 """So many bytes of small frames are joined and sent together."""
 _LARGE: Final = 32 * 1024
 """A payload of so many bytes is not copied to be joined with others."""
-
-
-def _find_mask() -> Mask:
-    try:
-        from websockets.speedups import apply_mask
-    except ImportError:
-        return xor_mask
-    return apply_mask
 
 
 @attrs.frozen
@@ -156,7 +146,7 @@ class ServerWebSocket:
         self._stream = stream
         self._request = request
         self._ping_interval = ping_interval
-        self._parser = ServerFrameParser(max_message_size, _find_mask())
+        self._parser = ServerFrameParser(max_message_size, find_mask())
         self._first = request.rest
         self._writing = trio.StrictFIFOLock()
         self._accepted = False

@@ -29,20 +29,20 @@ def program(name: str, package: str) -> str:
     return found
 
 
-def driver_folder(folder: Path) -> Path:
-    """Install what drives the browser into a folder, with the drivers of this directory."""
+def driver_folder(folder: Path, drivers: Path) -> Path:
+    """Install what drives the browser into a folder, with the drivers, `*.mjs`, of another one."""
     program("node", "nodejs")
     install = [program("npm", "npm"), "install", "--prefix", str(folder), "--no-audit", "--no-fund", PLAYWRIGHT]
     done = subprocess.run(install, check=False, capture_output=True, text=True, timeout=100)
     if done.returncode != 0:
         pytest.skip(f"{PLAYWRIGHT} can't be installed here; npm says: {done.stderr[-500:]}")
-    for driver in Path(__file__).parent.glob("*.mjs"):
+    for driver in drivers.glob("*.mjs"):
         shutil.copy(driver, folder)
     return folder
 
 
 async def drive(folder: Path, driver: str, *arguments: str) -> Any:
-    """Run a driver; return the JSON that it prints."""
+    """Run a driver that is in a folder; return the JSON that it prints."""
     environment = {**os.environ, "CHROMIUM": program("chromium", "chromium")}
     with trio.fail_after(100):
         done = await trio.run_process(
