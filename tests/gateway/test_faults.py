@@ -293,44 +293,52 @@ async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
     real_gateway: RunningGateway, tmp_path: Path
 ) -> None:
     """What goes to a dead connection while the gateway still believes in it is counted, or the request ends with
-    ConnectionLostError where its reply went there.
+    ConnectionLostError where its reply went there. Then, as on a busy machine it may be, another cell does the rest.
     """
-    enough = tmp_path / "enough"
-    async with behind_proxy(real_gateway, ping_interval=0.15) as (proxy, _gateway, kernel):
-        lines: list[int] = []
-        code = (
-            "import itertools, os, sys, time\nran = globals().get('ran', 0) + 1\n"
-            "for count in itertools.count(1):\n"
-            "    sys.stdout.write(f'{count}\\n'); sys.stdout.flush(); time.sleep(0.01)\n"
-            f"    if os.path.exists({str(enough)!r}): break"
-        )
-        dead: list[Any] = []
-        result: trio_gateway.ExecutionResult | None = None
-        async with kernel.stream(code) as outputs:
-            try:
-                async for output in outputs:
-                    assert isinstance(output, trio_gateway.Stream)
-                    lines += map(int, output.text.split())
-                    link = channels_of(proxy)[-1]
-                    if len(dead) < 50 and link not in dead:
-                        dead.append(link)
-                        link.swallow()
-                    elif len(dead) == 50:
-                        enough.touch()
-                result = outputs.result
-            except trio_gateway.ConnectionLostError:
-                pass
-        assert len(dead) == 50
-        assert lines == sorted(set(lines)), "a line came twice, or out of order"
-        # Over another connection: a pong that is late for 0.15 seconds, as on a busy machine, ends this one.
-        async with (
-            trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as calm,
-            calm.attach_kernel(kernel.id) as same,
-        ):
-            ran, count = (await same.execute("print(ran, count)")).text.split()
-        assert ran == "1"
-        if result is not None:
-            assert int(count) - len(lines) == missing(result)
+    dead: list[Any] = []
+    ran_before = 0
+    async with (
+        behind_proxy(real_gateway, ping_interval=0.15) as (proxy, _gateway, kernel),
+        # What is asked about it goes another way: a pong that is late for 0.15 seconds ends a connection.
+        trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as calm,
+        calm.attach_kernel(kernel.id) as same,
+    ):
+        await same.execute("ran = 0")
+        for cell in range(50):
+            enough = tmp_path / str(cell)
+            lines: list[int] = []
+            code = (
+                "import itertools, os, sys, time\nran += 1\n"
+                "for count in itertools.count(1):\n"
+                "    sys.stdout.write(f'{count}\\n'); sys.stdout.flush(); time.sleep(0.01)\n"
+                f"    if os.path.exists({str(enough)!r}): break"
+            )
+            result: trio_gateway.ExecutionResult | None = None
+            async with kernel.stream(code, on_cancel="abandon") as outputs:
+                try:
+                    async for output in outputs:
+                        assert isinstance(output, trio_gateway.Stream)
+                        lines += map(int, output.text.split())
+                        link = channels_of(proxy)[-1]
+                        if len(dead) < 50 and link not in dead:
+                            dead.append(link)
+                            link.swallow()
+                        elif len(dead) == 50:
+                            enough.touch()
+                    result = outputs.result
+                except trio_gateway.ConnectionLostError:
+                    enough.touch()
+            assert lines == sorted(set(lines)), "a line came twice, or out of order"
+            ran, count = map(int, (await same.execute("print(ran, count if ran else 0)")).text.split())
+            assert ran - ran_before in ([1] if lines else [0, 1])
+            ran_before = ran
+            if result is not None:
+                # Questions on control that were lost with the lines may be counted as lines: never too few are.
+                lost = count - len(lines)
+                assert lost <= missing(result) <= lost + 3 * len(dead)
+            if len(dead) == 50:
+                break
+    assert len(dead) == 50
 
 
 async def test_a_connection_that_the_gateway_ties_to_sockets_that_lead_nowhere_is_replaced(real_gateway: RunningGateway) -> None:

@@ -152,3 +152,17 @@ async def test_after_a_cancelled_wait_the_next_request_starts_within_a_second(au
             cancelled = trio.current_time()
             await wait("6 * 7")
             assert trio.current_time() - cancelled < 1
+
+
+async def test_who_waits_for_the_end_of_an_idle_kernel_is_told_though_its_goodbye_was_lost(autojump_clock: Clock) -> None:
+    """A gateway leaves the connection open, and may subscribe to what the kernel publishes only after it has made it."""
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
+        fake.faults.drop("iopub shutdown_reply")
+        nursery.start_soon(kernel.wait_for, KernelState.CULLED)
+        await trio.sleep(1)
+        async with fake.open() as other:
+            await other.kernels.shutdown(kernel.id)
+        asked = len(fake.requests)
+        with trio.fail_after(2 * gateway.config.ping_interval + 1):
+            await kernel.wait_for(KernelState.CULLED)
+        assert len(fake.requests) <= asked + 2

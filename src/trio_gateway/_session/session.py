@@ -262,6 +262,11 @@ class KernelSession:
             pending.give_up_idle()
 
     @property
+    def watched(self) -> bool:
+        """Whether someone waits for news of how it is."""
+        return len(self.status_changed) > 0
+
+    @property
     def waits(self) -> bool:
         """Whether someone waits for an answer of the kernel's."""
         return any(pending.sent and pending not in (self._probed, self._barrier) for pending in self._pending.values())

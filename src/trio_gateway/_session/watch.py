@@ -1,8 +1,8 @@
 """One poller for all kernels of a gateway.
 
-The one idea: polling costs the gateway, so only kernels that owe someone an answer and have been silent for a while are
-looked after. Each is first asked itself, over its own connection; the gateway is asked about those that do not answer, all of
-them with one list where it allows that, else one by one.
+The one idea: polling costs the gateway, so only kernels that owe someone an answer, or whose state someone waits for, and that
+have been silent for a while are looked after. One that owes an answer is first asked itself, over its own connection; the gateway
+is asked about those that do not answer, and about the others, all of them with one list where it allows that, else one by one.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class KernelWatch:
                 self._some = trio.Event()
                 continue
             now = trio.current_time()
-            silent = [
-                session
-                for session in self._sessions
-                if session.ended is None and session.waits and session.liveness.quiet(now) >= self._interval
+            quiet = [
+                session for session in self._sessions if session.ended is None and session.liveness.quiet(now) >= self._interval
             ]
-            silent = await _mute(silent)
+            silent = await _mute([session for session in quiet if session.waits])
+            # A question to a kernel may count as use, and keep it from being culled: who only waits for news asks the gateway.
+            silent += [session for session in quiet if session.watched and not session.waits]
             if len(silent) >= LIST_FROM and self._may_list:
                 silent = await self._ask_for_all(silent)
             async with trio.open_nursery() as nursery:
