@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,16 @@ from trio_gateway._cli.progress import open_progress
 from trio_gateway._cli.supervision import alongside, limited, run_command
 
 Install = Callable[[Any], Any]
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_a_terminal_gives_them() -> Iterator[None]:
+    """Under `nohup`, or in the background of a script, some are ignored, and the command leaves them so."""
+    usual = {signal.SIGHUP: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -103,7 +103,9 @@ async def test_a_half_open_connection_is_noticed_and_what_it_swallowed_is_told(r
             await call.answer()
         (result,) = results
         if isinstance(result, trio_gateway.ExecutionResult):
-            assert 3 - len(result.text.split()) == missing(result)
+            # With a question on control that was lost beside three lines, it is told that something may be missing, not how much.
+            lost = 3 - len(result.text.split())
+            assert missing(result) == lost or None in [gap.count for gap in result.output_gaps if gap.kind == "lost"]
         assert (await kernel.execute("ran")).text == "1"
 
 
@@ -333,9 +335,13 @@ async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
             assert ran - ran_before in ([1] if lines else [0, 1])
             ran_before = ran
             if result is not None:
-                # Questions on control that were lost with the lines may be counted as lines: never too few are.
-                lost = count - len(lines)
-                assert lost <= missing(result) <= lost + 3 * len(dead)
+                # Questions on control that were lost with the lines may be counted as lines: never too few are. Where all may be
+                # theirs, no number is told.
+                lost, questions = count - len(lines), 3 * len(dead)
+                if None in [gap.count for gap in result.output_gaps if gap.kind == "lost"]:
+                    assert lost <= questions
+                else:
+                    assert lost <= missing(result) <= lost + questions
             if len(dead) == 50:
                 break
     assert len(dead) == 50
