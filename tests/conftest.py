@@ -6,6 +6,9 @@ own, because a session's fixture outlives each test's event loop.
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 
@@ -15,6 +18,13 @@ import pytest
 import trio
 
 from trio_gateway._gateway.local import run_local_gateway
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the kernels a place of their own for their history, which they keep in one database: not the user's, nor another run's."""
+    folder = tempfile.mkdtemp(prefix="ipython-")
+    os.environ["IPYTHONDIR"] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @attrs.frozen

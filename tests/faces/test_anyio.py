@@ -266,7 +266,8 @@ class Running:
     async def check(self) -> None:
         """See that it was interrupted, and is over."""
         assert self.kernel.state is tg.KernelState.IDLE, "the clean-up in Trio was not waited for"
-        assert (await self.kernel.execute("interrupted")).text == "True"
+        result = await self.kernel.execute("interrupted")
+        assert (result.status, result.text, result.output_gaps) == ("ok", "True", ())
 
 
 async def until_busy(kernel: tg.Kernel) -> None:
