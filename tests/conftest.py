@@ -21,7 +21,7 @@ from trio_gateway._gateway.local import run_local_gateway
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the kernels a place of their own for their history, which they keep in one database: not the user's, nor another run's."""
+    """Give the kernels a place of their own for their history, one database: not the user's, nor another run's."""
     folder = tempfile.mkdtemp(prefix="ipython-")
     os.environ["IPYTHONDIR"] = folder
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
