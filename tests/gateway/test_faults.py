@@ -47,6 +47,14 @@ def missing(result: trio_gateway.ExecutionResult) -> int:
     return sum(gap.count or 0 for gap in result.output_gaps)
 
 
+async def without_connections(gateway: RunningGateway, kernel: trio_gateway.Kernel) -> None:
+    """Wait until the gateway knows that a kernel's connection is gone: what the kernel says goes to its buffer from then on."""
+    for _ in range(100):
+        if (await trio.to_thread.run_sync(rest, gateway, "GET", f"/api/kernels/{kernel.id}"))["connections"] == 0:
+            return
+    raise AssertionError("the gateway still counts a connection that was reset")
+
+
 def channels_of(proxy: TcpProxy) -> list[Any]:
     """The proxy's links that carry a WebSocket."""
     return [link for link in proxy.links if any("/channels" in request for request in link.requests)]
@@ -144,6 +152,7 @@ async def test_a_reply_that_waits_in_the_gateway_is_replayed(real_gateway: Runni
             await proxy.refuse()
             channels_of(proxy)[-1].reset()
             await kernel.wait_for(ConnectionState.RECONNECTING)
+            await without_connections(real_gateway, kernel)
             await call.answer()
             await (await wire.hears("bye")).answer()
             await proxy.listen()
