@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 import trio_gateway
+from trio_gateway._protocol import codec
 from trio_gateway.testing import FakeGateway
 
 Clock = trio.testing.MockClock
@@ -154,3 +155,36 @@ async def test_an_answer_behind_much_output_is_not_taken_for_a_mute_connection(a
             assert not results
         assert results == [100 * ("x" * 100 + "\n")]
         assert kernel.session_id == before
+
+
+@pytest.mark.parametrize("theirs", [["v1"], ["legacy"]])
+@pytest.mark.parametrize("v1", [True, False])
+async def test_a_relay_whose_connection_leads_nowhere_gets_another(autojump_clock: Clock, v1: bool, theirs: list[str]) -> None:
+    """What is lost with the connection is answered with an error, what comes afterwards runs, once."""
+    async with FakeGateway(framings=theirs) as fake, fake.open() as gateway:
+        kernel = await gateway.kernels.start()
+        async with gateway.open_channels(kernel.id, session_id="front", v1=v1) as channels:
+            replies: dict[str, str] = {}
+            texts: list[str] = []
+
+            async def ask(msg_type: str, content: dict[str, object]) -> None:
+                header = trio_gateway.Header(msg_type, msg_type, "front", "ada", "2026-01-01T00:00:00Z", "5.4")
+                message = trio_gateway.Message("shell", header, content)
+                await channels.send(codec.encode_v1(message) if v1 else codec.encode_legacy(message))
+                while msg_type not in replies:
+                    for frame in await channels.receive():
+                        message = codec.decode(frame, v1=v1)
+                        if message.msg_type.endswith("_reply"):
+                            replies[message.parent_id] = str(message.content["status"])
+                        elif message.msg_type == "stream":
+                            texts.append(message.content["text"])
+
+            mute = fake.faults.mute(times=1)
+            fake.faults.cut_at_message("shell complete_request", direction="to_kernel", times=1)
+            with trio.fail_after(60):
+                await ask("complete_request", {"code": "impo", "cursor_pos": 4})
+                await ask("execute_request", {"code": "print('once')", "silent": False})
+            assert mute.hits == 1
+            assert replies == {"complete_request": "error", "execute_request": "ok"}
+            assert texts == ["once\n"]
+            assert channels.session_id != "front"

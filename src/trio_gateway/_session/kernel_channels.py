@@ -6,6 +6,9 @@ kept by the same supervisor as a session's own. What was asked and is answered i
 connection was lost nobody waits for ever: a `kernel_info_request` is sent as a barrier, and what it overtakes is answered
 here, with an error (as for a session).
 
+A gateway can tie a session to sockets that lead nowhere. So over a connection that was made again a question is sent before a
+frame is; where it is not answered here, but over another connection, another session id takes this one's place.
+
 What frames mean, but for that, is their readers' business.
 """
 
@@ -35,10 +38,14 @@ from .._transport.websocket import WebSocket, WebSocketClosed
 from .inbox import FAIRNESS
 from .supervisor import Supervisor
 
-__all__ = ["KernelChannels", "open_kernel_channels"]
+__all__ = ["ANSWER_SECONDS", "KernelChannels", "answers_elsewhere", "open_kernel_channels"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
+ANSWER_SECONDS: Final = 2.0
+"""How long a kernel may take to answer on its control channel before the gateway is asked about it instead, in seconds."""
+ELSEWHERE_SECONDS: Final = 5.0
+"""How long asking a kernel over another connection may take, in seconds, the handshake included."""
 LIMIT_FRAMES: Final = 64
 """How many frames may wait to be sent."""
 LIMIT_BYTES: Final = 16 * 1024**2
@@ -105,7 +112,11 @@ class KernelChannels:
         self._asked: dict[str, _Asked] = {}
         self._crowd = 0
         self._barriers: dict[str, tuple[str, int]] = {}
+        self._greeting = ""  # the id of the question that a connection which was made again begins with, while it is open
+        self._heard = trio.Event()
+        self._sought = ""  # an id that is looked for in what comes
         self._factory = MessageFactory(f"{session_id}-{uuid.uuid4().hex[:8]}", http.config.kernel_username or "trio_gateway")
+        self._http = http
 
     @property
     def resumed(self) -> int:
@@ -228,9 +239,15 @@ class KernelChannels:
     async def send_all(self, websocket: WebSocket) -> None:
         """The one task that writes frames."""
         encode = codec.parts_v1 if self._there_v1 else codec.encode_legacy
+        greeted = self.connections == 1
         while True:
             while not self._outgoing:
                 await self._filled.park()
+            if not greeted:
+                if not await self._greet(websocket):
+                    return
+                greeted = True
+                continue
             frame, message = self._outgoing.popleft()
             self._outgoing_bytes -= message.size
             self._room.unpark_all()
@@ -248,6 +265,42 @@ class KernelChannels:
             finally:
                 self.sending = False
 
+    async def _greet(self, websocket: WebSocket) -> bool:
+        """Make sure that the kernel hears us before a frame is sent; say whether the connection is still there."""
+        greeting = self._make("control", "kernel_info_request", {})
+        self._greeting, self._heard = greeting.msg_id, trio.Event()
+        self.sending = True
+        try:
+            await websocket.send(codec.parts_v1(greeting) if self._there_v1 else codec.encode_legacy(greeting))
+        except WebSocketClosed:
+            return False
+        finally:
+            self.sending = False
+        begun = trio.current_time()
+        with trio.move_on_after(ANSWER_SECONDS):
+            await self._heard.wait()
+        if not self._heard.is_set() and not self.paused and await self._is_mute(begun):
+            _logger.warning("connection_is_mute", extra={"gateway.kernel_id": self.kernel_id})
+            self.session_id = uuid.uuid4().hex
+            self._supervisor.reconnect()
+            await trio.lowlevel.checkpoint_if_cancelled()  # it is: nothing more is sent here
+        return True
+
+    async def _is_mute(self, begun: float) -> bool:
+        """Say whether the kernel answers elsewhere only, and what it publishes about that, or nothing at all, comes here."""
+        asked = self._make("control", "kernel_info_request", {})
+        self._sought = asked.msg_id
+        try:
+            if not await answers_elsewhere(self._http, self.kernel_id, asked):
+                return False
+            with trio.move_on_after(ANSWER_SECONDS):
+                await self._heard.wait()  # it was asked first
+            now = trio.current_time()
+            nothing_came = not self.paused and self.liveness.quiet(now) >= now - begun
+            return not self._heard.is_set() and (not self._sought or nothing_came)
+        finally:
+            self._sought = ""
+
     async def receive_all(self, websocket: WebSocket) -> None:
         """The one task that reads frames. It waits for the relay, and says to the gateway that it is there meanwhile.
 
@@ -264,7 +317,9 @@ class KernelChannels:
             small = len(frames) < _FEW_FRAMES and sum(map(len, frames)) < _FEW_BYTES
             self._crowd = self._crowd + 1 if small and now - last < _CLOSE_SECONDS else 0
             last = now
-            if not agree or self._asked or self._barriers:
+            if self._sought and _mention(frames, self._sought):
+                self._sought = ""
+            if not agree or self._asked or self._barriers or self._greeting:
                 frames = await self._look_at(frames, decode, None if agree else encode)
             if frames:
                 await self._hand_over(frames)
@@ -336,6 +391,10 @@ class KernelChannels:
         """Look at what may be a reply; return None for one to pass on, and else what is to be told in its place."""
         if message.channel not in {"shell", "control"}:
             return None
+        if message.parent_id == self._greeting:
+            self._greeting = ""
+            self._heard.set()
+            return ()
         barrier = self._barriers.pop(message.parent_id, None)
         if barrier is None:
             self._asked.pop(message.parent_id, None)
@@ -364,6 +423,36 @@ class KernelChannels:
 
     def _note_garbage(self, error: GatewayError) -> None:
         _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
+
+
+def _mention(frames: Sequence[bytes | str], name: str) -> bool:
+    """Say whether an id, which is ASCII, is in one of these frames."""
+    raw = name.encode()
+    return any((name in frame) if isinstance(frame, str) else (raw in frame) for frame in frames)
+
+
+async def answers_elsewhere(http: HttpClient, kernel_id: str, asked: Message) -> bool:
+    """Ask a kernel over a connection of its own, with another session id, for some seconds; say whether it answered.
+
+    Args:
+        http: the gateway's HTTP client.
+        kernel_id: the kernel.
+        asked: the question, for the control channel.
+
+    Cancellation: safe.
+    """
+    decode = codec.Decoder(v1=True).decode
+    with trio.move_on_after(ELSEWHERE_SECONDS):
+        try:
+            async with open_kernel_channels(http, kernel_id, session_id=uuid.uuid4().hex, v1=True) as channels:
+                await channels.send(codec.encode_v1(asked))
+                while True:
+                    for message in map(decode, await channels.receive()):
+                        if message.channel == "control" and message.parent_id == asked.msg_id:
+                            return True
+        except GatewayError as error:
+            _logger.debug("check_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
+    return False
 
 
 @asynccontextmanager

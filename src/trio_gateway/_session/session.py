@@ -37,7 +37,6 @@ from .._errors import (
 )
 from .._models import KernelModel
 from .._outputs import OutputGap
-from .._protocol import codec
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, StatusReader, next_kernel_state
 from .._protocol.liveness import Liveness, Verdict
 from .._protocol.loss import DUPLICATE, MessageLedger
@@ -49,7 +48,7 @@ from .channels import Channel
 from .comms import Comms
 from .exchange import MessageExchange
 from .inbox import Inbox
-from .kernel_channels import open_kernel_channels
+from .kernel_channels import ANSWER_SECONDS, answers_elsewhere
 from .outbox import Outbox
 from .pending import Pending, PendingExecution, PendingProbe, PendingReply
 from .supervisor import Supervisor
@@ -62,8 +61,6 @@ PROBE_AGAIN: Final = 0.25
 """How long a probe of a restarted kernel may take before the next one, in seconds; doubled each time, up to 2."""
 PROBE_SECONDS: Final = 30.0
 """How long a restarted kernel is probed at most before it is sent code all the same, in seconds."""
-ANSWER_SECONDS: Final = 2.0
-"""How long a kernel may take to answer on its control channel before the gateway is asked about it instead, in seconds."""
 INTERRUPT_SECONDS: Final = 2.0
 """How long a kernel may take to answer an `interrupt_request` before the gateway is asked to interrupt it, in seconds."""
 OUT_OF_ORDER: Final = ("xeus", "async")
@@ -77,8 +74,6 @@ EMPTY_EXECUTION: Final[Mapping[str, Any]] = {
     "stop_on_error": False,
 }
 """The barrier for those: it runs nothing, and in its turn."""
-ELSEWHERE_SECONDS: Final = 5.0
-"""How long asking a kernel over another connection may take, in seconds, the handshake included."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
 
@@ -493,7 +488,7 @@ class KernelSession:
         elsewhere = PendingProbe(self.make("control", "kernel_info_request", {}))
         self._expect(elsewhere)
         try:
-            if not await self._answers_elsewhere(elsewhere.message):
+            if not await answers_elsewhere(self._http, self.kernel_id, elsewhere.message):
                 return
             with trio.move_on_after(ANSWER_SECONDS):
                 await asked.wait_settled()  # it was asked first
@@ -507,21 +502,6 @@ class KernelSession:
         _logger.warning("connection_is_mute", extra={"gateway.kernel_id": self.kernel_id})
         self._factory = MessageFactory(uuid.uuid4().hex, self._factory.username)
         self.reconnect()
-
-    async def _answers_elsewhere(self, asked: Message) -> bool:
-        """Ask the kernel over a connection of its own; say whether it answered."""
-        decode = codec.Decoder(v1=True).decode
-        with trio.move_on_after(ELSEWHERE_SECONDS):
-            try:
-                async with open_kernel_channels(self._http, self.kernel_id, session_id=uuid.uuid4().hex, v1=True) as channels:
-                    await channels.send(codec.encode_v1(asked))
-                    while True:
-                        for message in map(decode, await channels.receive()):
-                            if message.channel == "control" and message.parent_id == asked.msg_id:
-                                return True
-            except GatewayError as error:
-                _logger.debug("check_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
-        return False
 
     def find_lost(self) -> None:
         """Find out, some time, whether a reply that does not come was lost while the connection held. For who watches.
