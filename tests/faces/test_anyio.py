@@ -247,7 +247,9 @@ UNTIL_INTERRUPTED = """
 import time
 interrupted = False
 try:
-    while True: time.sleep(0.01)
+    while True:
+        print("runs", flush=True)
+        time.sleep(0.01)
 except KeyboardInterrupt:
     interrupted = True
 """
@@ -270,9 +272,12 @@ class Running:
         assert (result.status, result.text, result.output_gaps) == ("ok", "True", ())
 
 
-async def until_busy(kernel: tg.Kernel) -> None:
-    """Wait until the kernel runs something."""
-    await kernel.wait_for(tg.KernelState.BUSY)
+async def until_it_runs(kernel: tg.Kernel) -> None:
+    """Wait until the code prints: a kernel says that it is busy before the first line, where an interrupt ends the whole."""
+    async with kernel.iopub.subscribe() as messages:
+        async for message in messages:
+            if message.msg_type == "stream":
+                return
 
 
 @pytest.mark.parametrize("backend", ASYNCIO)
@@ -283,7 +288,7 @@ def test_g6_cancelling_a_task_interrupts(backend: str, attached: Callable[..., A
         async with attached() as kernel:
             running = Running(kernel)
             task = asyncio.create_task(running.execute())
-            await until_busy(kernel)
+            await until_it_runs(kernel)
             task.cancel("first")
             await asyncio.sleep(0)
             task.cancel("second")
@@ -305,7 +310,7 @@ def test_g6_anyios_scopes_interrupt(backend: str, attached: Callable[..., Any]) 
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(running.execute)
-                    await until_busy(kernel)
+                    await until_it_runs(kernel)
                     scope.cancel()
             assert scope.cancelled_caught
             await running.check()
@@ -314,7 +319,7 @@ def test_g6_anyios_scopes_interrupt(backend: str, attached: Callable[..., Any]) 
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(kernel.execute, slow)
-                    await until_busy(kernel)
+                    await until_it_runs(kernel)
                     before = time.process_time()
                     scope.cancel()
             assert time.process_time() - before < 1  # a loop would burn the two seconds that clean-up takes
@@ -331,7 +336,7 @@ def test_g6_a_coroutine_that_is_thrown_away(backend: str, attached: Callable[...
             running = Running(kernel)
             coroutine = running.execute()
             coroutine.send(None)
-            await until_busy(kernel)
+            await until_it_runs(kernel)
             coroutine.close()
             await kernel.wait_for(tg.KernelState.IDLE)
             await running.check()
@@ -347,8 +352,15 @@ def test_g6_asyncios_timeouts_and_groups(backend: str, attached: Callable[..., A
         async with attached() as kernel:
             running = Running(kernel)
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+
+                    async def set_limit() -> None:
+                        await until_it_runs(kernel)
+                        limit.reschedule(asyncio.get_running_loop().time() + 0.1)
+
+                    setting = group.create_task(set_limit())
                     await running.execute()
+            assert setting.done()
             await running.check()
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(running.execute(), 0.5)
@@ -359,7 +371,7 @@ def test_g6_asyncios_timeouts_and_groups(backend: str, attached: Callable[..., A
             assert current.cancelling() == 0
 
             async def fail() -> None:
-                await until_busy(kernel)
+                await until_it_runs(kernel)
                 raise LookupError
 
             with pytest.RaisesGroup(LookupError):
@@ -688,8 +700,8 @@ def test_a_gateway_that_is_left_first_ends_what_is_in_it(
         outer, inner = AsyncExitStack(), AsyncExitStack()
         gateway = await outer.enter_async_context(opened())
         kernel = await inner.enter_async_context(gateway.start_kernel())
-        task = asyncio.create_task(kernel.execute("while True: pass"))
-        await until_busy(kernel)
+        task = asyncio.create_task(kernel.execute(UNTIL_INTERRUPTED))
+        await until_it_runs(kernel)
         await outer.aclose()
         assert kernel_ids(real_gateway) == before
         with pytest.raises((trio.ClosedResourceError, trio_gateway.GatewayError)):

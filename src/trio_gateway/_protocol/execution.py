@@ -334,6 +334,12 @@ class Execution:
         """Whether it has ended."""
         return self.state is ExecutionState.DONE
 
+    @property
+    def status(self) -> Literal["ok", "error", "aborted"]:
+        """What the reply says, once it is there."""
+        status = self._reply.get("status")
+        return "ok" if status == "ok" else "aborted" if status in ("aborted", "abort") else "error"
+
     def result(self, *, dropped: int = 0) -> ExecutionResult:
         """Return what came of it; call it when `done`.
 
@@ -341,7 +347,6 @@ class Execution:
             dropped: how many outputs a stream's own bound has dropped.
         """
         reply = self._reply
-        status = reply.get("status")
         count = reply.get("execution_count")
         gaps = list(self._gaps)
         if self._dropped:
@@ -349,7 +354,7 @@ class Execution:
         if dropped:
             gaps.append(OutputGap("overflow", dropped, 'the reader was slow, and had chosen "drop_oldest"'))
         return ExecutionResult(
-            "ok" if status == "ok" else "aborted" if status in ("aborted", "abort") else "error",
+            self.status,
             self._area.outputs,
             reply,
             count if isinstance(count, int) else None,

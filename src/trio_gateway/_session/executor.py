@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Literal, TypeAlias
@@ -38,6 +39,12 @@ INTERRUPT_AGAIN: Final = 1.0
 """How long to wait for `idle` after an interrupt before the next one, in seconds; doubled each time."""
 
 
+SKIPS_SECONDS: Final = 1.0
+"""How long after a failure a kernel may skip what it is asked to execute, in seconds, before that is taken for its answer."""
+SKIPPED_PAUSE: Final = 0.01
+"""How long to wait before code is sent that was skipped a second time, in seconds; doubled each time."""
+
+
 class Executor:
     """Runs code in one place of a kernel: its main shell, or a subshell."""
 
@@ -45,6 +52,8 @@ class Executor:
         self._session = session
         self._subshell_id = subshell_id
         self._turn = trio.Semaphore(1, max_value=1)  # first come, first served; no lock, for it may change hands
+        self._failed_at = -math.inf
+        self._skips = 0
 
     async def execute(
         self,
@@ -182,11 +191,14 @@ class Executor:
                 ledger=session.ledger,
                 silent=bool(content["silent"]),
                 inbox=inbox,
+                skipped=self._skipped,
             )
+            self._skips = 0
             session.submit(pending)
             try:
                 yield pending
             finally:
+                pending.skipped = None  # nobody wants it any more
                 unfinished = not pending.settled and not session.withdraw(pending)
                 if unfinished and on_cancel == "interrupt" and self._subshell_id is None:
                     with trio.move_on_after(session.config.interrupt_timeout, shield=True):
@@ -198,8 +210,7 @@ class Executor:
                             session.start_soon(self._end_unwanted, pending, name="trio_gateway.end_unwanted")
                             unwanted = True
                 if not unwanted:
-                    session.forget(pending)
-                    pending.settle()
+                    self._end(pending)
         finally:
             if not unwanted:
                 self._turn.release()
@@ -209,9 +220,32 @@ class Executor:
         try:
             await self._interrupt_until_settled(pending)
         finally:
-            self._session.forget(pending)
-            pending.settle()
+            self._end(pending)
             self._turn.release()  # not before: a kernel drops what is in its queue when an execution fails
+
+    def _end(self, pending: PendingExecution) -> None:
+        """Be done with an execution."""
+        self._session.forget(pending)
+        pending.settle()
+        if pending.replied and pending.execution.status == "error":
+            self._failed_at = trio.current_time()
+
+    def _skipped(self, pending: PendingExecution) -> bool:
+        """Send code again that the kernel has skipped, though what failed had ended before it was sent; say whether it is sent.
+
+        ipykernel skips what is in its queue when an execution fails. It stops a moment after it has told of the failure, longer
+        with its setting `stop_on_error_timeout`, and what we are quick to send falls into that. No code runs twice: the kernel
+        itself says that it has not run this.
+        """
+        session = self._session
+        if trio.current_time() >= self._failed_at + SKIPS_SECONDS:
+            return False
+        pause = SKIPPED_PAUSE * (2**self._skips - 1)
+        self._skips += 1
+        session.forget(pending)
+        pending.renew(session.make("shell", "execute_request", pending.message.content, subshell_id=self._subshell_id))
+        session.submit_again(pending, pause)
+        return True
 
     async def _interrupt_until_settled(self, pending: PendingExecution) -> None:
         """Interrupt our own execution and wait for its end. The caller shields and bounds it."""

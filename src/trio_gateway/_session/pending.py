@@ -7,6 +7,7 @@ session's reader feeds it messages without waiting; the caller's task waits for 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -150,14 +151,17 @@ class PendingExecution(Pending):
         ledger: counts what the kernel sent.
         silent: whether the request is silent.
         inbox: where outputs and requests for input go as they come, if someone wants them.
+        skipped: called when the kernel has skipped it; says whether another request was made in its place.
     """
 
-    __slots__ = ("_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace")
+    __slots__ = ("_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "skipped")
 
     execution: Execution
     """Its state machine."""
     idle_grace: float
     """How long `idle` may be later than the reply, in seconds."""
+    skipped: Callable[[PendingExecution], bool] | None
+    """Called when the kernel has skipped it; says whether another request was made in its place."""
 
     def __init__(
         self,
@@ -168,9 +172,11 @@ class PendingExecution(Pending):
         ledger: MessageLedger,
         silent: bool = False,
         inbox: Inbox | None = None,
+        skipped: Callable[[PendingExecution], bool] | None = None,
     ) -> None:
         super().__init__(message)
         self._ledger = ledger
+        self.skipped = skipped
         self._silent = silent
         self._window = ledger.open()
         self.execution = execution
@@ -196,12 +202,23 @@ class PendingExecution(Pending):
             if self.inbox is not None:
                 self.inbox.put(message)
         elif execution.done:
-            self._account()
-            self.settle()
+            if execution.status != "aborted" or self.skipped is None or not self.skipped(self):
+                self._account()
+                self.settle()
         elif execution.replied:
             self._note_reply()
         if self._started is not None and execution.started:
             self._started.set()
+
+    def renew(self, message: Message) -> None:
+        """Begin anew with another request: the kernel has skipped the one before."""
+        self._ledger.close()
+        self._window = self._ledger.open()
+        self.message = message
+        self.connection = 0
+        self.execution = Execution(keep=self.execution.keep, limit_bytes=self.execution.limit_bytes)
+        if self._idle_scope is not None:
+            self._idle_scope.deadline = math.inf
 
     def _note_reply(self) -> None:
         """From now on `idle` may be overdue: whoever waits, waits for so long only."""

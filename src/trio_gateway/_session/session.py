@@ -200,6 +200,19 @@ class KernelSession:
         if pending.message.channel == "control":
             self.ledger.asked(pending.message.msg_id)
 
+    def submit_again(self, pending: Pending, pause: float) -> None:
+        """Queue a request that took another one's place, after some seconds."""
+        self._expect(pending)
+        self._services.start_soon(self._send_again, pending, pause, name="trio_gateway.send_again")
+
+    async def _send_again(self, pending: Pending, pause: float) -> None:
+        await trio.sleep(pause)
+        await self.wait_met()
+        if self._shutting_down:
+            pending.fail(KernelDiedError(self.kernel_id, "it is being shut down"))
+        elif not pending.settled:
+            self.outbox.put(pending)
+
     async def send(self, message: Message) -> None:
         """Queue a message that nobody waits for; wait for room first. Raises what ended the session, if it has ended."""
         await self.outbox.wait_room()

@@ -172,6 +172,11 @@ class FakeKernel:
         """Whether its processes offer subshells."""
         return self._spec.subshells
 
+    @property
+    def stop_on_error_timeout(self) -> float:
+        """How long after a failure its processes skip what they are asked to execute, in seconds."""
+        return self._spec.stop_on_error_timeout
+
     def comm_target(self, name: str) -> Callable[[FakeComm, Message], object] | None:
         """Return what opens comms of a target."""
         return self._spec.comm_targets.get(name)

@@ -63,6 +63,7 @@ class _Shell:
         self.parent: Message | None = None
         self.origin: Origin | None = None
         self.ended = trio.Event()
+        self.skips_until = -math.inf
 
 
 class KernelProcess:
@@ -225,7 +226,9 @@ class KernelProcess:
                 shell.origin = origin
                 self.parent = shell.parent = message
                 self.publish("status", {"execution_state": "busy"}, message)
-                if message.msg_type == "execute_request":
+                if message.msg_type == "execute_request" and trio.current_time() < shell.skips_until:
+                    self._skip(message, origin)
+                elif message.msg_type == "execute_request":
                     await self._execute(message, origin, shell)
                 else:
                     self._answer(message, origin)
@@ -412,8 +415,12 @@ class KernelProcess:
         reply = {"status": "ok", "execution_count": count, "user_expressions": values, "payload": list(cell.payload)}
         self._reply(request, origin, reply)
 
+    def _skip(self, request: Message, origin: Origin) -> None:
+        self._reply(request, origin, {"status": "aborted", "execution_count": self._execution_count})
+
     def _abort_queue(self, shell: _Shell) -> None:
-        """Drop what waits to be executed there: it gets a reply that says so."""
+        """Drop what waits to be executed there, and what comes for a while: it gets a reply that says so."""
+        shell.skips_until = trio.current_time() + self._kernel.stop_on_error_timeout
         kept: list[tuple[Message, Origin]] = []
         while True:
             try:
@@ -424,7 +431,7 @@ class KernelProcess:
                 kept.append((message, origin))
                 continue
             self.publish("status", {"execution_state": "busy"}, message)
-            self._reply(message, origin, {"status": "aborted", "execution_count": self._execution_count})
+            self._skip(message, origin)
             self.publish("status", {"execution_state": "idle"}, message)
         for item in kept:
             shell.send.send_nowait(item)

@@ -36,6 +36,8 @@ class FakeKernelSpec:
     """What opens the comms that a client opens, by target name."""
     subshells: bool = True
     """Whether it offers subshells, where code runs beside other code (JEP 91)."""
+    stop_on_error_timeout: float = 0.0
+    """How long after a failure it skips what it is asked to execute, in seconds: ipykernel's setting of this name."""
     startup_seconds: float = 0.0
     """How long its process takes until it answers, in seconds."""
 
