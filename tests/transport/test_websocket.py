@@ -287,6 +287,32 @@ async def test_many_messages_of_one_read_come_in_order(engine: str) -> None:
         assert await take(websocket, 1000) == [b"%d" % index for index in range(1000)]
 
 
+async def test_messages_of_one_read_are_received_at_once(engine: str) -> None:
+    received: list[bytes | str] = []
+
+    async def receive(websocket: WebSocket) -> None:
+        received.extend(await websocket.receive())
+
+    async with opened(engine) as (websocket, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(receive, websocket)
+        await wait_all_tasks_blocked()
+        await peer.send(*[wire.BytesMessage(b"%d" % number) for number in range(10)])
+    assert received == [b"%d" % number for number in range(10)]
+
+
+async def test_what_nobody_receives_is_read_up_to_a_bound_only(engine: str) -> None:
+    async with opened(engine) as (websocket, peer):
+        sent = 0
+        for _ in range(40):
+            await peer.send(*[wire.BytesMessage(b"%d" % number) for number in range(sent, sent + 10)])
+            sent += 10
+        await wait_all_tasks_blocked()
+        first = await websocket.receive()
+        assert len(first) <= (20 if engine == "trio-websocket" else sent)  # the fast one reads when it is asked
+        rest = await take(websocket, sent - len(first))
+        assert [*first, *rest] == [b"%d" % number for number in range(sent)]
+
+
 async def test_a_receiver_that_is_cancelled_loses_nothing(engine: str) -> None:
     async with opened(engine) as (websocket, peer):
         for index in range(20):
