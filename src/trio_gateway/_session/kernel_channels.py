@@ -18,7 +18,6 @@ import functools
 import logging
 import struct
 import uuid
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -33,7 +32,7 @@ from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.messages import CHANNELS, Message, MessageFactory
 from .._transport.http import HttpClient
-from .._transport.services import open_services
+from .._transport.services import Services, open_services
 from .._transport.websocket import WebSocket, WebSocketClosed
 from .inbox import FAIRNESS
 from .supervisor import Supervisor
@@ -52,7 +51,7 @@ LIMIT_BYTES: Final = 16 * 1024**2
 """How many bytes may wait to be sent; one frame may be larger when nothing else waits."""
 LIMIT_REQUESTS: Final = 10_000
 """How many unanswered requests are remembered; of more, the oldest are forgotten."""
-GATHER_SECONDS: Final = 0.005
+GATHER_SECONDS: Final = 0.010
 """How long frames of a flood are let come together before they are read, in seconds."""
 _CROWD: Final = 16
 """After so many small reads in a row, each of which had not to wait long for the next, it is a flood."""
@@ -88,9 +87,10 @@ class KernelChannels:
         session_id: this client's session; the gateway buffers and replays by it.
         v1: the framing of `send` and `receive`: `v1.kernel.websocket.jupyter.org`, or else the legacy one.
         http: the gateway's HTTP client.
+        services: of the block that owns the connection.
     """
 
-    def __init__(self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient) -> None:
+    def __init__(self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient, services: Services) -> None:
         self.kernel_id: str = kernel_id
         self.session_id: str = session_id
         self.connections: int = 0
@@ -100,11 +100,11 @@ class KernelChannels:
         self.ended: Exception | None = None
         self._v1 = v1
         self._there_v1 = v1
-        self._supervisor = Supervisor(self, self, http)
+        self._supervisor = Supervisor(self, self, http, services)
         self._opened_once = trio.Event()
         # One batch that waits and one that is being handed over: the gateway is not read further until somebody took them.
         self._arrived, self._arrivals = trio.open_memory_channel[Sequence[bytes | str]](1)
-        self._outgoing: deque[tuple[bytes | str | None, Message]] = deque()
+        self._outgoing: list[tuple[bytes | str | None, Message]] = []  # few; an empty deque takes ten times as much
         self._outgoing_bytes = 0
         self._filled = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -113,7 +113,7 @@ class KernelChannels:
         self._crowd = 0
         self._barriers: dict[str, tuple[str, int]] = {}
         self._greeting = ""  # the id of the question that a connection which was made again begins with, while it is open
-        self._heard = trio.Event()
+        self._heard: trio.Event | None = None
         self._sought = ""  # an id that is looked for in what comes
         self._factory = MessageFactory(f"{session_id}-{uuid.uuid4().hex[:8]}", http.config.kernel_username or "trio_gateway")
         self._http = http
@@ -216,7 +216,7 @@ class KernelChannels:
         for channel in {asked.channel for asked in self._asked.values()}:
             barrier = self._make(channel, "kernel_info_request", {})
             self._barriers[barrier.msg_id] = (channel, self.connections)
-            self._outgoing.appendleft((None, barrier))
+            self._outgoing.insert(0, (None, barrier))
             self._outgoing_bytes += barrier.size
 
     def lost(self, reason: Exception) -> None:
@@ -248,7 +248,7 @@ class KernelChannels:
                     return
                 greeted = True
                 continue
-            frame, message = self._outgoing.popleft()
+            frame, message = self._outgoing.pop(0)
             self._outgoing_bytes -= message.size
             self._room.unpark_all()
             self._remember(message)
@@ -268,7 +268,8 @@ class KernelChannels:
     async def _greet(self, websocket: WebSocket) -> bool:
         """Make sure that the kernel hears us before a frame is sent; say whether the connection is still there."""
         greeting = self._make("control", "kernel_info_request", {})
-        self._greeting, self._heard = greeting.msg_id, trio.Event()
+        self._greeting = greeting.msg_id
+        heard = self._heard = trio.Event()
         self.sending = True
         try:
             await websocket.send(codec.parts_v1(greeting) if self._there_v1 else codec.encode_legacy(greeting))
@@ -278,15 +279,15 @@ class KernelChannels:
             self.sending = False
         begun = trio.current_time()
         with trio.move_on_after(ANSWER_SECONDS):
-            await self._heard.wait()
-        if not self._heard.is_set() and not self.paused and await self._is_mute(begun):
+            await heard.wait()
+        if not heard.is_set() and not self.paused and await self._is_mute(heard, begun):
             _logger.warning("connection_is_mute", extra={"gateway.kernel_id": self.kernel_id})
             self.session_id = uuid.uuid4().hex
             self._supervisor.reconnect()
             await trio.lowlevel.checkpoint_if_cancelled()  # it is: nothing more is sent here
         return True
 
-    async def _is_mute(self, begun: float) -> bool:
+    async def _is_mute(self, heard: trio.Event, begun: float) -> bool:
         """Say whether the kernel answers elsewhere only, and what it publishes about that, or nothing at all, comes here."""
         asked = self._make("control", "kernel_info_request", {})
         self._sought = asked.msg_id
@@ -294,10 +295,10 @@ class KernelChannels:
             if not await answers_elsewhere(self._http, self.kernel_id, asked):
                 return False
             with trio.move_on_after(ANSWER_SECONDS):
-                await self._heard.wait()  # it was asked first
+                await heard.wait()  # it was asked first
             now = trio.current_time()
             nothing_came = not self.paused and self.liveness.quiet(now) >= now - begun
-            return not self._heard.is_set() and (not self._sought or nothing_came)
+            return not heard.is_set() and (not self._sought or nothing_came)
         finally:
             self._sought = ""
 
@@ -393,7 +394,8 @@ class KernelChannels:
             return None
         if message.parent_id == self._greeting:
             self._greeting = ""
-            self._heard.set()
+            if self._heard is not None:
+                self._heard.set()
             return ()
         barrier = self._barriers.pop(message.parent_id, None)
         if barrier is None:
@@ -470,7 +472,7 @@ async def open_kernel_channels(http: HttpClient, kernel_id: str, *, session_id: 
         GatewayError: the connection could not be made.
     """
     async with open_services() as services:
-        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http)
+        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http, services=services)
         services.start_soon(channels.run, name=f"trio_gateway.channels[{kernel_id:.8}]")
         await channels.wait_opened()
         yield channels

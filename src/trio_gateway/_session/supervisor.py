@@ -30,6 +30,7 @@ from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.retry import reconnect_delay
 from .._transport.http import HttpClient
+from .._transport.services import Services
 from .._transport.websocket import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
 
 __all__ = ["Exchange", "Supervised", "Supervisor"]
@@ -120,12 +121,14 @@ class Supervisor:
         session: whose connection it is, and whom to tell what becomes of it.
         exchange: what goes over it.
         http: the gateway's HTTP client: credentials, cookies, TLS and the way to open streams.
+        services: of the block that the session lives in.
     """
 
-    def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient) -> None:
+    def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient, services: Services) -> None:
         self._session = session
         self._exchange = exchange
         self._http = http
+        self._services = services
         self._scope: trio.CancelScope | None = None
 
     def reconnect(self) -> None:
@@ -142,7 +145,7 @@ class Supervisor:
         while True:
             opened_at: float | None = None
             try:
-                async with _open(self._http, self._url()) as websocket:
+                async with _open(self._http, self._services, self._url()) as websocket:
                     opened_at = trio.current_time()
                     renewed = False
                     self._exchange.begin(v1=websocket.subprotocol == codec.V1_SUBPROTOCOL)
@@ -268,7 +271,7 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def _open(http: HttpClient, url: str) -> AsyncGenerator[WebSocket]:
+async def _open(http: HttpClient, services: Services, url: str) -> AsyncGenerator[WebSocket]:
     """Open the WebSocket with the gateway's credentials, and keep the cookies that come with it."""
     config = http.config
     async with open_websocket(
@@ -280,6 +283,7 @@ async def _open(http: HttpClient, url: str) -> AsyncGenerator[WebSocket]:
         options=WebSocketOptions(
             config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
         ),
+        services=services,
     ) as websocket:
         http.store_cookies([value for name, value in websocket.response_headers if name == "set-cookie"], url)
         yield websocket

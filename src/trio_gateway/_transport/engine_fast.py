@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -93,7 +94,8 @@ class FastWebSocket:
             raise GatewayConnectionError(
                 f"{upgrade.address} broke the connection in the WebSocket handshake: {error!r}"
             ) from error
-        self._headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        # Names are the same in each answer, and need not be there once for each connection.
+        self._headers = tuple([(sys.intern(name.decode("latin-1")), value.decode("latin-1")) for name, value in answer.headers])
         problem = self._judge(key, upgrade.subprotocols)
         if problem is not None:
             raise GatewayConnectionError(f"{upgrade.address} broke the connection in the WebSocket handshake: {problem}")
@@ -220,9 +222,12 @@ class FastWebSocket:
 
     async def aclose(self) -> None:
         """Say goodbye and wait for the answer; the caller bounds it and closes the stream."""
-        self._say_goodbye(1000, "")
-        while self._closed is None:
-            with suppress(WebSocketClosed):
+        with suppress(WebSocketClosed):
+            if not self._said_goodbye:
+                self._said_goodbye = True
+                # Not by a task: the services around may have been stopped already.
+                await self._write(close_frame(1000, "", self._key(), self._mask))
+            while self._closed is None:
                 await self.receive()
         async with self._writing:
             pass  # what is being said is said to its end

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -34,7 +34,7 @@ def best_engine() -> str:
 
 def _make_engine(name: str, services: Services) -> WebSocketEngine:
     """Make an engine; imported here, so that nobody waits for the import of one that is not used."""
-    if (best_engine() if name == "auto" else name) == "fast":
+    if name == "fast":
         from .engine_fast import FastWebSocket
 
         return FastWebSocket(services)
@@ -52,6 +52,7 @@ async def open_websocket(
     headers: Sequence[tuple[str, str]],
     subprotocols: Sequence[str],
     options: WebSocketOptions,
+    services: Services | None = None,
 ) -> AsyncGenerator[WebSocket]:
     """Open a WebSocket; the block owns it. Leaving the block says goodbye, for at most a second, and closes the socket;
     a connection that was given up is only closed.
@@ -63,6 +64,8 @@ async def open_websocket(
         headers: more headers for the upgrade request. They may hold secrets; they are never logged.
         subprotocols: what to offer, best first. A server that selects none is fine.
         options: limits.
+        services: of a block around this one, for what an engine sends by itself. A block of its own, which an engine that reads
+            by itself has all the same, takes memory in each connection.
 
     Raises:
         GatewayConnectionError: no stream could be opened, or it broke in the handshake.
@@ -90,9 +93,10 @@ async def open_websocket(
         max_message_size=options.max_message_size,
         address=address,
     )
+    name = best_engine() if options.engine == "auto" else options.engine
     try:
-        async with open_services() as services:
-            engine = _make_engine(options.engine, services)
+        async with nullcontext(services) if services is not None and name == "fast" else open_services() as around:
+            engine = _make_engine(name, around)
             with trio.move_on_after(options.handshake_timeout) as scope:
                 await engine.open(stream, upgrade)
             if scope.cancelled_caught:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -35,7 +35,7 @@ from .._protocol.frames import (
 )
 from .engine import RECEIVE_BYTES, WebSocketClosed, find_mask
 
-__all__ = ["ServerWebSocket", "UpgradeRequest", "parse_upgrade", "read_head", "response_bytes"]
+__all__ = ["Keeper", "ServerWebSocket", "UpgradeRequest", "parse_upgrade", "read_head", "response_bytes"]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
@@ -132,20 +132,61 @@ def response_bytes(status: int, headers: Sequence[tuple[bytes, bytes]], body: by
     return b"".join([part or b"" for part in parts])
 
 
+class Keeper:
+    """Pings many clients from time to time, and sends the short frames that they are owed.
+
+    One for all WebSockets of a server: a task for each that mostly waits would cost as much memory as the rest of it.
+
+    Args:
+        nursery: for what is sent; a client that reads nothing holds nobody else up.
+        ping_interval: how often each client is pinged, in seconds.
+    """
+
+    def __init__(self, nursery: trio.Nursery, ping_interval: float) -> None:
+        self._nursery = nursery
+        self._ping_interval = ping_interval
+        self._due: dict[ServerWebSocket, float] = {}  # the next one is first: the interval is the same for all
+        self._added = trio.lowlevel.ParkingLot()
+
+    async def run(self) -> None:
+        """Ping, until cancelled."""
+        while True:
+            while not self._due:
+                await self._added.park()
+            websocket, due = next(iter(self._due.items()))
+            await trio.sleep_until(due)
+            if self._due.pop(websocket, None) is not None:
+                self._due[websocket] = trio.current_time() + self._ping_interval
+                websocket.have_pinged()
+
+    def add(self, websocket: ServerWebSocket) -> None:
+        """Keep a WebSocket from now on."""
+        self._due[websocket] = trio.current_time() + self._ping_interval
+        self._added.unpark_all()
+
+    def discard(self, websocket: ServerWebSocket) -> None:
+        """Keep it no more."""
+        self._due.pop(websocket, None)
+
+    def start_soon(self, send: Callable[[], Awaitable[None]]) -> None:
+        """Send something, in a task of its own."""
+        self._nursery.start_soon(send)
+
+
 class ServerWebSocket:
-    """A WebSocket with a client. One task may receive and several may send at a time; `keep` must run beside them.
+    """A WebSocket with a client. One task may receive and several may send at a time.
 
     Args:
         stream: to the client.
         request: what it asked for.
         max_message_size: the largest message to accept, in bytes; a larger one closes the connection with code 1009.
-        ping_interval: how often the client is pinged, in seconds.
+        keeper: sends what no caller sends.
     """
 
-    def __init__(self, stream: trio.abc.Stream, request: UpgradeRequest, *, max_message_size: int, ping_interval: float) -> None:
+    def __init__(self, stream: trio.abc.Stream, request: UpgradeRequest, *, max_message_size: int, keeper: Keeper) -> None:
         self._stream = stream
-        self._request = request
-        self._ping_interval = ping_interval
+        self._key = request.key
+        self._keeper = keeper
         self._parser = ServerFrameParser(max_message_size, find_mask())
         self._first = request.rest
         self._writing = trio.StrictFIFOLock()
@@ -153,8 +194,8 @@ class ServerWebSocket:
         self._closed: tuple[int, str] | None = None
         self._said_goodbye = False
         self._heard_goodbye = False
-        self._answer: bytes | None = None  # a short frame that `keep` is to send
-        self._wake = trio.Event()
+        self._answer: bytes | None = None  # a short frame that a task of its own is to send
+        self._answering = False
 
     async def accept(self, subprotocol: str | None, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer the handshake.
@@ -162,14 +203,14 @@ class ServerWebSocket:
         Raises:
             WebSocketClosed: the client is gone.
         """
-        proof = base64.b64encode(hashlib.sha1(self._request.key + _GUID, usedforsecurity=False).digest())
+        proof = base64.b64encode(hashlib.sha1(self._key + _GUID, usedforsecurity=False).digest())
         chosen = [] if subprotocol is None else [(b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1"))]
         fixed = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", proof)]
         lines = b"".join([b"%b: %b\r\n" % header for header in (*fixed, *chosen, *headers)])
         await self._put_alone(b"HTTP/1.1 101 Switching Protocols\r\n" + lines + b"\r\n")
         self._accepted = True
         if self._answer is not None:
-            self._wake.set()
+            self._have_sent(self._answer)
 
     async def refuse(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer the handshake with an ordinary response; nothing comes after it.
@@ -228,24 +269,28 @@ class ServerWebSocket:
             self._have_sent(close_frame(code, reason, b"", no_mask))
 
     def _have_sent(self, frame: bytes) -> None:
-        """Have a short frame sent by `keep`, in place of one that still waits: one pong answers all pings before it."""
+        """Have a short frame sent, in place of one that still waits: one pong answers all pings before it."""
         self._answer = frame
-        self._wake.set()
+        if self._accepted and not self._answering:
+            self._answering = True
+            self._keeper.start_soon(self._send_answers)
 
-    async def keep(self) -> None:
-        """Ping the client from time to time, and answer its pings; for ever, or until the connection breaks."""
-        ping = small_frame(PING, b"", b"", no_mask)
-        with suppress(WebSocketClosed):
-            while True:
-                with trio.move_on_after(self._ping_interval):
-                    await self._wake.wait()
-                self._wake = trio.Event()
-                if not self._accepted:
-                    continue
+    def have_pinged(self) -> None:
+        """Have the client pinged, unless it is owed something, which does the same."""
+        if self._answer is None and not self._answering and not self._said_goodbye:
+            self._have_sent(small_frame(PING, b"", b"", no_mask))
+
+    async def _send_answers(self) -> None:
+        try:
+            while self._answer is not None:
                 async with self._writing:
                     frame, self._answer = self._answer, None
-                    if frame is not None or not self._said_goodbye:
-                        await self._put(frame or ping)
+                    if frame is not None:  # a goodbye may have gone out meanwhile
+                        await self._put(frame)
+        except WebSocketClosed:
+            self._answer = None  # the receiver tells how it ended
+        finally:
+            self._answering = False
 
     async def send(self, messages: Sequence[bytes | str]) -> None:
         """Send messages, small ones together.
@@ -289,17 +334,17 @@ class ServerWebSocket:
         Args:
             code: the close code.
             reason: in words.
-            linger: how long to wait for the answer, in seconds.
+            linger: how long both may take together, in seconds.
         """
         if not self._said_goodbye:
             self._said_goodbye = True
             self._answer = close_frame(code, reason, b"", no_mask)
-        with suppress(WebSocketClosed):
+        with suppress(WebSocketClosed), trio.move_on_after(linger):
             async with self._writing:
                 frame, self._answer = self._answer, None
                 if frame is not None:
                     await self._put(frame)
-            with trio.move_on_after(linger), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while not self._heard_goodbye and (data := bytes(await self._stream.receive_some(RECEIVE_BYTES))):
                     self._parser.feed(data)
                     self._heard_goodbye = any(isinstance(control, Close) for control in self._parser.controls)

@@ -128,6 +128,8 @@ class Proxy:
         try:
             if scope["type"] == "websocket":
                 await self._check(scope, method, headers, answer)
+                scope["headers"] = ()  # nobody needs them any more, and a connection lives for days
+                headers.clear()
                 await self._relays.serve(scope, receive, answer)
                 return
             response = await self._respond(scope, method, headers, receive, answer)

@@ -11,11 +11,10 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
-import trio
 import trio.abc
 
 from .._transport.engine import WebSocketClosed
-from .._transport.websocket_server import ServerWebSocket, UpgradeRequest
+from .._transport.websocket_server import Keeper, ServerWebSocket, UpgradeRequest
 
 __all__ = ["FRAMES", "serve_websocket"]
 
@@ -34,7 +33,7 @@ async def serve_websocket(
     secure: bool,
     client: tuple[str, int] | None,
     max_message_size: int,
-    ping_interval: float,
+    keeper: Keeper,
     linger: float,
 ) -> None:
     """Serve one WebSocket from its request to its end. The caller closes the stream.
@@ -46,12 +45,12 @@ async def serve_websocket(
         secure: whether it came over TLS.
         client: its address and port, if they are known.
         max_message_size: the largest message to accept, in bytes.
-        ping_interval: how often it is pinged, in seconds.
+        keeper: pings it.
         linger: how long its goodbye is waited for, in seconds.
 
     Cancellation: leaves half a frame; close the stream.
     """
-    websocket = ServerWebSocket(stream, request, max_message_size=max_message_size, ping_interval=ping_interval)
+    websocket = ServerWebSocket(stream, request, max_message_size=max_message_size, keeper=keeper)
     path, _, query = request.target.partition(b"?")
     scope: Message = {
         "type": "websocket",
@@ -70,12 +69,12 @@ async def serve_websocket(
         "extensions": {"websocket.http.response": {}, FRAMES: {}},
     }
     conversation = _Conversation(websocket)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(websocket.keep)
-        try:
-            await app(scope, conversation.receive, conversation.send)
-        finally:
-            nursery.cancel_scope.cancel()
+    del request  # its headers: the application has them, and need not keep them
+    keeper.add(websocket)
+    try:
+        await app(scope, conversation.receive, conversation.send)
+    finally:
+        keeper.discard(websocket)
     # The front end's own goodbye is answered here too.
     if conversation.accepted:
         await websocket.close(conversation.code, conversation.reason, linger)

@@ -13,7 +13,7 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from .._errors import InvalidInputError
-from .._transport.websocket_server import UpgradeRequest, parse_upgrade, read_head
+from .._transport.websocket_server import Keeper, parse_upgrade, read_head
 from ._app import Proxy
 from ._front import serve_websocket
 
@@ -92,11 +92,13 @@ async def serve(
     context = None if certfile is None else _tls(certfile, keyfile)
     listeners = await _listen(host, port, context)
     config = _hypercorn_config(proxy)
-    handler = _Handler(proxy, config)
     bound: int = _socket_of(listeners[0]).getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     url = f"{'http' if context is None else 'https'}://{shown}:{bound}{proxy.config.base_path}"
     async with trio.open_nursery() as handlers:
+        keeper = Keeper(handlers, PING_SECONDS)
+        handlers.start_soon(keeper.run)
+        handler = _Handler(proxy, config, keeper)
         async with trio.open_nursery() as accepting:
             for listener in listeners:
                 accepting.start_soon(_accept, handler, listener, handlers)
@@ -121,10 +123,12 @@ class _Handler:
     Args:
         proxy: the application.
         config: hypercorn's.
+        keeper: pings the WebSockets.
     """
 
-    def __init__(self, proxy: Proxy, config: hypercorn.config.Config) -> None:
+    def __init__(self, proxy: Proxy, config: hypercorn.config.Config, keeper: Keeper) -> None:
         self._proxy = proxy
+        self._keeper = keeper
         self._app = wrap_app(_Considerate(proxy), config.wsgi_max_body_size, "asgi")
         self._config = config
         self._limit = proxy.config.max_channels + EXTRA_CONNECTIONS
@@ -144,9 +148,10 @@ class _Handler:
                 head = await read_head(stream, HEAD_BYTES)
             if not head:
                 return
-            request = parse_upgrade(head) if len(head) <= HEAD_BYTES else None
-            if request is not None:
-                await self._serve_websocket(stream, request)
+            conversation = self._websocket(stream, head)
+            if conversation is not None:
+                head = b""  # not kept while it lives
+                await conversation
                 return
             with trio.CancelScope() as scope:
                 state = ConnectionState({_END: scope.cancel})
@@ -160,17 +165,21 @@ class _Handler:
             if not self._streams:
                 self._idle.set()
 
-    async def _serve_websocket(self, stream: Any, request: UpgradeRequest) -> None:
+    def _websocket(self, stream: Any, head: bytes) -> Coroutine[Any, Any, None] | None:
+        """Return what serves a WebSocket, if that is what the request asks for."""
+        request = parse_upgrade(head) if len(head) <= HEAD_BYTES else None
+        if request is None:
+            return None
         secure = isinstance(stream, trio.SSLStream)
         peer = (stream.transport_stream if secure else stream).socket.getpeername()
-        await serve_websocket(
+        return serve_websocket(
             self._proxy,
             stream,
             request,
             secure=secure,
             client=(peer[0], peer[1]),
             max_message_size=self._proxy.config.max_message_size,
-            ping_interval=PING_SECONDS,
+            keeper=self._keeper,
             linger=LINGER_SECONDS,
         )
 
