@@ -11,7 +11,9 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .clients.base import BenchKernel, Client, Outcome
@@ -66,24 +68,38 @@ async def flood(client: Client, meter: Meter, *, count: int, size: int, each: bo
 
 async def big_text(client: Client, meter: Meter, *, size: int, repeat: int) -> None:
     """Receive one output of text, some times."""
-    await _big(client, meter, "text", size, repeat, characters=size)
+    await _big(client, meter, _TEXT, size, repeat, characters=size)
 
 
 async def big_buffer(client: Client, meter: Meter, *, size: int, repeat: int) -> None:
     """Receive one output with a binary buffer, some times."""
-    await _big(client, meter, "buffer", size, repeat, binary=size)
+    await _big(client, meter, _BUFFER, size, repeat, binary=size)
 
 
-async def _big(client: Client, meter: Meter, kind: str, size: int, repeat: int, **expected: Any) -> None:
+_TEXT = "# bench: text {0}\nimport sys\n_ = sys.stdout.write(('x' * 79 + '\\n') * ({0} // 80))"
+_BUFFER = """# bench: buffer {0}
+_kernel = get_ipython().kernel
+_ = _kernel.session.send(
+    _kernel.iopub_socket,
+    "display_data",
+    {{"data": {{"text/plain": "a buffer"}}, "metadata": {{}}, "transient": {{}}}},
+    parent=_kernel.get_parent(),
+    ident=b"display_data",
+    buffers=[bytes({0})],
+)"""
+
+
+async def _big(client: Client, meter: Meter, code: str, size: int, repeat: int, **expected: Any) -> None:
+    code = code.format(size)
     async with client.start_kernel() as kernel:
         await kernel.execute("# bench: text 100")
         meter.start()
         if repeat > 1:
-            await kernel.execute(f"# bench: {kind} {size}")  # now the server has its answer ready
+            await kernel.execute(code)  # now the fast gateway has its answer ready
         meter.start(memory=False)
         for _ in range(repeat):
             now = time.perf_counter()
-            outcome = await kernel.execute(f"# bench: {kind} {size}")
+            outcome = await kernel.execute(code)
             check(outcome, **expected)
             meter.sample(now)
             del outcome
@@ -105,10 +121,22 @@ async def send_text(client: Client, meter: Meter, *, size: int, repeat: int) -> 
         meter.stop(repeat)
 
 
+_ECHO = """# bench: length
+def _opened(comm, message):
+    @comm.on_msg
+    def _(message):
+        comm.send({"size": sum(len(buffer) for buffer in message["buffers"])})
+
+
+get_ipython().kernel.comm_manager.register_target("bench", _opened)"""
+"""What the fast gateway does by itself: tell of each message of the target "bench" how large it was."""
+
+
 async def send_buffer(client: Client, meter: Meter, *, size: int, repeat: int) -> None:
     """Send a binary buffer in a comm's message, some times."""
     data = os.urandom(1000) * (size // 1000)
     async with client.start_kernel() as kernel:
+        await kernel.execute(_ECHO)
         await kernel.send_binary(b"warm")
         meter.start()
         for _ in range(repeat):
@@ -123,10 +151,12 @@ async def send_buffer(client: Client, meter: Meter, *, size: int, repeat: int) -
 class _Crowd:
     """Many kernels at once, in steps that all take together: start, work, end."""
 
-    def __init__(self, client: Client, count: int, meter: Meter, *, spec: str = "python3") -> None:
+    def __init__(self, client: Client, count: int, meter: Meter, *, spec: str = "python3", sessions: int = 1) -> None:
         self._client = client
         self._count = count
         self._spec = spec
+        self._sessions = sessions
+        self.attached: dict[BenchKernel, list[BenchKernel]] = {}
         self._meter = meter
         self._ready = 0
         self._done = 0
@@ -136,7 +166,10 @@ class _Crowd:
         """Start the kernels, let `lead` say when to work, and end them."""
 
         async def one() -> None:
-            async with self._client.start_kernel(self._spec) as kernel:
+            async with AsyncExitStack() as stack:
+                kernel = await stack.enter_async_context(self._client.start_kernel(self._spec))
+                more = [await stack.enter_async_context(self._client.attach(kernel)) for _ in range(1, self._sessions)]
+                self.attached[kernel] = more
                 self._ready += 1
                 if self._ready == self._count:
                     self._all_ready.set()
@@ -206,6 +239,33 @@ async def idle(client: Client, meter: Meter, *, kernels: int, seconds: float, se
         meter.stop(kernels)
 
     await _Crowd(client, kernels, meter).run(work, lead)
+
+
+async def idle_shared(client: Client, meter: Meter, *, kernels: int, sessions: int, seconds: float, settle: float = 2.0) -> None:
+    """Wait with many sessions that share a few kernels: on each, one runs code that sleeps, and the others' waits behind it."""
+    waiting = seconds + 2 * settle
+
+    async def work(kernel: BenchKernel) -> None:
+        async def sleep() -> None:
+            check(await kernel.execute(f"# bench: sleep {waiting}\nimport time\ntime.sleep({waiting})"))
+
+        async def wait(other: BenchKernel) -> None:
+            await client.sleep(settle / 2)  # it has begun
+            check(await other.execute("1 + 1"), text="2")
+
+        await client.gather([sleep, *[partial(wait, other) for other in crowd.attached[kernel]]])
+
+    async def lead(crowd: _Crowd) -> None:
+        await crowd.started()
+        crowd.go()
+        await client.sleep(settle)
+        meter.start()
+        await client.sleep(seconds)
+        meter.stop(sessions)
+        await crowd.finished()
+
+    crowd = _Crowd(client, kernels, meter, sessions=sessions // kernels)
+    await crowd.run(work, lead)
 
 
 async def start_up(client: Client, meter: Meter, *, count: int) -> None:
@@ -285,8 +345,8 @@ class Case:
     """What is different in the tests."""
     groups: tuple[str, ...] = ("engine", "face", "peer", "raw")
     """Which clients take part."""
-    without: tuple[str, ...] = ()
-    """Which don't all the same: they can't, or would take minutes."""
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """Which of them can't, by their keys, and why."""
     details: Callable[[Result], dict[str, float]] = field(default=lambda _: {})
     """More numbers of one run, by name."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -312,20 +372,25 @@ def _latency_details(result: Result) -> dict[str, float]:
     return {"p95 µs": percentile(samples, 0.95) * 1e6, "p99 µs": percentile(samples, 0.99) * 1e6}
 
 
-def _big_case(name: str, title: str, body: Body, size: int, **others: Any) -> Case:
-    repeat = max(5, min(20, 50 * MB // size))
+def _big_case(name: str, title: str, body: Body, size: int, *, server: str = "fast", repeat: int = 0, **others: Any) -> Case:
+    real = server == "real"
+    if real:  # its kernel takes most of the time
+        others["groups"] = ("engine", "peer", "floor")
+    repeat = repeat or (3 if real else max(5, min(20, 50 * MB // size)))
     return Case(
-        name,
-        title,
+        f"{name}-real" if real else name,
+        f"{title}, real gateway" if real else title,
         body,
         "MB/s",
         # The size is not in the result: what was asked for is kept beside it.
         value=lambda result: result["params"]["size"] / statistics.median(result["samples"]) / MB,
         higher=True,
+        server=server,
         full={"size": size, "repeat": repeat},
         quick={"size": min(size, 10 * MB), "repeat": 3},
         smoke={"size": 100_000, "repeat": 1},
         details=lambda result: {"peak ÷ size": (result["rss_peak"] - result["rss_base"]) / result["params"]["size"]},
+        once=real,
         # It takes 17 s for 50 MB.
         fewer={key: {"repeat": 1} for key in ("jupyter-server", "jupyter-kernel-client")} if size > 2 * MB else {},
         **others,
@@ -337,8 +402,12 @@ def _session_details(result: Result) -> dict[str, float]:
     return {"kB a session": extra["session_bytes"] / 1000, "start s": extra["start_seconds"]}
 
 
-# They know no binary buffers. The connection of `jupyter_server.gateway` takes at most 10 MiB, too.
-_NO_BUFFERS = ("jupyter-server", "jupyter-server-wsaccel", "jupyter-server-connection", "jupyter-kernel-client")
+_TOO_LARGE = {"jupyter-server-connection": "takes at most 10 MiB a message"}
+_RECEIVES_NO_BUFFERS = dict.fromkeys(("jupyter-server", "jupyter-server-wsaccel"), "can't receive binary buffers") | _TOO_LARGE
+_SENDS_NO_BUFFERS = dict.fromkeys(
+    ("jupyter-server", "jupyter-server-wsaccel", "jupyter-server-connection", "jupyter-kernel-client"),
+    "can't send binary buffers",
+)
 
 _ALL = (
     Case(
@@ -416,11 +485,18 @@ _ALL = (
     ),
     _big_case("big-text-1", "1 MB of text", big_text, MB),
     _big_case("big-text-10", "10 MB of text", big_text, 10 * MB),
-    _big_case("big-text-50", "50 MB of text", big_text, 50 * MB, without=("jupyter-server-connection",)),
-    _big_case("big-buffer-50", "50 MB in a buffer", big_buffer, 50 * MB, without=_NO_BUFFERS[:3]),
+    _big_case("big-text-50", "50 MB of text", big_text, 50 * MB, cannot=_TOO_LARGE),
+    _big_case("big-buffer-50", "50 MB in a buffer", big_buffer, 50 * MB, cannot=_RECEIVES_NO_BUFFERS),
     _big_case("send-text-10", "10 MB of code", send_text, 10 * MB),
-    _big_case("send-buffer-10", "10 MB in a buffer, sent", send_buffer, 10 * MB, without=_NO_BUFFERS),
-    _big_case("send-buffer-50", "50 MB in a buffer, sent", send_buffer, 50 * MB, without=_NO_BUFFERS),
+    _big_case("send-buffer-10", "10 MB in a buffer, sent", send_buffer, 10 * MB, cannot=_SENDS_NO_BUFFERS),
+    _big_case("send-buffer-50", "50 MB in a buffer, sent", send_buffer, 50 * MB, cannot=_SENDS_NO_BUFFERS),
+    _big_case("big-text-1", "1 MB of text", big_text, MB, server="real"),
+    _big_case("big-text-10", "10 MB of text", big_text, 10 * MB, server="real"),
+    _big_case("big-text-50", "50 MB of text", big_text, 50 * MB, server="real", cannot=_TOO_LARGE),
+    _big_case("big-buffer-50", "50 MB in a buffer", big_buffer, 50 * MB, server="real", cannot=_RECEIVES_NO_BUFFERS),
+    # A Kernel Gateway takes no message of more than 10 MiB, so there is no such case of 50 MB.
+    _big_case("send-text-10", "10 MB of code", send_text, 10 * MB, server="real", repeat=1),  # its kernel takes 3 s
+    _big_case("send-buffer-10", "10 MB in a buffer, sent", send_buffer, 10 * MB, server="real", cannot=_SENDS_NO_BUFFERS),
     Case(
         "fan-out",
         "100 kernels × 50 executions",
@@ -432,6 +508,22 @@ _ALL = (
         quick={"executions": 10},
         smoke={"kernels": 5, "executions": 2},
         details=_session_details,
+    ),
+    Case(
+        "fan-out-real",
+        "8 kernels × 50 executions, real gateway",
+        fan_out,
+        "executions/s",
+        _rate,
+        higher=True,
+        server="real",
+        # A hundred would take 6 GB and a minute to start, for each client, and it is the kernels that would be measured.
+        full={"kernels": 8, "executions": 50},
+        quick={"kernels": 4, "executions": 20},
+        once=True,
+        smoke={"kernels": 2, "executions": 2},
+        groups=("engine", "peer", "floor"),
+        details=lambda result: {"start s": result["extra"]["start_seconds"]},
     ),
     Case(
         "sessions-1000",
@@ -471,6 +563,21 @@ _ALL = (
         smoke={"kernels": 3, "seconds": 0.2, "settle": 0.1},
         groups=("engine", "peer"),
         settings={"ping_interval": 10},  # one ping, or two, falls into the time,
+    ),
+    Case(
+        "idle-real",
+        "50 sessions waiting for 10 s, real gateway",
+        idle_shared,
+        "% of a core",
+        lambda result: result["cpu"] / result["seconds"] * 100,
+        server="real",
+        full={"kernels": 2, "sessions": 50, "seconds": 10},
+        quick={"kernels": 2, "sessions": 20, "seconds": 3},
+        once=True,
+        smoke={"kernels": 1, "sessions": 3, "seconds": 0.2, "settle": 0.2},
+        groups=("engine", "peer"),
+        cannot={"jupyter-server-wsaccel": "as without wsaccel, for nothing comes"},
+        settings={"ping_interval": 10},
     ),
     Case(
         "start-up-real",

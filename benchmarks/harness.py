@@ -170,7 +170,7 @@ def clients_of(case: Case, chosen: Sequence[Entry]) -> list[Entry]:
     return [
         entry
         for entry in chosen
-        if entry.group in case.groups and entry.key not in case.without and (case.body is not None or entry.module)
+        if entry.group in case.groups and entry.key not in case.cannot and (case.body is not None or entry.module)
     ]
 
 
@@ -283,7 +283,12 @@ def measure(
         pythons[entry.environment] = python
     if server_python is None:
         server_python = environments.python_of("server") or Path(sys.executable)
-    cells: dict[tuple[str, str], Cell] = {}
+    cells: dict[tuple[str, str], Cell] = {
+        (case.name, entry.key): Cell(case.name, entry.key, problem=case.cannot[entry.key])
+        for case in cases
+        for entry in entries
+        if entry.group in case.groups and entry.key in case.cannot
+    }
     with servers(cases, server_python, pins[1]) as running:
         try:
             for repetition, case, entry in turns(cases, entries, repetitions):

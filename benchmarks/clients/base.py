@@ -87,6 +87,10 @@ class Client(ABC):
     def start_kernel(self, name: str = "python3") -> AbstractAsyncContextManager[BenchKernel]:
         """Start a kernel, connect to it, and shut it down at the end."""
 
+    def attach(self, kernel: BenchKernel) -> AbstractAsyncContextManager[BenchKernel]:  # noqa: ARG002 - for those that can
+        """Open one more session with a kernel that `start_kernel` gave."""
+        raise UnsupportedError("has one session for a kernel")
+
     @abstractmethod
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run an async function on this client's kind of loop."""

@@ -95,6 +95,17 @@ class JupyterServerClient(AsyncioClient):
         finally:
             await self._manager.shutdown_kernel(kernel_id)
 
+    @asynccontextmanager
+    async def attach(self, kernel: BenchKernel) -> AsyncGenerator[BenchKernel]:
+        manager = self._manager.get_kernel(await kernel.get_model())
+        # With a session of its own: clients of one manager number their messages alike, and take each other's for theirs.
+        client = manager.client(session=load("jupyter_client.session").Session())
+        await client.start_channels()
+        try:
+            yield GatewayKernel(client, manager)
+        finally:
+            client.stop_channels()
+
 
 class ConnectionKernel(BenchKernel):
     """A kernel behind a `GatewayWebSocketConnection`, whose other end is not a browser but us."""
@@ -153,16 +164,26 @@ class JupyterConnectionClient(JupyterServerClient):
     async def start_kernel(self, name: str = "python3") -> AsyncGenerator[BenchKernel]:
         kernel_id = await self._manager.start_kernel(kernel_name=name)
         try:
-            kernel = ConnectionKernel(self._manager.get_kernel(kernel_id))
-            await kernel.connection.connect()
-            await kernel.connection.ws_future
-            await asyncio.sleep(0)
-            try:
+            async with self._connect(kernel_id) as kernel:
                 yield kernel
-            finally:
-                kernel.connection.disconnect()
         finally:
             await self._manager.shutdown_kernel(kernel_id)
+
+    @asynccontextmanager
+    async def attach(self, kernel: BenchKernel) -> AsyncGenerator[BenchKernel]:
+        async with self._connect(await kernel.get_model()) as attached:
+            yield attached
+
+    @asynccontextmanager
+    async def _connect(self, kernel_id: str) -> AsyncGenerator[BenchKernel]:
+        kernel = ConnectionKernel(self._manager.get_kernel(kernel_id))
+        await kernel.connection.connect()
+        await kernel.connection.ws_future
+        await asyncio.sleep(0)
+        try:
+            yield kernel
+        finally:
+            kernel.connection.disconnect()
 
 
 class KernelClientKernel(BenchKernel):
@@ -194,6 +215,19 @@ class KernelClientClient(BlockingClient):
             yield KernelClientKernel(client)
         finally:
             if self.closing:  # it takes 10 s
+                client.stop(timeout=PATIENCE)
+
+    @asynccontextmanager
+    async def attach(self, kernel: BenchKernel) -> AsyncGenerator[BenchKernel]:
+        kernel_id = await kernel.get_model()
+        client = load("jupyter_kernel_client").JupyterKernelClient(
+            kernel_id=kernel_id, server_url=self.url, token=self.token or None
+        )
+        client.start(timeout=PATIENCE)
+        try:
+            yield KernelClientKernel(client)
+        finally:
+            if self.closing:
                 client.stop(timeout=PATIENCE)
 
 

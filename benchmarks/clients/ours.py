@@ -98,6 +98,11 @@ class OursClient(Client):
         async with self._gateway.start_kernel(name) as kernel:
             yield OursKernel(self._gateway, kernel)
 
+    @asynccontextmanager
+    async def attach(self, kernel: BenchKernel) -> AsyncGenerator[BenchKernel]:
+        async with self._gateway.attach_kernel(await kernel.get_model()) as attached:
+            yield OursKernel(self._gateway, attached)
+
 
 class OursOnTrio(OursClient, TrioClient):
     """The library as it is."""
@@ -152,3 +157,8 @@ class OursBlocking(OursClient, BlockingClient):
     async def start_kernel(self, name: str = "python3") -> AsyncGenerator[BenchKernel]:
         with self._gateway.start_kernel(name) as kernel:
             yield OursBlockingKernel(self._gateway, kernel)
+
+    @asynccontextmanager
+    async def attach(self, kernel: BenchKernel) -> AsyncGenerator[BenchKernel]:
+        with self._gateway.attach_kernel(await kernel.get_model()) as attached:
+            yield OursBlockingKernel(self._gateway, attached)

@@ -5,6 +5,7 @@ Peers and raw clients take part where somebody has made their environments.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Generator, Mapping
@@ -119,6 +120,13 @@ def test_a_child_that_fails_is_told_and_not_counted(fast: Server) -> None:
     harness.take(cell, CASES["latency"], result)
     assert cell.value is None
     assert "GatewayConnectionError" in cell.problem
+
+
+def test_a_client_that_cannot_is_shown_with_the_reason() -> None:
+    case = dataclasses.replace(CASES["import"], cannot={"ours": "why it can't"})
+    run = harness.measure([case], [CLIENTS["ours"]], mode="smoke", repetitions=1, tell=lambda _line: None)
+    ((label, value, *_, reason),) = report.case_rows(run, case)
+    assert (label, value, reason) == ("trio_gateway", "–", "why it can't")
 
 
 def make_run() -> harness.Run:
