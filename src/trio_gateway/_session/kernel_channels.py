@@ -54,7 +54,8 @@ LIMIT_REQUESTS: Final = 10_000
 GATHER_SECONDS: Final = 0.010
 """How long frames of a flood are let come together before they are read, in seconds."""
 _CROWD: Final = 16
-"""After so many small reads in a row, each of which had not to wait long for the next, it is a flood."""
+"""After so many small reads, each of them close to the one before, it is a flood. A longer wait takes some of them back, and does
+not begin anew: on a busy machine a flood comes in bursts."""
 _CLOSE_SECONDS: Final = 0.003
 _FEW_FRAMES: Final = 64
 _FEW_BYTES: Final = 64 * 1024
@@ -110,7 +111,7 @@ class KernelChannels:
         self._room = trio.lowlevel.ParkingLot()
         self._decode = codec.Decoder(v1=v1).decode
         self._asked: dict[str, _Asked] = {}
-        self._crowd = 0
+        self._crowd = 0.0
         self._barriers: dict[str, tuple[str, int]] = {}
         self._greeting = ""  # the id of the question that a connection which was made again begins with, while it is open
         self._heard: trio.Event | None = None
@@ -252,7 +253,7 @@ class KernelChannels:
             self._outgoing_bytes -= message.size
             self._room.unpark_all()
             self._remember(message)
-            self._crowd = 0  # whoever asks is answered without delay
+            self._crowd = 0.0  # whoever asks is answered without delay
             # Text where v1 was selected is in the legacy framing: a gateway takes it for nothing.
             agree = self._v1 == self._there_v1 and not (self._there_v1 and isinstance(frame, str))
             self.sending = True
@@ -316,7 +317,8 @@ class KernelChannels:
             now = trio.current_time()
             self.liveness.message(now)
             small = len(frames) < _FEW_FRAMES and sum(map(len, frames)) < _FEW_BYTES
-            self._crowd = self._crowd + 1 if small and now - last < _CLOSE_SECONDS else 0
+            left = max(self._crowd - (now - last) / _CLOSE_SECONDS, 0.0)
+            self._crowd = min(left + 1.0, 2.0 * _CROWD) if small else 0.0
             last = now
             if self._sought and _mention(frames, self._sought):
                 self._sought = ""
