@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import attrs
 import psutil
@@ -34,10 +34,21 @@ class RunningGateway:
     url: str
     token: str = attrs.field(repr=False)
     pid: int
+    log_tail: Callable[[int], str] = attrs.field(repr=False)
 
     def kernel_processes(self) -> list[psutil.Process]:
         """Its kernels, as the operating system sees them."""
         return [child for child in psutil.Process(self.pid).children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the real gateway logged last, with a test of it that failed: what happened is often told there only."""
+    report = yield
+    gateway = getattr(item, "funcargs", {}).get("real_gateway")
+    if report.failed and isinstance(gateway, RunningGateway):
+        report.sections.append(("the real gateway's log", gateway.log_tail(80)))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +64,7 @@ def real_gateway() -> Iterator[RunningGateway]:
             token = trio.lowlevel.current_trio_token()
             stop.append(lambda: token.run_sync_soon(scope.cancel))
             async with run_local_gateway() as process:
-                found.append(RunningGateway(process.url, process.token, process.pid))
+                found.append(RunningGateway(process.url, process.token, process.pid, process.log_tail))
                 started.set()
                 await trio.sleep_forever()
 
