@@ -108,6 +108,15 @@ def kernels(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/servers/test_other_kernels.py", *session.posargs, env=environment)
 
 
+@nox.session
+def servers(session: nox.Session) -> None:
+    """The scenarios on servers that are none of Jupyter's own: jupyverse and jupygate."""
+    install(session, "all", "test")
+    session.install("jupyverse[auth,jupyterlab]==0.14.18", "jupygate==0.0.5", "ipymini>=0.1.25", "websockets>=14")
+    environment = {"TRIO_GATEWAY_SERVERS_ENV": session.virtualenv.location}
+    session.run("python", "-m", "pytest", "tests/servers/test_other_servers.py", *session.posargs, env=environment)
+
+
 @nox.session(python="3.11")
 def fuzz(session: nox.Session) -> None:
     """The decoders of kernel messages, for five minutes or what `nox -s fuzz -- -max_total_time=60` says."""

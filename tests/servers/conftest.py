@@ -42,7 +42,7 @@ def free_port() -> int:
 
 
 def wait_until_it_answers(server: Server, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server lists its kernelspecs, or fail with its log."""
+    """Wait until the server answers when asked for its kernelspecs, or fail with its log."""
 
     async def ask() -> None:
         async with trio_gateway.open_gateway(server.url, auth_token=server.token, max_request_retries=0) as gateway:
@@ -53,6 +53,10 @@ def wait_until_it_answers(server: Server, process: subprocess.Popen[bytes]) -> N
                         await gateway.kernelspecs.list()
                     except trio_gateway.GatewayConnectionError:
                         await trio.sleep(0.1)  # it can't tell us when it listens
+                    except trio_gateway.GatewayHTTPError as error:
+                        if error.status_code == 404:
+                            return  # it has no kernelspecs
+                        raise
                     else:
                         return
 

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from servers.conftest import Server, end, free_port, wait_until_it_answers
-from trio_gateway import GatewayConfig
+from trio_gateway import GatewayConfig, GatewayHTTPError
 from trio_gateway.testing import FakeGateway
 from trio_gateway.testing.scenarios import SCENARIOS, Absent, Scenario, Stage, run_scenario, run_scenarios
 
@@ -72,6 +72,29 @@ def test_the_framings_make_no_difference() -> None:
     assert outcomes == outcomes_of_the_fake("legacy")
     lacking = {name for name, outcome in outcomes.items() if outcome == "no"}
     assert lacking == FAKE_LACKS | {"bearer token", "a large message", "no rate limit"}
+
+
+def test_a_server_that_starts_kernels_only_with_a_session() -> None:
+    """As jupyverse does. The scenarios find it out, and play all the same."""
+
+    async def play() -> dict[str, str]:
+        async with FakeGateway() as fake:
+            fake.faults.answer("POST .*/api/kernels$", 405)
+            findings = await run_scenarios(Stage(GatewayConfig(url=fake.url, auth_token=fake.token), connector=fake.connector))
+            assert not fake.kernels
+        return {finding.scenario.name: finding.outcome for finding in findings}
+
+    limited = trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert differences(limited, outcomes_of_the_fake()) == {"starting kernels": "no", "choosing the kernel id": "no"}
+
+
+async def test_there_the_library_starts_none_and_says_what_can_be_done(autojump_clock: trio.testing.MockClock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway:
+        fake.faults.answer("POST .*/api/kernels$", 405)
+        with pytest.raises(GatewayHTTPError, match=r"405 Method Not Allowed: .* \(POST /api/sessions\), attach_kernel") as caught:
+            async with gateway.start_kernel():
+                pytest.fail("it started")
+        assert caught.value.status_code == 405
 
 
 @pytest.mark.gateway

@@ -209,7 +209,13 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
         await _remove(api, request.kernel_id, outcome)
     if scope.cancelled_caught:
         _warn_of_orphan(request.kernel_id, f"no answer within cleanup_timeout = {cleanup_timeout:g} s")
-    raise fresh(outcome) from outcome.__cause__
+    error = fresh(outcome)
+    if isinstance(error, GatewayHTTPError) and error.status_code == 405:
+        # jupyverse. Its sessions take no id of ours, so a kernel whose start is cut short could not be found again.
+        error.message = (
+            "no kernels are started there; where that takes a session (POST /api/sessions), attach_kernel() takes one that runs"
+        )
+    raise error from outcome.__cause__
 
 
 async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Exception) -> None:
