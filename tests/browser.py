@@ -33,7 +33,7 @@ def driver_folder(folder: Path, drivers: Path) -> Path:
     """Install what drives the browser into a folder, with the drivers, `*.mjs`, of another one."""
     program("node", "nodejs")
     install = [program("npm", "npm"), "install", "--prefix", str(folder), "--no-audit", "--no-fund", PLAYWRIGHT]
-    done = subprocess.run(install, check=False, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(install, check=False, capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         pytest.skip(f"{PLAYWRIGHT} can't be installed here; npm says: {done.stderr[-500:]}")
     for driver in drivers.glob("*.mjs"):
