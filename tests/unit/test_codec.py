@@ -194,6 +194,21 @@ def test_what_a_server_adds_in_the_legacy_framing_is_passed_over() -> None:
     assert message == Message("iopub", Header("m", "t"), {"a": 1})
 
 
+def test_what_a_server_repeats_beside_the_header() -> None:
+    fields = json.loads(encode_legacy(Message("iopub", Header('m"', "t"), {"a": 1}), as_server=True))
+    assert list(fields) == ["msg_id", "msg_type", "channel", "header", "parent_header", "metadata", "content", "buffers"]
+    assert (fields["msg_id"], fields["msg_type"]) == ('m"', "t")
+    assert "msg_id" not in json.loads(encode_legacy(Message("iopub", Header("m", "t"))))
+
+
+@pytest.mark.parametrize("size", [4096, 4097])
+def test_a_small_frame_is_not_kept_for_the_sake_of_its_content(size: int) -> None:
+    frame = v1(content=b'"' + b"x" * (size - len(v1())) + b'"')
+    assert len(frame) == size
+    content = decode(frame, v1=True).content_raw
+    assert isinstance(content, bytes if size <= 4096 else memoryview)
+
+
 def test_buffers_are_views_into_the_frame() -> None:
     for frame, is_v1 in (
         (v1(b"iopub", HEADER, b"{}", b"{}", b"{}", b"abc"), True),
@@ -237,6 +252,12 @@ def test_null_and_missing_parts_are_empty(odd: str) -> None:
         assert message == Message("iopub", Header("m", "t"))
         assert message.content_raw == message.metadata_raw == message.parent_raw == b"{}"
     assert decode(v1(parent=b"null", metadata=b"null", content=b"null"), v1=True) == Message("iopub", Header("m", "t"))
+
+
+def test_four_characters_that_are_not_null_are_no_empty_part() -> None:
+    message = decode('{"channel":"iopub","header":{"msg_id":"m","msg_type":"t"},"content":true}', v1=False)
+    with pytest.raises(ProtocolError):
+        _ = message.content
 
 
 @pytest.mark.parametrize(
@@ -381,13 +402,14 @@ def with_v1_word(index: int, value: int) -> bytes:
         (with_v1_word(0, 13), "claims 13 offsets"),  # 8 * (13 + 1) > 106
         (with_v1_word(0, 2**61), "claims 2305843009213693952 offsets"),
         (with_v1_word(0, 2**64 - 1), "claims 18446744073709551615 offsets"),
-        (with_v1_word(1, 0), "a part that starts at 0, before 64"),
+        (with_v1_word(1, 0), "^a v1 frame has a part that starts at 0, before 64$"),
         (with_v1_word(1, 63), "a part that starts at 63, before 64"),
         (with_v1_word(1, 70), "a part that starts at 69, before 70"),
         (with_v1_word(3, 50), "a part that starts at 50, before 69"),
         (with_v1_word(7, 105), "of 106 bytes ends its last part at 105"),
         (with_v1_word(7, 107), "a part that reaches to 107"),
         (with_v1_word(7, 2**64 - 1), "a part that reaches to 18446744073709551615"),
+        (v1()[:16] + struct.pack("<Q", 50) + v1()[24:], "^a v1 frame has a part that starts at 50, before 56$"),
         (v1(b"\xff\xfe"), "not UTF-8"),
         (v1(header=b"{}"), "no msg_id"),
         (v1(header=b""), "not JSON"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -48,6 +49,7 @@ def test_no_cookie_is_no_header():
         ("; Domain=gateway.example", "evilgateway.example", False),
         ("; Domain=", "gateway.example", True),
         ("; Domain=", "a.gateway.example", False),
+        ("; Domain=.", "gateway.example", True),
         ("; Domain=other.example", "gateway.example", False),
         ("; Domain=other.example", "other.example", False),
         ("; Domain=a.gateway.example", "a.gateway.example", False),
@@ -56,6 +58,21 @@ def test_no_cookie_is_no_header():
 )
 def test_a_cookie_goes_to_the_host_that_set_it(attributes: str, host: str, sent: bool):
     assert (jar("s=1" + attributes).header(f"https://{host}/user/alice/api/kernels", now=NOW) is not None) is sent
+
+
+def test_a_cookie_may_be_set_for_the_domain_above():
+    sticky = jar("s=1; Path=/; Domain=gateway.example", url="https://a.gateway.example/x")
+    assert sticky.header("https://b.gateway.example", now=NOW) == "s=1"
+    assert len(jar("s=1; Domain=example", url="https://a.example/x")) == 0
+
+
+def test_a_host_with_a_dot_at_its_end_is_the_same_host():
+    assert jar("s=1; Path=/", url="https://gateway.example./x").header("https://gateway.example", now=NOW) == "s=1"
+
+
+def test_the_path_of_a_document_at_the_top():
+    (cookie,) = jar("s=1", url="https://gateway.example/x")
+    assert cookie.path == "/"
 
 
 def test_a_cookie_of_an_address_goes_to_that_address_only():
@@ -109,6 +126,8 @@ def test_a_plain_connection_sets_no_secure_cookie():
         ("; Max-Age=1.5", math.inf),
         ("; Max-Age=", math.inf),
         ("; Max-Age", math.inf),
+        ("; Max-Age=" + "9" * 12, 999_999_999_999),
+        ("; Max-Age=" + "9" * 13, math.inf),
         ("; Max-Age=" + "9" * 5000, math.inf),
         ("; Max-Age=-" + "9" * 5000, -math.inf),
         ("; Max-Age=" + "0" * 5000, -math.inf),
@@ -141,6 +160,10 @@ def test_a_cookie_is_taken_back():
     assert sticky.header(URL, now=NOW + 3) is None
 
 
+def test_a_cookie_that_ends_now_has_ended():
+    assert len(jar("s=1; Expires=Thu, 01 Jan 2026 00:00:00 GMT")) == 0
+
+
 def test_a_changed_cookie_replaces_the_old_one_and_keeps_its_place():
     sticky = jar("a=1", "b=1")
     sticky.store(["a=2"], URL, now=NOW)
@@ -153,16 +176,41 @@ def test_longer_paths_come_first():
 
 @pytest.mark.parametrize(
     "value",
-    ["", "novalue", "=1", "a b=1", "a=1\r\nX: y", "a=\x00", "ä=1", "a=ä", "a\t=\x7f", "a=" + "x" * 5000, "=", ";", ";;Path=/"],
+    [
+        "",
+        "novalue",
+        "=1",
+        "a b=1",
+        "a=1\r\nX: y",
+        "a=1\n",
+        "\na=1",
+        "a=\x00",
+        "ä=1",
+        "a=ä",
+        "a\t=\x7f",
+        "a=" + "x" * 4096,
+        "=",
+        ";",
+        ";;Path=/",
+    ],
 )
 def test_a_cookie_that_is_none_is_left_out(value: str):
-    assert len(jar(value)) == 0
+    assert [cookie.name for cookie in jar(value, "good=1")] == ["good"]
+
+
+def test_the_largest_cookie():
+    assert len(jar("a=" + "x" * 4095)) == 1
+
+
+def test_names_of_attributes_have_no_white_space_but_blanks_around_them():
+    (cookie,) = jar("s=1;\x0bSecure;XSecure;Path=\x0b/user;Path \t=\t /userX ")
+    assert (cookie.secure, cookie.path) == (False, "/userX")
 
 
 def test_what_is_not_quite_allowed_is_kept_as_it_came():
     assert jar('a="x, y"; Path=/').header(URL, now=NOW) == 'a="x, y"'
     assert jar("a=b=c==").header(URL, now=NOW) == "a=b=c=="
-    assert jar(" a = b ").header(URL, now=NOW) == "a=b"
+    assert jar(" Xa = bX ").header(URL, now=NOW) == "Xa=bX"
 
 
 def test_a_jar_does_not_grow_without_end():  # G7
@@ -190,11 +238,21 @@ def test_no_value_is_shown():  # G8
         ("Thu Jan  1 00:00:20 2026", (2026, 1, 1, 0, 0, 20)),
         ("1 jan 70 0:0:0", (1970, 1, 1, 0, 0, 0)),
         ("1 jan 99 0:0:0", (1999, 1, 1, 0, 0, 0)),
+        ("1 jan 1601 0:0:0", (1601, 1, 1, 0, 0, 0)),
         ("1 January 2030 1:2:3+0200", (2030, 1, 1, 1, 2, 3)),
     ],
 )
 def test_dates_are_read_leniently(text: str, expected: tuple[int, int, int, int, int, int]):
     assert parse_cookie_date(text) == datetime(*expected, tzinfo=UTC).timestamp()
+
+
+def test_a_date_is_the_same_wherever_we_are(monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC+7")
+        time.tzset()
+        found = parse_cookie_date("1 jan 70 0:0:0")
+    time.tzset()
+    assert found == 0.0
 
 
 @pytest.mark.parametrize(
@@ -203,6 +261,10 @@ def test_dates_are_read_leniently(text: str, expected: tuple[int, int, int, int,
         "",
         "1 jan 2026",
         "00:00:00",
+        "0:0:0 jan 2026",
+        "0:0:0 1 2026",
+        "0:0:0 1 jan",
+        "1 jan 100 0:0:0",
         "31 feb 2026 0:0:0",
         "1 jan 1500 0:0:0",
         "1 jan 2026 25:00:00",

@@ -517,8 +517,12 @@ def test_nothing_is_missing() -> None:
 def test_messages_are_missing() -> None:
     execution = ended(stream("x"))
     execution.note_missing(3)
-    (gap,) = execution.result().output_gaps
-    assert (gap.kind, gap.count) == ("lost", 3)
+    assert execution.result().output_gaps == (OutputGap("lost", 3, "the kernel's numbers show it"),)
+
+
+def test_what_a_slow_reader_dropped_is_told_with_the_result() -> None:
+    (gap,) = ended(stream("x")).result(dropped=2).output_gaps
+    assert gap == OutputGap("overflow", 2, 'the reader was slow, and had chosen "drop_oldest"')
 
 
 def test_a_count_settles_what_a_reconnect_left_open() -> None:
@@ -539,8 +543,8 @@ def test_without_idle_and_without_numbers_nobody_knows() -> None:
     execution = in_state(REPLIED)
     execution.give_up_idle()
     execution.note_missing(None)
-    (gap,) = execution.result().output_gaps
-    assert (gap.kind, gap.count) == ("lost", None)
+    gap = OutputGap("lost", None, "the kernel's idle never came, so output may be missing too")
+    assert execution.result().output_gaps == (gap,)
 
     execution = in_state(REPLIED)
     execution.give_up_idle()
@@ -578,5 +582,6 @@ def test_what_is_known_of_missing_outputs_is_told(count: int | None) -> None:
     for message in (status("busy"), reply(), status("idle")):
         execution.feed(message)
     execution.note_missing(count)
-    gaps = [(gap.kind, gap.count) for gap in execution.result().output_gaps]
-    assert gaps == {None: [], 0: [], 3: [("lost", 3)], -1: [("lost", None)]}[count]
+    gaps = [(gap.kind, gap.count, gap.detail) for gap in execution.result().output_gaps]
+    unknown = "so much was lost that it can't be told whether output was among it"
+    assert gaps == {None: [], 0: [], 3: [("lost", 3, "the kernel's numbers show it")], -1: [("lost", None, unknown)]}[count]

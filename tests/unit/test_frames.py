@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -56,6 +57,7 @@ messages_of_any_kind = st.lists(
         st.binary(max_size=40),
         st.text(max_size=20),
         st.integers(120, 135).map(lambda size: b"x" * size),
+        st.integers(120, 135).map(lambda size: "z" * size),
         st.integers(65_530, 65_540).map(lambda size: b"y" * size),
     ),
     max_size=6,
@@ -72,10 +74,22 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(messages: list[b
 
 
 def test_each_byte_may_come_alone() -> None:
-    wire = binary(b"one") + text("zwei") + binary(b"3" * 300) + server(Opcode.PING, b"?") + binary(b"")
+    wire = binary(b"one") + text("zwei") + binary(b"3" * 300) + text("4" * 300) + server(Opcode.PING, b"?" * 125) + binary(b"")
     parser = FrameParser(LIMIT)
-    assert feed(parser, wire, range(len(wire))) == [b"one", "zwei", b"3" * 300, b""]
-    assert parser.controls == [Ping(b"?")]
+    assert feed(parser, wire, range(len(wire))) == [b"one", "zwei", b"3" * 300, "4" * 300, b""]
+    assert parser.controls == [Ping(b"?" * 125)]
+
+
+def test_a_head_that_says_too_much_is_refused_at_once() -> None:
+    parser = FrameParser(LIMIT)
+    assert parser.feed(b"\x82\x7f" + (LIMIT + 1).to_bytes(8, "big")) == []
+    assert parser.error is not None
+    assert parser.error.args == (1009, "a message of 1000001 bytes")
+
+
+def test_fragments_after_fragments() -> None:
+    wire = server(Opcode.TEXT, b"a", fin=False) + server(Opcode.CONT, b"b")
+    assert FrameParser(LIMIT).feed(wire * 2) == ["ab", "ab"]
 
 
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=6), st.booleans(), st.data())
@@ -103,48 +117,56 @@ def test_fragments_are_joined_and_control_frames_come_between(pieces: list[bytes
         (b"\x0f\xa0\xc3\xa4", Close(4000, "ä")),
     ],
 )
-def test_a_goodbye_is_the_last_word(payload: bytes, expected: Close) -> None:
+@pytest.mark.parametrize("cuts", [(), (8, 11)])
+def test_a_goodbye_is_the_last_word(payload: bytes, expected: Close, cuts: tuple[int, ...]) -> None:
     parser = FrameParser(LIMIT)
-    assert feed(parser, binary(b"before") + server(Opcode.CLOSE, payload) + binary(b"after") + server(Opcode.PING)) == [b"before"]
+    wire = binary(b"before") + server(Opcode.CLOSE, payload) + binary(b"after") + server(Opcode.PING)
+    assert feed(parser, wire, cuts) == [b"before"]
     assert parser.controls == [expected]
     assert parser.feed(binary(b"later")) == []
     assert parser.error is None
 
 
 @pytest.mark.parametrize(
-    ("wire", "code"),
+    ("wire", "code", "reason"),
     [
-        (b"\x82\x81\x01\x02\x03\x04y", 1002),  # masked, as only a client may
-        (b"\xc2\x01x", 1002),  # a bit of an extension that was not agreed on
-        (b"\x83\x01x", 1002),
-        (b"\x8b\x00", 1002),
-        (server(Opcode.CONT, b"x"), 1002),
-        (server(Opcode.TEXT, b"x", fin=False) + binary(b"y"), 1002),
-        (server(Opcode.BINARY, b"x", fin=False) + text("y"), 1002),
-        (b"\x09\x01x", 1002),  # a fragmented ping
-        (b"\x89\x7e\x00\x7e" + b"x" * 126, 1002),
-        (b"\x89\x7e\x40\x00", 1002),
-        (b"\x88\x01\x03", 1002),
-        (b"\x88\x02\x03\xed", 1002),  # 1005 is no code to send
-        (b"\x88\x02\x00\x05", 1002),
-        (b"\x88\x03\x03\xe8\xff", 1007),
-        (server(Opcode.TEXT, b"\xff"), 1007),
-        (server(Opcode.TEXT, b"\xff", fin=False) + server(Opcode.CONT, b""), 1007),
-        (b"\x82\x7f" + (LIMIT + 1).to_bytes(8, "big"), 1009),
-        (b"\x82\x7f" + (2**63).to_bytes(8, "big"), 1009),
-        (server(Opcode.BINARY, b"x" * (LIMIT // 2 + 1), fin=False) + server(Opcode.CONT, b"x" * (LIMIT // 2)), 1009),
+        (b"\x82\x81\x01\x02\x03\x04y", 1002, "a server's frame is masked"),
+        (b"\x82\x80\x01\x02\x03\x04", 1002, "a server's frame is masked"),
+        (b"\xc2\x01x", 1002, "a frame has a bit set that means nothing here"),  # of an extension that was not agreed on
+        (b"\x83\x01x", 1002, "a frame is of the unknown kind 3"),
+        (b"\x8b\x00", 1002, "a frame is of the unknown kind 11"),
+        (server(Opcode.CONT, b"x"), 1002, "a fragment continues nothing"),
+        (server(Opcode.TEXT, b"x", fin=False) + binary(b"y"), 1002, "a message begins in the middle of another one"),
+        (server(Opcode.BINARY, b"x", fin=False) + text("y"), 1002, "a message begins in the middle of another one"),
+        (b"\x09\x01x", 1002, "a control frame is fragmented or too long"),
+        (b"\x89\x7e\x00\x7e" + b"x" * 126, 1002, "a control frame is (fragmented or )?too long"),
+        (b"\x89\x7e\x40\x00", 1002, "a control frame is too long"),
+        (b"\x88\x01\x03", 1002, "a close frame has the code 3"),
+        (b"\x88\x02\x03\xed", 1002, "a close frame has the code 1005"),  # which is none to send
+        (b"\x88\x02\x00\x05", 1002, "a close frame has the code 5"),
+        (b"\x88\x03\x03\xe8\xff", 1007, "a text message is not UTF-8"),
+        (server(Opcode.TEXT, b"\xff"), 1007, "a text message is not UTF-8"),
+        (server(Opcode.TEXT, b"\xff", fin=False) + server(Opcode.CONT, b""), 1007, "a text message is not UTF-8"),
+        (b"\x82\x7f" + (LIMIT + 1).to_bytes(8, "big"), 1009, "a message of 1000001 bytes"),
+        (b"\x82\x7f" + (2**63).to_bytes(8, "big"), 1009, f"a message of {2**63} bytes"),
+        (
+            server(Opcode.BINARY, b"x" * (LIMIT // 2 + 1), fin=False) + server(Opcode.CONT, b"x" * (LIMIT // 2)),
+            1009,
+            "a message of more than 1000000 bytes",
+        ),
     ],
 )
 @pytest.mark.parametrize("cut", [True, False])
-def test_what_is_no_conversation(wire: bytes, code: int, cut: bool) -> None:
-    """What came before is given, nothing that comes after is, and the error says which close code that is."""
+def test_what_is_no_conversation(wire: bytes, code: int, reason: str, cut: bool) -> None:
+    """What came before is given, nothing that comes after is, and the error says which close code that is, and why."""
     parser = FrameParser(LIMIT)
     before = binary(b"before")
     cuts = range(len(before) + 14) if cut else ()
     assert feed(parser, before + wire + binary(b"after"), cuts) == [b"before"]
     assert parser.error is not None
     assert parser.error.code == code
-    assert parser.error.reason
+    assert re.fullmatch(reason, parser.error.reason)
+    assert parser.error.args == (code, parser.error.reason)
     assert parser.feed(binary(b"later")) == []
 
 
@@ -191,6 +213,7 @@ def test_a_frame_is_what_another_implementation_reads(size: int) -> None:
     [
         (1000, "", b"\x03\xe8"),
         (1009, "ä" * 100, b"\x03\xf1" + ("ä" * 61).encode()),
+        (1009, "x" * 200, b"\x03\xf1" + b"x" * 123),
         (1005, "none was given", b""),
         (1006, "", b""),
     ],

@@ -74,6 +74,10 @@ def test_an_answer_beside_the_shell_does_not_make_a_busy_kernel_idle(request_typ
     assert reader.read("idle", "3", request_type) == "idle"
 
 
+def test_a_kernel_whose_shell_was_never_busy_is_idle() -> None:
+    assert StatusReader().read("idle", "1", "kernel_info_request") == "idle"
+
+
 def test_a_lost_idle_keeps_nobody_busy() -> None:
     reader = StatusReader()
     reader.read("busy", "1", "execute_request")

@@ -119,7 +119,7 @@ def test_a_broken_connection_is_suspect_and_a_refused_one_unreachable() -> None:
     liveness = connected()
     liveness.lost()
     assert liveness.verdict(1.0) is Verdict.SUSPECT
-    assert not liveness.wants_ping(100.0)
+    assert liveness.wants_ping(100.0) is False
     liveness.unreachable()
     assert liveness.verdict(1.0) is Verdict.UNREACHABLE
     liveness.vouched_for(2.0)
@@ -132,6 +132,7 @@ def test_losing_a_connection_forgets_its_ping() -> None:
     liveness = connected()
     liveness.pinged(10.0)
     liveness.lost()
+    assert not liveness.link_is_dead(99.0, sending=False)
     liveness.connected(100.0)
     assert not liveness.link_is_dead(100.0, sending=False)
 
@@ -166,6 +167,19 @@ def test_evidence() -> None:
     liveness.restarts += 1
     later = liveness.evidence(10.0)
     assert (later.connection, later.message, later.answer, later.model, later.restarts) == (1.0, 4.0, 3.0, 2.0, 1)
+
+
+def test_before_it_is_connected_nothing_is_pinged_and_nothing_dead() -> None:
+    liveness = Liveness(10.0, 1.0)
+    assert liveness.wants_ping(100.0) is False
+    assert liveness.link_is_dead(100.0, sending=False) is False
+    assert liveness.quiet(100.0) == liveness.silence(100.0) == 99.0
+
+
+def test_a_message_is_a_sign_of_life() -> None:
+    liveness = connected()
+    liveness.message(6.0)
+    assert liveness.silence(8.0) == 2.0
 
 
 def test_quiet_counts_from_the_connection_or_the_last_message() -> None:

@@ -13,18 +13,22 @@ from hypothesis import strategies as st
 from trio_gateway._protocol.headers import Headers
 from trio_gateway._protocol.masking import MASK, Masker, shorten, tidy
 
-SECRET = 'a&b <c>"ä'
+SECRET = 'a&b/ <c>"ä'
 
 
 @pytest.mark.parametrize(
-    "form", [SECRET, quote(SECRET, safe=""), quote_plus(SECRET), html.escape(SECRET), json.dumps(SECRET)[1:-1], f"x{SECRET}y"]
+    "form",
+    [
+        SECRET,
+        quote(SECRET, safe=""),
+        quote_plus(SECRET),
+        html.escape(SECRET),
+        json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1],
+    ],
 )
 def test_a_secret_is_hidden_however_it_is_written(form: str):
-    shown = Masker([SECRET])(f"You sent {form}!")
-    assert shown.startswith("You sent ")
-    assert MASK in shown
-    assert "<c>" not in shown
-    assert "%3C" not in shown
+    assert Masker([SECRET])(f"You sent x{form}y!") == f"You sent x{MASK}y!"
 
 
 def test_a_secret_that_begins_with_another_one():
@@ -34,10 +38,11 @@ def test_a_secret_that_begins_with_another_one():
 def test_nothing_to_hide():
     assert Masker([])("text") == "text"
     assert Masker([""])("text") == "text"
+    assert Masker([" "])("text") == "text"
 
 
 def test_a_masker_shows_nothing():
-    assert "s3cret" not in repr(Masker(["s3cret"]))
+    assert repr(Masker(["s3cret"])) == "<Masker>"
 
 
 @given(st.text(min_size=1), st.text(), st.text())
@@ -50,6 +55,7 @@ def test_tidy_and_shorten():
     assert tidy(" a\x1b[1m\r\n\u202eb\ud800 \u074b\u200bc\u00e4 ") == "a [1m b c\u00e4"
     assert shorten("abcdef", 6) == "abcdef"
     assert shorten("abcdefg", 6) == "abcd …"
+    assert shorten("x" * 501) == "x" * 498 + " …"
 
 
 def test_headers_ignore_case_and_keep_repeated_ones():
@@ -61,4 +67,4 @@ def test_headers_ignore_case_and_keep_repeated_ones():
     assert 5 not in headers
     assert list(headers) == ["set-cookie", "x"]
     assert len(headers) == 2
-    assert "a=1" not in repr(headers)
+    assert repr(headers) == "<Headers set-cookie, x>"

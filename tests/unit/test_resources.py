@@ -19,7 +19,11 @@ from trio_gateway._protocol.resources import ResourceCache, media_type, relocate
         ("/kernelspecs/ir/logo.png", "logo.png"),
         ("/Base/kernelspecs/ir/a/b.js?v=1#x", "a/b.js"),
         ("/kernelspecs/ir/my%20logo.png", "my logo.png"),
+        ("/kernelspecs/ir/logo.png#x", "logo.png"),
+        ("/kernelspecs/ir/kernelspecs/ir/x.png", "kernelspecs/ir/x.png"),
+        ("/ir/kernelspecs/ir/logo.png", "logo.png"),
         ("/files/ir/logo.png", "logo.png"),
+        ("/files/ir/a/ir/logo.png", "a/ir/logo.png"),
         ("/somewhere/else/logo.png", "logo.png"),
         ("/kernelspecs/ir/../../api/kernels", "../../api/kernels"),  # and that is refused later
         ("../x", "../x"),
@@ -33,10 +37,10 @@ def test_resources_are_moved_to_where_the_gateway_is() -> None:  # lesson B39
     spec = KernelSpec(
         name="a b",
         resources={
-            "logo": "/kernelspecs/a%20b/logo.png",
-            "script": "/wrong/kernelspecs/a b/kernel.js",
             "bad": "/kernelspecs/a b/../../x",
             "empty": "",
+            "logo": "/kernelspecs/a%20b/logo.png",
+            "script": "/wrong/kernelspecs/a b/kernel.js",
         },
     )
     assert relocate(spec, "/Base/kernelspecs").resources == {
@@ -53,6 +57,7 @@ def test_resources_are_moved_to_where_the_gateway_is() -> None:  # lesson B39
         ("application/octet-stream", "kernel.js", "text/javascript"),
         (None, "logo.svg", "image/svg+xml"),
         ("nonsense", "logo.png", "image/png"),
+        ("nonsense", "logo.webp", "image/webp"),
         ("a/b\r\nX: y", "x", "application/octet-stream"),
         ("", "unknown.thing", "application/octet-stream"),
     ],
@@ -70,6 +75,7 @@ def test_media_types(header: str | None, file: str, expected: str) -> None:
         ("max-age=99999999999999", 0.0),
         ("max-age=-5", 0.0),
         ("max-age=x", 0.0),
+        ("max-age=\u0661", 0.0),  # a digit, and no number of a header
         ("no-cache, max-age=60", 0.0),
         ("no-store, max-age=60", None),
         ("", 0.0),
@@ -77,6 +83,7 @@ def test_media_types(header: str | None, file: str, expected: str) -> None:
 )
 def test_how_long_a_copy_is_good(value: str, seconds: float | None) -> None:
     assert time_to_live(Headers([("cache-control", value)])) == seconds
+    assert time_to_live(Headers([])) == 0.0
 
 
 def resource(size: int = 1, etag: str | None = '"e"') -> KernelSpecResource:
@@ -114,3 +121,14 @@ def test_the_cache_is_bounded_in_number_and_bytes_and_drops_what_was_not_used() 
     assert (len(cache), cache.bytes) == (2, 9)
     cache.put(("e", "f"), resource(1), now=0, ttl=5)
     assert cache.bytes == 3
+    cache.put(("g", "f"), resource(7), now=0, ttl=5)
+    assert (len(cache), cache.bytes) == (3, 10)
+    cache.put(("h", "f"), resource(10), now=0, ttl=5)
+    assert (len(cache), cache.bytes) == (1, 10)
+
+
+def test_how_much_a_cache_keeps_by_itself() -> None:  # G7
+    cache = ResourceCache()
+    for number in range(100):
+        cache.put((str(number), "f"), resource(), now=0, ttl=5)
+    assert len(cache) == 64

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,19 @@ def test_messages_come_out_as_they_went_in(messages: list[bytes | str], key: byt
     assert parser.error is None
 
 
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_messages_of_every_length_and_of_just_the_limit(size: int) -> None:
+    messages: list[bytes | str] = [b"x" * 126, "y" * 1000, b"", b"z" * 70_000]
+    data = b"".join(masked(TEXT, m.encode()) if isinstance(m, str) else masked(BINARY, m) for m in messages)
+    found, parser = fed(data + masked(PING, b"p" * 125), size, limit=70_000)
+    assert found == messages
+    assert parser.controls == [Ping(b"p" * 125)]
+
+
+def test_an_empty_message_is_there_with_its_last_byte() -> None:
+    assert ServerFrameParser(0, xor_mask).feed(masked(BINARY, b"")) == [b""]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_fragments_and_what_comes_between_them(size: int) -> None:
     first, last = masked(TEXT, b"ab"), masked(0, b"c")
@@ -60,25 +75,26 @@ def test_fragments_and_what_comes_between_them(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "code"),
+    ("data", "code", "reason"),
     [
-        (small_frame(BINARY, b"x", b"", no_mask), 1002),
-        (masked(BINARY, b"x" * 1001), 1009),
-        (frame_head(BINARY, 1 << 40, KEY), 1009),
-        (frame_head(PING, 126, KEY), 1002),
-        (masked(TEXT, b"\xff"), 1007),
-        (masked(0, b"x"), 1002),
-        (b"\xf2" + masked(BINARY, b"x")[1:], 1002),
-        (masked(3, b"x"), 1002),
-        (masked(CLOSE, b"\x03\xed"), 1002),
+        (small_frame(BINARY, b"x", b"", no_mask), 1002, "a client's frame is not masked"),
+        (masked(BINARY, b"x" * 1001), 1009, "a message of 1001 bytes"),
+        (frame_head(BINARY, 1 << 40, KEY), 1009, "a message of 1099511627776 bytes"),
+        (frame_head(PING, 126, KEY), 1002, "a control frame is too long"),
+        (masked(TEXT, b"\xff"), 1007, "a text message is not UTF-8"),
+        (masked(0, b"x"), 1002, "a fragment continues nothing"),
+        (b"\xf2" + masked(BINARY, b"x")[1:], 1002, "a frame has a bit set that means nothing here"),
+        (masked(3, b"x"), 1002, "a frame is of the unknown kind 3"),
+        (masked(CLOSE, b"\x03\xed"), 1002, "a close frame has the code 1005"),
     ],
 )
 @pytest.mark.parametrize("size", [1, 5000])
-def test_what_is_wrong_is_told_by_its_code(data: bytes, code: int, size: int) -> None:
+def test_what_is_wrong_is_told_by_its_code(data: bytes, code: int, reason: str, size: int) -> None:
     found, parser = fed(masked(BINARY, b"before") + data + masked(BINARY, b"after"), size)
     assert found == [b"before"]
     assert parser.error is not None
     assert parser.error.code == code
+    assert re.fullmatch(reason, parser.error.reason)
 
 
 @given(data=st.binary(max_size=200), size=st.integers(1, 50))

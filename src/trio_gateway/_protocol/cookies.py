@@ -98,9 +98,8 @@ class CookieJar:
                 continue
             key = (cookie.domain, cookie.path, cookie.name)
             old = self._cookies.pop(key, None)
-            if cookie.expires > now:
-                # A changed cookie keeps its place in the order (RFC 6265, 5.3, step 11.3).
-                self._cookies[key] = cookie if old is None else attrs.evolve(cookie, created=old.created)
+            # A changed cookie keeps its place in the order (RFC 6265, 5.3, step 11.3).
+            self._cookies[key] = cookie if old is None else attrs.evolve(cookie, created=old.created)
         self._drop(now)
 
     def _drop(self, now: float) -> None:

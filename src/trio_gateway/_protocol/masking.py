@@ -33,8 +33,8 @@ class Masker:
                 forms |= {secret, quote(secret, safe=""), quote_plus(secret), html.escape(secret), json.dumps(secret)[1:-1]}
                 forms |= {secret.strip(), json.dumps(secret, ensure_ascii=False)[1:-1]}
         forms.discard("")
-        # The longest first: a secret may begin with another one.
-        alternatives = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+        # A secret may begin with another one, which then comes later.
+        alternatives = "|".join(re.escape(form) for form in sorted(forms, reverse=True))
         self._pattern = re.compile(alternatives) if alternatives else None
 
     def __call__(self, text: str) -> str:

@@ -77,7 +77,7 @@ def request_delay(failures: int, *, limit: float, rng: RandomSource, retry_after
     if retry_after > limit:
         return None
     # Never earlier than asked; the jitter is added so that all who were sent away do not return at once.
-    return min(limit, retry_after + delay) if retry_after else delay
+    return min(limit, retry_after + delay)
 
 
 def reconnect_delay(failures: int, *, interval: float, interval_max: float, rng: RandomSource) -> float:
