@@ -104,7 +104,7 @@ def _error(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Outp
 
 
 def _clear_output(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Output:
-    return ClearOutput(bool(content.get("wait", False)))
+    return ClearOutput(bool(content.get("wait")))
 
 
 _makers: Final = {
@@ -151,7 +151,6 @@ class OutputArea:
                 self._clear_next = True
                 return False
             self._items.clear()
-            self._clear_next = False
             return True
         if isinstance(output, UpdateDisplayData):
             return self._update(output)
