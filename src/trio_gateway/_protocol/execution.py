@@ -201,6 +201,8 @@ class ExecutionState(enum.Enum):
     DONE = "done"
     """Reply and `idle` are there, or `idle` was given up."""
 
+    __hash__ = object.__hash__  # in C: each is there once
+
 
 # (state, event) -> state; a pair that is not here leaves the state as it is. The docs draw this table.
 TRANSITIONS: Final[Mapping[tuple[ExecutionState, str], ExecutionState]] = {

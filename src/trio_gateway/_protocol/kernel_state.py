@@ -29,6 +29,8 @@ class KernelState(enum.Enum):
     CULLED = "culled"
     """Someone else shut it down: the gateway for idleness, or another client. Final."""
 
+    __hash__ = object.__hash__  # in C: each is there once
+
     @property
     def final(self) -> bool:
         """Whether nothing can follow."""

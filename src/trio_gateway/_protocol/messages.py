@@ -256,7 +256,8 @@ class Message:
     @property
     def parent_id(self) -> str:
         """The id of the request that caused this message; `""` if none did."""
-        return self._routing().msg_id
+        parent = self._parent
+        return parent.msg_id if parent is not None else self._routing().msg_id
 
     @property
     def parent_session(self) -> str:

@@ -39,7 +39,8 @@ class Outbox:
         """Queue something, whatever is there already."""
         self._items.append(item)
         self._bytes += _message(item).size
-        self._filled.unpark_all()
+        if self._filled:
+            self._filled.unpark_all()
 
     async def wait_room(self) -> None:
         """Wait until there is room for a message. Cancellation: safe."""
@@ -65,7 +66,8 @@ class Outbox:
             await self._filled.park()
         item = self._items.popleft()
         self._bytes -= _message(item).size
-        self._room.unpark()
+        if self._room:
+            self._room.unpark()
         return item
 
     def clear(self) -> None:

@@ -351,7 +351,7 @@ class KernelSession:
             channel = self.channels.get(message.channel)
             if channel is not None:
                 channel.publish(message)
-                if message.channel == "iopub":
+                if message.channel == "iopub" and message.header.msg_type != "stream":
                     self._observe(message)
         except ProtocolError as error:
             self.note_garbage(error)
@@ -716,7 +716,10 @@ class KernelSession:
         """Feed the two state machines, and wake who watches them if anything changed."""
         before = self.status
         kernel_after = next_kernel_state(before.kernel, kernel) if kernel else before.kernel
-        connection_after = CONNECTION_TRANSITIONS.get((before.connection, connection), before.connection)
+        connection_after = before.connection
+        if connection:
+            connection_after = CONNECTION_TRANSITIONS.get((before.connection, connection), before.connection)
         if kernel_after is not before.kernel or connection_after is not before.connection:
             self.status = Status(kernel_after, connection_after)
-            self.status_changed.unpark_all()
+            if self.status_changed:
+                self.status_changed.unpark_all()
