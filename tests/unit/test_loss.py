@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_gateway import Header, Message
+from trio_gateway._protocol import loss
 from trio_gateway._protocol.loss import (
     DUPLICATE,
     MAX_ANSWERED,
@@ -126,6 +127,37 @@ def test_what_comes_late_is_not_lost() -> None:
     assert client.missing() == 0
 
 
+def test_a_part_of_a_loss_that_comes_late_leaves_the_other_parts() -> None:
+    client = met()
+    messages = conversation("a", 10, 1)
+    client.hear([*messages[:2], messages[5], *messages[8:]])
+    assert client.missing() == 5
+    client.hear([messages[3]])
+    assert client.missing() == 4
+
+
+def test_an_output_that_comes_late_leaves_what_was_lost_after_it() -> None:
+    client = met()
+    messages = conversation("a", 5, 1)
+    client.hear([*messages[:3], *messages[4:6], *messages[7:], messages[3]])
+    assert client.missing() == 1
+
+
+def test_the_first_number_is_0() -> None:
+    client = Client()
+    client.begin()
+    messages = conversation("a", 5, 0)
+    client.hear([*messages[:3], *messages[4:]])
+    assert client.missing() == 1
+
+
+def test_who_was_not_heard_before_says_busy_unheard() -> None:
+    client = Client()
+    client.begin()
+    client.hear(conversation("a", 5, 0)[1:])
+    assert client.missing() == 0
+
+
 def test_what_comes_twice_is_told_and_counts_once() -> None:
     client = met()
     messages = conversation("a", 2, 1)
@@ -140,6 +172,7 @@ def test_what_comes_of_the_time_before_is_no_duplicate() -> None:
     client.hear([said(5, "stream", "x"), said(9, "stream", "x")])
     client.begin()
     assert client.ledger.observe(said(6, "stream", "x")) == 6
+    assert client.ledger.observe(said(9, "stream", "x")) == DUPLICATE, "the last of that time was seen"
 
 
 def test_a_silent_execution_has_no_echo() -> None:
@@ -287,6 +320,16 @@ def test_senders_are_bounded() -> None:
     assert len(ledger.open().marks) == MAX_SENDERS
 
 
+def test_holes_that_are_joined_end_where_the_last_of_them_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "MAX_HOLES", 2)
+    client = met()
+    client.hear(message for index, message in enumerate(conversation("a", 10, 1)) if index not in (3, 5, 7))
+    assert client.missing() == 3
+    assert client.window is not None
+    assert client.window.sender is not None
+    assert client.ledger._senders[client.window.sender].holes(0, 6) == 2
+
+
 def test_holes_are_bounded_and_their_sum_stays() -> None:
     client = met()
     client.hear([said(1, "status", "a", state="busy"), said(2, "execute_input", "a")])
@@ -327,6 +370,81 @@ def test_work_of_others_that_explains_no_hole() -> None:
     client.hear([said(1, "status", "b", state="busy"), said(3, "status", "b", state="idle")])
     client.hear([*own[:3], *own[4:]])
     assert client.missing() == 1
+
+
+@pytest.mark.parametrize(("busy", "idle", "lost"), [(5, 6, 4), (5, 6, 7), (4, 6, 8)])
+def test_the_work_of_others_explains_no_hole_beside_it(busy: int, idle: int, lost: int) -> None:
+    client = met()
+    messages = {message.header.msg_id: message for message in conversation("a", 9, 1)}
+    for number, state in ((busy, "busy"), (idle, "idle")):
+        message = said(number, "status", "b", state=state, request="complete_request")
+        messages[message.header.msg_id] = message
+    del messages[f"kernel_7_{lost}"]
+    client.hear(messages.values())
+    assert client.missing() == 1
+
+
+def test_the_replies_of_several_are_explained() -> None:
+    client = met()
+    own = conversation("a", 1, 1)
+    client.hear(own[:2])
+    for parent, number in (("b", 3), ("c", 6)):
+        client.hear(said(number + 2 * end, "status", parent, state=("busy", "idle")[end]) for end in (0, 1))
+    client.hear([said(9, "stream", "a"), said(10, "execute_reply", "a"), said(11, "status", "a", state="idle")])
+    assert client.missing() == 0
+
+
+def test_a_reply_that_was_lost_long_before_its_idle() -> None:
+    client = met()
+    client.hear([said(1, "status", "a", state="busy"), said(2, "execute_input", "a")])
+    client.hear([said(3, "status", "b", state="busy"), said(5, "stream", "a"), said(6, "stream", "a")])
+    client.hear([said(7, "status", "b", state="idle"), said(8, "execute_reply", "a"), said(9, "status", "a", state="idle")])
+    assert client.missing() == 0
+
+
+def test_an_idle_without_its_busy_explains_only_what_is_right_before_it() -> None:
+    client = met()
+    own = conversation("a", 6, 1)
+    idle = said(7, "status", "b", state="idle", request="complete_request")
+    client.hear([*own[:4], own[5], idle, *own[7:]])  # without 5
+    assert client.missing() == 1
+
+
+def test_a_hole_that_is_not_right_before_its_first_message_is_none_of_its() -> None:
+    client = met()
+    client.hear([said(4, "comm_msg", "b"), *conversation("a", 3, 4)[1:]])  # 1 to 3 were lost, and here busy was none of them
+    assert client.missing() == 0
+
+
+def test_work_of_others_that_has_ended_leaves_no_doubt() -> None:
+    client = met()
+    client.hear(
+        said(number, "status", "b", state=state, request="complete_request") for number, state in ((1, "busy"), (3, "idle"))
+    )
+    client.hear(conversation("a", 3, 4)[1:])
+    assert client.missing() == 0
+
+
+def test_a_question_of_code_is_no_reply_to_it() -> None:
+    client = met()
+    messages = conversation("a", 3, 1)
+    client.hear([*messages[:2], said(3, "input_request", "a"), *messages[3:5], messages[6]])  # the reply is on its way
+    assert client.missing() == 0
+
+
+def test_two_executions_at_a_time_keep_what_is_known_until_both_are_over() -> None:
+    client = met()
+    client.hear(message for index, message in enumerate(conversation("a", 5, 1)) if index != 4)
+    client.ledger.open()
+    client.ledger.close()
+    client.ledger.open()
+    assert client.missing() == 1
+
+
+def test_another_sender_that_goes_on_with_our_numbers_is_not_ours() -> None:
+    client = met()
+    client.hear([*conversation("a", 3, 1), said(8, "stream", "a", sender="gateway"), said(9, "comm_msg", "x")])
+    assert client.missing() == 0
 
 
 def test_a_sender_that_was_forgotten_can_not_be_counted() -> None:
@@ -388,6 +506,44 @@ def test_an_execution_in_a_subshell_goes_on_beside_the_next() -> None:
     assert client.missing() == 0  # what is missing may be the other's reply
 
 
+def test_an_execution_in_a_subshell_explains_its_reply_though_we_were_not_seen_to_begin() -> None:
+    client = met()
+    busy = said(1, "status", "beside", state="busy")
+    client.hear([Message("iopub", busy.header, busy.content, parent_header={**busy.parent_header, "subshell_id": "s1"})])
+    client.window = None
+    client.begin()
+    client.hear(message for index, message in enumerate(conversation("a", 5, 2)) if index not in (0, 1, 2))
+    assert client.missing() == 0
+
+
+def test_what_is_asked_beside_the_shell_does_not_end_its_work() -> None:
+    client = met()
+    client.hear([said(1, "status", "before", state="busy")])
+    client.window = None
+    client.begin()
+    client.hear([said(2, "status", "info", state="busy", request="kernel_info_request"), said(3, "kernel_info_reply", "info")])
+    client.hear([said(4, "status", "info", state="idle", request="kernel_info_request"), *conversation("a", 3, 5)[3:]])
+    assert client.missing() == UNCERTAIN
+
+
+def test_several_whose_work_may_have_ended_leave_several_doubts() -> None:
+    client = met()
+    client.hear(said(number, "status", f"before {number}", state="busy", request="complete_request") for number in (1, 2))
+    client.window = None
+    client.begin()
+    client.hear(conversation("a", 5, 3)[4:])  # without busy, input, and two outputs, or the replies to those
+    assert client.missing() == UNCERTAIN
+
+
+def test_one_doubt_beside_one_output_that_is_certainly_missing() -> None:
+    client = met()
+    client.hear([said(1, "status", "before", state="busy")])
+    client.window = None
+    client.begin()
+    client.hear(conversation("a", 5, 2)[4:])  # without busy, input, and two outputs
+    assert client.missing() == 2
+
+
 def test_work_that_may_have_ended_leaves_open_what_is_missing() -> None:
     """Neither its end nor our beginning was seen: the hole is an output of ours, or the reply to it. Nobody can know."""
     client = met()
@@ -421,13 +577,29 @@ def test_an_idle_that_comes_before_its_busy_explains_its_own_reply_only() -> Non
 # Our own requests of which nothing was heard -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("outputs", "told"), [(3, UNCERTAIN), (4, 4)])
+@pytest.mark.parametrize(("outputs", "told"), [(1, UNCERTAIN), (3, UNCERTAIN), (4, 4)])
 def test_a_question_on_control_that_was_lost_with_outputs_leaves_a_doubt(outputs: int, told: int) -> None:
     """It may have cost three numbers beside them: a count is the most that can be missing."""
     client = met()
     client.ledger.asked("probe")
     client.hear(message for index, message in enumerate(conversation("a", 8, 1)) if not 2 <= index < 2 + outputs)
     assert client.missing() == told
+
+
+def test_a_question_that_was_asked_before_leaves_its_doubt_to_the_next_execution() -> None:
+    client = met()
+    client.ledger.close()
+    client.ledger.asked("probe")
+    client.begin()
+    client.hear(message for index, message in enumerate(conversation("a", 8, 1)) if index != 3)
+    assert client.missing() == UNCERTAIN
+
+
+def test_unheard_questions_are_bounded() -> None:
+    ledger = MessageLedger()
+    for number in range(MAX_ANSWERED + 5):
+        ledger.asked(str(number))
+    assert list(ledger._unheard) == [str(number) for number in range(5, MAX_ANSWERED + 5)]
 
 
 def test_a_question_on_control_that_was_heard_leaves_none() -> None:

@@ -66,11 +66,8 @@ class _Sender:
     answered: dict[str, None] = attrs.field(factory=dict)
 
     def see(self, number: int) -> bool:
-        """Take in a number; say whether it is new."""
+        """Take in a number that is not the next; say whether it is new."""
         last = self.last
-        if number == last + 1:
-            self.last = number
-            return True
         if number > last:
             self.firsts.append(last + 1)
             self.lasts.append(number - 1)
@@ -78,7 +75,7 @@ class _Sender:
             if len(self.firsts) > MAX_HOLES:
                 self._join_oldest()
             return True
-        if number <= self.floor:
+        if number < self.floor:
             return True
         return self._fill(number)
 
@@ -237,7 +234,7 @@ class MessageLedger:
             self._unheard.pop(message.parent_id, None)
         if kind == "status":
             self._note_status(sender, message, number)
-        elif message.channel != "iopub" and kind.endswith("_reply"):
+        elif kind.endswith("_reply"):
             sender.note_reply(message.parent_id)
         return number
 
