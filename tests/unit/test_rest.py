@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -21,6 +22,13 @@ ANY_JSON = st.recursive(
     max_leaves=20,
 )
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_converter_of_our_own() -> None:
+    """It is made once; for these tests it is made again, or its making would not be tested."""
+    rest._converter.cache_clear()
+
+
 # ----------------------------------------------------------------------------------------------------------------- paths
 
 
@@ -32,7 +40,9 @@ def test_paths():
     assert rest.kernel_path("/api/kernels", kernel_id, "interrupt") == f"/api/kernels/{kernel_id}/interrupt"
     assert rest.channels_path("/api/kernels", kernel_id) == f"/api/kernels/{kernel_id}/channels"
     assert rest.channels_path("/api/kernels", kernel_id, "a b&c") == f"/api/kernels/{kernel_id}/channels?session_id=a%20b%26c"
-    assert rest.kernelspecs_path("/api/kernelspecs") == "/api/kernelspecs"
+    assert rest.kernelspecs_path("/X/api/kernelspecsX/") == "/X/api/kernelspecsX"
+    assert rest.kernels_path("/X/api/kernelsX/") == "/X/api/kernelsX"
+    assert rest.resource_path("/X/kernelspecsX/", "X", "X") == "/X/kernelspecsX/X/X"
     assert rest.kernelspec_path("/api/kernelspecs", "ir") == "/api/kernelspecs/ir"
     assert rest.resource_path("/kernelspecs", "python3", "logo-64x64.png") == "/kernelspecs/python3/logo-64x64.png"
     assert rest.resource_path("/kernelspecs", "python3", "static/a b.js") == "/kernelspecs/python3/static/a%20b.js"
@@ -43,20 +53,44 @@ def test_what_is_escaped_already_is_escaped_again():
     assert rest.kernelspec_path("/api/kernelspecs", "a/b?c#d") == "/api/kernelspecs/a%2Fb%3Fc%23d"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a\0b", "a\nb", "..\\..", "\ud800", "x" * 5000])
-def test_names_that_would_leave_their_segment_are_refused(name: str):  # lesson B39: `..` traversal with the gateway's credentials
-    with pytest.raises(InvalidInputError, match="kernel_id"):
-        rest.kernel_path("/api/kernels", name)
-    with pytest.raises(InvalidInputError, match="name"):
-        rest.kernelspec_path("/api/kernelspecs", name)
-    with pytest.raises(InvalidInputError, match="resource"):
-        rest.resource_path("/kernelspecs", "python3", name)
+NOT_EMPTY = 'text that is not empty, ".", or ".." between slashes'
+PRINTABLE = "at most 1024 characters without control characters and backslashes"
+UNICODE = "text that can be written in UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[(name, NOT_EMPTY) for name in ("", ".", "..")],
+        *[(name, PRINTABLE) for name in ("a\0b", "a\nb", "..\\..", "x" * 1025)],
+        ("\ud800", UNICODE),
+        (5, "text (str)"),
+    ],
+)
+def test_names_that_would_leave_their_segment_are_refused(name: Any, expected: str):  # lesson B39: `..` traversal
+    calls: list[tuple[str, Callable[[], str]]] = [
+        ("kernel_id", lambda: rest.kernel_path("/api/kernels", name)),
+        ("action", lambda: rest.kernel_path("/api/kernels", "k", name)),
+        ("name", lambda: rest.kernelspec_path("/api/kernelspecs", name)),
+        ("name", lambda: rest.resource_path("/kernelspecs", name, "logo.png")),
+    ]
+    if isinstance(name, str):
+        calls.append(("resource", lambda: rest.resource_path("/kernelspecs", "python3", name)))
+    for field, call in calls:
+        with pytest.raises(InvalidInputError) as caught:
+            call()
+        assert (caught.value.field, caught.value.value, caught.value.expected) == (field, name, expected)
+
+
+def test_the_longest_name():
+    assert rest.kernel_path("", "x" * 1024).endswith("/" + "x" * 1024)
 
 
 @pytest.mark.parametrize("resource", ["../../secret", "/etc/passwd", "a//b", "a/", "a/./b", "a/../b"])
 def test_resources_that_would_leave_their_folder_are_refused(resource: str):
-    with pytest.raises(InvalidInputError, match="resource"):
+    with pytest.raises(InvalidInputError) as caught:
         rest.resource_path("/kernelspecs", "python3", resource)
+    assert (caught.value.field, caught.value.value) == ("resource", resource)
 
 
 @given(st.text())
@@ -80,10 +114,11 @@ def test_a_name_stays_in_its_segment_or_is_refused(name: str):
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (b"", "empty"),
-        (b"  \n", "empty"),
-        (b"<html></html>", "HTML"),
-        (b"{", "not JSON"),
+        (b"", "is empty$"),
+        (b"  \n", "is empty$"),
+        (b"<html></html>", "is an HTML page$"),
+        (b" <html> ", "is an HTML page$"),
+        (b"{", "is not JSON$"),
         (b"\xff\xfe", "not JSON"),
         (b"\xff\xfe\x00\xd8", "not JSON"),
         (b"[" * 200_000, "nested"),
@@ -154,7 +189,7 @@ def test_a_kernel_of_few_words():  # lesson B18: a gateway that omits `connectio
 def test_null_is_an_unknown_kernel_where_one_was_asked_for():
     with pytest.raises(KernelNotFoundError) as caught:
         rest.parse_kernel(None, kernel_id="k1")
-    assert caught.value.kernel_id == "k1"
+    assert (caught.value.kernel_id, caught.value.message) == ("k1", "it answered null")
     with pytest.raises(ProtocolError, match="expected an object, found null @"):
         rest.parse_kernel(None)
 
@@ -195,6 +230,32 @@ def test_many_wrong_fields_are_one_short_error():
         rest.parse_kernels([{"id": 1}] * 1000)
     assert len(str(caught.value)) < 600
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(("wrong", "end"), [(3, " @ $[2].id"), (4, " @ $[2].id; …")])
+def test_three_wrong_fields_are_named(wrong: int, end: str):
+    with pytest.raises(ProtocolError) as caught:
+        rest.parse_kernels([{"id": 1}] * wrong)
+    problems = str(caught.value).removeprefix("the gateway's answer should be a list of kernels: ").split("; ")
+    assert problems[0] == "expected text, found a number @ $[0].id"
+    assert str(caught.value).endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("parse", "what", "kind"),
+    [
+        (rest.parse_kernel, "a kernel", "an object"),
+        (rest.parse_kernels, "a list of kernels", "a list"),
+        (rest.parse_kernelspecs, "a list of kernelspecs", "an object"),
+        (lambda body: rest.parse_kernelspec(body, "python3"), "a kernelspec", "an object"),
+        (rest.parse_session, "a session", "an object"),
+        (rest.parse_sessions, "a list of sessions", "a list"),
+    ],
+)
+def test_an_error_says_what_was_expected(parse: Callable[[object], object], what: str, kind: str):
+    with pytest.raises(ProtocolError) as caught:
+        parse(1.5)
+    assert str(caught.value) == f"the gateway's answer should be {what}: expected {kind}, found a number @ $"
 
 
 SPEC: dict[str, Any] = {
@@ -293,6 +354,13 @@ def said(content: bytes, content_type: str = "application/json", status: int = 5
     return rest.parse_error(status, {"Content-Type": content_type}, content, **more)
 
 
+def test_a_reason_of_the_gateways_own():
+    assert said(b'{"reason": "Too many kernels"}') == ("Too many kernels", "")
+    assert said(json.dumps({"reason": "r" * 300}).encode())[0] == "r" * 198 + " …"
+    assert said(b'{"traceback": "one\\ntwo \\n"}') == ("Internal Server Error", '{"traceback": "one\\ntwo \\n"}: two')
+    assert said(b'{"reason": "r", "traceback": "one\\ntwo\\n"}') == ("r", "two")
+
+
 def test_a_gateways_error():
     body = {"reason": "Forbidden", "message": "A max kernels limit has been set to 1"}
     assert said(json.dumps(body).encode(), status=403) == ("Forbidden", "A max kernels limit has been set to 1")
@@ -331,6 +399,10 @@ def test_the_last_line_of_a_traceback_says_what_happened():
         (b"a\x1b[31mred\r\nb\x00", "text/plain", ("Internal Server Error", "a [31mred b")),
         (b'{"reason": 5, "message": ["x"]}', "application/json", ("Internal Server Error", '{"reason": 5, "message": ["x"]}')),
         (b'{"detail": "Not allowed"}', "application/json", ("Internal Server Error", "Not allowed")),
+        (b'{"error": "Not now"}', "application/json", ("Internal Server Error", "Not now")),
+        (b'{"title": "Not here"}', "application/json", ("Internal Server Error", "Not here")),
+        (b"<HTML><TITLE>x</TITLE>", "", ("Internal Server Error", "x")),
+        (b"<h1>a<SCRIPT>one\ntwo</SCRIPT>b", "text/html", ("Internal Server Error", "a b")),
         (b'{"reason": null, "message": "Unhandled error", "traceback": ""}', "", ("Internal Server Error", "Unhandled error")),
         (b'{"message": "a\\ud800"}', "application/json", ("Internal Server Error", "a")),
         (b'{"message": "trunc', "application/json", ("Internal Server Error", '{"message": "trunc')),
@@ -344,9 +416,13 @@ def test_a_status_without_a_phrase():
     assert said(b"", status=599) == ("Unknown Status", "")
 
 
+def test_a_page_without_a_type():
+    assert rest.parse_error(500, {}, b"caf\xc3\xa9") == ("Internal Server Error", "café")
+
+
 def test_a_long_page_is_cut():
-    reason, message = said(b"x" * 10**6, "text/plain")
-    assert len(reason) + len(message) < 700
+    assert said(b"x" * 10**6, "text/plain") == ("Internal Server Error", "x" * 250)
+    assert said(b"x" * 256 * 1024, "text/plain") == ("Internal Server Error", "x" * 498 + " …")
     assert said(json.dumps({"reason": "r" * 10**6, "message": "m" * 10**6}).encode())[1].endswith(" …")
 
 
