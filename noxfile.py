@@ -126,7 +126,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Mutations of the pure layers that no test notices; an hour for all, `nox -s mutation -- loss retry` for some modules.
+    """Mutations of the pure layers that no test notices; half an hour for all, `nox -s mutation -- loss retry` for some modules.
 
     Those that are left are named at the end; `mutmut show NAME` in the session's environment shows one. The folder `mutants`
     keeps what was found: only what is named, has changed or is new is tried again.
