@@ -23,9 +23,9 @@ ANY_JSON = st.recursive(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def _a_converter_of_our_own() -> None:
-    """It is made once; for these tests it is made again, or its making would not be tested."""
+    """Else it is made once for all tests, and only the first one tests its making: mutations of it go unnoticed."""
     rest._converter.cache_clear()
 
 
@@ -314,6 +314,11 @@ def test_one_kernelspec():
     assert rest.parse_kernelspec(SPEC, "python3").display_name == "Python 3"
 
 
+def test_how_a_kernel_is_interrupted():
+    assert rest.parse_kernelspec(SPEC, "python3").interrupt_mode == "signal"
+    assert rest.parse_kernelspec({"spec": {"interrupt_mode": "message"}}, "x").interrupt_mode == "message"
+
+
 def test_the_whole_list_in_place_of_one_kernelspec():  # lesson B38
     everything = {"default": "python3", "kernelspecs": {"python3": SPEC}}
     assert rest.parse_kernelspec(everything, "python3").display_name == "Python 3"
@@ -358,7 +363,8 @@ def test_a_reason_of_the_gateways_own():
     assert said(b'{"reason": "Too many kernels"}') == ("Too many kernels", "")
     assert said(json.dumps({"reason": "r" * 300}).encode())[0] == "r" * 198 + " …"
     assert said(b'{"traceback": "one\\ntwo \\n"}') == ("Internal Server Error", '{"traceback": "one\\ntwo \\n"}: two')
-    assert said(b'{"reason": "r", "traceback": "one\\ntwo\\n"}') == ("r", "two")
+    assert said(b'{"reason": "r", "traceback": "one\\ntwo\\nthree\\n\\n"}') == ("r", "three")
+    assert said(b'{"message": "m", "traceback": "one\\ntwo\\nthree\\n\\n"}') == ("Internal Server Error", "m: three")
 
 
 def test_a_gateways_error():
