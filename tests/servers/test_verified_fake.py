@@ -21,8 +21,6 @@ from trio_gateway.testing.scenarios import SCENARIOS, Absent, Scenario, Stage, r
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-FAKE_LACKS = {"debug"}
-"""What a real ipykernel has, and the fake's kernels do not."""
 NOT_COMPARED = {"no rate limit"}
 """Whether a real gateway drops some of many lines depends on how fast the machine prints them."""
 UNLIMITED = {"a large message": "yes"}
@@ -64,14 +62,14 @@ async def play(config: GatewayConfig) -> dict[str, str]:
 def differences(real: Mapping[str, str], fake: Mapping[str, str]) -> dict[str, str]:
     """Where the server is another than the fake, and what it is there."""
     assert real.keys() == fake.keys()
-    return {name: real[name] for name in real if real[name] != fake[name] and name not in FAKE_LACKS | NOT_COMPARED}
+    return {name: real[name] for name in real if real[name] != fake[name] and name not in NOT_COMPARED}
 
 
 def test_the_framings_make_no_difference() -> None:
     outcomes = outcomes_of_the_fake("v1")
     assert outcomes == outcomes_of_the_fake("legacy")
     lacking = {name for name, outcome in outcomes.items() if outcome == "no"}
-    assert lacking == FAKE_LACKS | {"bearer token", "a large message", "no rate limit"}
+    assert lacking == {"bearer token", "a large message", "no rate limit"}
 
 
 def test_a_server_that_starts_kernels_only_with_a_session() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -69,7 +70,28 @@ async def test_the_tiny_python_is_python(autojump_clock: Clock, fake: FakeGatewa
         assert (await kernel.is_complete("1 +* 2"))["status"] == "invalid"
         assert (await kernel.history())["history"][0][2] == "6 * 7"
         assert (await kernel.kernel_info())["language_info"]["name"] == "python"
-        assert (await kernel.debug("initialize"))["success"] is False
+        assert (await kernel.debug("evaluate", {"expression": "x"}))["success"] is False
+
+
+async def test_a_debugger(autojump_clock: Clock) -> None:
+    def answer(command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return {"result": arguments["expression"].upper()} if command == "evaluate" else None
+
+    async with FakeGateway(kernelspecs=[FakeKernelSpec(name="python3", debugger=answer)]) as fake, fake.open() as gateway:
+        async with gateway.start_kernel() as kernel, kernel.iopub.subscribe() as messages:
+            assert not (await kernel.debug("attach"))["success"], "it was not initialized"
+            assert not (await kernel.debug("debugInfo"))["body"]["isStarted"]
+            assert (await kernel.debug("initialize", {"clientID": "test"}))["success"]
+            assert (await kernel.debug("debugInfo"))["body"]["isStarted"]
+            attached = await kernel.debug("attach")
+            assert (attached["success"], attached["type"], attached["command"]) == (True, "response", "attach")
+            async for message in messages:
+                if message.msg_type == "debug_event":
+                    assert message.content["event"] == "initialized"
+                    break
+            assert (await kernel.debug("evaluate", {"expression": "x"}))["body"] == {"result": "X"}
+            assert (await kernel.debug("disconnect"))["success"]
+            assert not (await kernel.debug("debugInfo"))["body"]["isStarted"]
 
 
 async def test_code_sleeps_in_virtual_time(autojump_clock: Clock, fake: FakeGateway) -> None:

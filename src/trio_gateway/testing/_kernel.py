@@ -177,6 +177,10 @@ class FakeKernel:
         """How long after a failure its processes skip what they are asked to execute, in seconds."""
         return self._spec.stop_on_error_timeout
 
+    def debug(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what the kernelspec's debugger answers; None if it has none, or can't. For its process."""
+        return None if self._spec.debugger is None else self._spec.debugger(command, arguments)
+
     def comm_target(self, name: str) -> Callable[[FakeComm, Message], object] | None:
         """Return what opens comms of a target."""
         return self._spec.comm_targets.get(name)

@@ -90,6 +90,7 @@ class KernelProcess:
         self._running = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._crashed = False
+        self._debugging = False
         self._history: list[str] = []
         self._execution_count = 0
         self._awake = trio.Event()
@@ -263,14 +264,30 @@ class KernelProcess:
                 self._kernel.crashed(self)
                 return
             elif kind == "debug_request":
-                content = message.content
-                answer = {"type": "response", "request_seq": content.get("seq"), "command": content.get("command")}
-                self._reply(message, origin, {**answer, "success": False, "message": "the fake debugs nothing", "body": {}})
+                self._debug(message, origin)
             elif kind.endswith("_subshell_request") and self._kernel.has_subshells:
                 self._reply(message, origin, await self._manage_subshells(kind, message.content))
             else:
                 self._answer(message, origin)
             self.publish("status", {"execution_state": "idle"}, message)
+
+    def _debug(self, message: Message, origin: Origin) -> None:
+        content = message.content
+        command = str(content.get("command", ""))
+        body = self._kernel.debug(command, content.get("arguments") or {})
+        if body is None and command == "debugInfo":
+            body = {"isStarted": self._debugging, "breakpoints": [], "stoppedThreads": [], "richRendering": False}
+        elif body is None and (command == "initialize" or (command in {"attach", "disconnect"} and self._debugging)):
+            body = {}
+        answer = {"type": "response", "request_seq": content.get("seq"), "command": command, "body": body or {}}
+        if body is None:
+            self._reply(message, origin, {**answer, "success": False, "message": f"the fake's debugger can't {command} now"})
+            return
+        self._reply(message, origin, {**answer, "success": True})
+        if command in {"initialize", "disconnect"}:
+            self._debugging = command == "initialize"
+        elif command == "attach":
+            self.publish("debug_event", {"type": "event", "event": "initialized", "seq": content.get("seq"), "body": {}}, message)
 
     async def _manage_subshells(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
         if kind == "create_subshell_request":

@@ -36,6 +36,9 @@ class FakeKernelSpec:
     """What opens the comms that a client opens, by target name."""
     subshells: bool = True
     """Whether it offers subshells, where code runs beside other code (JEP 91)."""
+    debugger: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None] | None = None
+    """Answers what is asked of its debugger: from a command and its arguments to the response's body, or None if it can't. Then
+    the fake answers `debugInfo`, `initialize`, `attach`, which an event `initialized` follows, and `disconnect` by itself."""
     stop_on_error_timeout: float = 0.0
     """How long after a failure it skips what it is asked to execute, in seconds: ipykernel's setting of this name."""
     startup_seconds: float = 0.0
