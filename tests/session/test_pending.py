@@ -282,6 +282,36 @@ async def test_without_a_reply_there_is_no_limit(autojump_clock: MockClock) -> N
     assert trio.current_time() == 1_000_000
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_request_that_took_its_place_has_a_grace_of_its_own(at_once: bool, autojump_clock: MockClock) -> None:
+    def again(pending: PendingExecution) -> bool:
+        pending.renew(Message("shell", Header("ours_1", "execute_request", "ours"), {"code": "…"}))
+        return True
+
+    pending, kernel = execution()
+    pending.skipped = again
+    answered: list[bool] = []
+
+    async def wait() -> None:
+        answered.append(await pending.wait_answered())
+
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        kernel.sends(answer("execute_reply", {"status": "aborted"}, channel="shell"))
+        if not at_once:
+            await wait_all_tasks_blocked()
+        kernel.sends(status("idle"))
+        await trio.sleep(10 * GRACE)  # it runs
+        assert not answered
+        kernel.sends(reply())
+        await trio.sleep(GRACE / 2)
+        assert not answered
+    assert trio.current_time() == pytest.approx(begun + 11 * GRACE)
+    assert answered == [False]
+
+
 async def test_a_failure_ends_the_grace(autojump_clock: MockClock) -> None:
     pending, kernel = execution()
     kernel.sends(status("busy"), reply())

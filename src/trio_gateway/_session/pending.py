@@ -154,7 +154,7 @@ class PendingExecution(Pending):
         skipped: called when the kernel has skipped it; says whether another request was made in its place.
     """
 
-    __slots__ = ("_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "skipped")
+    __slots__ = ("_answered", "_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "skipped")
 
     execution: Execution
     """Its state machine."""
@@ -183,6 +183,7 @@ class PendingExecution(Pending):
         self.idle_grace = idle_grace
         self.inbox = inbox
         self._started: trio.Event | None = None
+        self._answered = trio.Event()
         self._idle_scope: trio.CancelScope | None = None
 
     @property
@@ -222,6 +223,7 @@ class PendingExecution(Pending):
 
     def _note_reply(self) -> None:
         """From now on `idle` may be overdue: whoever waits, waits for so long only."""
+        self._answered.set()
         if self._idle_scope is not None and self._idle_scope.deadline == math.inf:
             self._idle_scope.deadline = trio.current_time() + self.idle_grace
 
@@ -240,6 +242,7 @@ class PendingExecution(Pending):
         if not self.settled:
             self._ledger.close()
         super().settle()
+        self._answered.set()
         if self._started is not None:
             self._started.set()
         if self.inbox is not None:
@@ -247,8 +250,10 @@ class PendingExecution(Pending):
 
     async def wait_answered(self) -> bool:
         """Wait for the end, or for the reply and then `idle_grace` more; say whether it is the end. Cancellation: safe."""
-        with self._until_idle_is_overdue():
-            await self._settled.wait()
+        await self._answered.wait()
+        if not self.settled:  # mostly it is: `idle` comes with the reply, and a scope costs more than all else here
+            with self._until_idle_is_overdue():
+                await self._settled.wait()
         return self.settled
 
     async def next_output(self) -> Message | None:
