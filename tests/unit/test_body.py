@@ -42,6 +42,7 @@ def test_encodings_are_undone(content: bytes, encodings: list[str]):
 
 def test_no_body_needs_no_decoding():
     assert decode_body(b"", ["gzip"], limit=10) == b""
+    assert decode_body(b"", ["deflate"], limit=10) == b""
 
 
 @pytest.mark.parametrize("layers", [1, 2])

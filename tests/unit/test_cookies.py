@@ -203,8 +203,10 @@ def test_the_largest_cookie():
 
 
 def test_names_of_attributes_have_no_white_space_but_blanks_around_them():
-    (cookie,) = jar("s=1;\x0bSecure;XSecure;Path=\x0b/user;Path \t=\t /userX ")
+    (cookie,) = jar("s=1;\x0bSecure;XSecure;Path \t=\t /userX ")
     assert (cookie.secure, cookie.path) == (False, "/userX")
+    (cookie,) = jar("s=1;Path=\x0b/user")
+    assert cookie.path == "/user/alice/api"
 
 
 def test_what_is_not_quite_allowed_is_kept_as_it_came():

@@ -520,6 +520,13 @@ def test_messages_are_missing() -> None:
     assert execution.result().output_gaps == (OutputGap("lost", 3, "the kernel's numbers show it"),)
 
 
+def test_who_answers_is_known_when_it_has_begun() -> None:
+    execution = new_execution()
+    assert execution.kernel_session == ""
+    execution.feed(status("busy"))
+    assert execution.kernel_session == status("busy").header.session != ""
+
+
 def test_what_a_slow_reader_dropped_is_told_with_the_result() -> None:
     (gap,) = ended(stream("x")).result(dropped=2).output_gaps
     assert gap == OutputGap("overflow", 2, 'the reader was slow, and had chosen "drop_oldest"')

@@ -316,7 +316,8 @@ def test_one_kernelspec():
 
 def test_how_a_kernel_is_interrupted():
     assert rest.parse_kernelspec(SPEC, "python3").interrupt_mode == "signal"
-    assert rest.parse_kernelspec({"spec": {"interrupt_mode": "message"}}, "x").interrupt_mode == "message"
+    without_a_name = rest.parse_kernelspec({"spec": {"interrupt_mode": "message"}}, "x")
+    assert (without_a_name.name, without_a_name.interrupt_mode) == ("x", "message")
 
 
 def test_the_whole_list_in_place_of_one_kernelspec():  # lesson B38
@@ -324,7 +325,8 @@ def test_the_whole_list_in_place_of_one_kernelspec():  # lesson B38
     assert rest.parse_kernelspec(everything, "python3").display_name == "Python 3"
     with pytest.raises(KernelSpecNotFoundError) as caught:
         rest.parse_kernelspec(everything, "ir")
-    assert caught.value.available == ("python3",)
+    assert (caught.value.name, caught.value.available) == ("ir", ("python3",))
+    assert rest.parse_kernelspec({**SPEC, "kernelspecs": {}}, "python3").display_name == "Python 3"
 
 
 def test_sessions():
@@ -396,6 +398,7 @@ def test_the_last_line_of_a_traceback_says_what_happened():
         (b"caf\xe9", "text/plain; charset=ISO-8859-1", ("Internal Server Error", "caf\xe9")),
         (b"caf\xe9", "text/plain", ("Internal Server Error", "caf\ufffd")),
         (b"caf\xe9", "text/plain; charset=nonsense", ("Internal Server Error", "caf\ufffd")),
+        (b"caf\xc3\xa9", "text/plain; charset=iso-8859-99", ("Internal Server Error", "caf\xe9")),
         (b"text", "text/plain; charset=zlib", ("Internal Server Error", "text")),
         (b"text", "text/plain; charset=idna", ("Internal Server Error", "text")),
         (b"text", "text/plain; charset=utf-7", ("Internal Server Error", "text")),
@@ -407,7 +410,7 @@ def test_the_last_line_of_a_traceback_says_what_happened():
         (b'{"detail": "Not allowed"}', "application/json", ("Internal Server Error", "Not allowed")),
         (b'{"error": "Not now"}', "application/json", ("Internal Server Error", "Not now")),
         (b'{"title": "Not here"}', "application/json", ("Internal Server Error", "Not here")),
-        (b"<HTML><TITLE>x</TITLE>", "", ("Internal Server Error", "x")),
+        (b"<HTML><TITLE>x</TITLE><p>y", "", ("Internal Server Error", "x")),
         (b"<h1>a<SCRIPT>one\ntwo</SCRIPT>b", "text/html", ("Internal Server Error", "a b")),
         (b'{"reason": null, "message": "Unhandled error", "traceback": ""}', "", ("Internal Server Error", "Unhandled error")),
         (b'{"message": "a\\ud800"}', "application/json", ("Internal Server Error", "a")),

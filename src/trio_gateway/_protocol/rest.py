@@ -6,12 +6,12 @@ caller gives as a name can't leave its segment of a path. Nothing is sent here.
 
 from __future__ import annotations
 
-import codecs
 import functools
 import html
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
@@ -488,12 +488,10 @@ _CHARSETS = re.compile(
 
 def _decode(content: bytes, headers: Mapping[str, str]) -> str:
     match = _CHARSET.search(headers.get("Content-Type", ""))
-    charset = match[1].lower() if match else "utf-8"
-    try:
-        codecs.lookup(charset)
-    except LookupError:
-        charset = "utf-8"
-    return content.decode(charset if _CHARSETS.fullmatch(charset) else "utf-8", "replace")
+    if match and _CHARSETS.fullmatch(match[1].lower()):
+        with suppress(LookupError):  # not all that look like one are there
+            return content.decode(match[1], "replace")
+    return content.decode("utf-8", "replace")
 
 
 def _plain(text: str, headers: Mapping[str, str]) -> str:
