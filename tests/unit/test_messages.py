@@ -241,7 +241,7 @@ def test_a_part_that_json_cant_hold_is_named(part: str) -> None:
 @pytest.mark.parametrize("part", ["content", "parent_header", "metadata"])
 @pytest.mark.parametrize("value", [[], [1], "", "text", 0, False, [("a", 1)]])
 def test_a_part_that_is_no_object_is_refused(part: str, value: object) -> None:
-    with pytest.raises(InvalidInputError, match="expected an object") as caught:
+    with pytest.raises(InvalidInputError, match="expected an object: a dictionary, or None$") as caught:
         Message("shell", HEADER, **{part: value})
     assert (caught.value.field, caught.value.value) == (part, type(value).__name__)
 
@@ -264,8 +264,9 @@ def test_a_header_that_utf8_cant_hold_is_named() -> None:
 @pytest.mark.parametrize("channel", ["", "Shell", "hb", "she\ud800ll"])
 def test_a_channel_that_does_not_exist_is_named(channel: str) -> None:
     # Gateways drop such a message without a word.
-    with pytest.raises(InvalidInputError, match="expected one of shell, iopub, stdin, control"):
+    with pytest.raises(InvalidInputError, match="expected one of shell, iopub, stdin, control") as caught:
         Message(channel, HEADER)
+    assert (caught.value.field, caught.value.value) == ("channel", channel)
     assert [Message(name, HEADER).channel for name in CHANNELS] == ["shell", "iopub", "stdin", "control"]
 
 
@@ -324,6 +325,7 @@ def test_a_buffer_that_is_not_contiguous_bytes_is_named(buffer: Any) -> None:
     with pytest.raises(InvalidInputError, match="expected C-contiguous bytes") as caught:
         Message("shell", HEADER, buffers=[b"fine", buffer])
     assert caught.value.field == "buffers"
+    assert caught.value.value in {type(buffer).__name__, "a view of 3 bytes with gaps", "a view of 6 bytes with gaps"}
 
 
 # --- messages from the wire
