@@ -6,6 +6,7 @@ import array
 import ctypes
 import json
 import mmap
+import re
 from collections import ChainMap, OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -241,7 +242,7 @@ def test_a_part_that_json_cant_hold_is_named(part: str) -> None:
 @pytest.mark.parametrize("part", ["content", "parent_header", "metadata"])
 @pytest.mark.parametrize("value", [[], [1], "", "text", 0, False, [("a", 1)]])
 def test_a_part_that_is_no_object_is_refused(part: str, value: object) -> None:
-    with pytest.raises(InvalidInputError, match="expected an object: a dictionary, or None$") as caught:
+    with pytest.raises(InvalidInputError, match=r"expected an object: a dictionary, or None$") as caught:
         Message("shell", HEADER, **{part: value})
     assert (caught.value.field, caught.value.value) == (part, type(value).__name__)
 
@@ -325,7 +326,7 @@ def test_a_buffer_that_is_not_contiguous_bytes_is_named(buffer: Any) -> None:
     with pytest.raises(InvalidInputError, match="expected C-contiguous bytes") as caught:
         Message("shell", HEADER, buffers=[b"fine", buffer])
     assert caught.value.field == "buffers"
-    assert caught.value.value in {type(buffer).__name__, "a view of 3 bytes with gaps", "a view of 6 bytes with gaps"}
+    assert re.fullmatch(rf"{type(buffer).__name__}|a view of \d bytes with gaps", str(caught.value.value))
 
 
 # --- messages from the wire
