@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 
 import attrs
 import psutil
@@ -51,9 +52,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="session")
-def real_gateway() -> Iterator[RunningGateway]:
-    """A Kernel Gateway 3 with ipykernel, shared by the session's tests: leave no kernel behind in it."""
+@contextmanager
+def run_gateway(*extra_args: str) -> Generator[RunningGateway]:
+    """Run a Kernel Gateway in a thread that has a Trio of its own."""
     started = threading.Event()
     found: list[RunningGateway] = []
     stop: list[Callable[[], None]] = []
@@ -63,7 +64,7 @@ def real_gateway() -> Iterator[RunningGateway]:
         with trio.CancelScope() as scope:
             token = trio.lowlevel.current_trio_token()
             stop.append(lambda: token.run_sync_soon(scope.cancel))
-            async with run_local_gateway() as process:
+            async with run_local_gateway(extra_args=extra_args) as process:
                 found.append(RunningGateway(process.url, process.token, process.pid, process.log_tail))
                 started.set()
                 await trio.sleep_forever()
@@ -88,3 +89,17 @@ def real_gateway() -> Iterator[RunningGateway]:
         stop[0]()
         thread.join()
         assert not failures
+
+
+@pytest.fixture(scope="session")
+def real_gateway() -> Iterator[RunningGateway]:
+    """A Kernel Gateway 3 with ipykernel, shared by the session's tests: leave no kernel behind in it."""
+    with run_gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def forbidding_gateway() -> Iterator[RunningGateway]:
+    """A Kernel Gateway that answers 403 to a list of its kernels."""
+    with run_gateway("--JupyterWebsocketPersonality.list_kernels=False") as gateway:
+        yield gateway

@@ -72,11 +72,15 @@ def run_program(*arguments: str | Path, cwd: Path, environment: Mapping[str, str
 def test_the_mark_finds_a_process() -> None:
     """The check for processes left behind can fail."""
     mark = secrets.token_hex(8)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={**os.environ, MARK: mark}) as process:
+    command = [sys.executable, "-c", "input('it runs')"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**os.environ, MARK: mark}) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
         found = processes_with(mark)
         process.communicate(b"\n")
     assert len(found) == 1
-    assert "input()" in found[0]
+    assert "input(" in found[0]
 
 
 # ------------------------------------------------------------------------------------------------------------- examples

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,6 @@ from trio_gateway import (
     KernelSpecNotFoundError,
     events,
 )
-from trio_gateway._gateway.local import run_local_gateway
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
@@ -66,38 +64,6 @@ async def opened(real: RunningGateway, **arguments: Any) -> AsyncGenerator[tuple
     told = Told()
     async with trio_gateway.open_gateway(real.url, auth_token=real.token, on_event=told.send, **arguments) as gateway:
         yield gateway, told
-
-
-@pytest.fixture(scope="module")
-def forbidding_gateway(real_gateway: RunningGateway) -> Iterator[RunningGateway]:
-    """A Kernel Gateway that answers 403 to a list of its kernels."""
-    ready = threading.Event()
-    found: list[RunningGateway] = []
-    stop: list[Callable[[], None]] = []
-
-    async def serve() -> None:
-        with trio.CancelScope() as scope:
-            token = trio.lowlevel.current_trio_token()
-            stop.append(lambda: token.run_sync_soon(scope.cancel))
-            async with run_local_gateway(extra_args=["--JupyterWebsocketPersonality.list_kernels=False"]) as process:
-                found.append(type(real_gateway)(process.url, process.token, process.pid))
-                ready.set()
-                await trio.sleep_forever()
-
-    def run() -> None:
-        try:
-            trio.run(serve)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=run, name="forbidding_gateway")
-    thread.start()
-    ready.wait()
-    try:
-        yield found[0]
-    finally:
-        stop[0]()
-        thread.join()
 
 
 # -------------------------------------------------------------------------------------------- GatewayKernelSpecManager
