@@ -397,6 +397,7 @@ def test_the_last_line_of_a_traceback_says_what_happened():
         (b"5", "application/json", ("Internal Server Error", "5")),
         (b"caf\xe9", "text/plain; charset=ISO-8859-1", ("Internal Server Error", "caf\xe9")),
         (b"caf\xe9", "text/plain", ("Internal Server Error", "caf\ufffd")),
+        (b"caf\xc3\xa9", "text/plain; charset=us-ascii", ("Internal Server Error", "caf\ufffd\ufffd")),
         (b"caf\xe9", "text/plain; charset=nonsense", ("Internal Server Error", "caf\ufffd")),
         (b"caf\xc3\xa9", "text/plain; charset=iso-8859-99", ("Internal Server Error", "caf\xe9")),
         (b"text", "text/plain; charset=zlib", ("Internal Server Error", "text")),
