@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import attrs
 import msgspec
@@ -201,7 +201,8 @@ class ExecutionState(enum.Enum):
     DONE = "done"
     """Reply and `idle` are there, or `idle` was given up."""
 
-    __hash__ = object.__hash__  # in C: each is there once
+    if not TYPE_CHECKING:  # which takes it for another method than the one it stands for
+        __hash__ = object.__hash__  # in C: each is there once
 
 
 # (state, event) -> state; a pair that is not here leaves the state as it is. The docs draw this table.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 __all__ = ["CONNECTION_TRANSITIONS", "KERNEL_TRANSITIONS", "ConnectionState", "KernelState", "StatusReader", "next_kernel_state"]
 
@@ -29,7 +29,8 @@ class KernelState(enum.Enum):
     CULLED = "culled"
     """Someone else shut it down: the gateway for idleness, or another client. Final."""
 
-    __hash__ = object.__hash__  # in C: each is there once
+    if not TYPE_CHECKING:  # which takes it for another method than the one it stands for
+        __hash__ = object.__hash__  # in C: each is there once
 
     @property
     def final(self) -> bool:

@@ -280,11 +280,15 @@ class ServerWebSocket:
         if self._answer is None and not self._answering and not self._said_goodbye:
             self._have_sent(small_frame(PING, b"", b"", no_mask))
 
+    def _take_answer(self) -> bytes | None:
+        frame, self._answer = self._answer, None
+        return frame
+
     async def _send_answers(self) -> None:
         try:
             while self._answer is not None:
                 async with self._writing:
-                    frame, self._answer = self._answer, None
+                    frame = self._take_answer()
                     if frame is not None:  # a goodbye may have gone out meanwhile
                         await self._put(frame)
         except WebSocketClosed:
@@ -341,7 +345,7 @@ class ServerWebSocket:
             self._answer = close_frame(code, reason, b"", no_mask)
         with suppress(WebSocketClosed), trio.move_on_after(linger):
             async with self._writing:
-                frame, self._answer = self._answer, None
+                frame = self._take_answer()
                 if frame is not None:
                     await self._put(frame)
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

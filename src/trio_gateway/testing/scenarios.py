@@ -238,12 +238,13 @@ class Stage:
     async def _start_with_a_session(self, gateway: Gateway) -> AsyncGenerator[Kernel]:
         path = f"scenario-{uuid.uuid4()}.ipynb"  # some servers have one kernel for all who name a path
         body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": self.kernel_name or "python3"}}
+        kernel_id = ""
         with trio.CancelScope(shield=True):  # the answer has the kernel's id; the setting `request_timeout` bounds it
             async with gateway.http_client() as client:
                 answer = await client.post("api/sessions", json=body)
-        if answer.status_code not in {200, 201}:
-            raise Absent(f"neither POST /api/kernels nor POST /api/sessions: {answer.status_code}")
-        kernel_id = answer.json()["kernel"]["id"]
+            if answer.status_code not in {200, 201}:
+                raise Absent(f"neither POST /api/kernels nor POST /api/sessions: {answer.status_code}")
+            kernel_id = answer.json()["kernel"]["id"]
         try:
             async with gateway.attach_kernel(kernel_id) as kernel:
                 yield kernel
