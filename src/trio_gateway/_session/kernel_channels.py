@@ -103,8 +103,12 @@ class KernelChannels:
         self._there_v1 = v1
         self._supervisor = Supervisor(self, self, http, services)
         self._opened_once = trio.Event()
-        # One batch that waits and one that is being handed over: the gateway is not read further until somebody took them.
-        self._arrived, self._arrivals = trio.open_memory_channel[Sequence[bytes | str]](1)
+        # One batch that waits and one that is being handed over: the gateway is not read further until somebody took them. (A
+        # memory channel would do, and take a kilobyte of each connection.)
+        self._arrived: Sequence[bytes | str] | None = None
+        self._came = trio.lowlevel.ParkingLot()
+        self._taken = trio.lowlevel.ParkingLot()
+        self._over = False
         self._outgoing: list[tuple[bytes | str | None, Message]] = []  # few; an empty deque takes ten times as much
         self._outgoing_bytes = 0
         self._filled = trio.lowlevel.ParkingLot()
@@ -144,10 +148,14 @@ class KernelChannels:
 
         Cancellation: safe, nothing is lost.
         """
-        try:
-            return await self._arrivals.receive()
-        except trio.EndOfChannel:
-            raise self._end() from None
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._arrived is None:
+            if self._over:
+                raise self._end()
+            await self._came.park()
+        frames, self._arrived = self._arrived, None
+        self._taken.unpark()
+        return frames
 
     async def send(self, frame: bytes | str) -> None:
         """Send a frame to the kernel; waits while too many wait already, and while there is no connection they do.
@@ -190,10 +198,11 @@ class KernelChannels:
             if self.connections:
                 state = "dead" if isinstance(self.ended, KernelCulledError) else "unknown"
                 encode = codec.encode_v1 if self._v1 else _encode_legacy
-                await self._arrived.send([encode(self._make("iopub", "status", {"execution_state": state}))])
+                await self._hand_over([encode(self._make("iopub", "status", {"execution_state": state}))])
         finally:
             self._opened_once.set()
-            self._arrived.close()
+            self._over = True
+            self._came.unpark_all()
             self._room.unpark_all()
 
     async def wait_opened(self) -> None:
@@ -365,13 +374,13 @@ class KernelChannels:
 
     async def _hand_over(self, frames: Sequence[bytes | str]) -> None:
         try:
-            self._arrived.send_nowait(frames)
-        except trio.WouldBlock:
-            self.paused = True
-            try:
-                await self._arrived.send(frames)
-            finally:
-                self.paused = False
+            while self._arrived is not None:
+                self.paused = True
+                await self._taken.park()
+        finally:
+            self.paused = False
+        self._arrived = frames
+        self._came.unpark()
 
     def _may_answer(self, frame: bytes | str) -> bool:
         """Whether a frame, in the framing that the gateway selected, may be a reply; without reading more than its channel."""
