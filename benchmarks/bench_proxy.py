@@ -76,6 +76,7 @@ class FrontEnd:
         frame = (codec.encode_v1 if self._v1 else codec.encode_legacy)(Message("shell", header, content))
         kind, payload = (TEXT, frame.encode()) if isinstance(frame, str) else (BINARY, frame)
         self._socket.sendall(small_frame(kind, payload, os.urandom(4), xor_mask))
+        asked = header.msg_id.encode()
         count = lines = 0
         replied = idle = False
         while not (replied and idle):
@@ -84,8 +85,10 @@ class FrontEnd:
                 text = message.encode() if isinstance(message, str) else message
                 count += 1
                 lines += text.count(LINE)
-                replied = replied or b'"execute_reply"' in text
-                idle = idle or b'"idle"' in text
+                # A gateway asks a new kernel how it is, and everybody hears when that is answered.
+                if asked in text:
+                    replied = replied or b'"execute_reply"' in text
+                    idle = idle or b'"idle"' in text
         return count, lines
 
     def close(self) -> None:
