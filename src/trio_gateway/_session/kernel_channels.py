@@ -51,8 +51,8 @@ LIMIT_BYTES: Final = 16 * 1024**2
 """How many bytes may wait to be sent; one frame may be larger when nothing else waits."""
 LIMIT_REQUESTS: Final = 10_000
 """How many unanswered requests are remembered; of more, the oldest are forgotten."""
-GATHER_SECONDS: Final = 0.010
-"""How long frames of a flood are let come together before they are read, in seconds."""
+GATHER_SECONDS: Final = 0.016
+"""How long frames of a flood are let come together before they are read, in seconds: as long as a screen shows one picture."""
 _CROWD: Final = 16
 """After so many small reads, each of them close to the one before, it is a flood. A longer wait takes some of them back, and does
 not begin anew: on a busy machine a flood comes in bursts."""
