@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import RunningGateway
 
 
-HANG_SECONDS = 150
+HANG_SECONDS = 80
 """A test that takes longer hangs. (pytest-timeout would end Trio's loop with it, and the tests after it.)"""
 
 

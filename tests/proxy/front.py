@@ -170,14 +170,14 @@ class Stage:
 
     async def nobody_connected(self) -> None:
         """Wait until the gateway says that the kernel has no WebSocket any more: nothing here tells when it has noticed."""
-        with trio.fail_after(30):
+        with trio.fail_after(10):
             while True:
                 if not (await self.real.kernels.get(self.kernel_id)).connections:
                     return
 
     async def no_channels(self) -> None:
         """Wait until the proxy has no front end any more."""
-        with trio.fail_after(30):
+        with trio.fail_after(5):
             while self.proxy.app.channels:
                 await trio.testing.wait_all_tasks_blocked(0.01)
 

@@ -104,7 +104,7 @@ async def test_b4_a_front_end_that_goes_while_the_kernel_is_connected_to_leaves_
             nursery.start_soon(come)
             await asked.wait()
             nursery.cancel_scope.cancel()
-        with trio.fail_after(30):
+        with trio.fail_after(5):
             stage.upstream()[0].release()
             await stage.upstream()[0].ended.wait()
         assert stage.proxy.app.channels == 0

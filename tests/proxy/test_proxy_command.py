@@ -91,7 +91,7 @@ async def test_a_random_token_is_printed_and_sigterm_drains(real_gateway: Runnin
             assert (await curl("-X", "DELETE", "-H", f"Authorization: token {token}", f"{url}api/kernels/{kernel_id}"))[0] == 204
             command.process.send_signal(signal.SIGTERM)
             assert await front.closed() == (1001, "the proxy is shutting down")
-        with trio.fail_after(30):
+        with trio.fail_after(10):
             assert await command.process.wait() == 0
         assert command.process.stdout is not None
         log = b"".join([data async for data in command.process.stdout]).decode()
@@ -137,7 +137,7 @@ async def test_sighup_reads_the_token_again(real_gateway: RunningGateway, tmp_pa
 async def test_what_is_wrong_is_named(real_gateway: RunningGateway, arguments: list[str], said: str) -> None:
     async with run(real_gateway, *arguments) as command:
         await command.hears(re.escape(said))
-        with trio.fail_after(30):
+        with trio.fail_after(10):
             assert await command.process.wait() == 2
 
 

@@ -52,7 +52,7 @@ async def test_what_the_page_shows() -> None:
             assert kernel["messages"] == shown["messages"]
             assert kernel["messages"]["to_kernel"] == 1
             assert kernel["messages"]["to_front"] >= 5
-        with trio.fail_after(30):
+        with trio.fail_after(5):
             while proxy.app.channels:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         shown = (await proxy.ask("GET", "/status.json")).json()

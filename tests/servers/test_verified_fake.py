@@ -96,14 +96,14 @@ async def test_there_the_library_starts_none_and_says_what_can_be_done(autojump_
 
 
 @pytest.mark.gateway
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(200)
 async def test_kernel_gateway(real_gateway: RunningGateway) -> None:
     real = await play(GatewayConfig(url=real_gateway.url, auth_token=real_gateway.token))
     assert differences(real, await trio.to_thread.run_sync(outcomes_of_the_fake)) == KERNEL_GATEWAY
 
 
 @pytest.mark.gateway
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(200)
 async def test_enterprise_gateway(enterprise_gateway: Server) -> None:
     config = GatewayConfig(url=enterprise_gateway.url, auth_token=enterprise_gateway.token, kernel_username="alice")
     real = await play(config)
@@ -128,7 +128,7 @@ def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 
 @pytest.mark.gateway
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(200)
 def test_jupyter_server(jupyter_server: Server) -> None:
     real = trio.run(play, GatewayConfig(url=jupyter_server.url, auth_token=jupyter_server.token))
     assert differences(real, outcomes_of_the_fake()) == JUPYTER_SERVER
