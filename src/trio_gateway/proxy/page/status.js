@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 const histories = new Map(); // by name: what was counted last, and the rates since
 const rows = new Map(); // by kernel: its row
 let asked = 0;
+let answer = null; // takes the answer to the question that stands
 
 // The token that came in the address has become a cookie: it need not stand there.
 if (location.search.includes("token=")) {
@@ -55,12 +56,20 @@ function chart(svg, name, count, now) {
 
 function confirmed(question, action) {
   const dialog = $("ask");
+  answer?.(false);
   $("question").textContent = question;
   $("yes").textContent = action;
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((resolve) => (answer = resolve));
 }
+
+// A browser tells of a closed dialog in a task of its own: the next question may be open by then.
+$("ask").addEventListener("close", () => {
+  if ($("ask").open) return;
+  answer?.($("ask").returnValue === "yes");
+  answer = null;
+});
 
 async function act(row, path, method, doing, done, question) {
   const name = row.dataset.name;
