@@ -6,7 +6,7 @@ import json
 import math
 import re
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from tcp_proxy import Link, open_tcp_proxy
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-__all__ = ["Call", "Wire", "open_framed", "open_wire", "rest"]
+__all__ = ["Call", "Wire", "cut_off", "open_framed", "open_wire", "rest"]
 
 V1 = "v1.kernel.websocket.jupyter.org"
 
@@ -66,6 +66,20 @@ async def open_framed(
         proxy.on_link = rewrite
         async with trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **settings) as gateway:
             yield gateway, seen
+
+
+async def cut_off(error: type[Exception], execution: Awaitable[trio_gateway.ExecutionResult]) -> Exception | None:
+    """Await code whose kernel a gateway restarts or shuts down; return what it raised, if anything.
+
+    The gateway begins with an interrupt. Mostly the kernel is gone before it can answer; if not, its answer is the result.
+    """
+    try:
+        result = await execution
+    except error as raised:
+        return raised
+    assert result.error is not None
+    assert result.error.ename == "KeyboardInterrupt"
+    return None
 
 
 class Call:

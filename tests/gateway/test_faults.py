@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from gateway_tools import Wire, rest
+from gateway_tools import Wire, cut_off, rest
 
 import trio_gateway
 from tcp_proxy import TcpProxy, open_tcp_proxy
@@ -193,12 +193,7 @@ async def test_a_kernel_deleted_by_someone_else_ends_what_waits(real_gateway: Ru
     async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
         await kernel.execute(wire.code)
         async with trio.open_nursery() as nursery:
-
-            async def run() -> None:
-                with pytest.raises(trio_gateway.KernelCulledError):
-                    await kernel.execute("wire('go')")
-
-            nursery.start_soon(run)
+            nursery.start_soon(cut_off, trio_gateway.KernelCulledError, kernel.execute("wire('go')"))
             call = await wire.hears("go")
             await trio.to_thread.run_sync(rest, real_gateway, "DELETE", f"/api/kernels/{kernel.id}")
             await call.hung_up()
@@ -211,12 +206,7 @@ async def test_a_kernel_restarted_by_someone_else_can_be_used_on(real_gateway: R
     async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
         await kernel.execute(wire.code + "x = 1")
         async with trio.open_nursery() as nursery:
-
-            async def run() -> None:
-                with pytest.raises(trio_gateway.KernelRestartedError):
-                    await kernel.execute("wire('go')")
-
-            nursery.start_soon(run)
+            nursery.start_soon(cut_off, trio_gateway.KernelRestartedError, kernel.execute("wire('go')"))
             call = await wire.hears("go")
             await trio.to_thread.run_sync(rest, real_gateway, "POST", f"/api/kernels/{kernel.id}/restart")
             await call.hung_up()

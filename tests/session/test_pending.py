@@ -289,7 +289,7 @@ async def test_a_request_that_took_its_place_has_a_grace_of_its_own(at_once: boo
         return True
 
     pending, kernel = execution()
-    pending.skipped = again
+    pending.on_skipped = again
     answered: list[bool] = []
 
     async def wait() -> None:

@@ -76,6 +76,23 @@ async def test_a_caller_who_is_cancelled_meanwhile_leaves_nothing_to_be_sent(aut
         assert (await kernel.execute("runs")).text == "0"
 
 
+@pytest.mark.parametrize("after", [0.005, 0.015, 0.025, 0.035, 0.045])
+async def test_a_caller_who_is_cancelled_before_the_kernel_has_told_that_it_skips_the_code(
+    autojump_clock: Clock, after: float
+) -> None:
+    """On a slow line, where the request or its reply is on its way just then."""
+    async with a_gateway(0.5) as fake:
+        fake.faults.slow(20_000)
+        async with fake.open() as gateway, gateway.start_kernel() as kernel:
+            await kernel.execute("runs = 0")
+            await kernel.execute("1 / 0")
+            with trio.move_on_after(after) as scope:
+                await kernel.execute("runs += 1")
+            assert scope.cancelled_caught
+            await trio.sleep(10)
+            assert (await kernel.execute("runs")).text == "0"
+
+
 async def test_a_kernel_that_is_shut_down_meanwhile_ends_the_wait(autojump_clock: Clock) -> None:
     async with a_gateway(0.5) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
         await kernel.execute("1 / 0")

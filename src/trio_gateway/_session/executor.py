@@ -37,8 +37,6 @@ Stdin: TypeAlias = StdinHandler | Literal["channel"]
 
 INTERRUPT_AGAIN: Final = 1.0
 """How long to wait for `idle` after an interrupt before the next one, in seconds; doubled each time."""
-
-
 SKIPS_SECONDS: Final = 1.0
 """How long after a failure a kernel may skip what it is asked to execute, in seconds, before that is taken for its answer."""
 SKIPPED_PAUSE: Final = 0.01
@@ -83,7 +81,9 @@ class Executor:
 
         Raises:
             InvalidInputError: the code is no text, or has NUL bytes or lone surrogates; nothing was sent.
-            KernelRestartedError: the kernel was restarted while this ran. The kernel can be used again.
+            KernelRestartedError: the kernel was restarted while this ran. The kernel can be used again. (A gateway interrupts
+                a kernel before it restarts it or shuts it down: if the kernel answers in time, that is the result, and its
+                error is `KeyboardInterrupt`.)
             KernelDiedError: the kernel ended for good.
             KernelCulledError: someone else shut the kernel down.
             ConnectionLostError: the answer was lost with the connection. The code may have run; it was not sent again.
@@ -191,14 +191,14 @@ class Executor:
                 ledger=session.ledger,
                 silent=bool(content["silent"]),
                 inbox=inbox,
-                skipped=self._skipped,
+                on_skipped=self._send_again,
             )
             self._skips = 0
             session.submit(pending)
             try:
                 yield pending
             finally:
-                pending.skipped = None  # nobody wants it any more
+                pending.on_skipped = None  # nobody wants it any more
                 unfinished = not pending.settled and not session.withdraw(pending)
                 if unfinished and on_cancel == "interrupt" and self._subshell_id is None:
                     with trio.move_on_after(session.config.interrupt_timeout, shield=True):
@@ -230,7 +230,7 @@ class Executor:
         if pending.replied and pending.execution.status == "error":
             self._failed_at = trio.current_time()
 
-    def _skipped(self, pending: PendingExecution) -> bool:
+    def _send_again(self, pending: PendingExecution) -> bool:
         """Send code again that the kernel has skipped, though what failed had ended before it was sent; say whether it is sent.
 
         ipykernel skips what is in its queue when an execution fails. It stops a moment after it has told of the failure, longer

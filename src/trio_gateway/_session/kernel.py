@@ -381,7 +381,7 @@ class Kernel(Executor):
     async def restart(self) -> None:
         """Restart the kernel: its memory is lost, its id stays. Executions that ran end with `KernelRestartedError`.
 
-        Returns when the kernel answers again.
+        Those that wait for their turn meanwhile run in the new process. Returns when the kernel answers again.
 
         Raises:
             KernelNotFoundError: the gateway does not know the kernel any more.

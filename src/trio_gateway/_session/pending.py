@@ -151,16 +151,16 @@ class PendingExecution(Pending):
         ledger: counts what the kernel sent.
         silent: whether the request is silent.
         inbox: where outputs and requests for input go as they come, if someone wants them.
-        skipped: called when the kernel has skipped it; says whether another request was made in its place.
+        on_skipped: called when the kernel has skipped it; says whether another request was made in its place.
     """
 
-    __slots__ = ("_answered", "_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "skipped")
+    __slots__ = ("_answered", "_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "on_skipped")
 
     execution: Execution
     """Its state machine."""
     idle_grace: float
     """How long `idle` may be later than the reply, in seconds."""
-    skipped: Callable[[PendingExecution], bool] | None
+    on_skipped: Callable[[PendingExecution], bool] | None
     """Called when the kernel has skipped it; says whether another request was made in its place."""
 
     def __init__(
@@ -172,11 +172,11 @@ class PendingExecution(Pending):
         ledger: MessageLedger,
         silent: bool = False,
         inbox: Inbox | None = None,
-        skipped: Callable[[PendingExecution], bool] | None = None,
+        on_skipped: Callable[[PendingExecution], bool] | None = None,
     ) -> None:
         super().__init__(message)
         self._ledger = ledger
-        self.skipped = skipped
+        self.on_skipped = on_skipped
         self._silent = silent
         self._window = ledger.open()
         self.execution = execution
@@ -203,7 +203,7 @@ class PendingExecution(Pending):
             if self.inbox is not None:
                 self.inbox.put(message)
         elif execution.done:
-            if execution.status != "aborted" or self.skipped is None or not self.skipped(self):
+            if execution.status != "aborted" or self.on_skipped is None or not self.on_skipped(self):
                 self._account()
                 self.settle()
         elif execution.replied:

@@ -133,12 +133,14 @@ class KernelSession:
         self._interrupt_mode = interrupt_mode
         self._shutting_down = False
         self._restarting = False
+        self._restart_requests = 0
         self._own_restarts = self.api.own_restarts(kernel_id)
         self._barrier: Pending | None = None
         self._running = trio.CancelScope()
         self._opened_once = trio.Event()
         self._met = trio.Event()
         self._met.set()
+        self._probing = False
 
     @property
     def config(self) -> GatewayConfig:
@@ -201,7 +203,10 @@ class KernelSession:
             self.ledger.asked(pending.message.msg_id)
 
     def submit_again(self, pending: Pending, pause: float) -> None:
-        """Queue a request that took another one's place, after some seconds."""
+        """Queue a request that took another one's place, after a pause in seconds; never waits.
+
+        If the kernel is being shut down by then, the request fails with KernelDiedError.
+        """
         self._expect(pending)
         self._services.start_soon(self._send_again, pending, pause, name="trio_gateway.send_again")
 
@@ -598,14 +603,21 @@ class KernelSession:
     async def restart(self, probe_seconds: float) -> None:
         """Restart the kernel and see that it answers; whatever was sent before is failed.
 
-        A restart says nothing on the wire to those who wait (the pending reply never comes), so we say it here.
+        A restart says nothing on the wire to those who wait (the pending reply mostly never comes), so we say it here. Code that
+        waits for its turn is not sent to the process that is about to end.
         """
         self._restarting = True  # until the new process is heard: the old one's goodbye may come after the gateway's answer
+        self._restart_requests += 1
+        if self._met.is_set():
+            self._met = trio.Event()
+        restarted = False
         try:
             await self.api.restart(self.kernel_id, timeout=self._config.request_timeout_for(None))
-        except BaseException:
-            self._restarting = False
-            raise
+            restarted = True
+        finally:
+            self._restart_requests -= 1
+            if not restarted:
+                self._end_meeting()
         self._own_restarts = self.api.own_restarts(self.kernel_id)
         self._change(kernel="starting")
         self._note_restart("it was restarted by us")
@@ -634,9 +646,17 @@ class KernelSession:
         """A new process took the kernel's place: see that it is heard before it is sent code."""
         if self._met.is_set():
             self._met = trio.Event()
-            self._services.start_soon(self._probe, self._met, name="trio_gateway.probe")
+        if not self._probing:
+            self._probing = True
+            self._services.start_soon(self._probe, name="trio_gateway.probe")
 
-    async def _probe(self, met: trio.Event) -> None:
+    def _end_meeting(self) -> None:
+        """Let those who wait for the new process go on, unless another one is about to take its place."""
+        if not self._probing and not self._restart_requests:
+            self._restarting = False
+            self._met.set()
+
+    async def _probe(self) -> None:
         """Ask the new process until it both answers and is heard, for a while."""
         pause = PROBE_AGAIN
         try:
@@ -654,8 +674,8 @@ class KernelSession:
                         await trio.sleep(pause)
                     pause = min(2 * pause, 2.0)
         finally:
-            self._restarting = False
-            met.set()
+            self._probing = False
+            self._end_meeting()
 
     def note_shutdown(self) -> None:
         """Note that the kernel is being shut down by us: what its goodbye says is no news then, and it is sent no more."""
@@ -704,6 +724,7 @@ class KernelSession:
         assert self.ended is not None
         self._change(connection="ended")
         self._opened_once.set()
+        self._met.set()
         self.outbox.clear()
         for pending in list(self._pending.values()):
             pending.fail(self.ended)
