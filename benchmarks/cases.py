@@ -230,15 +230,17 @@ async def idle(client: Client, meter: Meter, *, kernels: int, seconds: float, se
     async def work(kernel: BenchKernel) -> None:
         check(await kernel.execute(f"# bench: sleep {seconds + 2 * settle}"))
 
-    async def lead(crowd: _Crowd) -> None:
-        await crowd.started()
-        crowd.go()
-        await client.sleep(settle)
-        meter.start()
-        await client.sleep(seconds)
-        meter.stop(kernels)
+    await _Crowd(client, kernels, meter).run(work, partial(_watch_waiting, client, meter, kernels, seconds, settle))
 
-    await _Crowd(client, kernels, meter).run(work, lead)
+
+async def _watch_waiting(client: Client, meter: Meter, sessions: int, seconds: float, settle: float, crowd: _Crowd) -> None:
+    """Set a crowd to work, and measure so many seconds of it when it has settled."""
+    await crowd.started()
+    crowd.go()
+    await client.sleep(settle)
+    meter.start()
+    await client.sleep(seconds)
+    meter.stop(sessions)
 
 
 async def idle_shared(client: Client, meter: Meter, *, kernels: int, sessions: int, seconds: float, settle: float = 2.0) -> None:
@@ -256,12 +258,7 @@ async def idle_shared(client: Client, meter: Meter, *, kernels: int, sessions: i
         await client.gather([sleep, *[partial(wait, other) for other in crowd.attached[kernel]]])
 
     async def lead(crowd: _Crowd) -> None:
-        await crowd.started()
-        crowd.go()
-        await client.sleep(settle)
-        meter.start()
-        await client.sleep(seconds)
-        meter.stop(sessions)
+        await _watch_waiting(client, meter, sessions, seconds, settle, crowd)
         await crowd.finished()
 
     crowd = _Crowd(client, kernels, meter, sessions=sessions // kernels)

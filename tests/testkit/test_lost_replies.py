@@ -188,3 +188,26 @@ async def test_a_relay_whose_connection_leads_nowhere_gets_another(autojump_cloc
             assert replies == {"complete_request": "error", "execute_request": "ok"}
             assert texts == ["once\n"]
             assert channels.session_id != "front"
+
+
+@pytest.mark.parametrize("pause", [0, 1])
+async def test_what_a_relay_has_read_is_passed_on_also_if_its_connection_is_dropped(autojump_clock: Clock, pause: float) -> None:
+    """What was still on its way then is lost, and the request's error says so."""
+    async with FakeGateway() as fake, fake.open() as gateway:
+        kernel = await gateway.kernels.start()
+        async with gateway.open_channels(kernel.id, session_id="front") as channels:
+            with trio.move_on_after(10):
+                while True:
+                    await channels.receive()  # what the kernel says of its start
+            header = trio_gateway.Header("asked", "execute_request", "front", "ada", "2026-01-01T00:00:00Z", "5.4")
+            await channels.send(codec.encode_v1(trio_gateway.Message("shell", header, {"code": "print('lost')"})))
+            await trio.sleep(10)  # nobody takes anything: one batch waits, and the next one is in hand
+            assert channels.paused
+            channels._supervisor.reconnect()
+            await trio.sleep(pause)
+            seen: list[str] = []
+            while "execute_reply" not in seen:
+                messages = [codec.decode(frame, v1=True) for frame in await channels.receive()]
+                seen += [message.msg_type for message in messages if message.parent_id == "asked"]
+            assert seen[:2] == ["status", "execute_input"]
+            assert "stream" not in seen

@@ -535,6 +535,17 @@ def test_several_whose_work_may_have_ended_leave_several_doubts() -> None:
     assert client.missing() == UNCERTAIN
 
 
+def test_a_goodbye_that_is_published_is_not_the_reply_to_who_asked_for_it() -> None:
+    client = met()
+    goodbye = said(5, "shutdown_reply", "their own", request="shutdown_request")
+    mine = conversation("a", 0, 1)
+    client.hear([*mine[:2], said(3, "status", "their own", state="busy", request="shutdown_request")])
+    client.hear([Message("iopub", goodbye.header, {}, parent_header=goodbye.parent_header)])  # 4 is the reply to them
+    client.hear([said(6, "status", "their own", state="idle", request="shutdown_request")])
+    client.hear([said(7, "execute_reply", "a"), said(8, "status", "a", state="idle")])
+    assert client.missing() == 0
+
+
 def test_one_doubt_beside_one_output_that_is_certainly_missing() -> None:
     client = met()
     client.hear([said(1, "status", "before", state="busy")])

@@ -234,7 +234,7 @@ class MessageLedger:
             self._unheard.pop(message.parent_id, None)
         if kind == "status":
             self._note_status(sender, message, number)
-        elif kind.endswith("_reply"):
+        elif message.channel != "iopub" and kind.endswith("_reply"):  # a `shutdown_reply` is published too
             sender.note_reply(message.parent_id)
         return number
 

@@ -373,14 +373,18 @@ class KernelChannels:
         return passed
 
     async def _hand_over(self, frames: Sequence[bytes | str]) -> None:
+        """Give frames to the relay when it has taken those before; it gets them also if the connection is dropped meanwhile."""
         try:
             while self._arrived is not None:
                 self.paused = True
                 await self._taken.park()
+        except BaseException:
+            frames = [*(self._arrived or ()), *frames]
+            raise
         finally:
             self.paused = False
-        self._arrived = frames
-        self._came.unpark()
+            self._arrived = frames
+            self._came.unpark()
 
     def _may_answer(self, frame: bytes | str) -> bool:
         """Whether a frame, in the framing that the gateway selected, may be a reply; without reading more than its channel."""
