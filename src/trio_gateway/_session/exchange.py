@@ -53,7 +53,7 @@ class MessageExchange:
         try:
             heard = session.connections == 1
             while True:
-                if not heard and not session.is_probe(await session.outbox.first()):
+                if not heard and await session.outbox.first() not in session.questions:
                     await self._greet(websocket)
                     heard = True
                 await self._send(websocket, await session.outbox.take())
@@ -62,10 +62,10 @@ class MessageExchange:
 
     async def _greet(self, websocket: WebSocket) -> None:
         """Make sure that a connection that was made again leads somewhere, before something is sent that may be lost there."""
-        greeting = self._session.greeting()
+        greeting = self._session.questions.greeting()
         if greeting is not None:
             await self._send(websocket, greeting)
-            await self._session.hear(greeting)
+            await self._session.questions.hear(greeting)
             await trio.lowlevel.checkpoint_if_cancelled()  # that may have dropped the connection: then nothing is sent
 
     async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:

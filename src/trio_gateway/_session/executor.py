@@ -95,7 +95,7 @@ class Executor:
         if stdin is None or stdin == "channel":
             async with self._running(content, on_cancel, keep=True, inbox=None) as pending:
                 if not await pending.wait_answered():
-                    await self._session.settle_without_idle(pending)
+                    await self._session.questions.await_idle(pending)
             return pending.result()
         inbox = self._inbox("spool")
         try:
@@ -182,7 +182,7 @@ class Executor:
             await self._turn.acquire()
         unwanted = False
         try:
-            await session.wait_met()
+            await session.meeting.wait()
             message = session.make("shell", "execute_request", content, subshell_id=self._subshell_id)
             pending = PendingExecution(
                 message,
@@ -304,7 +304,7 @@ class OutputStream:
                 except GatewayError as error:
                     raise fresh(error) from error.__cause__
             if message is None:
-                await self._session.settle_without_idle(self._pending)
+                await self._session.questions.await_idle(self._pending)
             elif message.header.msg_type == "input_request" and self._stdin is not None:
                 await self._answer(message)
             else:

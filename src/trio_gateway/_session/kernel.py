@@ -63,8 +63,8 @@ class HeartbeatChannel:
 
         Cancellation: safe.
         """
-        if not await self._session.answers():
-            await self._session.check_model()
+        if not await self._session.questions.ask_kernel():
+            await self._session.questions.ask_gateway()
         return self.verdict
 
 

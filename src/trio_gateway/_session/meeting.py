@@ -1,0 +1,113 @@
+"""Getting to know the process that takes another one's place.
+
+The one idea: between two processes of a kernel nothing is sent that matters. Code that waits for its turn is kept back from a
+process that is about to be restarted, and from the new one until that both answers and is heard: a gateway may subscribe to what
+it publishes later than it reconnects the rest, and what it publishes before that is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from .pending import PendingProbe
+
+if TYPE_CHECKING:
+    from .session import KernelSession
+
+__all__ = ["Meeting"]
+
+PROBE_AGAIN: Final = 0.25
+"""How long a probe of a restarted kernel may take before the next one, in seconds; doubled each time, up to 2."""
+PROBE_SECONDS: Final = 30.0
+"""How long a restarted kernel is probed at most before it is sent code all the same, in seconds."""
+
+
+class Meeting:
+    """Keeps code back while a session's kernel changes its process.
+
+    Args:
+        session: the session.
+    """
+
+    __slots__ = ("_met", "_probing", "_requests", "_session", "ours")
+
+    ours: bool
+    """Whether we asked for a restart and have not heard the new process yet: what the old one says is no news then."""
+
+    def __init__(self, session: KernelSession) -> None:
+        self.ours = False
+        self._session = session
+        self._requests = 0
+        self._probing = False
+        self._met = trio.Event()
+        self._met.set()
+
+    async def wait(self) -> None:
+        """Wait until there is a process that can be heard. Mostly no wait.
+
+        Cancellation: safe.
+        """
+        while not self._met.is_set():
+            await self._met.wait()
+
+    @contextmanager
+    def asked(self) -> Generator[None]:
+        """A restart is being asked for: keep code back from now on; after an error, go on with the old process."""
+        self.ours = True  # until the new process is heard: the old one's goodbye may come after the gateway's answer
+        self._requests += 1
+        self._keep_back()
+        restarted = False
+        try:
+            yield
+            restarted = True
+        finally:
+            self._requests -= 1
+            if not restarted:
+                self._go_on()
+
+    def begin(self) -> None:
+        """A new process took the kernel's place: see that it is heard before it is sent code."""
+        self._keep_back()
+        if not self._probing:
+            self._probing = True
+            self._session.start_soon(self._probe, name="trio_gateway.probe")
+
+    def give_up(self) -> None:
+        """There is nobody to be met any more: nobody waits."""
+        self._met.set()
+
+    def _keep_back(self) -> None:
+        if self._met.is_set():
+            self._met = trio.Event()
+
+    def _go_on(self) -> None:
+        """Let those who wait go on, unless another process is being met or about to take this one's place."""
+        if not self._probing and not self._requests:
+            self.ours = False
+            self._met.set()
+
+    async def _probe(self) -> None:
+        """Ask the new process until it both answers and is heard, for a while."""
+        session = self._session
+        pause = PROBE_AGAIN
+        try:
+            with trio.move_on_after(PROBE_SECONDS):
+                while session.ended is None and not session.shutting_down:
+                    probe = PendingProbe(session.make("shell", "kernel_info_request", {}))
+                    session.submit(probe)
+                    with trio.move_on_after(pause):
+                        await probe.wait_settled()
+                    session.withdraw(probe)
+                    session.forget(probe)
+                    if probe.succeeded:
+                        return
+                    if probe.failure is not None:
+                        await trio.sleep(pause)
+                    pause = min(2 * pause, 2.0)
+        finally:
+            self._probing = False
+            self._go_on()

@@ -1,0 +1,285 @@
+"""What a session asks of its own accord, to find out what a silence means.
+
+The one idea: a silence has four causes, and there is a question for each. A kernel that is at work answers on its control
+channel. One that is gone is unknown to the gateway. Where a connection leads nowhere, because the gateway has restored sockets
+that are tied to nothing, the kernel answers over another connection only: then another session id gets new ones. And a reply that
+was lost is overtaken by a barrier, a `kernel_info_request` behind it: shell is first-in first-out, so when that has its reply,
+what was asked before and has none is failed rather than left waiting (guarantee G3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from .._errors import (
+    ConnectionLostError,
+    GatewayConnectionError,
+    GatewayError,
+    GatewayTimeoutError,
+    KernelNotFoundError,
+    ProtocolError,
+)
+from .._models import KernelModel
+from .._protocol.kernel_state import ConnectionState
+from .._protocol.messages import Message
+from .._transport.http import HttpClient
+from .kernel_channels import ANSWER_SECONDS, answers_elsewhere
+from .pending import Pending, PendingExecution, PendingProbe, PendingReply
+
+if TYPE_CHECKING:
+    from .session import KernelSession
+
+__all__ = ["Questions"]
+
+_logger = logging.getLogger("trio_gateway.session")
+
+OUT_OF_ORDER: Final = ("xeus", "async")
+"""How the implementations begin that were measured to answer `kernel_info` beside code that runs: it is no barrier there."""
+EMPTY_EXECUTION: Final[Mapping[str, Any]] = {
+    "code": "",
+    "silent": True,
+    "store_history": False,
+    "user_expressions": {},
+    "allow_stdin": False,
+    "stop_on_error": False,
+}
+"""The barrier for those: it runs nothing, and in its turn."""
+GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
+
+
+class Questions:
+    """Asks after one session's kernel and connection.
+
+    Args:
+        session: the session.
+        http: the gateway's HTTP client.
+    """
+
+    __slots__ = ("_barrier", "_http", "_look_elsewhere_at", "_look_elsewhere_pause", "_probed", "_session")
+
+    def __init__(self, session: KernelSession, http: HttpClient) -> None:
+        self._session = session
+        self._http = http
+        self._probed: Pending | None = None
+        self._barrier: Pending | None = None
+        self.connected()
+
+    def connected(self) -> None:
+        """A new connection was made: what was found out about the one before says nothing of it."""
+        self._look_elsewhere_at = 0.0
+        self._look_elsewhere_pause = self._http.config.ping_interval
+
+    def __contains__(self, item: Pending | Message) -> bool:
+        """Whether something to be sent is one of these, which nothing is lost with."""
+        return item is self._barrier or item is self._probed
+
+    # Is the kernel there? ---------------------------------------------------------------------------------------
+
+    async def ask_kernel(self) -> bool:
+        """Ask the kernel itself, on its control channel, which its process serves though it is busy; say whether it answered.
+
+        A kernel that does not answer is not dead for that: not every one serves that channel while it runs code. Such a one is
+        not asked again before it has answered.
+        """
+        session = self._session
+        asked = self._probed
+        owes = asked is not None and not asked.settled and asked.connection == session.connections
+        if session.over or session.status.connection is not ConnectionState.CONNECTED or owes:
+            return False
+        if asked is not None:
+            session.forget(asked)
+        self._probed = asked = PendingReply(session.make("control", "kernel_info_request", {}))
+        session.submit(asked)
+        await self._wait_answered(asked)
+        return asked.replied
+
+    async def ask_gateway(self, *, thoroughly: bool = False) -> None:
+        """Ask the gateway about the kernel, and learn from its answer. Raises nothing.
+
+        Args:
+            thoroughly: whether to ask the kernel over another connection also if it seems busy; if idle, it is asked anyway.
+        """
+        session = self._session
+        try:
+            model = await session.api.get(session.kernel_id)
+        except KernelNotFoundError:
+            self.learn(None)
+        except (GatewayConnectionError, GatewayTimeoutError):
+            session.liveness.unreachable()
+        except GatewayError as error:
+            self._note_failed("check_failed", error)
+        else:
+            if self.learn(model) or (thoroughly and self._owes_answer()):
+                await self._replace_if_mute()
+
+    def learn(self, model: KernelModel | None) -> bool:
+        """Learn from the gateway's model of the kernel; None where it says that there is no such kernel.
+
+        Returns:
+            Whether the model belies the kernel's silence: at rest, it would have answered.
+        """
+        session = self._session
+        if session.over:
+            return False
+        if model is None or model.execution_state == "dead":
+            session.note_gone(dead=model is not None)
+            return False
+        session.liveness.vouched_for(trio.current_time())
+        return model.execution_state == "idle" and self._owes_answer()
+
+    async def ask_whether_gone(self) -> None:
+        """After a shutdown that we did not ask for: ask the gateway whether the kernel is gone. It leaves the socket open."""
+        for pause in GONE_CHECKS:
+            await trio.sleep(pause)
+            if self._session.over:
+                return
+            await self.ask_gateway()
+
+    # Does this connection lead to it? ---------------------------------------------------------------------------
+
+    def greeting(self) -> Pending | None:
+        """Make what a connection that was made again is greeted with, before anything is sent that matters; None for nothing.
+
+        A gateway restores the sockets that it kept for our session. Those of a connection that broke early, or of one that it
+        held for alive when we had long come back, may lead nowhere (jupyter_server 2.21, `_register_session` and `disconnect`).
+        """
+        session = self._session
+        if session.shutting_down:
+            return None
+        if self._probed is not None:
+            session.forget(self._probed)
+        self._probed = greeting = PendingReply(session.make("control", "kernel_info_request", {}))
+        session.expect(greeting)
+        return greeting
+
+    async def hear(self, greeting: Pending) -> None:
+        """Wait for the answer to the greeting, or find out why there is none; a connection that leads nowhere is replaced."""
+        await self._wait_answered(greeting)
+        if not greeting.replied:
+            await self.ask_gateway(thoroughly=True)
+
+    async def _wait_answered(self, asked: Pending) -> None:
+        with trio.move_on_after(ANSWER_SECONDS):
+            await asked.wait_settled()
+        if asked.replied:
+            self._session.liveness.answered(trio.current_time())
+
+    def _owes_answer(self) -> bool:
+        """Whether a probe was sent over this connection and not answered."""
+        asked = self._probed
+        return asked is not None and asked.sent and not asked.settled and asked.connection == self._session.connections
+
+    async def _replace_if_mute(self) -> None:
+        """Give up our session id if the kernel answers over another connection, with another id, but not over ours.
+
+        Its answer to us may only be on its way, behind much output, or unread while a consumer pauses us. So what counts is that
+        what it publishes about the other question came over our connection, or that nothing at all came.
+        """
+        session = self._session
+        asked, connection, begun = self._probed, session.connections, trio.current_time()
+        if asked is None or session.paused or begun < self._look_elsewhere_at:
+            return
+        # Each time after twice as long: a kernel that is stopped does not answer elsewhere either.
+        self._look_elsewhere_at = begun + self._look_elsewhere_pause
+        self._look_elsewhere_pause *= 2
+        elsewhere = PendingProbe(session.make("control", "kernel_info_request", {}))
+        session.expect(elsewhere)
+        try:
+            if not await answers_elsewhere(self._http, session.kernel_id, elsewhere.message):
+                return
+            with trio.move_on_after(ANSWER_SECONDS):
+                await asked.wait_settled()  # it was asked first
+        finally:
+            session.forget(elsewhere)
+        now = trio.current_time()
+        nothing_came = not session.paused and session.liveness.quiet(now) >= now - begun
+        if asked.settled or connection != session.connections or session.over or not (elsewhere.published or nothing_came):
+            return
+        _logger.warning("connection_is_mute", extra={"gateway.kernel_id": session.kernel_id})
+        session.reconnect(as_another=True)
+
+    # Was a reply lost? ------------------------------------------------------------------------------------------
+
+    async def await_idle(self, pending: PendingExecution) -> None:
+        """End an execution that has its reply but whose `idle` is overdue: lost, as in a flood it can be.
+
+        A `kernel_info_request` gives `idle` a last chance, for as long as the first one: whatever the kernel published
+        for the execution comes before what it publishes for that.
+        """
+        with trio.move_on_after(pending.idle_grace):
+            try:
+                await self._session.request("shell", "kernel_info_request", {})
+            except GatewayError as error:
+                self._note_failed("barrier_failed", error)
+        if not pending.settled:
+            pending.give_up_idle()
+
+    def find_lost(self) -> None:
+        """Find out, some time, whether a reply that does not come was lost while the connection held. For who watches.
+
+        A barrier is sent behind what waits, and there is never more than one. Nothing waits for it: it may have to wait for
+        hours behind code that runs.
+        """
+        session, barrier = self._session, self._barrier
+        under_way = barrier is not None and not barrier.settled and barrier.connection in (0, session.connections)
+        if not session.over and not under_way and any(map(_may_be_lost, session.unanswered())):
+            session.start_soon(self._fail_what_is_overtaken, name="trio_gateway.find_lost")
+
+    async def _fail_what_is_overtaken(self) -> None:
+        """Send a barrier, and fail what it overtakes."""
+        session = self._session
+        earlier = session.unanswered()
+        reply = await self._ask_in_line("kernel_info_request", {})
+        try:
+            if reply is not None and str(reply.content.get("implementation")).startswith(OUT_OF_ORDER):
+                earlier = session.unanswered()
+                reply = await self._ask_in_line("execute_request", EMPTY_EXECUTION)
+        except ProtocolError as error:  # not understood: the next look sends another one
+            self._note_failed("barrier_failed", error)
+            return
+        if reply is None:
+            return
+        for pending in earlier:
+            held = pending.connection == session.connections
+            # Code that a process was seen to begin with, and not to end, may still run: the kernel may answer beside it.
+            if not _may_be_lost(pending) or (held and pending.runs_in(reply.header.session)):
+                continue
+            why = "it has answered what it was asked later" if held else "the connection broke"
+            pending.fail(
+                ConnectionLostError(
+                    f"kernel {session.kernel_id}: {why}, so the {pending.message.msg_type} or its reply was lost on the way; it "
+                    "may have run, and was not sent again"
+                )
+            )
+
+    async def _ask_in_line(self, msg_type: str, content: Mapping[str, Any]) -> Message | None:
+        """Send a request to the main shell, behind all that was sent; wait for its reply, or None if there will be none."""
+        session = self._session
+        if session.over:
+            return None  # so it is since a moment ago
+        self._barrier = barrier = PendingReply(session.make("shell", msg_type, content))
+        session.submit(barrier)
+        try:
+            await barrier.wait_settled()
+        finally:
+            session.forget(barrier)
+        return barrier.reply
+
+    def _note_failed(self, what: str, error: GatewayError) -> None:
+        _logger.debug(what, extra={"gateway.kernel_id": self._session.kernel_id, "gateway.reason": repr(error)})
+
+
+def _may_be_lost(pending: Pending) -> bool:
+    """Whether a reply is owed that a barrier on shell would have to wait for."""
+    return (
+        pending.sent
+        and not pending.replied
+        and not pending.settled
+        and pending.message.channel == "shell"
+        and pending.message.header.subshell_id is None
+    )
