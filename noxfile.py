@@ -29,13 +29,15 @@ def install(session: nox.Session, *extras: str, editable: bool = True) -> None:
         session.install(*(["-e"] if editable else []), f".[{','.join(extras)}]")
 
 
-def build_wheel(session: nox.Session) -> Path:
-    """Build the wheel, alone in a folder of this session, and return its path."""
+def install_wheel(session: nox.Session, extras: str, *others: str) -> None:
+    """Build the wheel, alone in a folder of this session, and install it with these extras."""
     folder = Path(session.create_tmp()) / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
     (wheel,) = folder.glob("*.whl")
-    return wheel
+    session.install(f"trio-gateway[{extras}] @ {wheel.resolve().as_uri()}", *others)
+    # Where the environment is used again, pip takes the wheel of before for this one: they have the same version.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
 
 
 @nox.session
@@ -66,8 +68,7 @@ def layers(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The tests, on the built wheel: `nox -s tests-3.12 -- -k kernel`."""
-    wheel = build_wheel(session)
-    session.install(f"trio-gateway[all,test] @ {wheel.resolve().as_uri()}", "coverage[toml]")
+    install_wheel(session, "all,test", "coverage[toml]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine")
@@ -141,6 +142,5 @@ def mutation(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The library beside its peers, on the built wheel: `nox -s bench -- --help`; an hour, or some minutes with `-- --quick`."""
-    wheel = build_wheel(session)
-    session.install(f"trio-gateway[all,bench] @ {wheel.resolve().as_uri()}")
+    install_wheel(session, "all,bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
