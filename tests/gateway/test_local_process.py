@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import uuid
@@ -273,6 +274,40 @@ async def test_kernels_run_where_they_are_told(nothing_left: None, tmp_path: Pat
             await start_kernel(gateway, path=path)
             (kernel,) = [kernel for kernel in kernels_of(gateway) if kernel not in before]
             assert Path(kernel.cwd()) == expected
+
+
+def given_away(port: int) -> bool:
+    """Whether the system gives this port to a listener that wants any."""
+    with socket.socket() as taker:
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as those of asyncio and Trio do
+        try:
+            taker.setsockopt(socket.IPPROTO_IP, 51, struct.pack("=I", port << 16 | port))  # IP_LOCAL_PORT_RANGE: from, to
+        except OSError:
+            pytest.skip("the system can't be asked which port it would give away: Linux 6.3 or newer can")
+        try:
+            taker.bind(("127.0.0.1", 0))
+        except OSError:
+            return False
+        return True
+
+
+@linux_only
+async def test_a_kernels_ports_are_nobody_elses_before_it_listens(nothing_left: None, tmp_path: Path) -> None:
+    """Nor ever, until it has ended. (Two of them at once on the same ports is how a gateway came to wait for ever.)"""
+    folder = tmp_path / "kernels" / "deaf"
+    folder.mkdir(parents=True)
+    argv = [sys.executable, "-c", "import time; time.sleep(3600)", "{connection_file}"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Deaf", "language": "none"}))
+    at_once = ("--KernelManager.shutdown_wait_time=0.1",)
+    async with run_local_gateway(env={"JUPYTER_PATH": str(tmp_path)}, extra_args=at_once) as gateway:
+        kernel_id = await start_kernel(gateway, name="deaf")
+        (kernel,) = kernels_of(gateway)
+        file = json.loads(Path(kernel.cmdline()[-1]).read_text())
+        ports = [file[f"{channel}_port"] for channel in ("shell", "iopub", "stdin", "control", "hb")]
+        assert [port for port in ports if given_away(port)] == []
+        async with client(gateway) as http:
+            assert (await http.delete(f"/api/kernels/{kernel_id}")).status_code == 204
+        assert [port for port in ports if given_away(port)] == ports
 
 
 def test_the_path_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -70,6 +71,30 @@ def end_kernels(directory: str, *, seconds: float = 3.0) -> int:
             process.kill()
     psutil.wait_procs(doomed, timeout=seconds)
     return len(doomed)
+
+
+def hold_port(ip: str) -> tuple[int, socket.socket]:
+    """Take a free TCP port so that a process of ours can still listen on it, but nobody else is given it by the system.
+
+    jupyter_client finds free ports for a kernel by taking and leaving them; the kernel takes them again a quarter of a second
+    later, and whoever asks the system for any port in between may get one: then the kernel does not start, or a gateway talks
+    to somebody else's socket, and may wait for it for ever. On Linux a second socket may listen where the first one only has the
+    port, if both say so (SO_REUSEADDR, as ZeroMQ and most listeners do); what the system chooses by itself is never such a port.
+    Elsewhere the port is left at once, as jupyter_client does.
+
+    Args:
+        ip: the address of one of this machine's interfaces.
+
+    Returns:
+        The port, and the socket that holds it until it is closed.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((ip, 0))
+    port = holder.getsockname()[1]
+    if sys.platform != "linux":
+        holder.close()
+    return port, holder
 
 
 class _Everything(list):  # type: ignore[type-arg]  # also run by Pythons whose list takes no parameter
@@ -149,6 +174,7 @@ def _application(settings: dict[str, Any], ready: Any) -> Any:
     from contextvars import ContextVar
 
     import zmq
+    from jupyter_client.connect import LocalPortCache
     from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
     from kernel_gateway.gatewayapp import KernelGatewayApp
     from kernel_gateway.services.kernels.manager import SeedingMappingKernelManager
@@ -156,6 +182,28 @@ def _application(settings: dict[str, Any], ready: Any) -> Any:
     from traitlets.config import Application, Config
 
     start_of_this_request: ContextVar[Any] = ContextVar("start_of_this_request")
+
+    class HeldPorts(LocalPortCache):
+        """The kernels' ports, which are held from when they are chosen until the kernel has ended for good."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self._holders: dict[int, socket.socket] = {}
+
+        def find_available_port(self, ip: str) -> int:
+            while True:
+                port, holder = hold_port(ip)
+                if port not in self.currently_used_ports:
+                    break
+                holder.close()
+            self.currently_used_ports.add(port)
+            self._holders[port] = holder
+            return port
+
+        def return_port(self, port: int) -> None:
+            super().return_port(port)
+            if holder := self._holders.pop(port, None):
+                holder.close()
 
     class LocalKernelManager(SeedingMappingKernelManager):
         """Kernels in any directory, and more room for what they print."""
@@ -247,6 +295,7 @@ def _application(settings: dict[str, Any], ready: Any) -> Any:
             await asyncio.wait([asyncio.ensure_future(super()._stop())], timeout=limit)
             self.io_loop.stop()
 
+    HeldPorts.instance()  # jupyter_client's own from now on: whoever asks for a LocalPortCache gets this one
     config = Config()
     config.KernelGatewayApp.kernel_manager_class = LocalKernelManager
     config.KernelGatewayApp.kernel_websocket_connection_class = LocalConnection
