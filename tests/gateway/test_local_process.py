@@ -291,6 +291,11 @@ def given_away(port: int) -> bool:
         return True
 
 
+def ports_in(connection_file: str) -> list[int]:
+    told = json.loads(Path(connection_file).read_text())
+    return [told[f"{channel}_port"] for channel in ("shell", "iopub", "stdin", "control", "hb")]
+
+
 @linux_only
 async def test_a_kernels_ports_are_nobody_elses_before_it_listens(nothing_left: None, tmp_path: Path) -> None:
     """Nor ever, until it has ended. (Two of them at once on the same ports is how a gateway came to wait for ever.)"""
@@ -302,8 +307,7 @@ async def test_a_kernels_ports_are_nobody_elses_before_it_listens(nothing_left: 
     async with run_local_gateway(env={"JUPYTER_PATH": str(tmp_path)}, extra_args=at_once) as gateway:
         kernel_id = await start_kernel(gateway, name="deaf")
         (kernel,) = kernels_of(gateway)
-        file = json.loads(Path(kernel.cmdline()[-1]).read_text())
-        ports = [file[f"{channel}_port"] for channel in ("shell", "iopub", "stdin", "control", "hb")]
+        ports = ports_in(kernel.cmdline()[-1])
         assert [port for port in ports if given_away(port)] == []
         async with client(gateway) as http:
             assert (await http.delete(f"/api/kernels/{kernel_id}")).status_code == 204
