@@ -190,6 +190,25 @@ async def test_a_relay_whose_connection_leads_nowhere_gets_another(autojump_cloc
             assert channels.session_id != "front"
 
 
+async def test_a_front_end_that_comes_back_to_a_session_that_leads_nowhere_gets_another(autojump_clock: Clock) -> None:
+    """As JupyterLab does while it opens a notebook: the gateway restores for its second connection what the first one left."""
+    async with FakeGateway() as fake, fake.open() as gateway:
+        kernel = await gateway.kernels.start()
+        for mute in (0, 1):
+            fault = fake.faults.mute(times=mute)
+            async with gateway.open_channels(kernel.id, session_id="front") as channels:
+                header = trio_gateway.Header("hello", "kernel_info_request", "front", "ada", "2026-01-01T00:00:00Z", "5.4")
+                await channels.send(codec.encode_v1(trio_gateway.Message("shell", header, {})))
+                seen: list[tuple[str, str]] = []
+                with trio.fail_after(60):
+                    while ("hello", "kernel_info_reply") not in seen:
+                        messages = [codec.decode(frame, v1=True) for frame in await channels.receive()]
+                        seen += [(message.parent_id, message.msg_type) for message in messages]
+                assert seen.count(("hello", "kernel_info_reply")) == 1
+                assert fault.hits == mute
+                assert (channels.session_id == "front") == (not mute)
+
+
 @pytest.mark.parametrize("pause", [0, 1])
 async def test_what_a_relay_has_read_is_passed_on_also_if_its_connection_is_dropped(autojump_clock: Clock, pause: float) -> None:
     """What was still on its way then is lost, and the request's error says so."""

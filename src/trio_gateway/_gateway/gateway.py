@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "open_gateway", "open_local_gateway"]
 
 _LONGEST_SESSION_ID = 256
+_MAX_RELAYED = 10_000
+"""How many relayed sessions are remembered; of more, the oldest are forgotten."""
 _LOCAL_SCOPE = "local"
 """Whose sessions those of local gateways are: each has another URL."""
 
@@ -67,6 +69,7 @@ class Gateway:
         self._scope = scope or http.config.base_url
         self._sessions: Sessions | None = None
         self._closed = False
+        self._relayed: dict[tuple[str, str], None] = {}
         self._kernelspecs = KernelSpecDirectory(api, http.config)
         self._kernels = Kernels(api, self._kernelspecs, roster, http.config, find_path=find_path)
 
@@ -244,7 +247,11 @@ class Gateway:
             session_id = uuid.uuid4().hex
         elif not isinstance(session_id, str) or not session_id.isprintable() or not 0 < len(session_id) <= _LONGEST_SESSION_ID:
             raise InvalidInputError("session_id", session_id, f"1 to {_LONGEST_SESSION_ID} printable characters, or None")
-        async with open_kernel_channels(self._http, kernel_id, session_id=session_id, v1=v1) as channels:
+        known = (kernel_id, session_id) in self._relayed
+        self._relayed[kernel_id, session_id] = None
+        if len(self._relayed) > _MAX_RELAYED:
+            del self._relayed[next(iter(self._relayed))]
+        async with open_kernel_channels(self._http, kernel_id, session_id=session_id, v1=v1, known=known) as channels:
             self._roster.add(kernel_id, "")
             yield channels
 

@@ -6,8 +6,9 @@ kept by the same supervisor as a session's own. What was asked and is answered i
 connection was lost nobody waits for ever: a `kernel_info_request` is sent as a barrier, and what it overtakes is answered
 here, with an error (as for a session).
 
-A gateway can tie a session to sockets that lead nowhere. So over a connection that was made again a question is sent before a
-frame is; where it is not answered here, but over another connection, another session id takes this one's place.
+A gateway can tie a session to sockets that lead nowhere. So over a connection that was made again, by us or by a front end, a
+question is sent before a frame is; where it is not answered here, but over another connection, another session id takes this
+one's place.
 
 What frames mean, but for that, is their readers' business.
 """
@@ -89,9 +90,12 @@ class KernelChannels:
         v1: the framing of `send` and `receive`: `v1.kernel.websocket.jupyter.org`, or else the legacy one.
         http: the gateway's HTTP client.
         services: of the block that owns the connection.
+        known: whether the gateway may know the session already, so that it may restore sockets that lead nowhere.
     """
 
-    def __init__(self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient, services: Services) -> None:
+    def __init__(
+        self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient, services: Services, known: bool = False
+    ) -> None:
         self.kernel_id: str = kernel_id
         self.session_id: str = session_id
         self.connections: int = 0
@@ -99,6 +103,7 @@ class KernelChannels:
         self.sending: bool = False
         self.paused: bool = False
         self.ended: Exception | None = None
+        self._known = known
         self._v1 = v1
         self._there_v1 = v1
         self._supervisor = Supervisor(self, self, http, services)
@@ -249,7 +254,7 @@ class KernelChannels:
     async def send_all(self, websocket: WebSocket) -> None:
         """The one task that writes frames."""
         encode = codec.parts_v1 if self._there_v1 else codec.encode_legacy
-        greeted = self.connections == 1
+        greeted = self.connections == 1 and not self._known
         while True:
             while not self._outgoing:
                 await self._filled.park()
@@ -473,7 +478,9 @@ async def answers_elsewhere(http: HttpClient, kernel_id: str, asked: Message) ->
 
 
 @asynccontextmanager
-async def open_kernel_channels(http: HttpClient, kernel_id: str, *, session_id: str, v1: bool) -> AsyncGenerator[KernelChannels]:
+async def open_kernel_channels(
+    http: HttpClient, kernel_id: str, *, session_id: str, v1: bool, known: bool = False
+) -> AsyncGenerator[KernelChannels]:
     """Open a kernel's channels; the block owns the connection.
 
     Args:
@@ -481,13 +488,14 @@ async def open_kernel_channels(http: HttpClient, kernel_id: str, *, session_id: 
         kernel_id: the kernel.
         session_id: this client's session.
         v1: the framing to speak with the caller.
+        known: whether the gateway may know the session already.
 
     Raises:
         KernelNotFoundError: the gateway does not know the kernel.
         GatewayError: the connection could not be made.
     """
     async with open_services() as services:
-        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http, services=services)
+        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http, services=services, known=known)
         services.start_soon(channels.run, name=f"trio_gateway.channels[{kernel_id:.8}]")
         await channels.wait_opened()
         yield channels
