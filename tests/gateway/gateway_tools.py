@@ -68,18 +68,22 @@ async def open_framed(
             yield gateway, seen
 
 
-async def cut_off(error: type[Exception], execution: Awaitable[trio_gateway.ExecutionResult]) -> Exception | None:
-    """Await code whose kernel a gateway restarts or shuts down; return what it raised, if anything.
+async def cut_off(
+    error: type[trio_gateway.KernelError], kernel: trio_gateway.Kernel, execution: Awaitable[trio_gateway.ExecutionResult]
+) -> None:
+    """Await code whose kernel a gateway restarts or shuts down: it ends with this error, which names the kernel.
 
     The gateway begins with an interrupt. Mostly the kernel is gone before it can answer; if not, its answer is the result.
     """
+    named = kernel.id
     try:
         result = await execution
     except error as raised:
-        return raised
-    assert result.error is not None
-    assert result.error.ename == "KeyboardInterrupt"
-    return None
+        named = raised.kernel_id
+    else:
+        assert result.error is not None
+        assert result.error.ename == "KeyboardInterrupt"
+    assert named == kernel.id
 
 
 class Call:

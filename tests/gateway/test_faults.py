@@ -193,7 +193,7 @@ async def test_a_kernel_deleted_by_someone_else_ends_what_waits(real_gateway: Ru
     async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
         await kernel.execute(wire.code)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cut_off, trio_gateway.KernelCulledError, kernel.execute("wire('go')"))
+            nursery.start_soon(cut_off, trio_gateway.KernelCulledError, kernel, kernel.execute("wire('go')"))
             call = await wire.hears("go")
             await trio.to_thread.run_sync(rest, real_gateway, "DELETE", f"/api/kernels/{kernel.id}")
             await call.hung_up()
@@ -206,7 +206,7 @@ async def test_a_kernel_restarted_by_someone_else_can_be_used_on(real_gateway: R
     async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
         await kernel.execute(wire.code + "x = 1")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cut_off, trio_gateway.KernelRestartedError, kernel.execute("wire('go')"))
+            nursery.start_soon(cut_off, trio_gateway.KernelRestartedError, kernel, kernel.execute("wire('go')"))
             call = await wire.hears("go")
             await trio.to_thread.run_sync(rest, real_gateway, "POST", f"/api/kernels/{kernel.id}/restart")
             await call.hung_up()

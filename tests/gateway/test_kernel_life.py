@@ -118,7 +118,7 @@ async def test_restart_ends_what_runs(kernel: Kernel, wire: Wire) -> None:
                 pass
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(cut_off, KernelRestartedError, kernel.execute("wire('waiting')"))
+        nursery.start_soon(cut_off, KernelRestartedError, kernel, kernel.execute("wire('waiting')"))
         call = await wire.hears("waiting")
         nursery.start_soon(waits.run, partial(kernel.execute, "'after'"))
         await kernel.restart()
@@ -141,7 +141,7 @@ async def test_restart_ends_a_stream(kernel: Kernel, wire: Wire) -> None:
                 pass  # the old process may have had last words
         return outputs.result
 
-    await cut_off(KernelRestartedError, run())
+    await cut_off(KernelRestartedError, kernel, run())
     assert (await kernel.execute("1")).text == "1"
 
 
@@ -150,7 +150,7 @@ async def test_restart_by_someone_else(kernel: Kernel, wire: Wire, gateway: Gate
     for restart in (partial(gateway.kernels.restart, kernel.id), None):
         await kernel.execute(wire.code)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cut_off, KernelRestartedError, kernel.execute("wire('waiting')"))
+            nursery.start_soon(cut_off, KernelRestartedError, kernel, kernel.execute("wire('waiting')"))
             await wire.hears("waiting")
             if restart is not None:
                 await restart()
@@ -202,7 +202,7 @@ async def test_deleted_by_another_client(real_gateway: RunningGateway, kernel: K
     caught = Caught()
     async with trio.open_nursery() as nursery:
         if busy:
-            nursery.start_soon(cut_off, KernelCulledError, kernel.execute("wire('working')\nwhile True: pass"))
+            nursery.start_soon(cut_off, KernelCulledError, kernel, kernel.execute("wire('working')\nwhile True: pass"))
             await (await wire.hears("working")).answer()
         await trio.to_thread.run_sync(rest, real_gateway, "DELETE", f"/api/kernels/{kernel.id}")
     await caught.run(partial(kernel.execute, "1"))
@@ -238,7 +238,7 @@ async def test_shutdown_ends_what_runs(gateway: Gateway, wire: Wire) -> None:
     async with gateway.start_kernel("python3") as kernel:
         await kernel.execute(wire.code)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cut_off, KernelDiedError, kernel.execute("wire('waiting')"))
+            nursery.start_soon(cut_off, KernelDiedError, kernel, kernel.execute("wire('waiting')"))
             call = await wire.hears("waiting")
             nursery.start_soon(waits.run, partial(kernel.execute, "1"))
             await kernel.shutdown()

@@ -13,12 +13,13 @@ from trio_gateway.testing import FakeGateway
 
 Clock = trio.testing.MockClock
 SLOW = 5.0
+"""How long the gateway takes for it, in seconds."""
 
 
 async def test_code_that_comes_during_a_restart_runs_in_the_new_process(autojump_clock: Clock) -> None:
     async with FakeGateway(restart_seconds=SLOW) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
         await kernel.execute("old = True")
-        for _ in range(2):  # the second one while the first one's process is still being met
+        for _ in range(2):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(kernel.restart)
                 await trio.sleep(SLOW / 2)
