@@ -25,8 +25,6 @@ NOT_BLOCKING = {
 }
 NOT_COMPARED = {"no rate limit"}
 """Whether a gateway drops some of many lines depends on how fast the machine prints them: it only must not fail anywhere."""
-ONE_BY_ONE = {"choosing the kernel id"}
-"""What can't be done by two at once."""
 
 
 def open_stage(face: str, config: trio_gateway.GatewayConfig) -> AbstractContextManager[Stage]:
@@ -45,16 +43,14 @@ async def test_a_scenario_on_every_face(scenario: Scenario, real_gateway: Runnin
     """Each face says the same, and was really used."""
     config = trio_gateway.GatewayConfig(url=real_gateway.url, auth_token=real_gateway.token)
     found: dict[str, tuple[str, str]] = {}
-    at_once = trio.CapacityLimiter(1 if scenario.name in ONE_BY_ONE else len(FACES))
 
     async def play(face: str) -> None:
-        async with at_once:
-            with open_stage(face, config) as stage:
-                finding = await run_scenario(scenario, stage, limit=60)
-            found[face] = (finding.outcome, finding.detail)
-            if isinstance(stage, FaceStage):
-                assert isinstance(stage.world, LoopWorld) == (face != "blocking")
-                assert stage.world.calls > 0
+        with open_stage(face, config) as stage:
+            finding = await run_scenario(scenario, stage, limit=60)
+        found[face] = (finding.outcome, finding.detail)
+        if isinstance(stage, FaceStage):
+            assert isinstance(stage.world, LoopWorld) == (face != "blocking")
+            assert stage.world.calls > 0
 
     async with trio.open_nursery() as nursery:
         for face in FACES:

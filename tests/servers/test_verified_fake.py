@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import subprocess
 import sys
@@ -70,6 +71,23 @@ def test_the_framings_make_no_difference() -> None:
     assert outcomes == outcomes_of_the_fake("legacy")
     lacking = {name for name, outcome in outcomes.items() if outcome == "no"}
     assert lacking == {"bearer token", "a large message", "no rate limit"}
+
+
+def test_two_who_play_name_nothing_alike() -> None:
+    """On a gateway that many use, nobody's scenario may meet another's kernel or document."""
+
+    async def play() -> list[set[str]]:
+        named: list[set[str]] = []
+        for _ in range(2):
+            async with FakeGateway() as fake:
+                await run_scenarios(Stage(GatewayConfig(url=fake.url, auth_token=fake.token), connector=fake.connector))
+            bodies = [json.loads(request.body) for request in fake.requests if request.body]
+            named.append({body[key] for body in bodies for key in ("kernel_id", "path") if body.get(key)})
+        return named
+
+    first, second = trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(first) > 3
+    assert first & second == set()
 
 
 def test_a_server_that_starts_kernels_only_with_a_session() -> None:

@@ -377,7 +377,7 @@ async def listing_kernels(stage: Stage) -> None:
 @_scenario
 async def choosing_the_kernel_id(stage: Stage) -> None:
     """A client can choose its kernel's id, and may ask twice."""
-    wanted = "12345678-1234-4234-8234-123456789abc"
+    wanted = str(uuid.uuid4())  # whoever else plays this here has another
     async with stage.open() as gateway, gateway.http_client() as client:
         env = {"KERNEL_ID": wanted}
         if gateway.config.kernel_username is not None:
@@ -424,17 +424,18 @@ async def unknown_kernel(stage: Stage) -> None:
 async def sessions(stage: Stage) -> None:
     """It keeps sessions of documents, and gives and moves them."""
     async with stage.open(max_request_retries=0) as gateway, gateway.http_client() as client:
-        body = {"path": "scenario.ipynb", "name": "", "type": "notebook", "kernel": {"name": stage.kernel_name or "python3"}}
+        document = f"scenario-{uuid.uuid4()}"  # Kernel Gateway answers 500 where a session of that path is there already
+        body = {"path": f"{document}.ipynb", "name": "", "type": "notebook", "kernel": {"name": stage.kernel_name or "python3"}}
         made = await client.post("api/sessions", json=body)
         if made.status_code not in {200, 201}:
             raise Absent(f"POST: {made.status_code}")
         url = f"api/sessions/{made.json()['id']}"
         try:
             found = await client.get(url)
-            moved = await client.patch(url, json={"path": "moved.ipynb"})
+            moved = await client.patch(url, json={"path": f"{document}-moved.ipynb"})
             if found.status_code != 200 or moved.status_code != 200:
                 raise Absent(f"GET: {found.status_code}, PATCH: {moved.status_code}")
-            assert moved.json()["path"] == "moved.ipynb"
+            assert moved.json()["path"] == f"{document}-moved.ipynb"
         finally:
             with trio.move_on_after(20, shield=True):
                 await client.delete(url)
