@@ -33,7 +33,8 @@ class Stream:
     """Text that the code wrote to its standard output or standard error.
 
     Its form is the message `stream` of Jupyter's messaging specification. Consecutive texts of one name are merged in
-    `ExecutionResult.outputs`; `Kernel.stream` gives them as they arrive.
+    `ExecutionResult.outputs`; `Kernel.stream` gives them as they arrive. That may be a part of a line: ipykernel sends
+    by a timer of its own, also between what `print` writes and the end of its line.
     """
 
     name: Literal["stdout", "stderr"]

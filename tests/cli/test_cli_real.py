@@ -225,7 +225,7 @@ async def test_kernels_are_listed_interrupted_restarted_and_shut_down(cli: Cli, 
             listed = await cli.run("kernels", "--json")
             assert [model["id"] for model in json.loads(listed.out)] == [kernel.id]
 
-            async with kernel.stream(f"print('ready'); {WAIT}") as outputs:
+            async with kernel.stream(f"print('ready', end=''); {WAIT}") as outputs:
                 async for output in outputs:
                     if isinstance(output, trio_gateway.Stream):
                         done = await cli.run("kernels", "interrupt", kernel.id)

@@ -148,7 +148,7 @@ def test_a_tour(backend: str, opened: Callable[..., Any], real_gateway: RunningG
                 assert kernel.id in [model.id for model in await gateway.kernels.list()]
 
                 async with kernel.iopub.subscribe() as messages:
-                    await kernel.execute("print('seen')")
+                    await kernel.execute("print('seen', end='')")
                     async for message in messages:
                         if message.msg_type == "stream":
                             break

@@ -115,7 +115,7 @@ def test_a_tour(opened: Callable[..., Any], real_gateway: RunningGateway) -> Non
             assert kernel.id in [model.id for model in gateway.kernels.list()]
 
             with kernel.iopub.subscribe() as messages:
-                kernel.execute("print('seen')")
+                kernel.execute("print('seen', end='')")
                 for message in messages:
                     if message.msg_type == "stream":
                         break
@@ -296,7 +296,7 @@ UNTIL = '''
 import time
 interrupted = False
 try:
-    print("running", flush=True)
+    print("running", end="", flush=True)
     while True: time.sleep(0.01)
 except KeyboardInterrupt:
     interrupted = True

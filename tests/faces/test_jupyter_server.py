@@ -82,7 +82,7 @@ def test_the_librarys_client_on_the_server(server: Server, real_gateway: Running
             comm.send({}, buffers=[blob, b"\x00"])
             assert [bytes(buffer) for buffer in comm.receive().buffers] == [blob, b"\x00"]
 
-        with kernel.stream("import time\nprint('on')\nwhile True: time.sleep(0.01)") as outputs:
+        with kernel.stream("import time\nprint('on', end='')\nwhile True: time.sleep(0.01)") as outputs:
             next(outputs)
             kernel.interrupt()
             assert [type(output).__name__ for output in outputs] == ["Error"]

@@ -154,14 +154,15 @@ async def test_carriage_returns_over_both_streams(kernel: Kernel) -> None:
 
 async def test_outputs_come_while_the_code_runs(kernel: Kernel, wire: Wire) -> None:
     await kernel.execute(wire.code)
-    async with kernel.stream("print('one', flush=True)\nanswer = wire('waiting')\nprint(answer)\nanswer") as outputs:
+    code = "print('one', end='', flush=True)\nanswer = wire('waiting')\nprint(answer)\nanswer"
+    async with kernel.stream(code) as outputs:
         first = await anext(outputs)
-        assert first == Stream("stdout", "one\n")
+        assert first == Stream("stdout", "one")
         with pytest.raises(RuntimeError, match="has not ended yet"):
             _ = outputs.result
         await (await wire.hears("waiting")).answer("two")
         rest = [output async for output in outputs]
-        assert [output.text for output in rest if isinstance(output, Stream)] == ["two\n"]
+        assert "".join(output.text for output in rest if isinstance(output, Stream)) == "two\n"
         assert isinstance(rest[-1], ExecuteResult)
         assert rest[-1].data["text/plain"] == "'two'"
         result = outputs.result
@@ -179,12 +180,12 @@ async def test_displays_are_updated_by_their_id(kernel: Kernel) -> None:
         "display('other', display_id='b')\n"
         "display('second', display_id='a')\n"
         "update_display('new', display_id='a')\n"
-        "print('end')\n"
+        "print('end', end='')\n"
     )
     result = await kernel.execute(code)
     shown = [(output.data["text/plain"], output.display_id) for output in result.outputs if isinstance(output, DisplayData)]
     assert shown == [("'new'", "a"), ("'other'", "b"), ("'new'", "a")]
-    assert result.text == "'new'\n'other'\n'new'\nend\n"
+    assert result.text == "'new'\n'other'\n'new'\nend"
     assert len(validate(result)) == 4
 
     async with kernel.stream(code) as outputs:

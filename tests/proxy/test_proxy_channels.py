@@ -240,11 +240,11 @@ async def test_two_connections_of_one_session_do_not_fight(real_gateway: Running
 async def test_a_front_end_that_comes_back_gets_what_it_missed(real_gateway: RunningGateway) -> None:
     async with open_stage(real_gateway) as stage:
         async with open_front(stage.proxy, stage.kernel_id, session="same") as front:
-            asked = await front.execute("import time; print('begin', flush=True); time.sleep(0.5); print('end')")
+            asked = await front.execute("import time; print('begin', end='', flush=True); time.sleep(0.5); print('end', end='')")
             await front.until("stream", asked)
         async with open_front(stage.proxy, stage.kernel_id, session="same") as front:
             seen = await front.whole(asked)
-            assert [message.content["text"] for message in seen if message.msg_type == "stream"] == ["end\n"]
+            assert [message.content["text"] for message in seen if message.msg_type == "stream"] == ["end"]
 
 
 @pytest.mark.parametrize("frame", [b"", b"\x06", b"\x06" + bytes(47), "", "{}", "nonsense", b"\xff" * 100])

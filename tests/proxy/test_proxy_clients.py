@@ -61,7 +61,7 @@ async def test_jupyterlabs_own_client(real_gateway: RunningGateway, services: Pa
 async def test_jupyter_kernel_client(real_gateway: RunningGateway) -> None:
     def use(url: str) -> dict[str, Any]:
         with JupyterKernelClient(server_url=url, token=TOKEN) as kernel:
-            return kernel.execute("print('out'); 6 * 7")
+            return kernel.execute("print('out', end=''); 6 * 7")
 
     async with open_proxy(real_gateway) as proxy:
         with trio.fail_after(60):

@@ -743,7 +743,7 @@ async def replay(stage: Stage) -> None:
                     async for output in outputs:
                         assert isinstance(output, Stream)
                         text += output.text
-                        if text.count("\n") == 3:
+                        if output.text.endswith("\n") and text.count("\n") == 3:  # a line may come in pieces
                             stage.cut()
                 except GatewayError as error:
                     raise Absent(type(error).__name__) from error
