@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import attrs
 import psutil
@@ -22,10 +23,31 @@ import trio
 from trio_gateway._gateway.local import run_local_gateway
 
 
+FLUSH_EACH_WRITE = """
+from ipykernel.iostream import OutStream
+
+def write(self, string, write=OutStream.write):
+    written = write(self, string)
+    self.flush()
+    return written
+
+OutStream.write = write
+del OutStream, write
+"""
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the kernels a place of their own for their history, one database: not the user's, nor another run's."""
+    """Give the kernels a place of their own for their history, one database: not the user's, nor another run's.
+
+    With TRIO_GATEWAY_FLUSH_EACH_WRITE a kernel sends all it writes at once, so a print in two messages, which ipykernel's timer
+    does else now and then: a test that can't bear it fails each time.
+    """
     folder = tempfile.mkdtemp(prefix="ipython-")
     os.environ["IPYTHONDIR"] = folder
+    if os.environ.get("TRIO_GATEWAY_FLUSH_EACH_WRITE"):
+        startup = Path(folder, "profile_default", "startup")
+        startup.mkdir(parents=True)
+        (startup / "flush_each_write.py").write_text(FLUSH_EACH_WRITE, encoding="utf-8")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

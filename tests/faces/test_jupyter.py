@@ -154,7 +154,7 @@ def test_execute_interactive(capsys: pytest.CaptureFixture[str]) -> None:
             output_hook=lambda message: shown.append(message["content"].get("text", message["msg_type"])),
         )
         assert reply["content"]["status"] == "ok"
-        assert "answer to who? \n" in shown
+        assert "answer to who? \n" in "".join(shown)
         await client.execute_interactive("print('by default')", timeout=30)
         assert capsys.readouterr().out == "by default\n"
         with pytest.raises(TimeoutError):

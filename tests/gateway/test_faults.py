@@ -197,7 +197,7 @@ async def test_a_kernel_deleted_by_someone_else_ends_what_waits(real_gateway: Ru
             call = await wire.hears("go")
             await trio.to_thread.run_sync(rest, real_gateway, "DELETE", f"/api/kernels/{kernel.id}")
             await call.hung_up()
-        assert kernel.state is KernelState.CULLED
+        await kernel.wait_for(KernelState.CULLED)
         with pytest.raises(trio_gateway.KernelCulledError):
             await kernel.complete("x")
 
