@@ -22,7 +22,6 @@ import trio
 
 from trio_gateway._gateway.local import run_local_gateway
 
-
 FLUSH_EACH_WRITE = """
 from ipykernel.iostream import OutStream
 
