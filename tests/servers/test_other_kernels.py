@@ -30,7 +30,7 @@ pytestmark = [
 
 GATEWAY = {"bearer token": "401", "listing kernels": "403", "sessions": "GET: 500, PATCH: 500"}
 """What Kernel Gateway lacks, whatever the kernel."""
-DEPENDS = {"no rate limit", "a large message", "shut down by someone else"}
+DEPENDS = {"no rate limit", "a large message"}
 """What depends on how fast the machine is."""
 LACKS: Mapping[str, Mapping[str, str]] = {
     "async": {"subshells at a time": "one after the other", "listing subshells": "it deletes what it has not"},

@@ -30,10 +30,10 @@ KERNEL_GATEWAY = {**UNLIMITED, "sessions": "no"}
 """As measured: Kernel Gateway 3.0.1 answers 500 where sessions are asked for or moved."""
 WITHOUT_SUBSHELLS = {"subshells": "no", "subshells at a time": "no", "listing subshells": "no"}
 ENTERPRISE_GATEWAY = {
-    **UNLIMITED, **WITHOUT_SUBSHELLS, "choosing the kernel id": "no", "sessions": "no", "shut down by someone else": "no"
+    **UNLIMITED, **WITHOUT_SUBSHELLS, "choosing the kernel id": "no", "sessions": "no",
 }  # fmt: skip
 """It limits no rates; its kernels are ipykernel 6, which has no subshells; asked twice for an id it refuses; its sessions ask for
-a user in a place where a client has none; a kernel that is shut down has the time to answer what runs, with KeyboardInterrupt."""
+a user in a place where a client has none."""
 JUPYTER_SERVER = {"bearer token": "yes"}
 
 

@@ -38,7 +38,7 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_WISHED: Final[Json] = {**_OPTIONAL_TEXT, "pattern": r"^[^\x00\ud800-\udfff]*$", "maxLength": 200}
+_WISHED: Final[Json] = {**_OPTIONAL_TEXT, "pattern": r"^[^\x00]*$", "maxLength": 200}
 _WISHES: Final[Json] = {
     "path": _WISHED,
     "name": _WISHED,
