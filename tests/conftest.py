@@ -22,6 +22,8 @@ import trio
 
 from trio_gateway._gateway.local import run_local_gateway
 
+pytest_plugins = ["suite.budgets", "suite.failures", "suite.leftovers", "suite.tiers", "suite.workers"]
+
 FLUSH_EACH_WRITE = """
 from ipykernel.iostream import OutStream
 

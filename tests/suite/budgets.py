@@ -1,0 +1,51 @@
+"""How much the property tests and the sweeps try in one run.
+
+Property tests: the profile `ci` (the default) draws the same 25 examples in each run; `--hypothesis-profile=deep` draws 2,000 others.
+A test that needs more than others says so with [examples][suite.budgets.examples].
+
+Sweeps: a run takes every fourth point, and the commit's number says which, so that four consecutive commits take all of them;
+TRIO_GATEWAY_LONG=1 (as `nox -s soak` sets) takes all, TRIO_GATEWAY_SWEEP_OFFSET=0..3 chooses.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+
+__all__ = ["STRIDE", "examples", "sweep_offset"]
+
+ROOT = Path(__file__).parents[2]
+LONG = bool(os.environ.get("TRIO_GATEWAY_LONG"))
+STRIDE = 1 if LONG else 4
+"""A sweep takes each point whose number leaves `sweep_offset()` when divided by this."""
+
+settings.register_profile("ci", derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "deep", derandomize=False, max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("ci")
+
+
+def examples(factor: float) -> int:
+    """Return this many times as many examples as the profile in force has: for a property whose inputs are wider than others'."""
+    return int(settings().max_examples * factor)
+
+
+@functools.cache
+def sweep_offset() -> int:
+    """Return where a sweep begins: below `STRIDE`, another one for each of that many consecutive commits."""
+    if STRIDE == 1:
+        return 0
+    chosen = os.environ.get("TRIO_GATEWAY_SWEEP_OFFSET")
+    if chosen is not None:
+        return int(chosen) % STRIDE
+    command = ["git", "-C", str(ROOT), "rev-list", "--count", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):  # a source distribution has no commits
+        return 0
+    return int(done.stdout) % STRIDE
