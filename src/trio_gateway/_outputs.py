@@ -144,12 +144,12 @@ class OutputGap:
     """A reason why an execution's output is not whole (guarantee G5)."""
 
     kind: Literal["lost", "rate_limited", "reconnected", "overflow"]
-    """`"lost"`: messages are missing, counted by the kernel's own numbers; `"rate_limited"`: the gateway says that it
+    """`"lost"`: messages may be missing, counted by the kernel's own numbers; `"rate_limited"`: the gateway says that it
     dropped output; `"reconnected"`: the connection broke meanwhile and nothing can be counted; `"overflow"`: the
     subscriber's own bound was reached."""
     count: int | None = None
-    """How many messages are missing: at most so many, where a request of ours was lost beside them. None where that can't be
-    known."""
+    """How many messages are missing at most: a kernel may have used some of the numbers for what it never sent, and some may be
+    of a request that was lost with them. None where nothing is known of how many."""
     detail: str = ""
     """More about it, for people."""
 

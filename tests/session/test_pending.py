@@ -370,12 +370,21 @@ async def test_giving_up_idle_without_a_reply_is_no_result() -> None:
 # --- what is missing
 
 
-async def test_numbers_that_were_never_seen_are_told() -> None:
+async def test_numbers_that_were_never_seen_are_told_where_messages_can_have_been_dropped() -> None:
     pending, kernel = execution()
+    kernel.ledger.note_possible_drop()
     kernel.sends(
         status("busy", 1), answer("execute_input", number=2), stream("a", 3), stream("d", 6), reply(7), status("idle", 8)
     )
     assert [(gap.kind, gap.count) for gap in pending.result().output_gaps] == [("lost", 2)]
+
+
+async def test_numbers_that_were_never_seen_are_no_loss_where_nothing_can_drop() -> None:
+    pending, kernel = execution()
+    kernel.sends(
+        status("busy", 1), answer("execute_input", number=2), stream("a", 3), stream("d", 6), reply(7), status("idle", 8)
+    )
+    assert pending.result().output_gaps == ()
 
 
 async def test_nothing_is_told_when_nothing_is_missing() -> None:
@@ -395,6 +404,7 @@ async def test_a_silent_request_has_no_echo_of_its_input() -> None:
             ledger=ledger,
             silent=silent,
         )
+        ledger.note_possible_drop()
         Kernel(pending, ledger).sends(status("busy", 1), stream("b", 3), reply(4), status("idle", 5))
         assert sum(gap.count or 0 for gap in pending.result().output_gaps) == missing
 

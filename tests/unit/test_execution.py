@@ -517,7 +517,7 @@ def test_nothing_is_missing() -> None:
 def test_messages_are_missing() -> None:
     execution = ended(stream("x"))
     execution.note_missing(3)
-    assert execution.result().output_gaps == (OutputGap("lost", 3, "the kernel's numbers show it"),)
+    assert execution.result().output_gaps == (OutputGap("lost", 3, "so many of the kernel's numbers never came"),)
 
 
 def test_who_answers_is_known_when_it_has_begun() -> None:
@@ -591,4 +591,5 @@ def test_what_is_known_of_missing_outputs_is_told(count: int | None) -> None:
     execution.note_missing(count)
     gaps = [(gap.kind, gap.count, gap.detail) for gap in execution.result().output_gaps]
     unknown = "so much was lost that it can't be told whether output was among it"
-    assert gaps == {None: [], 0: [], 3: [("lost", 3, "the kernel's numbers show it")], -1: [("lost", None, unknown)]}[count]
+    never = "so many of the kernel's numbers never came"
+    assert gaps == {None: [], 0: [], 3: [("lost", 3, never)], -1: [("lost", None, unknown)]}[count]

@@ -633,3 +633,70 @@ def test_a_doubt_ends_with_the_executions_of_its_time() -> None:
     client.begin()
     client.hear(message for index, message in enumerate(conversation("c", 8, 7)) if index != 3)
     assert client.missing() == 1
+
+
+# --- what could have been dropped, and what was never sent
+
+
+def lost(client: Client, *, saw_idle: bool = True, silent: bool = False) -> int | None:
+    assert client.window is not None
+    return client.ledger.lost_outputs(client.window, silent=silent, saw_idle=saw_idle)
+
+
+def without(messages: list[Message], *indexes: int) -> list[Message]:
+    return [message for index, message in enumerate(messages) if index not in indexes]
+
+
+def test_a_hole_in_a_short_answer_over_a_whole_connection_is_no_loss() -> None:
+    """A value that shows itself costs ipykernel a number that it never sends; nothing on the way can have dropped it."""
+    client = met()
+    client.hear(without(conversation("a", 5, 1), 3, 4))
+    assert client.missing() == 2
+    assert lost(client) == 0
+
+
+@pytest.mark.parametrize("when", ["before the first message", "in the middle", "before the request"])
+def test_it_may_be_one_where_something_could_drop(when: str) -> None:
+    client = Client()
+    client.hear([said(0, "status", "hello", state="idle", request="kernel_info_request")])
+    messages = without(conversation("a", 5, 1), 3, 4)
+    if when == "before the request":
+        client.ledger.note_possible_drop()
+    client.begin()
+    if when == "before the first message":
+        client.ledger.note_possible_drop()
+    client.hear(messages[:3])
+    if when == "in the middle":
+        client.ledger.note_possible_drop()
+    client.hear(messages[3:])
+    assert lost(client) == 2
+
+
+def test_what_could_drop_is_over_when_an_execution_has_come_whole() -> None:
+    client = met()
+    client.ledger.note_possible_drop()
+    for number, (holes, told) in enumerate([((3,), 1), ((3,), 1), ((), 0), ((3,), 0)]):
+        client.parent = f"a{number}"
+        client.begin()
+        client.hear(without(conversation(client.parent, 5, 1 + 9 * number), *holes))
+        assert lost(client) == told
+        client.ledger.close()
+
+
+@pytest.mark.parametrize("lost_words", [0, 8], ids=["busy", "idle"])
+def test_what_a_kernel_always_sends_proves_that_something_dropped(lost_words: int) -> None:
+    client = met()
+    client.hear(without(conversation("a", 5, 1), lost_words, 3))
+    assert lost(client, saw_idle=lost_words != 8) == 1
+
+
+def test_a_queue_that_can_have_been_full_may_have_dropped() -> None:
+    for outputs, told in ((loss.QUEUE_MESSAGES - 4, 0), (loss.QUEUE_MESSAGES - 3, 1)):
+        client = met()
+        client.hear(without(conversation("a", outputs, 1), 3))
+        assert lost(client) == told
+
+
+def test_without_numbers_nothing_is_known_either_way() -> None:
+    client = met()
+    assert lost(client) is None

@@ -170,14 +170,14 @@ def as_text(data: Mapping[str, Any]) -> str:
 def gap_message(gaps: Sequence[OutputGap]) -> str:
     """Say what is missing of an output."""
     words = {
-        "lost": "messages were lost on the way",
+        "lost": "messages may have been lost on the way",
         "rate_limited": "the gateway dropped output that came too fast",
         "reconnected": "the connection broke meanwhile, so some may be lost",
         "overflow": "more came than was kept",
     }
     reasons: list[str] = []
     for gap in gaps:
-        count = "" if gap.count is None else f"{gap.count} "
+        count = "" if gap.count is None else f"{'at most ' if gap.kind == 'lost' else ''}{gap.count} "
         detail = f" ({gap.detail})" if gap.detail else ""
         reasons.append(f"{count}{words.get(gap.kind, gap.kind)}{detail}")
     return f"the output is not whole: {'; '.join(reasons)}"

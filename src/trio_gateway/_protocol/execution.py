@@ -28,7 +28,7 @@ from .._outputs import (
 )
 from .messages import Message
 
-__all__ = ["Execution", "ExecutionState", "OutputArea", "parse_output"]
+__all__ = ["Execution", "ExecutionState", "OutputArea", "may_be_rate_notice", "parse_output"]
 
 # The server's own notices, made in its rate limiter (jupyter_server, services/kernels/connection/channels.py).
 _RATE_NOTICES: Final = ("IOPub message rate exceeded.", "IOPub data rate exceeded.")
@@ -61,6 +61,11 @@ def parse_output(message: Message) -> Output | None:
             return Stream("stderr" if content.get("name") == "stderr" else "stdout", _text(content.get("text")))
     make = _makers.get(kind)
     return None if make is None else make(message.content, message.buffers)
+
+
+def may_be_rate_notice(message: Message) -> bool:
+    """Whether a stream may be a gateway's notice that it drops output, by its first bytes. Code may print the same words."""
+    return b"rate exceeded." in bytes(message.content_raw[:200])
 
 
 def _text(value: object) -> str:
@@ -227,7 +232,7 @@ class Execution:
         limit_bytes: how many bytes of outputs to collect at most; more is dropped, counted, and told as an `"overflow"` gap.
     """
 
-    __slots__ = ("_area", "_dropped", "_gaps", "_reply", "_saw_idle", "_size", "keep", "kernel_session", "limit_bytes", "state")
+    __slots__ = ("_area", "_dropped", "_gaps", "_reply", "_size", "keep", "kernel_session", "limit_bytes", "saw_idle", "state")
 
     keep: bool
     """Whether outputs are collected for the result."""
@@ -237,6 +242,8 @@ class Execution:
     """How far it has come."""
     kernel_session: str
     """The session of the process that began with it; `""` before."""
+    saw_idle: bool
+    """Whether the kernel said `idle` for it."""
 
     def __init__(self, *, keep: bool, limit_bytes: float) -> None:
         self.keep = keep
@@ -248,7 +255,7 @@ class Execution:
         self._size = 0
         self._reply: Mapping[str, Any] = {}
         self.kernel_session = ""
-        self._saw_idle = False
+        self.saw_idle = False
 
     def feed(self, message: Message) -> bool:
         """Take the next message whose parent is this execution's request; say whether it is an output of the code.
@@ -265,7 +272,7 @@ class Execution:
                 self.kernel_session = message.header.session
                 self._advance("busy")
             elif state == "idle":
-                self._saw_idle = True
+                self.saw_idle = True
                 self._advance("idle")
             return False
         if kind == "execute_reply":
@@ -301,11 +308,11 @@ class Execution:
         a count, nobody knows.
 
         Args:
-            count: how many; None where the kernel does not number them; less than 0 where it is known that something is missing
-                and not whether it is output.
+            count: how many at most; None where the kernel does not number them; less than 0 where it is known that something is
+                missing and not whether it is output.
         """
         if count is None:
-            if not self._saw_idle:
+            if not self.saw_idle:
                 self.note_gap(OutputGap("lost", None, "the kernel's idle never came, so output may be missing too"))
             return
         if count < 0:
@@ -314,7 +321,7 @@ class Execution:
         because = [gap.detail for gap in self._gaps if gap.kind == "reconnected"]
         self._gaps = [gap for gap in self._gaps if gap.kind != "reconnected"]
         if count:
-            self.note_gap(OutputGap("lost", count, because[0] if because else "the kernel's numbers show it"))
+            self.note_gap(OutputGap("lost", count, because[0] if because else "so many of the kernel's numbers never came"))
 
     def note_gap(self, gap: OutputGap) -> None:
         """Remember a reason why the output is not whole; the same reason counts once."""
@@ -325,6 +332,11 @@ class Execution:
     def started(self) -> bool:
         """Whether the kernel has begun with it."""
         return self.state is not ExecutionState.REQUESTED
+
+    @property
+    def limited(self) -> bool:
+        """Whether the gateway said that it drops output."""
+        return any(gap.kind == "rate_limited" for gap in self._gaps)
 
     @property
     def replied(self) -> bool:

@@ -9,6 +9,14 @@ everyone. So each request of someone else that was seen at work explains one hol
 of ours whose reply is still on its way, for replies and outputs come over different sockets. A request of ours on control, which
 is worked on beside code, and of which nothing was heard may have cost three numbers, or none if it never arrived: so much is in
 doubt.
+
+And a hole is told only where something on the way could have dropped a message. A kernel also uses numbers that it never
+sends: for a value that shows itself (`_ipython_display_`, so each plotly figure), where a hook of its publisher swallows a
+message, where code makes a message and keeps it. What can drop is: a connection that breaks, a rate limiter, which says so, a
+message that we could not read, and a queue that is full. The queues begin at `QUEUE_MESSAGES` (ZeroMQ's default mark, of the
+kernel's socket and of the gateway's), and they are first in, first out: when the kernel's `busy` for an execution has arrived,
+only what came after it can wait there. So a hole in a short answer over a whole connection is no loss. What was not seen though
+each kernel always sends it, `busy` and `idle`, is proof of the contrary.
 """
 
 from __future__ import annotations
@@ -40,6 +48,8 @@ MAX_ANSWERED: Final = 256
 """How many answered requests are remembered, for a `busy` that comes after its reply."""
 UNHEARD_NUMBERS: Final = 3
 """How many numbers a request costs that is worked on unheard: `busy`, its reply, and `idle`."""
+QUEUE_MESSAGES: Final = 1000
+"""How many messages the smallest queue between a kernel and a client holds before it drops any (`ZMQ_SNDHWM`, `ZMQ_RCVHWM`)."""
 MAX_SENDERS: Final = 16
 """How many senders are followed: the kernel, the gateway, and those that came before a restart."""
 
@@ -165,6 +175,8 @@ class Window:
 
     marks: dict[str, int]
     """How far each sender had come when the request was made."""
+    settled: int = 0
+    """How many possible drops had been noted, and were known to have ended, when the request was made."""
     sender: str | None = None
     """Who answers it, once that is known."""
     first: int = 0
@@ -196,13 +208,23 @@ class Window:
 class MessageLedger:
     """Follows the numbers of all who send to one session."""
 
-    __slots__ = ("_name", "_open", "_senders", "_unheard")
+    __slots__ = ("_drops", "_name", "_open", "_senders", "_settled", "_unheard")
 
     def __init__(self) -> None:
         self._name = ""  # of the sender of the message that was observed last
         self._senders: dict[str, _Sender] = {}
         self._unheard: dict[str, bool] = {}  # whether it was asked before the present executions
         self._open = 0
+        self._drops = 0  # how often something on the way could have dropped messages
+        self._settled = 0  # how many of these are over: an execution after them came whole
+
+    def note_possible_drop(self) -> None:
+        """Note that messages may have been dropped: the connection broke, a limiter said so, one could not be read.
+
+        It counts for the executions that are open, and for those that are opened until one of them has come whole: a limiter does
+        not say when it stops.
+        """
+        self._drops += 1
 
     def asked(self, request: str) -> None:
         """Note the id of a request of ours on control that is about to be sent."""
@@ -263,7 +285,7 @@ class MessageLedger:
             for sender in self._senders.values():
                 sender.forget_past()
         self._open += 1
-        return Window({name: sender.last for name, sender in self._senders.items()})
+        return Window({name: sender.last for name, sender in self._senders.items()}, self._settled)
 
     def close(self) -> None:
         """End the accounting of one execution."""
@@ -280,8 +302,30 @@ class MessageLedger:
         if number >= 0:
             window.note(message, self._name, number)
 
+    def lost_outputs(self, window: Window, *, silent: bool, saw_idle: bool) -> int | None:
+        """Count the execution's outputs that may have been lost on the way: none where nothing could have dropped any.
+
+        Args:
+            window: the execution's, when it has ended.
+            silent: whether the request was silent.
+            saw_idle: whether the kernel's `idle` came.
+
+        Returns:
+            As `missing_outputs`: at most so many, for a kernel may have used some of the numbers for what it never sent.
+        """
+        missing = self.missing_outputs(window, silent=silent)
+        if missing == 0:
+            self._settled = self._drops
+        elif missing is not None and saw_idle and not self._could_be_dropped(window):
+            return 0
+        return missing
+
+    def _could_be_dropped(self, window: Window) -> bool:
+        """Whether a message of an execution whose `idle` came can have been dropped on the way."""
+        return self._drops > window.settled or not window.saw_busy or window.last - window.first >= QUEUE_MESSAGES
+
     def missing_outputs(self, window: Window, *, silent: bool) -> int | None:
-        """Count the execution's outputs that never came.
+        """Count the execution's outputs that never came, or whose numbers the kernel has used for nothing.
 
         What belongs to it lies between its `busy` and its `idle`. Where those are themselves among the lost, it begins
         with the hole before the first message that did come, and ends right after its reply: a kernel publishes all

@@ -235,7 +235,10 @@ class PendingExecution(Pending):
 
     def _account(self) -> None:
         """Tell the execution how many of its outputs never came."""
-        self.execution.note_missing(self._ledger.missing_outputs(self._window, silent=self._silent))
+        execution = self.execution
+        if execution.limited:
+            self._ledger.note_possible_drop()
+        execution.note_missing(self._ledger.lost_outputs(self._window, silent=self._silent, saw_idle=execution.saw_idle))
 
     def settle(self) -> None:
         """Note that nothing more is to come."""

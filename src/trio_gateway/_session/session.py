@@ -31,6 +31,7 @@ from .._errors import (
     fresh,
 )
 from .._outputs import OutputGap
+from .._protocol.execution import may_be_rate_notice
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, StatusReader, next_kernel_state
 from .._protocol.liveness import Liveness, Verdict
 from .._protocol.loss import DUPLICATE, MessageLedger
@@ -279,6 +280,8 @@ class KernelSession:
         self.liveness.connected(trio.current_time())
         self._change(connection="opened")
         self._opened_once.set()
+        if self.connections > 1:
+            self.ledger.note_possible_drop()
         if self.connections == 1 or not self.waits:
             return
         for pending in self._pending.values():
@@ -325,6 +328,8 @@ class KernelSession:
                 inbox = pending.inbox
                 if inbox is not None and inbox.full:
                     self.pause_for(inbox)
+            elif message.header.msg_type == "stream" and may_be_rate_notice(message):
+                self.ledger.note_possible_drop()  # it answers another client's request, and ours are dropped with it
             channel = self.channels.get(message.channel)
             if channel is not None:
                 channel.publish(message)
@@ -359,6 +364,7 @@ class KernelSession:
 
     def note_garbage(self, error: ProtocolError) -> None:
         """A message that can't be understood is skipped, and whoever waits is told that something is missing."""
+        self.ledger.note_possible_drop()
         _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
         for pending in self._pending.values():
             if isinstance(pending, PendingExecution) and pending.sent:

@@ -112,7 +112,7 @@ class Chaos:
     cut_inside: float = 0.0
     """The WebSocket breaks in the middle of a message's frame."""
     drop_output: float = 0.0
-    """A message on iopub is lost, but for what says how the kernel is."""
+    """A message on iopub is lost, but for what says how the kernel is; told as a gap only as with `Faults.drop`."""
     duplicate: float = 0.0
     """A message to the client comes twice."""
     reorder: float = 0.0
@@ -264,7 +264,11 @@ class Faults:
         nth: Nth = None,
         times: int | None = None,
     ) -> Fault:
-        """Lose messages.
+        """Lose messages, as a full queue does.
+
+        A client tells of lost output only where a queue could have been full, or the connection broke: a short answer with a hole
+        over a whole connection is taken for one whose kernel has used a number for nothing. To see a gap, lose messages of an
+        answer of 1,000 and more, or use `cut_at_message`.
 
         Args:
             pattern: a regular expression for the whole of channel and type, such as "iopub stream".
