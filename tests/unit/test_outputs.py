@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -11,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trio_gateway._errors import ExecutionError
+from trio_gateway._errors import ExecutionError, InvalidInputError
 from trio_gateway._outputs import (
     ClearOutput,
     DisplayData,
@@ -269,3 +273,132 @@ def test_raise_for_error_raises_what_did_not() -> None:
 def test_raise_for_error_says_that_it_was_skipped() -> None:
     with pytest.raises(ExecutionError, match=r"^Aborted: the kernel skipped this request, because one before it failed$"):
         result(status="aborted").raise_for_error()
+
+
+# --- short ways to what people look for
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+PLOT = DisplayData({"text/plain": "<Figure>", "image/png": base64.b64encode(PNG).decode()})
+SVG = DisplayData({"image/svg+xml": ["<svg>", "</svg>"], "application/json": {"a": 1}})
+
+
+def test_the_short_ways() -> None:
+    value = ExecuteResult(3, {"text/plain": "42", "text/html": "<b>42</b>"})
+    outputs = (Stream("stdout", "a\r"), PLOT, Stream("stderr", "w"), Stream("stdout", "b"), value)
+    result = ExecutionResult("ok", outputs, {})
+    assert (result.stdout, result.stderr) == ("a\rb", "w")
+    assert result.data == {"text/plain": "42", "text/html": "<b>42</b>"}
+    assert result.bytes_of("image/png") == PLOT.bytes_of("image/png") == PNG
+    assert result.text_of("text/plain") == "42"
+    assert value.bytes_of("text/html") == b"<b>42</b>"
+    empty = ExecutionResult("ok", (), {})
+    assert (empty.stdout, empty.stderr, empty.data) == ("", "", {})
+
+
+def test_an_image_that_is_text_and_lines_that_are_a_list() -> None:
+    assert SVG.bytes_of("image/svg+xml") == b"<svg></svg>"
+    broken = base64.encodebytes(PNG).decode()
+    assert DisplayData({"image/png": broken.splitlines(keepends=True)}).bytes_of("image/png") == PNG
+
+
+@pytest.mark.parametrize(
+    ("look", "expected"),
+    [
+        (lambda: PLOT.bytes_of("image/jpeg"), "'text/plain', 'image/png'"),
+        (lambda: ExecutionResult("ok", (SVG, PLOT), {}).text_of("text/html"), "'image/svg+xml'"),
+        (lambda: ExecutionResult("ok", (), {}).bytes_of("image/png"), "there is none"),
+        (lambda: DisplayData({}).text_of("text/plain"), "none"),
+        (lambda: SVG.text_of("application/json"), "this one's is dict"),
+        (lambda: DisplayData({"image/png": "no base64!"}).bytes_of("image/png"), "base64"),
+        (lambda: DisplayData({"image/png": "ü"}).bytes_of("image/png"), "base64"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(look: Callable[[], object], expected: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(expected)) as caught:
+        look()
+    assert caught.value.field == "mime"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        Stream("stdout", "x" * 100_000),
+        DisplayData({"image/png": "A" * 100_000, "application/json": list(range(100_000))}, {"a": list(range(10_000))}),
+        UpdateDisplayData({"text/html": "<p>" * 50_000}, {}, "id" * 10_000, (memoryview(bytes(100_000)),)),
+        ExecuteResult(1, {"text/plain": "x" * 100_000}),
+        Error("E" * 10_000, "v" * 10_000, ("line",) * 10_000),
+        ClearOutput(),
+    ],
+    ids=lambda output: type(output).__name__,
+)
+def test_a_repr_is_short(output: Any) -> None:
+    assert repr(output).startswith(f"{type(output).__name__}(")
+    assert len(repr(output)) < 400
+    if not isinstance(output, ClearOutput | UpdateDisplayData):
+        assert len(repr(ExecutionResult("ok", (output,) * 50, {"big": "x" * 100_000}))) < 1500
+
+
+def test_a_repr_says_what_is_there() -> None:
+    assert repr(Stream("stdout", "a\n")) == r"Stream('stdout', 'a\n')"
+    assert repr(PLOT) == f"DisplayData({{'text/plain': '<Figure>', 'image/png': <{len(PNG):,} bytes>}})"
+    update = UpdateDisplayData({}, {"m": 1}, "d", (memoryview(b"abc"),))
+    assert repr(update) == "UpdateDisplayData({}, metadata={'m': 1}, display_id='d', buffers=<1, 3 bytes>)"
+    assert repr(ExecuteResult(7, {"text/plain": "1"})) == "ExecuteResult(7, {'text/plain': '1'})"
+    assert repr(Error("E", "v", ("a", "b"))) == "Error('E', 'v', traceback=<2 lines>)"
+    result = ExecutionResult("ok", (Stream("stdout", "a"),) * 4, {}, 2, (OutputGap("lost", 1),))
+    assert repr(result) == (
+        "ExecutionResult('ok', <4 outputs: Stream('stdout', 'a'), Stream('stdout', 'a'), Stream('stdout', 'a'), …>, "
+        "execution_count=2, output_gaps=(OutputGap(kind='lost', count=1, detail=''),))"
+    )
+    assert repr(ExecutionResult("aborted", (), {})) == "ExecutionResult('aborted', <no output>)"
+
+
+def test_every_output_of_a_stream_becomes_json() -> None:
+    update = UpdateDisplayData({"text/plain": "1"}, {"a": 1}, "d")
+    outputs: list[Output] = [Stream("stdout", "a"), PLOT, update, ExecuteResult(1, {}), Error("E", "v"), ClearOutput(wait=True)]
+    shown = [output.to_nbformat() for output in outputs]
+    assert json.loads(json.dumps(shown)) == shown
+    assert [output["output_type"] for output in shown] == [
+        "stream", "display_data", "update_display_data", "execute_result", "error", "clear_output",
+    ]  # fmt: skip
+    assert shown[2] == {
+        "output_type": "update_display_data", "data": {"text/plain": "1"}, "metadata": {"a": 1}, "transient": {"display_id": "d"},
+    }  # fmt: skip
+    assert UpdateDisplayData({}).to_nbformat()["transient"] == {}
+    assert shown[5] == {"output_type": "clear_output", "wait": True}
+
+
+# --- in a notebook
+
+
+def test_a_result_shows_itself_in_a_notebook() -> None:
+    value = ExecuteResult(1, {"text/html": "<b>1</b>", "text/plain": "1"}, {"text/html": {"isolated": True}})
+    assert ExecutionResult("ok", (value,), {})._repr_mimebundle_() == (dict(value.data), dict(value.metadata))
+    assert ExecutionResult("ok", (Stream("stdout", "a\rb"),), {})._repr_mimebundle_() == ({"text/plain": "b"}, {})
+    failed = ExecutionResult("error", (Stream("stdout", "a"), Error("E", "v")), {"status": "error"})
+    assert failed._repr_mimebundle_() == ({"text/plain": "a\nE: v"}, {})
+    assert ExecutionResult("ok", (), {})._repr_mimebundle_() == ({"text/plain": ""}, {})
+
+
+def test_several_outputs_stand_one_below_the_other() -> None:
+    value = ExecuteResult(1, {"text/html": "<b>1</b>", "text/plain": "1"})
+    outputs = (Stream("stdout", "<a>"), PLOT, SVG, value, ExecuteResult(2, {"text/plain": "x<y"}), Error("E", "v", ("T<",)))
+    bundle, metadata = ExecutionResult("error", outputs, {})._repr_mimebundle_()
+    assert metadata == {}
+    assert bundle["text/plain"] == "<a>\n<Figure>\n1\nx<y\nT<"
+    image = base64.b64encode(PNG).decode()
+    assert bundle["text/html"].split("\n") == [
+        "<pre>&lt;a&gt;</pre>",
+        f'<img src="data:image/png;base64,{image}">',
+        "<svg></svg>",
+        "<b>1</b>",
+        "<pre>x&lt;y</pre>",
+        "<pre>T&lt;</pre>",
+    ]
+
+
+def test_each_output_shows_itself() -> None:
+    assert Stream("stderr", "a\rb")._repr_mimebundle_() == {"text/plain": "b"}
+    assert Error("E", "v")._repr_mimebundle_() == {"text/plain": "E: v"}
+    assert PLOT._repr_mimebundle_() == (dict(PLOT.data), {})
+    assert UpdateDisplayData({"text/plain": "1"})._repr_mimebundle_() == ({"text/plain": "1"}, {})
