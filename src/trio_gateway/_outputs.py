@@ -231,7 +231,9 @@ def _rest(output: DisplayData | UpdateDisplayData | ExecuteResult) -> dict[str, 
     return {
         "metadata": _short(output.metadata) if output.metadata else "",
         "display_id": "" if output.display_id is None else _short(output.display_id),
-        "buffers": f"<{len(output.buffers)}, {sum(buffer.nbytes for buffer in output.buffers):,} bytes>" if output.buffers else "",
+        "buffers": f"<{len(output.buffers)}, {sum(buffer.nbytes for buffer in output.buffers):,} bytes>"
+        if output.buffers
+        else "",
     }
 
 
