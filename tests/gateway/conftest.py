@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,34 +19,16 @@ if TYPE_CHECKING:
     from conftest import RunningGateway
 
 
-HANG_SECONDS = 80
-"""A test that takes longer hangs. (pytest-timeout would end Trio's loop with it, and the tests after it.)"""
+HANG_SECONDS = 240
+"""A test that takes longer hangs, also on a busy machine. (pytest-timeout would end Trio's loop with it, and the tests after.)"""
 
 
-BOTH_ENGINES = {
-    "test_connection",
-    "test_execute",
-    "test_faults",
-    "test_faults_gateway",
-    "test_kernel_life",
-    "test_systems_session",
-    "test_watch",
-}
-"""The modules whose tests are about what a WebSocket carries: each runs on both engines."""
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of those modules on both engines."""
-    if metafunc.module.__name__ in BOTH_ENGINES:
-        metafunc.fixturenames.insert(0, "engine")
-        metafunc.parametrize("engine", ["fast", "trio-websocket"], indirect=True)
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `websocket_engine="auto"` stands for in this test."""
-    monkeypatch.setattr(websocket, "best_engine", lambda: request.param)
-    return str(request.param)
+    """What `websocket_engine="auto"` stands for in this test: the fast one, if it does not ask for another (`each_engine`)."""
+    chosen = str(getattr(request, "param", "fast"))
+    monkeypatch.setattr(websocket, "best_engine", lambda: chosen)
+    return chosen
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,23 +55,57 @@ async def gateway(real_gateway: RunningGateway) -> AsyncGenerator[trio_gateway.G
         yield gateway
 
 
+_shared: set[str] = set()
+"""The kernels that tests share at the moment: one at most."""
+
+
 @pytest.fixture(scope="module")
 def shared_kernel_id(real_gateway: RunningGateway) -> Iterator[str]:
     """A kernel for those tests of a module that only run code in it. Each attaches to it with a session of its own."""
     kernel_id = rest(real_gateway, "POST", "/api/kernels", {"name": "python3", "env": {}})["id"]
+    _shared.add(kernel_id)
     yield kernel_id
+    _shared.discard(kernel_id)
     rest(real_gateway, "DELETE", f"/api/kernels/{kernel_id}")
 
 
-@pytest.fixture(params=["v1", "legacy"])
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test that failed left in the shared gateway is the next one's business neither way: end it, or start it anew."""
+    report = yield
+    gateway = getattr(item, "funcargs", {}).get("real_gateway")
+    if report.failed:
+        item.stash[_failed] = True
+    if gateway is not None and report.when == "teardown" and item.stash.get(_failed, False):
+        with suppress(OSError):  # the gateway itself may be gone
+            for model in rest(gateway, "GET", "/api/kernels"):
+                path = f"/api/kernels/{model['id']}"
+                if model["id"] in _shared:
+                    rest(gateway, "POST", f"{path}/restart")
+                else:
+                    rest(gateway, "DELETE", path)
+    return report
+
+
+@pytest.fixture
 async def kernel(
-    request: pytest.FixtureRequest, real_gateway: RunningGateway, shared_kernel_id: str
+    request: pytest.FixtureRequest, real_gateway: RunningGateway, gateway: trio_gateway.Gateway, shared_kernel_id: str
 ) -> AsyncGenerator[trio_gateway.Kernel]:
-    """The module's kernel with an empty namespace, over each of the two framings."""
-    async with open_framed(real_gateway, request.param) as (gateway, seen), gateway.attach_kernel(shared_kernel_id) as kernel:
-        assert seen == [request.param]
-        with trio.fail_after(30):
-            await kernel.execute("get_ipython().reset(new_session=False)", silent=True)
+    """The module's kernel with an empty namespace, for what leaves a kernel that can be used on.
+
+    By `gateway`; or over a certain framing, where the test asks for one (`each_framing`).
+    """
+    framing = getattr(request, "param", None)
+    async with AsyncExitStack() as stack:
+        seen = [framing]
+        if framing is not None:
+            gateway, seen = await stack.enter_async_context(open_framed(real_gateway, framing))
+        kernel = await stack.enter_async_context(gateway.attach_kernel(shared_kernel_id))
+        assert seen == [framing]
+        await kernel.execute("get_ipython().reset(new_session=False)", silent=True)
         yield kernel
 
 

@@ -11,17 +11,40 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 
 import trio_gateway
-from tcp_proxy import Link, open_tcp_proxy
+from tcp_proxy import Link, TcpProxy, open_tcp_proxy
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-__all__ = ["Call", "Wire", "cut_off", "open_framed", "open_wire", "rest"]
+__all__ = [
+    "PATIENCE",
+    "QUICK",
+    "Call",
+    "Wire",
+    "cut_off",
+    "each_engine",
+    "each_framing",
+    "open_framed",
+    "open_framing_proxy",
+    "open_wire",
+    "rest",
+]
 
 V1 = "v1.kernel.websocket.jupyter.org"
+
+PATIENCE = 200.0
+"""How long a test waits for what has to come, in seconds: for ever, but the test that hangs says where."""
+QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.1, "gateway_retry_max": 100_000}
+"""Settings of a session that connects again at once, and does not give up while a test keeps the way closed."""
+
+each_engine = pytest.mark.parametrize("engine", ["fast", pytest.param("trio-websocket", marks=pytest.mark.full)], indirect=True)
+"""For tests of what a connection does. What goes over it is the same on both: the scenarios show it (`test_scenarios_real`)."""
+each_framing = pytest.mark.parametrize("kernel", ["v1", "legacy"], indirect=True)
+"""For tests of what a framing can change: buffers, odd text, large messages. The rest is the unit tests' of the codec."""
 
 
 def rest(gateway: RunningGateway, method: str, path: str, body: object = None) -> Any:
@@ -32,15 +55,13 @@ def rest(gateway: RunningGateway, method: str, path: str, body: object = None) -
         data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": f"token {gateway.token}"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.loads(answer.read() or b"null")
 
 
 @asynccontextmanager
-async def open_framed(
-    real_gateway: RunningGateway, framing: str, **settings: Any
-) -> AsyncGenerator[tuple[trio_gateway.Gateway, list[str]]]:
-    """Open the gateway so that WebSockets to it speak `framing`; give it and the framings that were seen on the wire.
+async def open_framing_proxy(real_gateway: RunningGateway, framing: str) -> AsyncGenerator[tuple[TcpProxy, list[str]]]:
+    """Lead to the gateway so that WebSockets to it speak `framing`; give the proxy and the framings that were seen on the wire.
 
     For the legacy one a proxy takes the offer of a subprotocol out of the upgrade request: as the gateway sees it, nothing
     was offered, and as the library sees it, nothing was chosen.
@@ -64,8 +85,19 @@ async def open_framed(
 
     async with open_tcp_proxy(real_gateway.url) as proxy:
         proxy.on_link = rewrite
-        async with trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **settings) as gateway:
-            yield gateway, seen
+        yield proxy, seen
+
+
+@asynccontextmanager
+async def open_framed(
+    real_gateway: RunningGateway, framing: str, **settings: Any
+) -> AsyncGenerator[tuple[trio_gateway.Gateway, list[str]]]:
+    """Open the gateway so that WebSockets to it speak `framing`; give it and the framings that were seen on the wire."""
+    async with (
+        open_framing_proxy(real_gateway, framing) as (proxy, seen),
+        trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **settings) as gateway,
+    ):
+        yield gateway, seen
 
 
 async def cut_off(
@@ -127,7 +159,7 @@ class Wire:
 
     async def hears(self, word: str) -> Call:
         """Wait for the next word, which has to be this one."""
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             call = await self._calls.receive()
         assert call.word == word
         return call

@@ -19,7 +19,6 @@ WRONG_EXECUTIONS: dict[str, tuple[Any, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("kernel", ["v1"], indirect=True)
 @pytest.mark.parametrize("case", WRONG_EXECUTIONS)
 async def test_expressions_that_can_not_be_sent(kernel: Kernel, case: str) -> None:
     code, arguments, named = WRONG_EXECUTIONS[case]

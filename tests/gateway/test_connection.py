@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trio
-from gateway_tools import rest
+from gateway_tools import QUICK, each_engine, rest
 
 import trio_gateway
 from tcp_proxy import TcpProxy, open_tcp_proxy
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.gateway
-
-QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.05, "gateway_retry_max": 200}
+pytestmark = [pytest.mark.gateway, each_engine]
 
 
 def handshakes(proxy: TcpProxy) -> list[dict[str, list[str]]]:
@@ -29,11 +27,13 @@ def handshakes(proxy: TcpProxy) -> list[dict[str, list[str]]]:
     return [parse_qs(urlsplit(request.split()[1]).query) for request in proxy.requests if "/channels" in request]
 
 
-async def test_each_connection_of_a_session_says_which_session_it_is_and_none_says_a_token(real_gateway: RunningGateway) -> None:
+async def test_each_connection_of_a_session_says_which_session_it_is_and_none_says_a_token(
+    real_gateway: RunningGateway, shared_kernel_id: str
+) -> None:
     async with (
         open_tcp_proxy(real_gateway.url) as proxy,
         trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **QUICK) as gateway,
-        gateway.start_kernel() as kernel,
+        gateway.attach_kernel(shared_kernel_id) as kernel,
     ):
         for _ in range(3):
             proxy.reset_all()
@@ -45,11 +45,13 @@ async def test_each_connection_of_a_session_says_which_session_it_is_and_none_sa
         assert not any(real_gateway.token in request for request in proxy.requests)
 
 
-async def test_what_is_asked_for_while_there_is_no_connection_is_sent_when_there_is_one(real_gateway: RunningGateway) -> None:
+async def test_what_is_asked_for_while_there_is_no_connection_is_sent_when_there_is_one(
+    real_gateway: RunningGateway, shared_kernel_id: str
+) -> None:
     async with (
         open_tcp_proxy(real_gateway.url) as proxy,
         trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **QUICK) as gateway,
-        gateway.start_kernel() as kernel,
+        gateway.attach_kernel(shared_kernel_id) as kernel,
     ):
         await proxy.refuse()
         proxy.reset_all()
@@ -93,12 +95,14 @@ async def test_a_kernel_that_is_gone_is_asked_for_once(real_gateway: RunningGate
 
 
 @pytest.mark.parametrize("code", [1003, 1007, 1009, 1010])
-async def test_a_close_code_that_would_come_again_is_final_and_named(real_gateway: RunningGateway, code: int, wire: Wire) -> None:
+async def test_a_close_code_that_would_come_again_is_final_and_named(
+    real_gateway: RunningGateway, code: int, wire: Wire, shared_kernel_id: str
+) -> None:
     """As from a proxy between us and the gateway that limits a message to 32 KiB."""
     async with (
         open_tcp_proxy(real_gateway.url) as proxy,
         trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **QUICK) as gateway,
-        gateway.start_kernel() as kernel,
+        gateway.attach_kernel(shared_kernel_id) as kernel,
     ):
         await kernel.execute(wire.code)
         link = next(link for link in proxy.links if any("/channels" in request for request in link.requests))

@@ -1,4 +1,7 @@
-"""Output is right: what comes out of `execute` and `stream` on a real kernel, in both framings."""
+"""Output is right: what comes out of `execute` and `stream` on a real kernel.
+
+In both framings where a framing can make a difference, on both engines where the size or the number of messages can.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+from gateway_tools import each_engine, each_framing
 
 import trio_gateway
 from trio_gateway import (
@@ -232,6 +236,7 @@ async def test_progress_with_clear_output_leaves_the_last_state(kernel: Kernel) 
     assert len(result.outputs) == 2
 
 
+@each_framing
 async def test_rich_bundles(kernel: Kernel) -> None:
     png = bytes(range(256))
     bundle = {
@@ -261,6 +266,7 @@ async def test_rich_bundles(kernel: Kernel) -> None:
     assert [output["data"] for output in validate(result)] == [bundle, bundle]
 
 
+@each_framing
 async def test_buffers_of_display_data(kernel: Kernel) -> None:
     """Binary buffers come through whole, in any number and of any length, an empty one too."""
     lengths = [0, 1, 3, 70_000]
@@ -281,6 +287,7 @@ async def test_buffers_of_display_data(kernel: Kernel) -> None:
     validate(result)
 
 
+@each_framing
 async def test_messages_of_comms_are_no_output(kernel: Kernel) -> None:
     """Widgets' messages, with their binary buffers, go past an execution without disturbing it, to whoever reads the channel."""
     async with kernel.iopub.subscribe() as messages:
@@ -303,6 +310,7 @@ async def test_messages_of_comms_are_no_output(kernel: Kernel) -> None:
     assert [message.content["data"] for message in seen] == [{"x": 1}, {"y": 2}, {}]
 
 
+@each_framing
 async def test_buffers_to_the_kernel(kernel: Kernel) -> None:
     """Binary buffers arrive whole, in any number and of any length."""
     lengths = [0, 1, 3, 70_000]
@@ -328,6 +336,7 @@ PLANES = "".join(chr(plane * 0x10000 + offset) for plane in range(17) for offset
 AWKWARD = "e\u0301 \u202eabc\u202c \u200d\ufeff\u2028\u2029\x85\x1b[31m\x7f\x01 👩‍👩‍👧‍👦 \\u0041 \\x00 '\" %s {}"
 
 
+@each_framing
 @pytest.mark.parametrize("text", [PLANES, AWKWARD], ids=["planes", "awkward"])
 async def test_unicode_of_every_plane(kernel: Kernel, text: str) -> None:
     """As code, as output on both streams, as a result, as a dictionary's keys, in errors and in expressions."""
@@ -351,11 +360,13 @@ async def test_unicode_of_every_plane(kernel: Kernel, text: str) -> None:
     assert checked.reply["user_expressions"][text]["data"]["text/plain"] == repr(text)
 
 
+@each_framing
 async def test_nul_and_control_characters_in_output(kernel: Kernel) -> None:
     result = await kernel.execute("print(''.join(map(chr, range(32))) + chr(127), end='')")
     assert result.outputs == (Stream("stdout", "".join(map(chr, range(32))) + "\x7f"),)
 
 
+@each_framing
 async def test_lone_surrogates_in_output_do_no_harm(kernel: Kernel) -> None:
     """JSON can say them though UTF-8 can't. (To `print` one may break ipykernel's output thread for good.)"""
     result = await kernel.execute(
@@ -373,6 +384,9 @@ async def test_lone_surrogates_in_output_do_no_harm(kernel: Kernel) -> None:
 # --------------------------------------------------------------------------------------------------------------- sizes
 
 
+@each_engine
+@each_framing
+@pytest.mark.full
 async def test_20_mb_of_text(kernel: Kernel) -> None:
     """One text that no message limit of any library's defaults would let through."""
     result = await kernel.execute(
@@ -389,6 +403,9 @@ async def test_20_mb_of_text(kernel: Kernel) -> None:
     assert result.output_gaps == ()
 
 
+@each_engine
+@each_framing
+@pytest.mark.full
 async def test_20_mb_in_one_message(kernel: Kernel) -> None:
     result = await kernel.execute(
         "from IPython.display import display\ndisplay({'text/plain': '', 'text/html': 'ü' * 10_000_000}, raw=True)"
@@ -398,6 +415,9 @@ async def test_20_mb_in_one_message(kernel: Kernel) -> None:
     assert shown.data["text/html"] == "ü" * 10_000_000
 
 
+@each_engine
+@each_framing
+@pytest.mark.full
 async def test_20_mb_of_request(kernel: Kernel) -> None:
     """More than a message may have by tornado's own limit. (As code it would take the kernel half a minute to look at.)"""
     result = await kernel.execute("", user_expressions={"length": f"len({'ab' * 10_000_000!r})"})
@@ -413,13 +433,15 @@ def check_flood(numbers: list[int], lines: int, result: ExecutionResult) -> None
     assert lines - len(numbers) == lost(result)
 
 
-@pytest.mark.parametrize("kernel", ["v1"], indirect=True)
+@pytest.mark.full
 async def test_20_000_small_outputs(kernel: Kernel) -> None:
     result = await kernel.execute(FLOOD.format(lines=20_000))
     assert result.status == "ok"
     check_flood([int(line) for line in result.text.split()], 20_000, result)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("engine", ["trio-websocket"], indirect=True)
 @pytest.mark.parametrize("kernel", ["legacy"], indirect=True)
 async def test_20_000_small_outputs_as_a_stream(kernel: Kernel) -> None:
     async with kernel.stream(FLOOD.format(lines=20_000)) as outputs:
@@ -430,6 +452,7 @@ async def test_20_000_small_outputs_as_a_stream(kernel: Kernel) -> None:
     check_flood([int(line) for text in texts for line in text.split()], 20_000, result)
 
 
+@pytest.mark.full
 async def test_a_rate_limited_flood_says_what_is_missing() -> None:
     """The gateway drops what exceeds its limits: the result says so, and its count is what is missing."""
     from trio_gateway._gateway.local import run_local_gateway

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from gateway_tools import Wire, cut_off, rest
+from gateway_tools import QUICK, Wire, cut_off, each_engine, rest
 
 import trio_gateway
 from tcp_proxy import TcpProxy, open_tcp_proxy
@@ -26,20 +26,31 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gateway
 
-QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.05, "gateway_retry_max": 200}
-
 
 @asynccontextmanager
 async def behind_proxy(
-    real_gateway: RunningGateway, **settings: Any
+    real_gateway: RunningGateway, kernel_id: str | None, **settings: Any
 ) -> AsyncGenerator[tuple[TcpProxy, trio_gateway.Gateway, trio_gateway.Kernel]]:
-    """A kernel of its own on the real gateway, behind a proxy."""
-    async with open_tcp_proxy(real_gateway.url) as proxy:
-        async with (
-            trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **{**QUICK, **settings}) as gateway,
-            gateway.start_kernel() as kernel,
-        ):
-            yield proxy, gateway, kernel
+    """This kernel of the real gateway behind a proxy; None: a kernel of its own."""
+    async with (
+        open_tcp_proxy(real_gateway.url) as proxy,
+        trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token, **{**QUICK, **settings}) as gateway,
+        gateway.start_kernel() if kernel_id is None else gateway.attach_kernel(kernel_id) as kernel,
+    ):
+        yield proxy, gateway, kernel
+
+
+@asynccontextmanager
+async def another_way(real_gateway: RunningGateway, kernel: trio_gateway.Kernel) -> AsyncGenerator[trio_gateway.Kernel]:
+    """The same kernel, not behind the proxy: for what is asked about a connection that has little patience.
+
+    A pong that a busy machine sends late ends such a connection, and the question would be lost with it.
+    """
+    async with (
+        trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
+        gateway.attach_kernel(kernel.id) as same,
+    ):
+        yield same
 
 
 def missing(result: trio_gateway.ExecutionResult) -> int:
@@ -49,10 +60,8 @@ def missing(result: trio_gateway.ExecutionResult) -> int:
 
 async def without_connections(gateway: RunningGateway, kernel: trio_gateway.Kernel) -> None:
     """Wait until the gateway knows that a kernel's connection is gone: what the kernel says goes to its buffer from then on."""
-    for _ in range(100):
-        if (await trio.to_thread.run_sync(rest, gateway, "GET", f"/api/kernels/{kernel.id}"))["connections"] == 0:
-            return
-    raise AssertionError("the gateway still counts a connection that was reset")
+    while (await trio.to_thread.run_sync(rest, gateway, "GET", f"/api/kernels/{kernel.id}"))["connections"]:
+        pass  # it counts a connection that was reset until its own loop has seen the reset
 
 
 def channels_of(proxy: TcpProxy) -> list[Any]:
@@ -60,8 +69,10 @@ def channels_of(proxy: TcpProxy) -> list[Any]:
     return [link for link in proxy.links if any("/channels" in request for request in link.requests)]
 
 
-async def test_fifty_resets_in_one_cell_lose_nothing_in_silence(real_gateway: RunningGateway) -> None:
-    async with behind_proxy(real_gateway) as (proxy, _gateway, kernel):
+@each_engine
+@pytest.mark.full
+async def test_fifty_resets_in_one_cell_lose_nothing_in_silence(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id) as (proxy, _gateway, kernel):
         await kernel.execute("ran = 0")
         lines: list[int] = []
         code = (
@@ -86,11 +97,15 @@ async def test_fifty_resets_in_one_cell_lose_nothing_in_silence(real_gateway: Ru
         assert (await kernel.execute("ran")).text == "1"
 
 
-async def test_a_half_open_connection_is_noticed_and_what_it_swallowed_is_told(real_gateway: RunningGateway, wire: Wire) -> None:
+@each_engine
+@pytest.mark.full
+async def test_a_half_open_connection_is_noticed_and_what_it_swallowed_is_told(
+    real_gateway: RunningGateway, shared_kernel_id: str, wire: Wire
+) -> None:
     """The gateway has two connections of one session for a moment, the dead one and the new one, and what the kernel says then
     can go to the dead one. So the outcome is one of three, and none of them is silent: whole, counted, or said to be lost.
     """
-    async with behind_proxy(real_gateway, ping_interval=1.0) as (proxy, _gateway, kernel):
+    async with behind_proxy(real_gateway, shared_kernel_id, ping_interval=1.0) as (proxy, _gateway, kernel):
         await kernel.execute(wire.code + "ran = 0")
         results: list[trio_gateway.ExecutionResult | trio_gateway.ConnectionLostError] = []
         async with trio.open_nursery() as nursery:
@@ -114,11 +129,15 @@ async def test_a_half_open_connection_is_noticed_and_what_it_swallowed_is_told(r
             # With a question on control that was lost beside three lines, it is told that something may be missing, not how much.
             lost = 3 - len(result.text.split())
             assert missing(result) == lost or None in [gap.count for gap in result.output_gaps if gap.kind == "lost"]
-        assert (await kernel.execute("ran")).text == "1"
+        async with another_way(real_gateway, kernel) as same:
+            assert (await same.execute("ran")).text == "1"
 
 
-async def test_a_request_that_is_lost_with_the_connection_fails_and_never_runs(real_gateway: RunningGateway) -> None:
-    async with behind_proxy(real_gateway) as (proxy, _gateway, kernel):
+@each_engine
+async def test_a_request_that_is_lost_with_the_connection_fails_and_never_runs(
+    real_gateway: RunningGateway, shared_kernel_id: str
+) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id) as (proxy, _gateway, kernel):
         await kernel.execute("ran = 0")
         link = channels_of(proxy)[-1]
         link.to_server.hold()
@@ -138,8 +157,11 @@ async def test_a_request_that_is_lost_with_the_connection_fails_and_never_runs(r
         assert (await kernel.execute("ran")).text == "0"
 
 
-async def test_a_reply_that_waits_in_the_gateway_is_replayed(real_gateway: RunningGateway, wire: Wire) -> None:
-    async with behind_proxy(real_gateway) as (proxy, _gateway, kernel):
+@each_engine
+async def test_a_reply_that_waits_in_the_gateway_is_replayed(
+    real_gateway: RunningGateway, shared_kernel_id: str, wire: Wire
+) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id) as (proxy, _gateway, kernel):
         await kernel.execute(wire.code + "ran = 0")
         async with trio.open_nursery() as nursery:
             results = []
@@ -161,8 +183,9 @@ async def test_a_reply_that_waits_in_the_gateway_is_replayed(real_gateway: Runni
         assert (await kernel.execute("ran")).text == "1"
 
 
-async def test_giving_up_is_as_configured(real_gateway: RunningGateway) -> None:
-    async with behind_proxy(real_gateway, gateway_retry_max=3) as (proxy, _gateway, kernel):
+@each_engine
+async def test_giving_up_is_as_configured(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id, gateway_retry_max=3) as (proxy, _gateway, kernel):
         await proxy.refuse()
         channels_of(proxy)[-1].reset()
         with pytest.raises(trio_gateway.ConnectionLostError, match="gateway_retry_max") as caught:
@@ -171,11 +194,13 @@ async def test_giving_up_is_as_configured(real_gateway: RunningGateway) -> None:
         with pytest.raises(trio_gateway.ConnectionLostError):
             await kernel.execute("1")
         assert kernel.connection_state is ConnectionState.CLOSED
-        await proxy.listen()  # for the kernel's shutdown
 
 
-async def test_a_gateway_that_accepts_and_hangs_up_is_not_asked_for_ever(real_gateway: RunningGateway) -> None:
-    async with behind_proxy(real_gateway, gateway_retry_max=4) as (proxy, _gateway, kernel):
+@each_engine
+async def test_a_gateway_that_accepts_and_hangs_up_is_not_asked_for_ever(
+    real_gateway: RunningGateway, shared_kernel_id: str
+) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id, gateway_retry_max=4) as (proxy, _gateway, kernel):
         before = len(channels_of(proxy))
 
         def hang_up(link: Any, request: str) -> None:
@@ -189,8 +214,9 @@ async def test_a_gateway_that_accepts_and_hangs_up_is_not_asked_for_ever(real_ga
         assert len(channels_of(proxy)) - before == 4
 
 
+@pytest.mark.full
 async def test_a_kernel_deleted_by_someone_else_ends_what_waits(real_gateway: RunningGateway, wire: Wire) -> None:
-    async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
+    async with behind_proxy(real_gateway, None) as (_proxy, _gateway, kernel):
         await kernel.execute(wire.code)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cut_off, trio_gateway.KernelCulledError, kernel, kernel.execute("wire('go')"))
@@ -202,8 +228,9 @@ async def test_a_kernel_deleted_by_someone_else_ends_what_waits(real_gateway: Ru
             await kernel.complete("x")
 
 
+@pytest.mark.full
 async def test_a_kernel_restarted_by_someone_else_can_be_used_on(real_gateway: RunningGateway, wire: Wire) -> None:
-    async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
+    async with behind_proxy(real_gateway, None) as (_proxy, _gateway, kernel):
         await kernel.execute(wire.code + "x = 1")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cut_off, trio_gateway.KernelRestartedError, kernel, kernel.execute("wire('go')"))
@@ -215,8 +242,9 @@ async def test_a_kernel_restarted_by_someone_else_can_be_used_on(real_gateway: R
         assert result.error.ename == "NameError"
 
 
-async def test_a_thousand_requests_at_once_are_each_settled(real_gateway: RunningGateway) -> None:
-    async with behind_proxy(real_gateway) as (_proxy, _gateway, kernel):
+@pytest.mark.full
+async def test_a_thousand_requests_at_once_are_each_settled(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id) as (_proxy, _gateway, kernel):
         await kernel.execute("import itertools; counter = itertools.count()")
         numbers: list[int] = []
         completed = 0
@@ -239,8 +267,8 @@ async def test_a_thousand_requests_at_once_are_each_settled(real_gateway: Runnin
         assert completed == 100
 
 
-async def test_a_sleeping_consumer_holds_nobody_up(real_gateway: RunningGateway) -> None:
-    async with behind_proxy(real_gateway, buffer_messages=10) as (_proxy, gateway, kernel):
+async def test_a_sleeping_consumer_holds_nobody_up(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id, buffer_messages=10) as (_proxy, gateway, kernel):
         async with gateway.attach_kernel(kernel.id) as sleeper, sleeper.iopub.subscribe() as never_read:
             for number in range(10):
                 async with kernel.stream(f"for i in range(50): print({number}, i, flush=True)") as outputs:
@@ -252,14 +280,20 @@ async def test_a_sleeping_consumer_holds_nobody_up(real_gateway: RunningGateway)
             assert statistics.spooled > 400
 
 
+@each_engine
 @pytest.mark.parametrize("when_full", ["pause", "drop_oldest", "fail"])
-async def test_what_happens_when_a_buffer_is_full_is_the_consumers_choice(real_gateway: RunningGateway, when_full: Any) -> None:
-    async with behind_proxy(real_gateway, buffer_messages=5) as (_proxy, _gateway, kernel):
+async def test_what_happens_when_a_buffer_is_full_is_the_consumers_choice(
+    real_gateway: RunningGateway, shared_kernel_id: str, when_full: Any
+) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id, buffer_messages=5) as (_proxy, _gateway, kernel):
         code = "import sys\nfor i in range(200):\n    sys.stdout.write(f'{i}\\n'); sys.stdout.flush()"
         lines: list[int] = []
-        async with kernel.stream(code, when_full=when_full) as outputs:
+        async with kernel.iopub.subscribe() as published, kernel.stream(code, when_full=when_full) as outputs:
             if when_full != "pause":
-                await kernel.complete("x")  # comes after everything: the stream has seen it all
+                async for message in published:
+                    # The last that the kernel says of it: the stream has seen it all. (A reply can overtake output.)
+                    if message.parent_type == "execute_request" and message.content.get("execution_state") == "idle":
+                        break
             else:
                 while not outputs.statistics().messages >= 5:
                     await kernel.wait_for(KernelState.BUSY)
@@ -282,16 +316,19 @@ async def test_what_happens_when_a_buffer_is_full_is_the_consumers_choice(real_g
         assert kernel.connection_state is ConnectionState.CONNECTED
 
 
-async def test_a_message_that_is_too_large_is_named_and_final(real_gateway: RunningGateway) -> None:
-    async with behind_proxy(real_gateway, max_message_size=100_000) as (proxy, _gateway, kernel):
+@each_engine
+async def test_a_message_that_is_too_large_is_named_and_final(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
+    async with behind_proxy(real_gateway, shared_kernel_id, max_message_size=100_000) as (proxy, _gateway, kernel):
         before = len(channels_of(proxy))
         with pytest.raises(trio_gateway.ProtocolError, match="max_message_size"):
             await kernel.execute("print('x' * 1_000_000)")
         assert len(channels_of(proxy)) == before
 
 
+@each_engine
+@pytest.mark.full
 async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
-    real_gateway: RunningGateway, tmp_path: Path
+    real_gateway: RunningGateway, shared_kernel_id: str, tmp_path: Path
 ) -> None:
     """What goes to a dead connection while the gateway still believes in it is counted, or the request ends with
     ConnectionLostError where its reply went there. Then, as on a busy machine it may be, another cell does the rest.
@@ -299,10 +336,8 @@ async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
     dead: list[Any] = []
     ran_before = 0
     async with (
-        behind_proxy(real_gateway, ping_interval=0.15) as (proxy, _gateway, kernel),
-        # What is asked about it goes another way: a pong that is late for 0.15 seconds ends a connection.
-        trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as calm,
-        calm.attach_kernel(kernel.id) as same,
+        behind_proxy(real_gateway, shared_kernel_id, ping_interval=0.15) as (proxy, _gateway, kernel),
+        another_way(real_gateway, kernel) as same,
     ):
         await same.execute("ran = 0")
         for cell in range(50):
@@ -346,11 +381,15 @@ async def test_fifty_half_open_connections_in_one_cell_lose_nothing_in_silence(
     assert len(dead) == 50
 
 
-async def test_a_connection_that_the_gateway_ties_to_sockets_that_lead_nowhere_is_replaced(real_gateway: RunningGateway) -> None:
+@each_engine
+@pytest.mark.full
+async def test_a_connection_that_the_gateway_ties_to_sockets_that_lead_nowhere_is_replaced(
+    real_gateway: RunningGateway, shared_kernel_id: str
+) -> None:
     """jupyter_server keeps the sockets of the connection that it lost last. Where that is a dead one, which it gave up only after
     the connection that took its place was gone too, those have lost their name to the other's, and no kernel hears them.
     """
-    async with behind_proxy(real_gateway, ping_interval=1.0) as (proxy, _gateway, kernel):
+    async with behind_proxy(real_gateway, shared_kernel_id, ping_interval=1.0) as (proxy, _gateway, kernel):
         await kernel.execute("ran = 0")
         session_id = kernel.session_id
         dead = channels_of(proxy)[-1]
@@ -366,13 +405,14 @@ async def test_a_connection_that_the_gateway_ties_to_sockets_that_lead_nowhere_i
             await trio.testing.wait_all_tasks_blocked()
             await proxy.listen()
         assert kernel.session_id != session_id
-        assert (await kernel.execute("ran")).text == "1"
+        async with another_way(real_gateway, kernel) as same:
+            assert (await same.execute("ran")).text == "1"
 
 
 async def test_what_is_cancelled_behind_another_clients_work_is_interrupted_when_its_time_comes(
-    real_gateway: RunningGateway, wire: Wire
+    real_gateway: RunningGateway, shared_kernel_id: str, wire: Wire
 ) -> None:
-    async with behind_proxy(real_gateway, interrupt_timeout=0.1) as (_proxy, gateway, kernel):
+    async with behind_proxy(real_gateway, shared_kernel_id, interrupt_timeout=0.1) as (_proxy, gateway, kernel):
         async with gateway.attach_kernel(kernel.id) as other:
             await other.execute(wire.code + "ran = []")
             async with trio.open_nursery() as nursery:

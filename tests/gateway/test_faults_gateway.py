@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import trio
+from gateway_tools import each_engine
 
 import trio_gateway
 from trio_gateway import ConnectionState, KernelState
 from trio_gateway._gateway.local import run_local_gateway
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway_tools import Wire
 
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.gateway, pytest.mark.full]
 
 QUICK: dict[str, Any] = {"gateway_retry_interval": 0.05, "gateway_retry_interval_max": 0.2, "gateway_retry_max": 5}
 
 
+@each_engine
 async def test_a_gateway_that_is_killed_ends_what_waits_with_it(wire: Wire) -> None:
     async with run_local_gateway() as process:
         settings: dict[str, Any] = {**QUICK, "cleanup_timeout": 2}
@@ -48,9 +52,10 @@ async def test_a_gateway_that_is_killed_ends_what_waits_with_it(wire: Wire) -> N
                     assert kernel.connection_state is ConnectionState.CLOSED
 
 
+@each_engine
 async def test_a_gateway_that_is_stopped_and_continued_loses_nothing(wire: Wire) -> None:
     async with run_local_gateway() as process:
-        settings: dict[str, Any] = {**QUICK, "ping_interval": 1.0, "handshake_timeout": 10.0, "gateway_retry_max": 100}
+        settings: dict[str, Any] = {**QUICK, "ping_interval": 3.0, "handshake_timeout": 10.0, "gateway_retry_max": 100}
         async with (
             trio_gateway.open_gateway(process.url, auth_token=process.token, **settings) as gateway,
             gateway.start_kernel() as kernel,
@@ -83,15 +88,35 @@ async def test_a_gateway_that_is_stopped_and_continued_loses_nothing(wire: Wire)
             assert (await kernel.execute("ran")).text == "1"
 
 
-async def test_a_kernel_that_the_gateway_culls_is_said_to_be_culled() -> None:
-    arguments = ("--MappingKernelManager.cull_idle_timeout=1", "--MappingKernelManager.cull_interval=1")
-    options = ("--MappingKernelManager.cull_connected=True",)
-    async with run_local_gateway(extra_args=arguments + options) as process:
+CULLS_WHEN_TOLD = """
+import os
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+
+cull = AsyncMappingKernelManager.cull_kernels
+
+async def cull_when_told(self):
+    if os.path.exists({told!r}):
+        await cull(self)
+
+AsyncMappingKernelManager.cull_kernels = cull_when_told
+manager = c.MappingKernelManager
+manager.cull_idle_timeout = manager.cull_interval = 1
+manager.cull_connected = True
+"""
+"""A gateway's configuration. By itself it would cull what a busy machine takes a second to start or to connect to."""
+
+
+async def test_a_kernel_that_the_gateway_culls_is_said_to_be_culled(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    config = tmp_path / "config.py"
+    config.write_text(CULLS_WHEN_TOLD.format(told=str(told)))
+    async with run_local_gateway(extra_args=[f"--config={config}"]) as process:
         async with (
             trio_gateway.open_gateway(process.url, auth_token=process.token, **QUICK) as gateway,
             gateway.start_kernel() as kernel,
         ):
             await kernel.execute("1")
+            told.touch()
             await kernel.wait_for(KernelState.CULLED)
             with pytest.raises(trio_gateway.KernelCulledError):
                 await kernel.execute("1")
@@ -99,24 +124,23 @@ async def test_a_kernel_that_the_gateway_culls_is_said_to_be_culled() -> None:
             assert kernel.hb.verdict is trio_gateway.Verdict.CULLED
 
 
-async def test_a_kernel_that_dies_in_a_cell_and_is_started_again_can_be_used_on(wire: Wire) -> None:
-    async with run_local_gateway() as process:
-        async with (
-            trio_gateway.open_gateway(process.url, auth_token=process.token, **QUICK) as gateway,
-            gateway.start_kernel() as kernel,
-        ):
-            pid = int((await kernel.execute(wire.code + "import os; os.getpid()")).text)
-            async with trio.open_nursery() as nursery:
+async def test_a_kernel_that_dies_in_a_cell_and_is_started_again_can_be_used_on(real_gateway: RunningGateway, wire: Wire) -> None:
+    async with (
+        trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token, **QUICK) as gateway,
+        gateway.start_kernel() as kernel,
+    ):
+        pid = int((await kernel.execute(wire.code + "import os; os.getpid()")).text)
+        async with trio.open_nursery() as nursery:
 
-                async def run() -> None:
-                    with pytest.raises(trio_gateway.KernelRestartedError):
-                        await kernel.execute("wire('go')")
+            async def run() -> None:
+                with pytest.raises(trio_gateway.KernelRestartedError):
+                    await kernel.execute("wire('go')")
 
-                nursery.start_soon(run)
-                call = await wire.hears("go")
-                os.kill(pid, signal.SIGKILL)
-                await call.hung_up()
-            assert int((await kernel.execute("import os; os.getpid()")).text) != pid
+            nursery.start_soon(run)
+            call = await wire.hears("go")
+            os.kill(pid, signal.SIGKILL)
+            await call.hung_up()
+        assert int((await kernel.execute("import os; os.getpid()")).text) != pid
 
 
 async def test_g2_a_kernel_that_is_just_being_started_again_is_shut_down_too(real_gateway: RunningGateway) -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import trio
-from gateway_tools import Wire, rest
+from gateway_tools import PATIENCE, Wire, rest
+from guarantee_tools import kernels_of, no_kernel_left, usable_at_once
 
 import trio_gateway
 from os_view import Held, nothing_left_behind
@@ -50,27 +51,6 @@ pytestmark = pytest.mark.gateway
 POST_KERNELS = "POST /api/kernels"
 
 
-@pytest.fixture
-async def fresh(gateway: Gateway) -> Any:
-    """A kernel of the test's own."""
-    async with gateway.start_kernel("python3") as kernel:
-        yield kernel
-
-
-@contextmanager
-def no_kernel_left(real_gateway: RunningGateway) -> Iterator[None]:
-    """Check that this process and the gateway hold what they held before, whatever the body raises."""
-    before = kernels_of(real_gateway)
-    with nothing_left_behind():
-        yield
-    assert kernels_of(real_gateway) == before
-
-
-def kernels_of(real_gateway: RunningGateway) -> tuple[set[psutil.Process], set[str]]:
-    """The gateway's kernels: the processes there are, and the ids it knows."""
-    return set(real_gateway.kernel_processes()), {model["id"] for model in rest(real_gateway, "GET", "/api/kernels")}
-
-
 @asynccontextmanager
 async def through_proxy(real_gateway: RunningGateway, **settings: Any) -> AsyncGenerator[tuple[TcpProxy, Gateway]]:
     """Open the real gateway through a proxy; nothing may be left behind at the end."""
@@ -80,39 +60,6 @@ async def through_proxy(real_gateway: RunningGateway, **settings: Any) -> AsyncG
             open_gateway(proxy.url, auth_token=real_gateway.token, **settings) as gateway,
         ):
             yield proxy, gateway
-
-
-class CancelAtStep(trio.abc.Instrument):
-    """Cancels a scope when tasks have taken so many steps: each step ends at a checkpoint, so a sweep meets every one of them."""
-
-    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
-        self._scope = scope
-        self._steps = steps
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._steps -= 1
-        if self._steps == 0:
-            self._scope.cancel()
-
-
-@contextmanager
-def cancelled_at_step(steps: int) -> Iterator[trio.CancelScope]:
-    """Cancel the body when tasks have taken so many steps in it."""
-    with trio.CancelScope() as scope:
-        instrument = CancelAtStep(scope, steps)
-        trio.lowlevel.add_instrument(instrument)
-        try:
-            yield scope
-        finally:
-            trio.lowlevel.remove_instrument(instrument)
-
-
-async def sweep(attempt: Callable[[int], Awaitable[bool]], *, stride: int = 1) -> int:
-    """Call `attempt(1)`, `attempt(1 + stride)`, ... until one says that it came to its end; return how many did not."""
-    step = 1
-    while await attempt(step):
-        step += stride
-    return step // stride
 
 
 # ----------------------------------------------------------------------------------------------- G1: nothing left behind
@@ -141,10 +88,12 @@ class Boom(Exception):
     """What a test's body raises."""
 
 
-def ways_to_end() -> list[Any]:
+def ways_to_end(*marks: pytest.MarkDecorator) -> list[Any]:
+    """All of them; the marks are for all but the last one, cancellation."""
     return [
-        pytest.param(None, id="success"),
-        *(pytest.param(way, id=way.__name__) for way in (Boom, KeyboardInterrupt, trio.Cancelled)),
+        pytest.param(None, id="success", marks=marks),
+        *(pytest.param(way, id=way.__name__, marks=marks) for way in (Boom, KeyboardInterrupt)),
+        pytest.param(trio.Cancelled, id="Cancelled"),
     ]
 
 
@@ -168,7 +117,7 @@ async def end(way: type[BaseException] | None, scope: trio.CancelScope) -> None:
         raise way
 
 
-@pytest.mark.parametrize("way", ways_to_end())
+@pytest.mark.parametrize("way", ways_to_end(pytest.mark.full))
 async def test_G1_G2_however_a_block_ends(real_gateway: RunningGateway, wire: Wire, way: type[BaseException] | None) -> None:
     """With an idle kernel, and with one that is at work."""
     for busy in (False, True):
@@ -187,22 +136,25 @@ async def test_G1_G2_however_a_block_ends(real_gateway: RunningGateway, wire: Wi
 
 
 @pytest.mark.parametrize("way", ways_to_end())
-async def test_G1_attached_kernels_are_left_running(real_gateway: RunningGateway, way: type[BaseException] | None) -> None:
-    async with open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway, gateway.start_kernel() as owned:
-        before = kernels_of(real_gateway)
-        assert len(before[0]) == len(before[1])
-        with nothing_left_behind(), expecting(way) as scope:
-            async with (
-                open_gateway(real_gateway.url, auth_token=real_gateway.token) as other,
-                other.attach_kernel(owned.id) as kernel,
-            ):
-                await kernel.execute("x = 5")
-                await end(way, scope)
-        assert kernels_of(real_gateway) == before
-        assert (await owned.execute("x")).text == "5"
+async def test_G1_attached_kernels_are_left_running(
+    real_gateway: RunningGateway, kernel: Kernel, way: type[BaseException] | None
+) -> None:
+    before = kernels_of(real_gateway)
+    assert len(before[0]) == len(before[1])
+    with nothing_left_behind(), expecting(way) as scope:
+        async with (
+            open_gateway(real_gateway.url, auth_token=real_gateway.token) as other,
+            other.attach_kernel(kernel.id) as attached,
+        ):
+            await attached.execute("x = 5")
+            await end(way, scope)
+    assert kernels_of(real_gateway) == before
+    assert (await kernel.execute("x")).text == "5"
 
 
-async def test_G1_outputs_that_nobody_read_leave_no_file(real_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_G1_outputs_that_nobody_read_leave_no_file(
+    real_gateway: RunningGateway, shared_kernel_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Outputs beyond the bounds lie in a temporary file; leaving the stream removes it."""
     make = tempfile.TemporaryFile
     made = trio.Event()
@@ -215,7 +167,7 @@ async def test_G1_outputs_that_nobody_read_leave_no_file(real_gateway: RunningGa
     with no_kernel_left(real_gateway):
         async with (
             open_gateway(real_gateway.url, auth_token=real_gateway.token, buffer_messages=10) as gateway,
-            gateway.start_kernel("python3") as kernel,
+            gateway.attach_kernel(shared_kernel_id) as kernel,
         ):
             before = Held.now()
             async with kernel.stream("for i in range(100):\n    print(i, flush=True)\nwhile True: pass") as outputs:
@@ -245,7 +197,7 @@ async def test_G1_a_cancelled_connect_leaves_nothing(real_gateway: RunningGatewa
             await link.ended.wait()
 
 
-@pytest.mark.parametrize("way", ways_to_end())
+@pytest.mark.parametrize("way", ways_to_end(pytest.mark.full))
 async def test_G1_a_local_gateway_ends_with_its_block(way: type[BaseException] | None) -> None:
     pid = 0
     with nothing_left_behind(), expecting(way) as scope:
@@ -268,6 +220,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.full
 async def test_G1_control_c_leaves_no_process(tmp_path: Path) -> None:
     """The program, its gateway and its kernel carry a mark in their environment: after SIGINT no process has it any more."""
     mark = secrets.token_hex(8)
@@ -296,7 +249,7 @@ async def test_G1_control_c_leaves_no_process(tmp_path: Path) -> None:
             )
             program: trio.Process = await nursery.start(run)
             assert program.stdout is not None
-            with trio.move_on_after(60) as scope:
+            with trio.move_on_after(PATIENCE) as scope:
                 while not printed.endswith(b"running\n"):
                     data = await program.stdout.receive_some()
                     assert data, (tmp_path / "errors").read_text()
@@ -316,40 +269,6 @@ async def test_G1_control_c_leaves_no_process(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- G2: no orphan kernel
-
-
-async def test_G2_cancelled_at_each_step_of_a_start(real_gateway: RunningGateway) -> None:
-    """From opening the gateway to the start's last step."""
-
-    async def attempt(step: int) -> bool:
-        with no_kernel_left(real_gateway), cancelled_at_step(step) as scope:
-            async with (
-                open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
-                gateway.start_kernel("python3"),
-            ):
-                # Started: the sweep is over.
-                return False
-        assert scope.cancelled_caught
-        return True
-
-    assert await sweep(attempt) > 20
-
-
-async def test_G2_cancelled_at_steps_of_leaving(real_gateway: RunningGateway) -> None:
-    async def attempt(step: int) -> bool:
-        with no_kernel_left(real_gateway), trio.CancelScope() as scope:
-            instrument = CancelAtStep(scope, step)
-            try:
-                async with (
-                    open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
-                    gateway.start_kernel("python3"),
-                ):
-                    trio.lowlevel.add_instrument(instrument)
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
-        return scope.cancel_called
-
-    assert await sweep(attempt, stride=9) > 2
 
 
 def on_start(proxy: TcpProxy, act: Callable[[Link], object]) -> None:
@@ -377,14 +296,15 @@ async def test_G2_cancelled_while_the_answer_is_under_way(real_gateway: RunningG
         await link.to_client.held.wait()
         assert len(real_gateway.kernel_processes()) == len(before) + 1
         nursery.cancel_scope.cancel()
-        with trio.fail_after(30, shield=True):
+        with trio.fail_after(PATIENCE, shield=True):
             await trio.testing.wait_all_tasks_blocked()
             link.release()
 
 
+@pytest.mark.full
 async def test_G2_cancelled_and_the_answer_never_comes(real_gateway: RunningGateway) -> None:
     """The kernel's id was ours: it is found and shut down all the same, before `cleanup_timeout` runs out."""
-    async with through_proxy(real_gateway, cleanup_timeout=4) as (proxy, gateway), trio.open_nursery() as nursery:
+    async with through_proxy(real_gateway, cleanup_timeout=12) as (proxy, gateway), trio.open_nursery() as nursery:
         on_start(proxy, lambda link: link.to_client.hold())
         nursery.start_soon(start_and_wait, gateway)
         link = await proxy.wait_request(POST_KERNELS)
@@ -400,7 +320,9 @@ LOSSES: dict[str, Callable[[Link], object]] = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "loss", [pytest.param(loss, marks=pytest.mark.full if number else ()) for number, loss in enumerate(LOSSES)]
+)
 async def test_G2_the_answer_is_lost(real_gateway: RunningGateway, loss: str) -> None:
     async with through_proxy(real_gateway) as (proxy, gateway):
         on_start(proxy, LOSSES[loss])
@@ -409,6 +331,7 @@ async def test_G2_the_answer_is_lost(real_gateway: RunningGateway, loss: str) ->
         assert len([request for request in proxy.requests if request == POST_KERNELS]) == 1
 
 
+@pytest.mark.full
 async def test_G2_cancelled_while_the_lost_kernel_is_looked_for(real_gateway: RunningGateway) -> None:
     """The start has failed and cleans up after itself: the caller's cancellation waits for that."""
     async with through_proxy(real_gateway) as (proxy, gateway), trio.open_nursery() as nursery:
@@ -428,11 +351,12 @@ async def test_G2_cancelled_while_the_lost_kernel_is_looked_for(real_gateway: Ru
         link = await proxy.wait_request("DELETE ")
         await link.to_server.held.wait()
         nursery.cancel_scope.cancel()
-        with trio.fail_after(30, shield=True):
+        with trio.fail_after(PATIENCE, shield=True):
             await trio.testing.wait_all_tasks_blocked()
             link.release()
 
 
+@pytest.mark.full
 async def test_G2_the_connection_breaks_while_the_gateway_starts_the_kernel(real_gateway: RunningGateway) -> None:
     """The answer was not even written; the kernel appears after the look for it has begun."""
     async with through_proxy(real_gateway) as (proxy, gateway):
@@ -445,6 +369,7 @@ async def test_G2_the_connection_breaks_while_the_gateway_starts_the_kernel(real
             await start_and_wait(gateway)
 
 
+@pytest.mark.full
 async def test_G2_the_start_takes_too_long(real_gateway: RunningGateway) -> None:
     async with through_proxy(real_gateway, request_timeout=2, launch_timeout_pad=0.5) as (proxy, gateway):
         on_start(proxy, lambda link: link.to_client.hold())
@@ -453,6 +378,7 @@ async def test_G2_the_start_takes_too_long(real_gateway: RunningGateway) -> None
         assert (caught.value.phase, caught.value.setting, caught.value.limit) == ("kernel start", "launch_timeout", 2.0)
 
 
+@pytest.mark.full
 async def test_G2_the_kernel_never_answers_the_handshake(real_gateway: RunningGateway) -> None:
     async with through_proxy(real_gateway, handshake_timeout=1) as (proxy, gateway):
         proxy.on_request = lambda link, request: link.swallow() if "/channels" in request else None
@@ -461,6 +387,7 @@ async def test_G2_the_kernel_never_answers_the_handshake(real_gateway: RunningGa
         assert caught.value.phase == "WebSocket handshake"
 
 
+@pytest.mark.full
 async def test_G2_the_gateway_chooses_another_id(real_gateway: RunningGateway) -> None:
     """Older servers ignore the id we wish for: what they answer counts."""
     async with through_proxy(real_gateway) as (proxy, gateway):
@@ -484,11 +411,12 @@ async def test_G2_the_gateway_chooses_another_id(real_gateway: RunningGateway) -
         link = await proxy.wait_request(POST_KERNELS)
         await link.to_client.held.wait()
         nursery.cancel_scope.cancel()
-        with trio.fail_after(30, shield=True):
+        with trio.fail_after(PATIENCE, shield=True):
             await trio.testing.wait_all_tasks_blocked()
             link.release()
 
 
+@pytest.mark.full
 async def test_G2_the_answer_to_the_shutdown_is_lost(real_gateway: RunningGateway) -> None:
     """It is asked for again; that the kernel is not there any more is what was wanted."""
     cut: list[Link] = []
@@ -505,6 +433,7 @@ async def test_G2_the_answer_to_the_shutdown_is_lost(real_gateway: RunningGatewa
         assert cut
 
 
+@pytest.mark.full
 async def test_G2_a_shutdown_that_fails_is_told(real_gateway: RunningGateway, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever left the block well learns that the kernel may be left; who raised keeps their exception, and the log tells."""
     for way in (None, Boom):
@@ -534,16 +463,9 @@ def interrupts(events: list[GatewayEvent]) -> list[GatewayEvent]:
     return [event for event in events if event.path is not None and event.path.endswith("/interrupt")]
 
 
-async def usable_at_once(kernel: Kernel) -> None:
-    """Check that the kernel is idle, runs code whole and has kept its memory."""
-    with trio.fail_after(30):
-        result = await kernel.execute("kept, 6 * 7")
-    assert (result.status, result.text, result.output_gaps) == ("ok", "('state', 42)", ())
-
-
-async def test_G6_cancelled_execute_interrupts(fresh: Kernel, wire: Wire) -> None:
+async def test_G6_cancelled_execute_interrupts(kernel: Kernel, wire: Wire) -> None:
     """Code that computes, code that waits in a system call, and code that has only just begun."""
-    await fresh.execute(f"{wire.code}\nkept = 'state'")
+    await kernel.execute(f"{wire.code}\nkept = 'state'")
     codes = {
         "computes": "wire('computes')\nwhile True: pass",
         "waits": "wire('waits')",
@@ -551,73 +473,57 @@ async def test_G6_cancelled_execute_interrupts(fresh: Kernel, wire: Wire) -> Non
     }
     for word, code in codes.items():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fresh.execute, code)
+            nursery.start_soon(kernel.execute, code)
             call = await wire.hears(word)
             if word == "waits":
                 nursery.cancel_scope.cancel()
-                with trio.fail_after(30, shield=True):
+                with trio.fail_after(PATIENCE, shield=True):
                     await call.hung_up()
             else:
                 await call.answer()
                 nursery.cancel_scope.cancel()
-        await usable_at_once(fresh)
+        await usable_at_once(kernel)
 
 
-async def test_G6_the_callers_deadline(fresh: Kernel) -> None:
+async def test_G6_the_callers_deadline(kernel: Kernel) -> None:
     """As in the README: the scope's deadline ends it, and is not turned into another error."""
-    await fresh.execute("kept = 'state'")
+    await kernel.execute("kept = 'state'")
     with trio.move_on_after(0.1) as scope:
-        await fresh.execute("while True: pass")
+        await kernel.execute("while True: pass")
     assert scope.cancelled_caught
-    await usable_at_once(fresh)
+    await usable_at_once(kernel)
     with pytest.raises(trio.TooSlowError):
         with trio.fail_after(0.1):
-            await fresh.execute("while True: pass")
-    await usable_at_once(fresh)
+            await kernel.execute("while True: pass")
+    await usable_at_once(kernel)
 
 
-async def test_G6_cancelled_at_each_step_of_an_execution(fresh: Kernel) -> None:
-    """However far it came, the next execution is neither interrupted nor does it get the last one's output."""
-    await fresh.execute("kept = 'state'\nruns = 0")
-    # With pauses, so that what it says does not come all at once.
-    speaks_slowly = "runs += 1\nimport time\nfor _ in range(8):\n    print('old', flush=True)\n    time.sleep(0.02)"
-
-    async def attempt(step: int) -> bool:
-        with nothing_left_behind():
-            with cancelled_at_step(step) as scope:
-                await fresh.execute(speaks_slowly)
-        await usable_at_once(fresh)
-        return scope.cancelled_caught
-
-    assert await sweep(attempt) > 5
-
-
-async def test_G6_leaving_a_stream_interrupts(fresh: Kernel) -> None:
-    await fresh.execute("kept = 'state'")
+async def test_G6_leaving_a_stream_interrupts(kernel: Kernel) -> None:
+    await kernel.execute("kept = 'state'")
     endless = "i = 0\nwhile True:\n    print(i, flush=True)\n    i += 1"
     with nothing_left_behind():
-        async with fresh.stream(endless) as outputs:
+        async with kernel.stream(endless) as outputs:
             async for output in outputs:
                 assert isinstance(output, Stream)
                 break
-        await usable_at_once(fresh)
+        await usable_at_once(kernel)
 
         with pytest.raises(Boom):
-            async with fresh.stream(endless) as outputs:
+            async with kernel.stream(endless) as outputs:
                 await anext(outputs)
                 raise Boom
-        await usable_at_once(fresh)
+        await usable_at_once(kernel)
 
         with trio.CancelScope() as scope:
-            async with fresh.stream(endless) as outputs:
+            async with kernel.stream(endless) as outputs:
                 await anext(outputs)
                 scope.cancel()
                 await trio.sleep_forever()
-        await usable_at_once(fresh)
+        await usable_at_once(kernel)
 
-        async with fresh.stream(endless):
+        async with kernel.stream(endless):
             pass
-        await usable_at_once(fresh)
+        await usable_at_once(kernel)
 
 
 async def test_G6_a_stream_read_to_its_end_is_not_interrupted(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
@@ -657,6 +563,7 @@ async def test_G6_abandon(real_gateway: RunningGateway, shared_kernel_id: str, w
     assert interrupts(events) == []
 
 
+@pytest.mark.full
 async def test_G6_code_that_refuses_to_be_interrupted_does_not_keep_its_caller(
     real_gateway: RunningGateway, wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -672,7 +579,7 @@ async def test_G6_code_that_refuses_to_be_interrupted_does_not_keep_its_caller(
                 nursery.start_soon(kernel.execute, stubborn)
                 first = await wire.hears("again")
                 nursery.cancel_scope.cancel()
-                with trio.fail_after(30, shield=True):
+                with trio.fail_after(PATIENCE, shield=True):
                     await first.hung_up()
             assert "still_busy" in caplog.text
             (await wire.hears("again")).over.set()
@@ -681,16 +588,16 @@ async def test_G6_code_that_refuses_to_be_interrupted_does_not_keep_its_caller(
         await trio.testing.wait_all_tasks_blocked()
 
 
-async def test_G6_code_that_needs_two_interrupts(fresh: Kernel, wire: Wire) -> None:
-    await fresh.execute(f"{wire.code}\nkept = 'state'")
+async def test_G6_code_that_needs_two_interrupts(kernel: Kernel, wire: Wire) -> None:
+    await kernel.execute(f"{wire.code}\nkept = 'state'")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(fresh.execute, "try:\n    wire('first')\nexcept KeyboardInterrupt:\n    wire('second')")
+        nursery.start_soon(kernel.execute, "try:\n    wire('first')\nexcept KeyboardInterrupt:\n    wire('second')")
         first = await wire.hears("first")
         nursery.cancel_scope.cancel()
-        with trio.fail_after(30, shield=True):
+        with trio.fail_after(PATIENCE, shield=True):
             await first.hung_up()
             await (await wire.hears("second")).hung_up()
-    await usable_at_once(fresh)
+    await usable_at_once(kernel)
 
 
 # --------------------------------------------------------------------------------------------------------- G8: secrets
@@ -767,6 +674,7 @@ async def test_G8_no_secret_is_said(real_gateway: RunningGateway, caplog: pytest
     assert events
 
 
+@pytest.mark.full
 async def test_G8_a_refused_token_is_not_said(real_gateway: RunningGateway, caplog: pytest.LogCaptureFixture) -> None:
     """Over HTTP and in the WebSocket's handshake."""
     caplog.set_level(logging.DEBUG)
@@ -800,6 +708,7 @@ async def test_G8_a_refused_token_is_not_said(real_gateway: RunningGateway, capl
         assert secret not in repr(events)
 
 
+@pytest.mark.full
 async def test_G8_a_local_gateways_token_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     events: list[GatewayEvent] = []
@@ -844,10 +753,6 @@ async def test_G9_what_a_body_raises_comes_out(real_gateway: RunningGateway, sha
         async with open_gateway(real_gateway.url, auth_token=real_gateway.token):
             raise error
 
-    async def in_start_kernel() -> None:
-        async with open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway, gateway.start_kernel():
-            raise error
-
     async def in_attach_kernel() -> None:
         async with (
             open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
@@ -864,10 +769,7 @@ async def test_G9_what_a_body_raises_comes_out(real_gateway: RunningGateway, sha
             await anext(outputs)
             raise error
 
-    bodies = [in_open_gateway, in_attach_kernel, in_stream]
-    if type(error) in (ValueError, KeyboardInterrupt, ExceptionGroup):  # a kernel of one's own for each would take its time
-        bodies.append(in_start_kernel)
-    for body in bodies:
+    for body in (in_open_gateway, in_attach_kernel, in_stream):
         with pytest.raises(BaseException) as caught:
             await body()
         assert caught.value is error, body
@@ -875,6 +777,24 @@ async def test_G9_what_a_body_raises_comes_out(real_gateway: RunningGateway, sha
         assert (error.__cause__, error.__context__) == (None, None)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("own"),
+        *(pytest.param(own, marks=pytest.mark.full) for own in (KeyboardInterrupt(), ExceptionGroup("", [KeyError()]))),
+    ],
+)
+async def test_G9_what_a_body_raises_comes_out_of_a_kernels_start_too(gateway: Gateway, error: BaseException) -> None:
+    before = shape(error)
+    with pytest.raises(BaseException) as caught:
+        async with gateway.start_kernel():
+            raise error
+    assert caught.value is error
+    assert shape(error) == before
+    assert (error.__cause__, error.__context__) == (None, None)
+
+
+@pytest.mark.full
 async def test_G9_open_local_gateway() -> None:
     error = ValueError("the body's own")
     with pytest.raises(ValueError, match="the body's own") as caught:
@@ -886,7 +806,7 @@ async def test_G9_open_local_gateway() -> None:
     assert caught.value.__context__ is None
 
 
-async def test_G9_a_nursery_of_the_users(real_gateway: RunningGateway) -> None:
+async def test_G9_a_nursery_of_the_users(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
     """What a strict nursery of the user's makes a group of is a group outside too, with nothing of ours in it."""
     error = ValueError("in a task")
 
@@ -896,17 +816,20 @@ async def test_G9_a_nursery_of_the_users(real_gateway: RunningGateway) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, check=lambda caught: caught is error)):
         async with (
             open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
-            gateway.start_kernel() as kernel,
+            gateway.attach_kernel(shared_kernel_id) as kernel,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(kernel.execute, "while True: pass")
             nursery.start_soon(fail)
 
 
-async def test_G9_a_scope_of_the_users_stays_theirs(real_gateway: RunningGateway) -> None:
+async def test_G9_a_scope_of_the_users_stays_theirs(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
     """Cancelling from inside the block ends in the scope that was cancelled, outside of it."""
     with trio.CancelScope() as outer:
-        async with open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway, gateway.start_kernel() as kernel:
+        async with (
+            open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
+            gateway.attach_kernel(shared_kernel_id) as kernel,
+        ):
             with trio.CancelScope() as inner:
                 async with kernel.stream("while True: pass"):
                     inner.cancel()

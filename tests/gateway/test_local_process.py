@@ -24,6 +24,7 @@ import psutil
 import pytest
 import trio
 import trio.testing
+from gateway_tools import PATIENCE
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from trio_gateway import GatewayConnectionError, GatewayTimeoutError
@@ -81,7 +82,7 @@ def left_in(directory: Path) -> int:
 
 def client(gateway: LocalGatewayProcess, token: str | None = None) -> httpx.AsyncClient:
     headers = {"Authorization": f"token {gateway.token if token is None else token}"}
-    return httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60, trust_env=False)
+    return httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=PATIENCE, trust_env=False)
 
 
 async def start_kernel(gateway: LocalGatewayProcess, **request: object) -> str:
@@ -106,7 +107,7 @@ async def kernel_socket(gateway: LocalGatewayProcess, kernel_id: str) -> AsyncGe
         yield ws
 
 
-async def run_code(ws: WebSocketConnection, code: str) -> str:
+async def run_code(ws: WebSocketConnection, code: str, **metadata: object) -> str:
     """Execute code and return all it printed, or fail with its traceback."""
     msg_id = uuid.uuid4().hex
     header = {
@@ -119,7 +120,7 @@ async def run_code(ws: WebSocketConnection, code: str) -> str:
     }
     content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
     await ws.send_message(
-        json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content})
+        json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": metadata, "content": content})
     )
     text, ends = [], 0
     while ends < 2:
@@ -136,7 +137,7 @@ async def run_code(ws: WebSocketConnection, code: str) -> str:
 
 async def gone(*processes: psutil.Process) -> None:
     """Wait until processes that are not our children are gone."""
-    _, alive = await trio.to_thread.run_sync(lambda: psutil.wait_procs(processes, timeout=15))
+    _, alive = await trio.to_thread.run_sync(lambda: psutil.wait_procs(processes, timeout=PATIENCE))
     assert alive == []
 
 
@@ -165,6 +166,7 @@ async def test_it_serves_who_has_the_token(nothing_left: None) -> None:
 
 
 @posix_only
+@pytest.mark.full
 async def test_other_users_see_no_secret(nothing_left: None, private_tmp: Path) -> None:
     async with run_local_gateway(extra_args=["--KernelGatewayApp.max_age=12345"]) as gateway:
         await start_kernel(gateway)
@@ -178,6 +180,7 @@ async def test_other_users_see_no_secret(nothing_left: None, private_tmp: Path) 
             assert not file.is_file() or gateway.token.encode() not in file.read_bytes()
 
 
+@pytest.mark.full
 async def test_arguments_for_the_gateway(nothing_left: None) -> None:
     async with run_local_gateway(extra_args=["--KernelGatewayApp.base_url=/below/here"]) as gateway:
         assert gateway.url.endswith("/below/here")
@@ -185,6 +188,7 @@ async def test_arguments_for_the_gateway(nothing_left: None) -> None:
             assert (await http.get("/api")).status_code == 200
 
 
+@pytest.mark.full
 async def test_a_hostile_environment(nothing_left: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway's settings, modules in the working directory, odd Jupyter paths: nothing of it may touch ours."""
     home, work, config = tmp_path / "home", tmp_path / "work", tmp_path / "config"
@@ -224,6 +228,7 @@ async def test_a_hostile_environment(nothing_left: None, tmp_path: Path, monkeyp
 # ------------------------------------------------------------------------------------------- what its kernels see and may do
 
 
+@pytest.mark.full
 async def test_kernels_get_the_callers_environment(nothing_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TG_CALLER", "from the caller: é $HOME `x` \n two lines")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "/nonexistent/but/the/callers")
@@ -240,6 +245,7 @@ async def test_kernels_get_the_callers_environment(nothing_left: None, monkeypat
     }
 
 
+@pytest.mark.full
 async def test_overlapping_starts_keep_their_variables_apart(nothing_left: None) -> None:
     """Kernel Gateway leaves one request's variables to all later ones when requests overlap."""
     async with run_local_gateway() as gateway:
@@ -258,6 +264,7 @@ async def test_overlapping_starts_keep_their_variables_apart(nothing_left: None)
         assert "TG_NUMBER" not in last.environ()
 
 
+@pytest.mark.full
 async def test_kernels_run_where_they_are_told(nothing_left: None, tmp_path: Path) -> None:
     work, other = tmp_path / "work here", tmp_path / "é  and.. spaces"
     (work / "sub").mkdir(parents=True)
@@ -297,6 +304,7 @@ def ports_in(connection_file: str) -> list[int]:
 
 
 @linux_only
+@pytest.mark.full
 async def test_a_kernels_ports_are_nobody_elses_before_it_listens(nothing_left: None, tmp_path: Path) -> None:
     """Nor ever, until it has ended. (Two of them at once on the same ports is how a gateway came to wait for ever.)"""
     folder = tmp_path / "kernels" / "deaf"
@@ -325,6 +333,7 @@ def test_the_path_of_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             local_kernel_path(wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.full
 async def test_the_gateway_receives_without_a_mark(nothing_left: None, tmp_path: Path) -> None:
     """Asked of the sockets it subscribes with: whether a burst loses something depends on the machine (see `test_execute`)."""
     config = tmp_path / "config.py"
@@ -345,14 +354,18 @@ zmq.Context.socket = socket
     assert marks == {"receives up to 0"}
 
 
+@pytest.mark.full
 async def test_messages_above_tornados_limits(nothing_left: None) -> None:
     size = 12 << 20  # its limit for WebSockets: 10 MiB
     async with run_local_gateway() as gateway, kernel_socket(gateway, await start_kernel(gateway)) as ws:
-        assert await run_code(ws, f"text = {'x' * size!r}; print(len(text))") == f"{size}\n"
+        # (Not as code, which would take the kernel seconds to look at.)
+        taken = "text = get_ipython().kernel.get_parent()['metadata']['text']; print(len(text))"
+        assert await run_code(ws, taken, text="x" * size) == f"{size}\n"
         assert await run_code(ws, "print(text)") == "x" * size + "\n"
 
 
 @linux_only
+@pytest.mark.full
 async def test_small_frames_are_not_delayed(nothing_left: None) -> None:
     """Nagle's algorithm is off on the gateway's side of a kernel's WebSocket: asked of its socket, not of a clock."""
     async with run_local_gateway() as gateway:
@@ -398,6 +411,7 @@ async def test_the_blocks_end_ends_everything(nothing_left: None) -> None:
     assert gateway.log_tail(0) == ""
 
 
+@pytest.mark.full
 async def test_the_bodys_error_comes_out_as_it_is(nothing_left: None) -> None:
     with pytest.raises(ValueError, match=r"^mine$") as caught:
         async with run_local_gateway() as gateway:
@@ -407,6 +421,7 @@ async def test_the_bodys_error_comes_out_as_it_is(nothing_left: None) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.full
 async def test_cancelled_in_the_block(nothing_left: None) -> None:
     with trio.CancelScope() as scope:
         async with run_local_gateway() as gateway:
@@ -418,8 +433,17 @@ async def test_cancelled_in_the_block(nothing_left: None) -> None:
     await gone(*processes)
 
 
-async def test_cancelled_while_it_starts(nothing_left: None, private_tmp: Path) -> None:
+async def test_cancelled_while_it_starts(nothing_left: None, private_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     others = set(psutil.Process().children())
+    spawned = trio.Event()
+    open_process = trio.lowlevel.open_process
+
+    async def open_and_tell(*args: Any, **arguments: Any) -> trio.Process:
+        process = await open_process(*args, **arguments)
+        spawned.set()
+        return process
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", open_and_tell)
     async with trio.open_nursery() as nursery:
 
         async def start() -> None:
@@ -428,7 +452,8 @@ async def test_cancelled_while_it_starts(nothing_left: None, private_tmp: Path) 
 
         nursery.start_soon(start)
         # The child is told what to do, imports, and has not answered.
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await spawned.wait()
+        await trio.testing.wait_all_tasks_blocked()
         assert len(set(psutil.Process().children()) - others) == 1
         assert left_in(private_tmp) == 1
         nursery.cancel_scope.cancel()
@@ -442,6 +467,7 @@ async def test_cancelled_before_it_starts(nothing_left: None) -> None:
     assert scope.cancelled_caught
 
 
+@pytest.mark.full
 async def test_a_gateway_that_dies_is_noticed(nothing_left: None) -> None:
     """Its kernels end with the block even if they can't notice by themselves."""
     async with run_local_gateway() as gateway:
@@ -468,6 +494,7 @@ async def test_a_gateway_that_dies_is_noticed(nothing_left: None) -> None:
 
 
 @posix_only
+@pytest.mark.full
 async def test_a_gateway_that_was_told_to_end_by_someone(nothing_left: None) -> None:
     async with run_local_gateway() as gateway:
         await start_kernel(gateway)
@@ -478,6 +505,7 @@ async def test_a_gateway_that_was_told_to_end_by_someone(nothing_left: None) -> 
 
 
 @posix_only
+@pytest.mark.full
 async def test_a_gateway_that_hangs_is_killed(nothing_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_PATIENCE", 0.2)
     async with run_local_gateway() as gateway:
@@ -490,6 +518,7 @@ async def test_a_gateway_that_hangs_is_killed(nothing_left: None, monkeypatch: p
 
 
 @posix_only
+@pytest.mark.full
 async def test_only_our_kernels_are_ended(nothing_left: None, private_tmp: Path) -> None:
     """The search for kernels by their command line spares another gateway's, and who merely looks at ours."""
     async with run_local_gateway() as gateway, run_local_gateway() as other:
@@ -501,6 +530,8 @@ async def test_only_our_kernels_are_ended(nothing_left: None, private_tmp: Path)
                 partial(trio.run_process, [sys.executable, "-c", "input()", str(file)], stdin=subprocess.PIPE, check=False)
             )
             await start_kernel(gateway)
+            (ours,) = kernels_of(gateway)
+            ours.suspend()  # else it may notice by itself that its gateway is gone
             os.kill(gateway.pid, signal.SIGKILL)
             await gateway.wait()
             assert local.end_kernels(str(gateway.log_path.parent)) == 1
@@ -512,7 +543,7 @@ async def test_only_our_kernels_are_ended(nothing_left: None, private_tmp: Path)
 OWNER = """
 import os, sys, trio
 from trio_gateway._gateway.local import run_local_gateway
-sys.path.insert(0, {folder!r})
+sys.path[:0] = {folders!r}
 from {module} import kernels_of, start_kernel
 
 async def main():
@@ -533,7 +564,7 @@ async def owner(fork: str = "") -> AsyncGenerator[tuple[subprocess.Popen[str], p
     A test that fails leaves none of them either.
     """
     here = Path(__file__)
-    code = OWNER.format(folder=str(here.parent), module=here.stem, fork=fork)
+    code = OWNER.format(folders=[str(here.parent), str(here.parents[1])], module=here.stem, fork=fork)
     pipe = subprocess.PIPE
     process = await trio.to_thread.run_sync(
         lambda: subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -566,6 +597,7 @@ async def test_our_own_death_ends_everything() -> None:
 
 
 @linux_only
+@pytest.mark.full
 async def test_our_own_death_ends_everything_though_a_fork_holds_the_pipe() -> None:
     fork = "if os.fork() == 0: os.close(1), os.close(2), os.read(0, 1), os._exit(0)"
     async with owner(fork) as (process, gateway, directory, kernel):
@@ -575,6 +607,7 @@ async def test_our_own_death_ends_everything_though_a_fork_holds_the_pipe() -> N
 
 
 @posix_only
+@pytest.mark.full
 async def test_ctrl_c_ends_everything() -> None:
     async with owner() as (process, gateway, directory, kernel):
         assert os.getpgid(gateway.pid) != os.getpgid(process.pid)  # the terminal's Ctrl-C reaches us only

@@ -60,6 +60,7 @@ async def test_gateway_session_manager(real_gateway: RunningGateway) -> None:
     assert real_gateway.kernel_processes() == []
 
 
+@pytest.mark.full
 async def test_however_many_ask_one_kernel_is_started(real_gateway: RunningGateway) -> None:
     async with opened(real_gateway) as gateway:
         found: list[trio_gateway.SessionModel] = []
@@ -76,6 +77,7 @@ async def test_however_many_ask_one_kernel_is_started(real_gateway: RunningGatew
     assert real_gateway.kernel_processes() == []
 
 
+@pytest.mark.full
 async def test_a_session_whose_kernel_was_culled_is_dropped(real_gateway: RunningGateway) -> None:
     events: list[GatewayEvent] = []
     async with opened(real_gateway, on_event=events.append) as gateway:
@@ -92,6 +94,7 @@ async def test_a_session_whose_kernel_was_culled_is_dropped(real_gateway: Runnin
     assert [event.action for event in events if event.kind == "session"].count("drop") == 2
 
 
+@pytest.mark.full
 async def test_sessions_in_a_file_outlive_the_program_and_keep_to_their_gateway(
     real_gateway: RunningGateway, tmp_path: Path
 ) -> None:
@@ -109,6 +112,7 @@ async def test_sessions_in_a_file_outlive_the_program_and_keep_to_their_gateway(
     assert real_gateway.kernel_processes() == []
 
 
+@pytest.mark.full
 async def test_what_cannot_be_leaves_neither_session_nor_kernel(real_gateway: RunningGateway) -> None:
     async with opened(real_gateway) as gateway:
         with pytest.raises(KernelSpecNotFoundError):
@@ -124,6 +128,7 @@ async def test_what_cannot_be_leaves_neither_session_nor_kernel(real_gateway: Ru
     assert real_gateway.kernel_processes() == []
 
 
+@pytest.mark.full
 async def test_sessions_of_a_local_gateway(tmp_path: Path) -> None:
     """Their kernels work in the document's folder; a gateway that is started again has other kernels, so they are dropped."""
     folder = tmp_path / "root" / "notes"

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gateway_tools import QUICK, each_engine
 
 import trio_gateway
 from tcp_proxy import Link, open_tcp_proxy
@@ -30,13 +31,13 @@ def tap(link: Link, heads: list[str]) -> None:
     link.to_server.rewrite = look
 
 
-async def test_gateway_client_traits(real_gateway: RunningGateway) -> None:
+async def test_gateway_client_traits(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
     """System: `GatewayClient` traits: all settings, from variables; no singleton, so one process can use many gateways."""
     environ = {"JUPYTER_GATEWAY_URL": real_gateway.url, "JUPYTER_GATEWAY_AUTH_TOKEN": real_gateway.token}
     one = trio_gateway.GatewayConfig.from_env(environ)
     other = trio_gateway.GatewayConfig.from_env({**environ, "JUPYTER_GATEWAY_AUTH_TOKEN": "wrong"})
     async with trio_gateway.open_gateway(one) as gateway, trio_gateway.open_gateway(other) as refused:
-        async with gateway.start_kernel() as kernel:
+        async with gateway.attach_kernel(shared_kernel_id) as kernel:
             assert (await kernel.execute("6 * 7")).text == "42"
             with pytest.raises(trio_gateway.AuthenticationError):
                 await refused.kernels.get(kernel.id)
@@ -79,21 +80,22 @@ class Renewer(trio_gateway.TokenRenewer):
         return self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
 
 
-async def test_token_renewal(real_gateway: RunningGateway) -> None:
+async def test_token_renewal(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
     """System: `GatewayTokenRenewerBase`: asked before each request, and once more when the gateway refuses the old token."""
     renewer = Renewer("expired", real_gateway.token)
     async with trio_gateway.open_gateway(real_gateway.url, auth_token="expired", token_renewer=renewer) as gateway:
-        async with gateway.start_kernel() as kernel:
+        async with gateway.attach_kernel(shared_kernel_id) as kernel:
             assert (await kernel.execute("6 * 7")).text == "42"
     assert renewer.asked >= 3
 
 
-async def test_a_token_that_expires_is_renewed_on_the_websocket(real_gateway: RunningGateway) -> None:
+@each_engine
+async def test_a_token_that_expires_is_renewed_on_the_websocket(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
     """System: the same for a handshake: 401, one renewal, and the session goes on."""
     renewer = Renewer(real_gateway.token)
     async with open_tcp_proxy(real_gateway.url) as proxy:
-        settings: dict[str, Any] = {"auth_token": "x", "token_renewer": renewer, "gateway_retry_interval": 0.01}
-        async with trio_gateway.open_gateway(proxy.url, **settings) as gateway, gateway.start_kernel() as kernel:
+        settings: dict[str, Any] = {"auth_token": "x", "token_renewer": renewer, **QUICK}
+        async with trio_gateway.open_gateway(proxy.url, **settings) as gateway, gateway.attach_kernel(shared_kernel_id) as kernel:
             await kernel.execute("x = 1")
             renewer.tokens = ["expired", real_gateway.token]
             proxy.reset_all()

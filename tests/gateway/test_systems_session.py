@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from gateway_tools import rest
+from gateway_tools import each_engine, each_framing, rest
 
 import trio_gateway
 from tcp_proxy import open_tcp_proxy
@@ -246,6 +246,7 @@ get_ipython().kernel.comm_manager.register_target("echo", opened)
 """
 
 
+@each_framing
 async def test_a_comm_that_we_open(kernel: Kernel) -> None:
     (await kernel.execute(ECHO)).raise_for_error()
     async with kernel.comms.open("echo", {"hello": 1}, buffers=[b"\0\xff"]) as comm:
@@ -330,6 +331,7 @@ async def test_an_ipywidgets_slider_is_moved_from_both_sides(kernel: Kernel) -> 
         await kernel.execute("s.close()")
 
 
+@each_framing
 async def test_an_ipywidgets_image_has_its_bytes_both_ways(kernel: Kernel) -> None:
     """The case that breaks other gateways' clients: a widget whose state has a binary buffer."""
     picture, other = bytes(range(256)), b"\x89PNG" + bytes(1000)
@@ -411,17 +413,16 @@ async def test_a_reader_of_a_session_that_ended_is_told_why(real_gateway: Runnin
                     pytest.fail("there is nothing to read")
 
 
-async def test_a_reader_of_a_session_that_was_left_sees_its_end(real_gateway: RunningGateway) -> None:
-    async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
-        async with gateway.start_kernel() as kernel:
-            reading = kernel.iopub.subscribe()
-            messages = await reading.__aenter__()
-        with pytest.raises(trio.EndOfChannel):
-            while True:
-                await messages.receive()
-        await reading.__aexit__(None, None, None)
-        with pytest.raises(trio_gateway.ConnectionLostError):
-            await kernel.execute("1")
+async def test_a_reader_of_a_session_that_was_left_sees_its_end(gateway: trio_gateway.Gateway, shared_kernel_id: str) -> None:
+    async with gateway.attach_kernel(shared_kernel_id) as kernel:
+        reading = kernel.iopub.subscribe()
+        messages = await reading.__aenter__()
+    with pytest.raises(trio.EndOfChannel):
+        while True:
+            await messages.receive()
+    await reading.__aexit__(None, None, None)
+    with pytest.raises(trio_gateway.ConnectionLostError):
+        await kernel.execute("1")
 
 
 # System: HBChannelQueue -----------------------------------------------------------------------------------------------
@@ -442,17 +443,24 @@ async def test_the_heartbeat(real_gateway: RunningGateway) -> None:
 # System: GatewayWebSocketConnection -----------------------------------------------------------------------------------
 
 
-async def test_the_websocket_connection(real_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+@each_engine
+async def test_the_websocket_connection(
+    real_gateway: RunningGateway, shared_kernel_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One session id, reconnects with back-off as its variables say, and what is asked meanwhile waits."""
-    for name, value in (("INTERVAL", "0.01"), ("INTERVAL_MAX", "0.05"), ("MAX", "100")):
+    for name, value in (("INTERVAL", "0.01"), ("INTERVAL_MAX", "0.1"), ("MAX", "100000")):
         monkeypatch.setenv(f"JUPYTER_GATEWAY_RETRY_{name}", value)
     async with (
         open_tcp_proxy(real_gateway.url) as proxy,
         trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token) as gateway,
-        gateway.start_kernel() as kernel,
+        gateway.attach_kernel(shared_kernel_id) as kernel,
     ):
         config = gateway.config
-        assert (config.gateway_retry_interval, config.gateway_retry_interval_max, config.gateway_retry_max) == (0.01, 0.05, 100)
+        assert (config.gateway_retry_interval, config.gateway_retry_interval_max, config.gateway_retry_max) == (
+            0.01,
+            0.1,
+            100_000,
+        )
         await kernel.execute("0")  # so the gateway is done with the first connection's beginning
         states: list[ConnectionState] = []
         async with trio.open_nursery() as nursery:

@@ -55,6 +55,7 @@ class Resolver:
         return await connect_tcp(host, port)
 
 
+@pytest.mark.full
 @pytest.mark.gateway
 async def test_b10_a_name_that_does_not_resolve_is_no_kernel_that_is_gone(real_gateway: RunningGateway) -> None:
     resolver = Resolver()
@@ -164,6 +165,7 @@ async def test_b12_lists_and_shutdowns_of_many_tasks(autojump_clock: MockClock) 
 # ----------------------------------------------------------------------------------------- B13, B41: nothing is shared
 
 
+@pytest.mark.full
 @pytest.mark.gateway
 async def test_b13_b41_gateways_of_one_process_share_nothing(real_gateway: RunningGateway) -> None:
     fake = RestFake()
@@ -347,6 +349,7 @@ async def test_b19_what_is_in_env_is_told_to_nobody(autojump_clock: MockClock, c
 # ----------------------------------------------------------------------------------------- B20: names, and starts that fail
 
 
+@pytest.mark.full
 @pytest.mark.gateway
 async def test_b20_the_kernels_real_name_is_known(real_gateway: RunningGateway) -> None:
     events: list[GatewayEvent] = []
