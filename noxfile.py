@@ -20,7 +20,7 @@ nox.options.sessions = ["lint", "typing", "layers", "tests", "docs"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 ROOT = Path(__file__).parent
 # Named, so that no environment that somebody makes beside them is ever read (flake8 does not look at .gitignore).
-SOURCES = ["src", "tests", "examples", "benchmarks", "docs", "noxfile.py"]
+SOURCES = ["src", "tests", "examples", "benchmarks", "docs", "noxfile.py", ".ci/again.py"]
 
 
 def install(session: nox.Session, *extras: str, editable: bool = True) -> None:
@@ -68,9 +68,9 @@ def layers(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The tests, on the built wheel: `nox -s tests-3.12 -- -k kernel`."""
-    install_wheel(session, "all,test", "coverage[toml]")
+    install_wheel(session, "all,test", "coverage[toml]>=7.10")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["--tier=full"]))
     session.run("coverage", "combine")
     session.run("coverage", "report")
 

@@ -1,1 +1,1 @@
-"""How the suite itself runs: its tiers, its processes, its budgets, what it checks at its end. `tests/conftest.py` loads these plugins."""
+"""How the suite runs: tiers, processes, budgets, and what it checks at its end. `tests/conftest.py` loads these plugins."""

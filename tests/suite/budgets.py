@@ -1,7 +1,7 @@
 """How much the property tests and the sweeps try in one run.
 
-Property tests: the profile `ci` (the default) draws the same 25 examples in each run; `--hypothesis-profile=deep` draws 2,000 others.
-A test that needs more than others says so with [examples][suite.budgets.examples].
+Property tests: the profile `ci` (the default) draws the same 25 examples in each run; `--hypothesis-profile=deep` draws 2,000
+others. A test that needs more than others says so with [examples][suite.budgets.examples].
 
 Sweeps: a run takes every fourth point, and the commit's number says which, so that four consecutive commits take all of them;
 TRIO_GATEWAY_LONG=1 (as `nox -s soak` sets) takes all, TRIO_GATEWAY_SWEEP_OFFSET=0..3 chooses.

@@ -1,4 +1,4 @@
-"""What failed, for a second look: in the folder TRIO_GATEWAY_FAILURES, where it is set, each failed test leaves its name and its report.
+"""What failed, for a second look: each failed test leaves its name and its report in the folder TRIO_GATEWAY_FAILURES.
 
 `.ci/run` sets it, and runs each of them once more, alone.
 """

@@ -1,9 +1,9 @@
-"""What the tests start ends with them: after the last one, no process of theirs runs, none listens, and no file of theirs is left.
+"""What the tests start ends with them: after the last one no process of theirs runs, none listens, and no file of theirs is left.
 
-The run has a folder of its own for temporary files and a mark in its environment, and both are inherited by all that is started. At
-the end the processes that carry the mark and the files in the folder are what was left. They are named with the test that started
-them, ended and removed, and the run fails. It is so too where a test fails, where the run is interrupted, and where a time limit
-from outside ends it (SIGTERM counts as Ctrl-C).
+The run has a folder of its own for temporary files and a mark in its environment, and both are inherited by all that is started.
+At the end the processes that carry the mark and the files in the folder are what was left. They are named with the test that
+started them, ended and removed, and the run fails. It is so too where a test fails, where the run is interrupted, and where a
+time limit from outside ends it (SIGTERM counts as Ctrl-C).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,19 @@ import attrs
 import psutil
 import pytest
 
+from .failures import note_failure
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 __all__ = ["Left", "processes_of"]
 
 MARK = "TRIO_GATEWAY_TEST_RUN"
-PATIENCE = 20.0
-"""For how long processes that are about to end are waited for, in seconds."""
-OURS = ("pytest-of-",)
-"""What pytest itself keeps in the folder."""
+OURS = ("pytest-of-", "ipython-")
+"""What pytest and the suite keep in the folder until it is removed."""
+NOBODY = "(no test that is known)"
 _folder = pytest.StashKey[Path]()
+_left = pytest.StashKey[list[str]]()
 
 
 @attrs.frozen
@@ -61,6 +64,11 @@ def processes_of(mark: str) -> Iterator[Left]:
                 yield Left(process, environment.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the patience be set."""
+    parser.addini("leftovers_patience", "for how long processes that are about to end are waited for, in seconds", default="20")
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
@@ -68,8 +76,8 @@ def _is_worker(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Mark this run, give it a folder, and let what would end it at once interrupt it."""
-    # An xdist worker is interrupted by its controller; one that loses its controller ends by itself.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     if _is_worker(config):
         return
     os.environ[MARK] = secrets.token_hex(8)
@@ -78,33 +86,34 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_folder] = folder
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
-    """Look what was left, name it, end it, and let the run fail for it."""
+    """Look what was left, name it, end it, and let the run fail for it: after the workers' end, before the summary is written."""
     try:
         return (yield)  # ends the workers
     finally:
         if not _is_worker(session.config):
-            left = _clear(session.config.stash[_folder])
+            left = _clear(session.config.stash[_folder], float(session.config.getini("leftovers_patience")))
             session.config.stash[_left] = left
             if left:
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
-_left = pytest.StashKey[list[str]]()
-
-
-def _clear(folder: Path) -> list[str]:
-    """End and remove what was left; return what it was."""
+def _clear(folder: Path, patience: float) -> list[str]:
+    """End what was left, and note it as a failure of the test that started it; return what it was."""
     mark = os.environ[MARK]
-    psutil.wait_procs([left.process for left in processes_of(mark)], timeout=PATIENCE)
+    psutil.wait_procs([left.process for left in processes_of(mark)], timeout=patience)
     found = list(processes_of(mark))
     named = [str(left) for left in found]
     for left in found:
+        note_failure(left.test or NOBODY, f"left behind: {left}")
         with contextlib.suppress(psutil.Error):
             left.process.kill()
-    psutil.wait_procs([left.process for left in found], timeout=PATIENCE)
-    named += [f"in the temporary folder: {path.name}" for path in folder.iterdir() if not path.name.startswith(OURS)]
+    psutil.wait_procs([left.process for left in found], timeout=patience)
+    for path in folder.iterdir():
+        if not path.name.startswith(OURS):
+            named.append(f"in the temporary folder: {path.name}")
+            note_failure(NOBODY, f"left behind: {named[-1]}")
     return named
 
 

@@ -18,8 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tier",
         choices=TIERS,
         default=None,
-        help="quick: what README's command runs (the default for the whole suite and for folders); rest: what .ci/run runs besides; "
-        "full: both (the default where tests or files are named)",
+        help="quick: what README's command runs (the default for the whole suite and for folders); "
+        "rest: what .ci/run runs besides; full: both (the default where tests or files are named)",
     )
 
 
