@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
@@ -158,7 +158,6 @@ async def test_memory_is_used_again_only_when_the_file_is_read(inboxes: Any) -> 
     assert (inbox.statistics().messages, inbox.statistics().spooled) == (1, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.integers(0, 300), max_size=60), st.integers(0, 4), st.integers(0, 4 * SIZE))
 def test_any_interleaving_keeps_the_order(steps: list[int | None], limit_messages: int, limit_bytes: int) -> None:
     """A number is a message with a text of that length; None reads one."""

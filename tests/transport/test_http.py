@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import re
-import sys
 from typing import Any
 
 import pytest
@@ -194,16 +193,6 @@ async def test_errors_of_the_body_come_out_as_they_are():  # G9
     with pytest.raises(KeyError, match="mine"):
         async with open_http_client(GatewayConfig(url=URL)):
             raise KeyError("mine")
-
-
-async def test_what_sends_requests_is_imported_when_a_client_opens():
-    """Importing the library stays quick."""
-    code = (
-        "import sys, trio_gateway._transport.http\n"
-        "print(sorted({'httpcore2', 'cattrs', 'httpx', 'anyio', 'certifi'} & set(sys.modules)))"
-    )
-    found = await trio.run_process([sys.executable, "-c", code], capture_stdout=True)
-    assert found.stdout.decode().strip() == "[]"
 
 
 async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scripted_http import URL, Dice
 
@@ -149,7 +149,6 @@ def _later(read: Callable[[], object]) -> object:
         return error
 
 
-SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 READERS = st.sampled_from([json_later, kernels_later, kernelspecs_later, kernel_later])
 METHODS = st.sampled_from(["GET", "POST", "DELETE", "HEAD"])
 ENDS = st.sampled_from(["close", "stall"])
@@ -234,7 +233,6 @@ def in_pieces(data: bytes, size: int) -> tuple[bytes, ...]:
     return tuple(data[start : start + size] for start in range(0, len(data), size))
 
 
-@SLOW
 @given(
     data=st.lists(almost_answers() | st.binary(max_size=50), max_size=3),
     size=st.integers(1, 400),
@@ -257,13 +255,11 @@ def test_almost_an_answer(data: list[bytes], size: int, end: str, method: str, r
     ending(Script(in_pieces(b"".join(data), size), end), method, read)
 
 
-@SLOW
 @given(data=st.binary(max_size=300), end=ENDS, method=METHODS)
 def test_any_bytes(data: bytes, end: str, method: str):
     ending(Script((data,), end), method, json_later)
 
 
-@SLOW
 @given(status=st.integers(200, 599), body=BODIES, content_type=st.binary(max_size=30), cut=st.integers(0, 3), read=READERS)
 def test_any_body(status: int, body: bytes, content_type: bytes, cut: int, read: Callable[[HttpResponse], Any]):
     """A head that is right, and a body that is anything, or cut short."""

@@ -258,19 +258,21 @@ async def test_an_async_renewer_that_hangs_is_bounded(autojump_clock: object, ca
 
 
 async def test_a_plain_renewer_that_hangs_costs_one_thread(caplog: pytest.LogCaptureFixture):  # G3
-    release = threading.Event()
+    release, asked = threading.Event(), threading.Semaphore(0)
     threads: list[threading.Thread] = []
 
     class Hangs(TokenRenewer):
         def get_token(self, *args: Any, **kwargs: Any) -> str:
             threads.append(threading.current_thread())
-            release.wait(60)
+            asked.release()
+            release.wait(200)
             return "late"
 
     try:
         async with bench(in_turn(response()), auth_token="zero", token_renewer=Hangs(), request_timeout=0.05) as it:
             for _ in range(3):
-                await it.http.request("GET", "/", timeout=60)
+                await it.http.request("GET", "/", timeout=200)
+            await trio.to_thread.run_sync(asked.acquire)  # a busy machine may begin a thread late
     finally:
         release.set()
     assert len(threads) == 1

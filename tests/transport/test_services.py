@@ -318,7 +318,7 @@ async def test_services_outlive_a_cancelled_body_until_its_goodbye_is_said() -> 
                 scope.cancel()
                 await trio.sleep_forever()
             finally:
-                with trio.move_on_after(5, shield=True):
+                with trio.move_on_after(200, shield=True):
                     await send_request.send("goodbye")
                     answers.append(await receive_answer.receive())
     assert answers == ["goodbye"]

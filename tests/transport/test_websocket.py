@@ -515,7 +515,7 @@ async def test_a_body_that_is_cancelled_still_says_goodbye(engine: str) -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
-async def test_opening_may_be_cancelled_anywhere(engine: str, steps: int) -> None:
+async def test_opening_may_be_cancelled_anywhere(engine: str, steps: int, autojump_clock: MockClock) -> None:
     """Nothing stays open."""
     client, server = memory_stream_pair()
     peer = Peer(server)

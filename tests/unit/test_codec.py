@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_gateway._errors import InvalidInputError, ProtocolError
@@ -100,7 +100,6 @@ def assert_same(decoded: Message, message: Message) -> None:
     )
 
 
-@settings(deadline=None)
 @given(messages)
 @example(Message("shell", Header("m", "t"), buffers=[b""]))
 @example(Message("shell", Header("m", "t"), buffers=[b"", b"", b"x", b""]))
@@ -121,7 +120,6 @@ def test_messages_round_trip_in_v1(message: Message) -> None:
     assert encode_v1(decoded) == frame
 
 
-@settings(deadline=None)
 @given(messages)
 @example(Message("shell", Header("m", "t"), buffers=[b""]))
 @example(Message("shell", Header("m", "t"), buffers=[b"", b"", b"x", b""]))
@@ -149,7 +147,6 @@ def test_messages_round_trip_in_the_legacy_framing(message: Message) -> None:
     assert encode_legacy(decoded) == frame
 
 
-@settings(deadline=None)
 @given(messages)
 def test_framings_can_be_exchanged(message: Message) -> None:
     through = decode(encode_legacy(decode(encode_v1(message), v1=True)), v1=False)
@@ -302,7 +299,6 @@ def test_gaps_between_parts_are_no_harm() -> None:
 # --- what is refused
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(st.characters(categories=None), max_size=100), st.booleans())
 @example(b"", True)
 @example("", True)
@@ -332,7 +328,6 @@ def look_at_everything(message: Message) -> None:
         encode_legacy(message)
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.sampled_from(SAMPLES), st.booleans(), st.data())
 def test_a_frame_with_changed_bytes_makes_a_message_or_a_protocol_error(
     message: Message, is_v1: bool, data: st.DataObject
@@ -527,7 +522,6 @@ def test_more_than_four_gib_are_no_legacy_frame() -> None:
 # --- against the gateways' own implementation
 
 
-@settings(deadline=None)
 @given(messages)
 def test_what_jupyter_server_makes_and_takes(message: Message) -> None:
     from jupyter_server.services.kernels.connection import base

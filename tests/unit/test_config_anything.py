@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from settings_helpers import OLD, URL, VARIABLES, Renewer, outcome
 
@@ -85,7 +85,6 @@ def check_one(config: GatewayConfig) -> None:
     config.describe()
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.dictionaries(st.sampled_from([*VARIABLES.values(), OLD]), texts), st.booleans())
 @example({"JUPYTER_GATEWAY_URL": "http://h", "JUPYTER_GATEWAY_AUTH_TOKEN": "a", "JUPYTER_GATEWAY_HTTP_USER": "b"}, True)
 @example({"JUPYTER_GATEWAY_HEADERS": "[" * 100_000}, True)
@@ -105,7 +104,6 @@ def test_any_environment_gives_a_configuration_or_a_config_error(environ: dict[s
     str(found).encode()
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.dictionaries(st.sampled_from([field.name for field in attrs.fields(GatewayConfig)]), anything, max_size=6))
 def test_any_arguments_give_a_configuration_or_a_config_error(arguments: dict[str, Any]) -> None:
     """G10."""
@@ -118,7 +116,6 @@ def test_any_arguments_give_a_configuration_or_a_config_error(arguments: dict[st
     repr(found)
 
 
-@settings(deadline=None, max_examples=300)
 @given(
     st.dictionaries(st.sampled_from(["auth_token", "http_user", "http_pwd", "headers", "url", "ws_url"]), texts, min_size=1),
     st.integers(min_value=0, max_value=20),
@@ -143,7 +140,6 @@ def test_no_secret_shows(variables: dict[str, str], at: int) -> None:
     assert MARK not in shown
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.text(max_size=30))
 def test_any_url_is_read_or_refused(text: str) -> None:
     for start in ("", "http://", "https://h/", "http://[", "http://u:p@"):

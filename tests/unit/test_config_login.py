@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import subprocess
-import sys
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -319,17 +317,6 @@ def test_another_url_leaves_the_old_url_s_user_behind(change: Any) -> None:
 class Picky(Foreign):
     def __init__(self) -> None:
         raise ValueError("s3cret")
-
-
-def test_the_default_renewer_needs_no_jupyter_server() -> None:
-    program = """if True:
-        import sys
-        sys.modules["jupyter_server"] = None
-        from trio_gateway._config import GatewayConfig
-        print(type(GatewayConfig(url="http://h").load_token_renewer()).__name__)
-    """
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "NoOpTokenRenewer\n"
 
 
 def test_the_no_op_renewer() -> None:

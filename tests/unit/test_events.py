@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_gateway import GatewayEvent
@@ -74,7 +74,6 @@ def test_the_path_has_no_query(path: str | None, kept: str | None) -> None:
     assert make(path=path).path == kept
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_url_makes_an_event(before: str, after: str) -> None:
     event = make(gateway_url=before + after, path=after)

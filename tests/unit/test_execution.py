@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_gateway._errors import ProtocolError
@@ -155,7 +155,6 @@ def test_every_order_ends_the_same(order: tuple[str, ...]) -> None:
     assert (result.status, result.outputs, result.execution_count, result.output_gaps) == ("ok", (Stream("stdout", "x"),), 1, ())
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(list(EVENTS)), max_size=12))
 def test_it_is_done_exactly_when_both_halves_are_there(events: list[str]) -> None:
     execution = new_execution()

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_gateway._errors import InvalidInputError, ProtocolError
@@ -52,7 +52,6 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(values, st.booleans(), st.booleans())
 @example(float("nan"), False, True)
 @example("\ud800", True, True)
@@ -64,7 +63,6 @@ def test_json_is_decoded_as_python_would(value: object, ascii_only: bool, as_tex
     assert repr(decode_json(data)) == repr(json.loads(text))
 
 
-@settings(deadline=None)
 @given(st.text() | st.binary())
 @example("\ufeff{}")
 @example("1" * 5000)

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import nbformat
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_gateway._errors import ExecutionError, InvalidInputError
@@ -181,7 +181,6 @@ def screen(text: str) -> str:
     return "\n".join("".join(cell for _, cell in sorted(line.items())) for line in lines)
 
 
-@settings(deadline=None, max_examples=500)
 @given(st.text("ab \r\b\n", max_size=30) | st.text("ab\r", max_size=30) | st.text(max_size=10))
 @example("a\rb\b\rc")
 def test_every_text_is_shown_as_on_a_screen(text: str) -> None:
