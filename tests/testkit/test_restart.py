@@ -76,3 +76,14 @@ async def test_code_that_comes_during_a_restart_ends_with_the_kernel(autojump_cl
             with trio.fail_after(4 * SLOW), pytest.raises(trio_gateway.KernelCulledError):
                 await kernel.execute("'never'")
             nursery.cancel_scope.cancel()
+
+
+async def test_a_question_to_the_new_process_that_is_lost_is_asked_again(autojump_clock: Clock) -> None:  # G3
+    """A process that is slow gets a new connection; what is asked at that moment may go with the old one."""
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("shell kernel_info_request", direction="to_kernel", times=5)
+        lost = fake.faults.drop("control kernel_info_request", direction="to_kernel", nth=2)  # the first one is a greeting
+        with trio.fail_after(60):
+            await kernel.restart()
+        assert lost.hits == 1
+        assert (await kernel.execute("'new'")).text == "'new'"

@@ -55,6 +55,8 @@ _logger = logging.getLogger("trio_gateway.session")
 
 INTERRUPT_SECONDS: Final = 2.0
 """How long a kernel may take to answer an `interrupt_request` before the gateway is asked to interrupt it, in seconds."""
+ASK_AGAIN_SECONDS: Final = 5.0
+"""After how long a restarted kernel that does not answer is asked again, in seconds."""
 
 
 @attrs.frozen
@@ -403,7 +405,12 @@ class KernelSession:
             return
         # The gateway's side of the connection may still be tied to the old process: a new one is not.
         self.reconnect()
-        await self.request("control", "kernel_info_request", {})
+        answered = False
+        while not answered:
+            # Again and again: what is asked while the old connection is dropped may go with that one, and nobody answers it.
+            with trio.move_on_after(ASK_AGAIN_SECONDS):
+                await self.request("control", "kernel_info_request", {})
+                answered = True
         await self.meeting.wait()
 
     def _note_restart(self, reason: str, *, told: str = "") -> None:
