@@ -11,21 +11,28 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import attrs
 import sniffio
 import uvloop
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-__all__ = ["ASYNCIO", "BACKENDS", "REPORT_PID", "kernel_ids", "rest", "run", "trio_threads"]
+__all__ = ["ASYNCIO", "BACKENDS", "ListeningFake", "kernel_ids", "rest", "run", "trio_threads"]
 
 ASYNCIO = ["asyncio", "uvloop", *(["asyncio-eager"] if sys.version_info >= (3, 12) else [])]
 BACKENDS = ["trio", *ASYNCIO]
 
-REPORT_PID = "import os; print(os.getpid(), flush=True)"
+
+@attrs.frozen
+class ListeningFake:
+    """A fake gateway that listens on loopback."""
+
+    url: str
+    token: str = attrs.field(repr=False)
 
 
-def run(backend: str, function: Callable[[], Awaitable[Any]], *, limit: float = 60) -> Any:
+def run(backend: str, function: Callable[[], Awaitable[Any]], *, limit: float = 250) -> Any:
     """Run an async function on a backend, and check that it is the one; end it if it hangs."""
     destroyed: list[str] = []
 
@@ -56,7 +63,7 @@ def trio_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "trio_gateway"]
 
 
-def rest(gateway: RunningGateway, method: str, path: str, body: object = None) -> Any:
+def rest(gateway: RunningGateway | ListeningFake, method: str, path: str, body: object = None) -> Any:
     """Ask the gateway without the library under test."""
     request = urllib.request.Request(
         gateway.url + path,
@@ -64,10 +71,10 @@ def rest(gateway: RunningGateway, method: str, path: str, body: object = None) -
         data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": f"token {gateway.token}"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return json.loads(answer.read() or b"null")
 
 
-def kernel_ids(gateway: RunningGateway) -> set[str]:
+def kernel_ids(gateway: RunningGateway | ListeningFake) -> set[str]:
     """Return the ids of the kernels that run on the gateway."""
     return {kernel["id"] for kernel in rest(gateway, "GET", "/api/kernels")}

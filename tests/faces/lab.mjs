@@ -9,7 +9,7 @@ const browser = await chromium.launch({
 });
 try {
   const page = await browser.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(240_000); // the machine may be busy
   await page.goto(url);
   await page.waitForSelector(".jp-Notebook .jp-CodeCell");
   await page.waitForSelector('text=/\\| Idle/');

@@ -1,4 +1,4 @@
-"""`trio_gateway.anyio` on a real gateway: on asyncio, on uvloop, with eager tasks, and on Trio."""
+"""`trio_gateway.anyio`: on asyncio, on uvloop, with eager tasks, and on Trio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ import anyio.lowlevel
 import pytest
 import trio
 import uvloop
-from face_tools import ASYNCIO, BACKENDS, kernel_ids, run, trio_threads
+from face_tools import ASYNCIO, BACKENDS, ListeningFake, kernel_ids, run, trio_threads
 
 import trio_gateway
 import trio_gateway.anyio as tg
@@ -35,28 +34,33 @@ if TYPE_CHECKING:
 
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.gateway
-
 HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.fixture
-def opened(real_gateway: RunningGateway) -> Callable[..., Any]:
-    """Open the real gateway, on whatever runs."""
-    return functools.partial(tg.open_gateway, real_gateway.url, auth_token=real_gateway.token)
+def opened(fake_gateway: ListeningFake) -> Callable[..., Any]:
+    """Open the fake, on whatever runs."""
+    return functools.partial(tg.open_gateway, fake_gateway.url, auth_token=fake_gateway.token)
 
 
 @pytest.fixture
 def attached(opened: Callable[..., Any], kernel_id: str) -> Callable[..., Any]:
-    """Attach to the module's kernel, on whatever runs."""
+    """Attach to the module's kernel on the fake, on whatever runs."""
+    return functools.partial(attach, opened, kernel_id)
 
-    @asynccontextmanager
-    async def attach(**settings: Any) -> AsyncGenerator[tg.Kernel]:
-        async with opened(**settings) as gateway, gateway.attach_kernel(kernel_id) as kernel:
-            yield kernel
 
-    return attach
+@pytest.fixture
+def really_opened(real_gateway: RunningGateway) -> Callable[..., Any]:
+    """Open the real gateway, on whatever runs."""
+    return functools.partial(tg.open_gateway, real_gateway.url, auth_token=real_gateway.token)
+
+
+@asynccontextmanager
+async def attach(opened: Callable[..., Any], kernel_id: str, **settings: Any) -> AsyncGenerator[tg.Kernel]:
+    """Attach to a kernel."""
+    async with opened(**settings) as gateway, gateway.attach_kernel(kernel_id) as kernel:
+        yield kernel
 
 
 # ------------------------------------------------------------------------------------------------------ the same, everywhere
@@ -125,13 +129,14 @@ def test_every_property_can_be_read(attached: Callable[..., Any], opened: Callab
     run("asyncio", main)
 
 
+@pytest.mark.gateway
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_tour(backend: str, opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
+def test_a_tour(backend: str, really_opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
     """Everything there is can be used in the same words on each backend."""
 
     async def main() -> None:
         events: list[trio_gateway.GatewayEvent] = []
-        async with opened(on_event=events.append) as gateway:
+        async with really_opened(on_event=events.append) as gateway:
             assert isinstance(gateway, tg.Gateway)
             assert (type(gateway) is trio_gateway.Gateway) == (backend == "trio")
             assert len(trio_threads()) == (backend != "trio")
@@ -227,7 +232,10 @@ def test_a_tour(backend: str, opened: Callable[..., Any], real_gateway: RunningG
     run(backend, main)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.gateway
+@pytest.mark.parametrize(
+    "backend", [backend if backend == "asyncio" else pytest.param(backend, marks=pytest.mark.full) for backend in BACKENDS]
+)
 def test_a_local_gateway(backend: str) -> None:
     """`open_local_gateway` is there too, and its process ends with the block."""
 
@@ -301,8 +309,21 @@ def test_g6_cancelling_a_task_interrupts(backend: str, attached: Callable[..., A
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_g6_anyios_scopes_interrupt(backend: str, attached: Callable[..., Any]) -> None:
+def test_g6_anyios_scopes_interrupt(backend: str, attached: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancelled scope of anyio's ends there, and what runs inside of it is interrupted; nothing spins meanwhile."""
+    turns: list[None] = []
+
+    def count(loop_class: Any) -> None:
+        real = loop_class.call_soon
+
+        def call_soon(loop: Any, *args: Any, **arguments: Any) -> Any:
+            turns.append(None)
+            return real(loop, *args, **arguments)
+
+        monkeypatch.setattr(loop_class, "call_soon", call_soon)
+
+    count(uvloop.Loop)
+    count(asyncio.BaseEventLoop)
 
     async def main() -> None:
         async with attached() as kernel:
@@ -315,14 +336,14 @@ def test_g6_anyios_scopes_interrupt(backend: str, attached: Callable[..., Any]) 
             assert scope.cancelled_caught
             await running.check()
 
-            slow = UNTIL_INTERRUPTED.replace("interrupted = True", "time.sleep(2)")
+            slow = UNTIL_INTERRUPTED.replace("interrupted = True", "time.sleep(0.5)")
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(kernel.execute, slow)
                     await until_it_runs(kernel)
-                    before = time.process_time()
+                    before = len(turns)
                     scope.cancel()
-            assert time.process_time() - before < 1  # a loop would burn the two seconds that clean-up takes
+            assert len(turns) - before < 500  # a loop that delivers the cancellation again and again takes many thousand
 
     run(backend, main)
 
@@ -384,11 +405,11 @@ def test_g6_asyncios_timeouts_and_groups(backend: str, attached: Callable[..., A
 
 
 @pytest.mark.parametrize("backend", ASYNCIO)
-def test_g2_a_cancelled_start_leaves_no_kernel(backend: str, opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
+def test_g2_a_cancelled_start_leaves_no_kernel(backend: str, opened: Callable[..., Any], fake_gateway: ListeningFake) -> None:
     """Cancelled in the middle of the start, or in the block: the kernel is gone when the cancellation is delivered."""
 
     async def main() -> None:
-        before = kernel_ids(real_gateway)
+        before = kernel_ids(fake_gateway)
         started = asyncio.Event()
 
         def watch(event: trio_gateway.GatewayEvent) -> None:
@@ -408,13 +429,13 @@ def test_g2_a_cancelled_start_leaves_no_kernel(backend: str, opened: Callable[..
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert kernel_ids(real_gateway) == before
+            assert kernel_ids(fake_gateway) == before
             task = asyncio.create_task(use())
             await inside.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert kernel_ids(real_gateway) == before
+            assert kernel_ids(fake_gateway) == before
 
     run(backend, main)
 
@@ -491,8 +512,11 @@ def traceback_functions(error: BaseException) -> list[str]:
     return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
 
 
+@pytest.mark.gateway
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_callbacks_run_where_their_program_does(backend: str, attached: Callable[..., Any], real_gateway: RunningGateway) -> None:
+def test_callbacks_run_where_their_program_does(
+    backend: str, really_opened: Callable[..., Any], real_kernel_id: str, real_gateway: RunningGateway
+) -> None:
     """`stdin` in the calling task, events and tokens in the loop's thread; all of them see context variables."""
 
     async def main() -> None:
@@ -515,7 +539,8 @@ def test_callbacks_run_where_their_program_does(backend: str, attached: Callable
             return prompt + str(password)
 
         HERE.set("opened")
-        async with attached(on_event=[told], auth_token="wrong", token_renewer=Renewer()) as kernel:
+        arguments: dict[str, Any] = {"on_event": [told], "auth_token": "wrong", "token_renewer": Renewer()}
+        async with attach(really_opened, real_kernel_id, **arguments) as kernel:
             HERE.set("used")
             await kernel.interrupt()
             assert {("event", "used", thread), ("token", "used", thread)} <= set(seen)
@@ -558,7 +583,7 @@ def test_a_handler_that_is_cancelled(backend: str, attached: Callable[..., Any])
 
 
 @pytest.mark.parametrize("backend", ASYNCIO)
-def test_a_plain_renewer_stays_in_a_worker_thread(backend: str, real_gateway: RunningGateway) -> None:
+def test_a_plain_renewer_stays_in_a_worker_thread(backend: str, fake_gateway: ListeningFake) -> None:
     """Where it may block; one that gives an awaitable has it awaited in the loop."""
 
     async def main() -> None:
@@ -573,9 +598,9 @@ def test_a_plain_renewer_stays_in_a_worker_thread(backend: str, real_gateway: Ru
             async def later(self) -> str:
                 await asyncio.sleep(0)
                 seen.append(threading.get_ident() == loop_thread)
-                return real_gateway.token
+                return fake_gateway.token
 
-        config = tg.GatewayConfig(url=real_gateway.url, token_renewer=Renewer())
+        config = tg.GatewayConfig(url=fake_gateway.url, token_renewer=Renewer())
         async with tg.open_gateway(config) as gateway:
             await gateway.kernelspecs.list()
         assert seen == [False, True]
@@ -618,8 +643,11 @@ def test_g7_back_pressure_crosses(backend: str, attached: Callable[..., Any]) ->
                 first = await anext(outputs)
             assert first.text.startswith("0")
             async with kernel.iopub.subscribe(when_full="pause", limit_messages=5) as messages:
-                with anyio.move_on_after(1):
-                    await kernel.execute(code, on_cancel="abandon")
+                async with anyio.create_task_group() as group:
+                    group.start_soon(functools.partial(kernel.execute, code, on_cancel="abandon"))
+                    while messages.statistics().messages < 5:
+                        await anyio.sleep(0.01)  # nothing tells that a session stands still
+                    group.cancel_scope.cancel()
                 assert messages.statistics().peak_messages <= 5
                 while (await messages.receive()).content.get("execution_state") != "idle":
                     pass
@@ -633,7 +661,7 @@ def test_a_blocked_loop_stops_no_heartbeat(backend: str, attached: Callable[...,
     """While nothing runs in the loop, pings go out, pongs come in, and the kernel is known to be alive."""
 
     async def main() -> None:
-        async with attached(ping_interval=1.0) as kernel:
+        async with attached(ping_interval=0.1) as kernel:
             liveness = kernel._original._session.liveness
             heard = liveness._heard
             for _ in range(3):
@@ -691,19 +719,19 @@ def test_a_block_may_be_left_by_another_task(backend: str, opened: Callable[...,
 
 @pytest.mark.parametrize("backend", ASYNCIO)
 def test_a_gateway_that_is_left_first_ends_what_is_in_it(
-    backend: str, opened: Callable[..., Any], real_gateway: RunningGateway
+    backend: str, opened: Callable[..., Any], fake_gateway: ListeningFake
 ) -> None:
     """Blocks left in the wrong order hang nothing and leave nothing."""
 
     async def main() -> None:
-        before = kernel_ids(real_gateway)
+        before = kernel_ids(fake_gateway)
         outer, inner = AsyncExitStack(), AsyncExitStack()
         gateway = await outer.enter_async_context(opened())
         kernel = await inner.enter_async_context(gateway.start_kernel())
         task = asyncio.create_task(kernel.execute(UNTIL_INTERRUPTED))
         await until_it_runs(kernel)
         await outer.aclose()
-        assert kernel_ids(real_gateway) == before
+        assert kernel_ids(fake_gateway) == before
         with pytest.raises((trio.ClosedResourceError, trio_gateway.GatewayError)):
             await task
         await inner.aclose()
@@ -714,10 +742,10 @@ def test_a_gateway_that_is_left_first_ends_what_is_in_it(
 @pytest.mark.parametrize("how", ["closed", "thrown away"])
 @pytest.mark.parametrize("loop_of", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_g1_a_loop_that_is_closed_under_it(
-    how: str, loop_of: Callable[[], asyncio.AbstractEventLoop], opened: Callable[..., Any], real_gateway: RunningGateway
+    how: str, loop_of: Callable[[], asyncio.AbstractEventLoop], opened: Callable[..., Any], fake_gateway: ListeningFake
 ) -> None:
     """Nobody leaves the blocks: the kernel is shut down, and the thread ends, all the same."""
-    before = kernel_ids(real_gateway)
+    before = kernel_ids(fake_gateway)
     entered: list[str] = []
     running: list[Any] = []
 
@@ -745,15 +773,15 @@ def test_g1_a_loop_that_is_closed_under_it(
     loop = loop_of()
     loop.run_until_complete(until_running())
     (thread,) = trio_threads()
-    assert kernel_ids(real_gateway) - before == set(entered)
+    assert kernel_ids(fake_gateway) - before == set(entered)
     if how == "thrown away":
         running.pop().close()
     else:
         running[0]._log_destroy_pending = False  # as the loop that is closed here should have said, but need not
         loop.close()
-    thread.join(30)
+    thread.join(250)
     assert not thread.is_alive()
-    assert kernel_ids(real_gateway) == before
+    assert kernel_ids(fake_gateway) == before
     if how == "thrown away":
         loop.close()
     running.clear()
@@ -775,15 +803,15 @@ loop.run_until_complete(main())
 """
 
 
-def test_g2_a_program_that_forgets_to_leave(real_gateway: RunningGateway) -> None:
+def test_g2_a_program_that_forgets_to_leave(fake_gateway: ListeningFake) -> None:
     """The interpreter ends, and the kernel before it."""
-    before = kernel_ids(real_gateway)
+    before = kernel_ids(fake_gateway)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM_THAT_FORGETS, real_gateway.url, real_gateway.token],
-        check=True, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", PROGRAM_THAT_FORGETS, fake_gateway.url, fake_gateway.token],
+        check=True, capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert len(done.stdout.strip()) == 36
-    assert kernel_ids(real_gateway) == before
+    assert kernel_ids(fake_gateway) == before
     assert "Traceback" not in done.stderr
 
 
@@ -807,11 +835,12 @@ asyncio.run(main())
 """
 
 
-def test_a_forked_process_starts_anew(real_gateway: RunningGateway) -> None:
+@pytest.mark.full
+def test_a_forked_process_starts_anew(fake_gateway: ListeningFake) -> None:
     """The child has a thread of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM_THAT_FORKS, real_gateway.url, real_gateway.token],
-        check=True, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", PROGRAM_THAT_FORKS, fake_gateway.url, fake_gateway.token],
+        check=True, capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.stdout.split() == ["child", "python3", "parent", "python3"]
 
@@ -825,12 +854,14 @@ async with tg.open_gateway(os.environ["KERNEL_INNER_URL"], auth_token=os.environ
 """
 
 
-def test_in_a_running_notebook(opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
+@pytest.mark.full
+@pytest.mark.gateway
+def test_in_a_running_notebook(really_opened: Callable[..., Any], fake_gateway: ListeningFake) -> None:
     """A cell with a top-level `await`, in a kernel whose loop runs."""
 
     async def main() -> None:
-        env = {"KERNEL_INNER_URL": real_gateway.url, "KERNEL_INNER_TOKEN": real_gateway.token}
-        async with opened() as gateway, gateway.start_kernel(env=env) as kernel:
+        env = {"KERNEL_INNER_URL": fake_gateway.url, "KERNEL_INNER_TOKEN": fake_gateway.token}
+        async with really_opened() as gateway, gateway.start_kernel(env=env) as kernel:
             result = await kernel.execute(CELL)
             result.raise_for_error()
             assert "".join(output.text for output in result.outputs) == "asyncio 42\n"

@@ -1,4 +1,4 @@
-"""`trio_gateway.blocking` on a real gateway: from plain threads, under Ctrl-C, and while an event loop runs."""
+"""`trio_gateway.blocking`: from plain threads, under Ctrl-C, and while an event loop runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sniffio
 import trio
-from face_tools import kernel_ids, trio_threads
+from face_tools import ListeningFake, kernel_ids, trio_threads
 
 import trio_gateway
 import trio_gateway.blocking as tg
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import RunningGateway
-
-pytestmark = pytest.mark.gateway
 
 HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
@@ -45,7 +43,13 @@ RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", 
 
 
 @pytest.fixture
-def opened(real_gateway: RunningGateway) -> Callable[..., Any]:
+def opened(fake_gateway: ListeningFake) -> Callable[..., Any]:
+    """Open the fake."""
+    return functools.partial(tg.open_gateway, fake_gateway.url, auth_token=fake_gateway.token)
+
+
+@pytest.fixture
+def really_opened(real_gateway: RunningGateway) -> Callable[..., Any]:
     """Open the real gateway."""
     return functools.partial(tg.open_gateway, real_gateway.url, auth_token=real_gateway.token)
 
@@ -95,11 +99,12 @@ def test_no_member_is_missing_or_different(original: type) -> None:
     assert extra == set()
 
 
-def test_a_tour(opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
+@pytest.mark.gateway
+def test_a_tour(really_opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
     """Everything there is, without a word of `async`."""
     no_library()
     events: list[tg.GatewayEvent] = []
-    with opened(on_event=events.append) as gateway:
+    with really_opened(on_event=events.append) as gateway:
         assert isinstance(gateway, tg.Gateway)
         assert repr(gateway) == f"<Gateway {real_gateway.url}>"
         assert len(trio_threads()) == 1
@@ -179,21 +184,23 @@ def test_a_tour(opened: Callable[..., Any], real_gateway: RunningGateway) -> Non
     assert gateway.url == real_gateway.url
 
 
+@pytest.mark.full
+@pytest.mark.gateway
 def test_a_local_gateway() -> None:
     """`open_local_gateway` is there too."""
     with tg.open_local_gateway() as gateway, gateway.start_kernel() as kernel:
         assert kernel.execute("1 + 1").text == "2"
 
 
-def test_exceptions_and_blocks(opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
+def test_exceptions_and_blocks(opened: Callable[..., Any], fake_gateway: ListeningFake) -> None:
     """What the body raises comes out as the same object, and the kernel is gone (G2, G9); wrong arguments are named (G10)."""
-    before = kernel_ids(real_gateway)
+    before = kernel_ids(fake_gateway)
     mine = LookupError("mine")
     with pytest.raises(LookupError) as caught, opened() as gateway, gateway.start_kernel() as kernel:
-        assert kernel_ids(real_gateway) - before == {kernel.id}
+        assert kernel_ids(fake_gateway) - before == {kernel.id}
         raise mine
     assert caught.value is mine
-    assert kernel_ids(real_gateway) == before
+    assert kernel_ids(fake_gateway) == before
     with opened() as gateway:
         with pytest.raises(tg.InvalidInputError):
             gateway.start_kernel(path="a", cwd="b")
@@ -271,7 +278,9 @@ async def main_in_trio(opened: Callable[..., Any], kernel_id: str) -> str | None
         return text
 
 
-def test_in_a_running_notebook(opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
+@pytest.mark.full
+@pytest.mark.gateway
+def test_in_a_running_notebook(really_opened: Callable[..., Any], fake_gateway: ListeningFake) -> None:
     """A cell of a real kernel."""
     cell = (
         "import os\n"
@@ -280,8 +289,8 @@ def test_in_a_running_notebook(opened: Callable[..., Any], real_gateway: Running
         "    with gateway.start_kernel() as kernel:\n"
         "        print(kernel.execute('6 * 7').text)\n"
     )
-    env = {"KERNEL_INNER_URL": real_gateway.url, "KERNEL_INNER_TOKEN": real_gateway.token}
-    with opened() as gateway, gateway.start_kernel(env=env) as kernel:
+    env = {"KERNEL_INNER_URL": fake_gateway.url, "KERNEL_INNER_TOKEN": fake_gateway.token}
+    with really_opened() as gateway, gateway.start_kernel(env=env) as kernel:
         result = kernel.execute(cell)
         result.raise_for_error()
         assert "".join(output.text for output in result.outputs) == "42\n"
@@ -337,29 +346,29 @@ with tg.open_gateway(sys.argv[1], auth_token=sys.argv[2]) as gateway, gateway.st
 
 
 @pytest.mark.parametrize("how", ["execute", "stream", "stdin"])
-def test_ctrl_c(how: str, real_gateway: RunningGateway) -> None:
+def test_ctrl_c(how: str, fake_gateway: ListeningFake) -> None:
     """Ctrl-C while a call waits interrupts the kernel, then raises KeyboardInterrupt; in the body, it leaves the blocks."""
-    before = kernel_ids(real_gateway)
-    program = [sys.executable, "-c", INTERRUPTED, real_gateway.url, real_gateway.token, how]
+    before = kernel_ids(fake_gateway)
+    program = [sys.executable, "-c", INTERRUPTED, fake_gateway.url, fake_gateway.token, how]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             kernel_id = process.stdout.readline().strip()
-            assert kernel_ids(real_gateway) - before == {kernel_id}
+            assert kernel_ids(fake_gateway) - before == {kernel_id}
             assert process.stdout.readline() == "running\n"
             os.kill(process.pid, signal.SIGINT)
             assert process.stdout.readline() == "KeyboardInterrupt idle\n"
             if how == "stdin":
-                assert process.wait(30) == 0
+                assert process.wait(250) == 0
             else:
                 assert process.stdout.readline() == "True\n"
                 assert process.stdout.readline() == "body\n"
                 os.kill(process.pid, signal.SIGINT)
-                assert process.wait(30) == -signal.SIGINT
+                assert process.wait(250) == -signal.SIGINT
                 assert process.stdout.read() == "left\n"
         finally:
             process.kill()
-    assert kernel_ids(real_gateway) == before
+    assert kernel_ids(fake_gateway) == before
 
 
 def test_a_signal_at_any_moment_loses_nothing() -> None:

@@ -13,12 +13,12 @@ import pytest
 import trio
 from server_tools import open_server
 
-from browser import drive, driver_folder, program
+from browser import drive, driver_folder
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.gateway, pytest.mark.full]
 
 IMAGE = r"""
 import struct, zlib
@@ -49,8 +49,7 @@ ipywidgets.VBox([upload, seen])
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with what drives the browser."""
-    program("chromium", "chromium")
-    return driver_folder(tmp_path_factory.mktemp("driver"), Path(__file__).parent)
+    return driver_folder(tmp_path_factory, Path(__file__).parent)
 
 
 def test_a_notebook_in_jupyterlab(driver: Path, real_gateway: RunningGateway, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from face_tools import kernel_ids, trio_threads
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.gateway, pytest.mark.full]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -54,11 +54,11 @@ def server(request: pytest.FixtureRequest, real_gateway: RunningGateway, monkeyp
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        assert started.wait(60)
+        assert started.wait(250)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(250)
     assert not thread.is_alive()
 
 
@@ -67,7 +67,7 @@ def test_an_application_on_asyncio(server: str, real_gateway: RunningGateway) ->
     assert len(trio_threads()) == 1
 
     async def visit() -> None:
-        async with httpx.AsyncClient(base_url=server, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server, timeout=250) as client:
             answers = await asyncio.gather(*[client.get(f"/square/{number}") for number in range(5)])
             assert [answer.json() for answer in answers] == [str(number**2) for number in range(5)]
             assert (await client.get("/count/5")).text == "0\n1\n2\n3\n4\n"

@@ -17,7 +17,7 @@ import pytest
 import trio
 from proxy_kit import TOKEN, Served, open_proxy
 
-from browser import drive, driver_folder, program
+from browser import drive, driver_folder
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
@@ -39,8 +39,7 @@ CELLS = ("seen = globals().get('seen', 0) + 1; print('seen', seen)", "print('x' 
 
 @pytest.fixture
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program("chromium", "chromium")
-    return driver_folder(tmp_path_factory.mktemp("driver"), Path(__file__).parent)
+    return driver_folder(tmp_path_factory, Path(__file__).parent)
 
 
 @asynccontextmanager

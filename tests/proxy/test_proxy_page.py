@@ -10,14 +10,13 @@ import trio.testing
 from front import open_front
 from proxy_kit import TOKEN, serve_gateway
 
-from browser import drive, driver_folder, program
+from browser import drive, driver_folder
 from trio_gateway.testing import FakeGateway, Sleep
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program("chromium", "chromium")
-    return driver_folder(tmp_path_factory.mktemp("driver"), Path(__file__).parent)
+    return driver_folder(tmp_path_factory, Path(__file__).parent)
 
 
 async def test_the_page_is_static_and_takes_nothing_from_elsewhere() -> None:

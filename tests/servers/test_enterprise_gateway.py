@@ -8,11 +8,20 @@ import pytest
 import trio
 
 import trio_gateway
+from servers.verified import UNLIMITED, WITHOUT_SUBSHELLS, differences, outcomes_of_the_fake, play
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from .conftest import Server
+    from serving import Server
+
+pytestmark = [pytest.mark.gateway, pytest.mark.full]
+
+LACKS = {
+    **UNLIMITED, **WITHOUT_SUBSHELLS, "choosing the kernel id": "no", "sessions": "no",
+}  # fmt: skip
+"""It limits no rates; its kernels are ipykernel 6, which has no subshells; asked twice for an id it refuses; its sessions ask for
+a user in a place where a client has none."""
 
 
 @pytest.fixture
@@ -100,3 +109,10 @@ async def test_binary_buffers_come_whole(gateway: trio_gateway.Gateway) -> None:
         answer = await comm.receive()
         assert answer.data == {"got": [3, 100_000]}
         assert [bytes(buffer) for buffer in answer.buffers] == [b"abc", bytes(100_000)]
+
+
+@pytest.mark.timeout(900)
+def test_the_scenarios_end_as_on_the_fake(enterprise_gateway: Server) -> None:
+    config = trio_gateway.GatewayConfig(url=enterprise_gateway.url, auth_token=enterprise_gateway.token, kernel_username="alice")
+    real = trio.run(play, config)
+    assert differences(real, outcomes_of_the_fake()) == LACKS

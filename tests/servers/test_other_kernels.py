@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 
-from servers.conftest import Server, end, free_port, wait_until_it_answers
+from serving import Server, serve
 from trio_gateway import GatewayConfig
 from trio_gateway.testing.scenarios import Stage, run_scenarios
 
@@ -24,6 +22,7 @@ ENVIRONMENT = os.environ.get("TRIO_GATEWAY_KERNELS_ENV")
 
 pytestmark = [
     pytest.mark.gateway,
+    pytest.mark.full,
     pytest.mark.timeout(300),
     pytest.mark.skipif(not ENVIRONMENT, reason="these kernels need an environment of their own: run nox -s kernels"),
 ]
@@ -57,21 +56,17 @@ LACKS: Mapping[str, Mapping[str, str]] = {
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Kernel Gateway in the environment of these kernels."""
     assert ENVIRONMENT is not None
-    folder = tmp_path_factory.mktemp("kernels")
+    token = secrets.token_hex(16)
     python = Path(ENVIRONMENT) / "bin" / "python"
-    server = Server(f"http://127.0.0.1:{free_port()}", secrets.token_hex(16), 0, folder / "log")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER_", "KERNEL_", "KG_", "PYTHON"))}
-    environ |= {"KG_AUTH_TOKEN": server.token, "PATH": f"{python.parent}{os.pathsep}{environ['PATH']}"}
-    options = {"ip": "127.0.0.1", "port": server.url[17:]}
-    command = [str(python), "-m", "kernel_gateway", *[f"--KernelGatewayApp.{name}={value}" for name, value in options.items()]]
-    with server.log.open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True, cwd=folder)
-    try:
-        server = attrs.evolve(server, pid=process.pid)
-        wait_until_it_answers(server, process)
+    environ = {"KG_AUTH_TOKEN": token, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def command(port: int) -> list[str]:
+        options = {"ip": "127.0.0.1", "port": port, "port_retries": 0}
+        return [str(python), "-m", "kernel_gateway", *[f"--KernelGatewayApp.{name}={value}" for name, value in options.items()]]
+
+    folder = tmp_path_factory.mktemp("kernels")
+    with serve(command, folder, token=token, env=environ, without=("JUPYTER_", "KERNEL_", "KG_", "PYTHON")) as server:
         yield server
-    finally:
-        end(process)
 
 
 @pytest.mark.parametrize("name", LACKS)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 
-from servers.conftest import Server, end, free_port, wait_until_it_answers
+from serving import serve
 from trio_gateway import GatewayConfig
 from trio_gateway.testing.scenarios import Stage, run_scenarios
 
@@ -23,6 +21,7 @@ ENVIRONMENT = os.environ.get("TRIO_GATEWAY_SERVERS_ENV")
 
 pytestmark = [
     pytest.mark.gateway,
+    pytest.mark.full,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not ENVIRONMENT, reason="these servers need an environment of their own: run nox -s servers"),
 ]
@@ -64,21 +63,16 @@ def test_a_server(name: str, tmp_path: Path) -> None:
     """Nothing fails, and what is missing is what is named."""
     assert ENVIRONMENT is not None
     programs = Path(ENVIRONMENT) / "bin"
-    port = free_port()
-    server = Server(f"http://127.0.0.1:{port}", "" if name == "jupyverse" else secrets.token_hex(16), 0, tmp_path / "log")
-    program, *arguments = COMMANDS[name].format(port=port, token=server.token, folder=tmp_path).split()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JUPY", "KERNEL_", "PYTHON"))}
-    environ["PATH"] = f"{programs}{os.pathsep}{environ['PATH']}"
-    with server.log.open("wb") as log:
-        process = subprocess.Popen(
-            [str(programs / program), *arguments], env=environ, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path
-        )
-    try:
-        wait_until_it_answers(attrs.evolve(server, pid=process.pid), process)
+    token = "" if name == "jupyverse" else secrets.token_hex(16)
+    environ = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+
+    def command(port: int) -> list[str]:
+        program, *arguments = COMMANDS[name].format(port=port, token=token, folder=tmp_path).split()
+        return [str(programs / program), *arguments]
+
+    with serve(command, tmp_path, token=token, env=environ, without=("JUPY", "KERNEL_", "PYTHON")) as server:
         config = GatewayConfig(url=server.url, auth_token=server.token)
         findings = {finding.scenario.name: finding for finding in trio.run(run_scenarios, Stage(config))}
-    finally:
-        end(process)
     assert {name: finding.detail for name, finding in findings.items() if finding.outcome == "failed"} == {}
     lacks = {
         name: "such as …" if finding.detail.startswith("such as ") else finding.detail

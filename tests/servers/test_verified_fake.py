@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
-from servers.conftest import Server, end, free_port, wait_until_it_answers
+from servers.verified import UNLIMITED, differences, outcomes_of_the_fake, play
 from trio_gateway import GatewayConfig, GatewayHTTPError
 from trio_gateway.testing import FakeGateway
 from trio_gateway.testing.scenarios import SCENARIOS, Absent, Scenario, Stage, run_scenario, run_scenarios
@@ -22,48 +17,8 @@ from trio_gateway.testing.scenarios import SCENARIOS, Absent, Scenario, Stage, r
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-NOT_COMPARED = {"no rate limit"}
-"""Whether a real gateway drops some of many lines depends on how fast the machine prints them."""
-UNLIMITED = {"a large message": "yes"}
-"""A local gateway of ours limits no rates."""
 KERNEL_GATEWAY = {**UNLIMITED, "sessions": "no"}
 """As measured: Kernel Gateway 3.0.1 answers 500 where sessions are asked for or moved."""
-WITHOUT_SUBSHELLS = {"subshells": "no", "subshells at a time": "no", "listing subshells": "no"}
-ENTERPRISE_GATEWAY = {
-    **UNLIMITED, **WITHOUT_SUBSHELLS, "choosing the kernel id": "no", "sessions": "no",
-}  # fmt: skip
-"""It limits no rates; its kernels are ipykernel 6, which has no subshells; asked twice for an id it refuses; its sessions ask for
-a user in a place where a client has none."""
-JUPYTER_SERVER = {"bearer token": "yes"}
-
-
-async def play_on_the_fake(framing: str) -> dict[str, str]:
-    async with FakeGateway(framings=[framing]) as fake:  # type: ignore[list-item]
-        stage = Stage(GatewayConfig(url=fake.url, auth_token=fake.token), connector=fake.connector)
-        findings = await run_scenarios(stage)
-        assert not fake.kernels
-        assert fake.protocol_errors == []
-    wrong = [(finding.scenario.name, finding.detail) for finding in findings if finding.outcome == "failed"]
-    assert wrong == []
-    return {finding.scenario.name: finding.outcome for finding in findings}
-
-
-def outcomes_of_the_fake(framing: str = "v1") -> dict[str, str]:
-    found: dict[str, str] = trio.run(play_on_the_fake, framing, clock=trio.testing.MockClock(autojump_threshold=0))
-    return found
-
-
-async def play(config: GatewayConfig) -> dict[str, str]:
-    findings = await run_scenarios(Stage(config))
-    wrong = [(finding.scenario.name, finding.detail) for finding in findings if finding.outcome == "failed"]
-    assert wrong == []
-    return {finding.scenario.name: finding.outcome for finding in findings}
-
-
-def differences(real: Mapping[str, str], fake: Mapping[str, str]) -> dict[str, str]:
-    """Where the server is another than the fake, and what it is there."""
-    assert real.keys() == fake.keys()
-    return {name: real[name] for name in real if real[name] != fake[name] and name not in NOT_COMPARED}
 
 
 def test_the_framings_make_no_difference() -> None:
@@ -114,42 +69,10 @@ async def test_there_the_library_starts_none_and_says_what_can_be_done(autojump_
 
 
 @pytest.mark.gateway
-@pytest.mark.timeout(200)
-async def test_kernel_gateway(real_gateway: RunningGateway) -> None:
-    real = await play(GatewayConfig(url=real_gateway.url, auth_token=real_gateway.token))
-    assert differences(real, await trio.to_thread.run_sync(outcomes_of_the_fake)) == KERNEL_GATEWAY
-
-
-@pytest.mark.gateway
-@pytest.mark.timeout(200)
-async def test_enterprise_gateway(enterprise_gateway: Server) -> None:
-    config = GatewayConfig(url=enterprise_gateway.url, auth_token=enterprise_gateway.token, kernel_username="alice")
-    real = await play(config)
-    assert differences(real, await trio.to_thread.run_sync(outcomes_of_the_fake)) == ENTERPRISE_GATEWAY
-
-
-@pytest.fixture
-def jupyter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Jupyter Server, which Kernel Gateway brings along."""
-    folder = tmp_path_factory.mktemp("jupyter_server")
-    server = Server(f"http://127.0.0.1:{free_port()}", secrets.token_hex(16), 0, folder / "log")
-    command = [sys.executable, "-m", "jupyter_server", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={server.url[17:]}"]
-    command += [f"--IdentityProvider.token={server.token}", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}"]
-    with server.log.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=folder)
-    try:
-        server = attrs.evolve(server, pid=process.pid)
-        wait_until_it_answers(server, process)
-        yield server
-    finally:
-        end(process)
-
-
-@pytest.mark.gateway
-@pytest.mark.timeout(200)
-def test_jupyter_server(jupyter_server: Server) -> None:
-    real = trio.run(play, GatewayConfig(url=jupyter_server.url, auth_token=jupyter_server.token))
-    assert differences(real, outcomes_of_the_fake()) == JUPYTER_SERVER
+@pytest.mark.timeout(900)
+def test_kernel_gateway(real_gateway: RunningGateway) -> None:
+    real = trio.run(play, GatewayConfig(url=real_gateway.url, auth_token=real_gateway.token))
+    assert differences(real, outcomes_of_the_fake()) == KERNEL_GATEWAY
 
 
 async def test_how_a_scenario_can_end(autojump_clock: trio.testing.MockClock) -> None:

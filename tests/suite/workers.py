@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 _SPREAD = re.compile(r"_(sweep|soak)\.py::")
-_COSTS = {"enterprise_gateway": 20.0, "jupyter_lab": 20.0, "drivers": 10.0, "real_gateway": 1.0, "forbidding_gateway": 1.0}
+_COSTS = {
+    "enterprise_gateway": 20.0, "jupyter_server": 30.0, "driver": 20.0, "configured": 8.0, "balancer": 5.0, "real_kernels": 2.0,
+    "real_gateway": 1.0, "forbidding_gateway": 1.0,
+}  # fmt: skip
 """How long a test takes that has this fixture, in seconds and roughly."""
 _COST_OF_A_SWEEP = 20.0
 _COST = 0.05

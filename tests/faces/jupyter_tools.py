@@ -1,0 +1,31 @@
+"""What tests of Jupyter's own tools share: the example notebook, and what of its outputs can be compared."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+__all__ = ["EXAMPLES", "cell", "outputs_of"]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def outputs_of(notebook: Any) -> list[Any]:
+    """Return a notebook's outputs, without what differs from one run to the next, such as into how many pieces a line was cut."""
+    notebook, _ = CoalesceStreamsPreprocessor().preprocess(notebook, {})
+    return [
+        [
+            re.sub(r"File <ipython-input-[^>]*>|/tmp/ipykernel_\d+/\d+\.py|0x[0-9a-f]+|at 0x\w+", "…", str(dict(output)))
+            for output in cell.get("outputs", [])
+        ]
+        for cell in notebook.cells
+    ]
+
+
+def cell(code: str) -> Any:
+    """Make a notebook of one cell."""
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
