@@ -91,12 +91,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Chaos from another seed, for half an hour, and all cuts of the sweeps: `nox -s soak -- 20000` runs so many episodes."""
+    """All points of all sweeps, chaos from another seed, deep property tests: `nox -s soak -- 20000` runs so many episodes."""
     install(session, "all", "test")
     environment = {"TRIO_GATEWAY_LONG": "1", "TRIO_GATEWAY_SOAK_EPISODES": session.posargs[0] if session.posargs else "5000"}
     environment["TRIO_GATEWAY_SOAK_SEED"] = str(secrets.randbelow(10**9))
-    session.run("python", "-m", "pytest", "-s", "tests/testkit/test_chaos_soak.py", env=environment)
-    session.run("python", "-m", "pytest", "tests/testkit/test_fault_sweep.py", env=environment)
+    long = sorted(str(path.relative_to(ROOT)) for kind in ("sweep", "soak") for path in ROOT.glob(f"tests/*/test_*_{kind}.py"))
+    pytest = ("python", "-m", "pytest", "--tier=full", "--timeout=0")
+    session.run(*pytest, "-rP", *long, env=environment)  # -rP: the soak tells what came of its executions
+    session.run(*pytest, "-m", "hypothesis", "--hypothesis-profile=deep", env=environment)
 
 
 @nox.session

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import pkgutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 import trio_gateway
@@ -28,6 +31,7 @@ WIRE_LIBRARIES = {"httpx", "httpcore", "httpcore2", "trio_websocket", "wsproto",
 """What only `WIRE_MODULES` may import."""
 
 
+@functools.cache
 def tree_of(module: str) -> ast.Module:
     """Parse a module, without importing it."""
     spec = importlib.util.find_spec(module)
@@ -149,14 +153,59 @@ def test_the_types_are_shipped() -> None:
 def test_no_loose_exception_groups(folder: str) -> None:
     """Trio's option that hides groups at random (`strict_exception_groups=False`) is used nowhere."""
     for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "strict_exception_groups" in text else ():
             assert not (isinstance(node, ast.keyword) and node.arg == "strict_exception_groups"), f"{path}:{node.lineno}"
 
 
-def test_importing_the_library_loads_no_extra() -> None:
+FRESH = """
+import contextlib, io, json, sys
+
+import pytest
+before = set(sys.modules)
+import pytest_trio_gateway
+plugin = set(sys.modules) - before
+
+import trio_gateway
+library = set(sys.modules)
+
+for name in ("click", "rich", "rich_click", "nbformat"):
+    sys.modules[name] = None
+from trio_gateway._cli import main
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+packages = [sorted({name.partition(".")[0] for name in names}) for names in (plugin, library)]
+print(json.dumps([*packages, code, said.getvalue()]))
+"""
+
+
+@attrs.frozen
+class Fresh:
+    """What an interpreter that has imported nothing yet answers."""
+
+    plugin: list[str]
+    """The packages that our pytest plugin loads."""
+    library: list[str]
+    """All packages that are loaded once the library is imported."""
+    code: object
+    """What the command returns where its extra is not installed."""
+    said: str
+    """What it says then."""
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Fresh:
+    """Ask one new interpreter all there is to ask about imports."""
+    done = subprocess.run([sys.executable, "-c", FRESH], check=True, capture_output=True, text=True)
+    return Fresh(*json.loads(done.stdout))
+
+
+def test_importing_the_library_loads_no_extra(fresh: Fresh) -> None:
     """What belongs to an extra is imported where it is used."""
-    program = "import sys, trio_gateway; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=100)
     extras = {
         "click",
         "ipykernel",
@@ -171,18 +220,18 @@ def test_importing_the_library_loads_no_extra() -> None:
         "rich_click",
         "tornado",
     }
-    assert extras.isdisjoint(done.stdout.split())
+    assert "trio_gateway" in fresh.library
+    assert extras.isdisjoint(fresh.library)
 
 
-def test_the_command_without_its_extra_says_what_to_install() -> None:
+def test_the_pytest_plugin_is_light(fresh: Fresh) -> None:
+    """pytest imports it in every run: nothing of trio_gateway, and no Trio."""
+    assert "pytest_trio_gateway" in fresh.plugin
+    assert {"trio_gateway", "trio"}.isdisjoint(fresh.plugin)
+
+
+def test_the_command_without_its_extra_says_what_to_install(fresh: Fresh) -> None:
     """`trio-gateway` is installed with the library; without the extra `cli` it explains itself instead of showing a traceback."""
-    program = (
-        "import sys\n"
-        "for name in ('click', 'rich', 'rich_click', 'nbformat'): sys.modules[name] = None\n"
-        "from trio_gateway._cli import main\n"
-        "sys.exit(main())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=100)
-    assert done.returncode != 0
-    assert "trio-gateway[cli]" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert fresh.code
+    assert "trio-gateway[cli]" in fresh.said
+    assert "Traceback" not in fresh.said

@@ -1,6 +1,7 @@
 """Each benchmark runs, with our client and tiny sizes: it is here so that none can rot. No time is asserted.
 
-Peers and raw clients take part where somebody has made their environments.
+One that stands for all is quick; the others, each a process, are of the full tier. Peers and raw clients take part where somebody
+has made their environments.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from benchmarks.servers import Server, fast_gateway  # noqa: E402
 from benchmarks import __main__ as command  # noqa: E402
 from benchmarks import environments, goals, harness, report  # noqa: E402
 
-LIMIT = 60.0
+LIMIT = 250.0
+"""How long a child may take that hangs, in seconds: below the limit of a test."""
+QUICK = "latency"
 OURS = [entry for entry in CLIENTS.values() if entry.is_ours and entry.load().missing(**entry.options) is None]
 OTHERS = [entry for entry in CLIENTS.values() if not entry.is_ours and environments.python_of(entry.environment) is not None]
 # Cases that differ in their sizes only are one here.
@@ -71,18 +74,25 @@ def read(case: Case, result: Mapping[str, object]) -> None:
     assert all(values[0] >= 0 for values in cell.details.values())
 
 
-@pytest.mark.parametrize("case", [case for case in DIFFERENT if case.server != "real"], ids=lambda case: case.name)
+def by_tier(cases: list[Case]) -> list[object]:
+    """Return them as parameters: but for one, they are of the full tier."""
+    return [pytest.param(case, id=case.name, marks=() if case.name == QUICK else pytest.mark.full) for case in cases]
+
+
+@pytest.mark.parametrize("case", by_tier([case for case in DIFFERENT if case.server != "real"]))
 def test_each_case_runs_with_our_client(case: Case, fast: Server) -> None:
     server = Server(fast.legacy_url) if case.server == "legacy" else fast
     read(case, run_once(case, ours(case), server))
 
 
 @pytest.mark.gateway
+@pytest.mark.full
 @pytest.mark.parametrize("case", [case for case in DIFFERENT if case.server == "real"], ids=lambda case: case.name)
 def test_each_case_of_the_real_gateway_runs_with_our_client(case: Case, real: Server) -> None:
     read(case, run_once(case, ours(case), real))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("entry", OURS, ids=lambda entry: entry.key)
 def test_each_way_of_ours_runs(entry: Entry, fast: Server) -> None:
     read(CASES["latency"], run_once(CASES["latency"], entry, fast))
@@ -91,6 +101,7 @@ def test_each_way_of_ours_runs(entry: Entry, fast: Server) -> None:
 NO_PEERS = pytest.param(None, marks=pytest.mark.skip(reason="no peer is installed: nox -s bench -- --quick does it"), id="none")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.key) for entry in OTHERS] or [NO_PEERS])
 def test_peers_run_where_they_are_installed(entry: Entry, fast: Server) -> None:
     server = None if entry.group == "floor" else fast
@@ -112,6 +123,7 @@ def test_a_client_that_does_not_do_the_work_fails(outcome: Outcome, expected: di
         check(outcome, **expected)  # type: ignore[arg-type]
 
 
+@pytest.mark.full
 def test_a_child_that_fails_is_told_and_not_counted(fast: Server) -> None:
     nobody = Server(fast.url.rpartition(":")[0] + ":1")
     result = harness.run_child(CASES["latency"], OURS[0], Path(sys.executable), nobody, mode="smoke", limit=LIMIT)

@@ -2,7 +2,10 @@
 
 That is: as programs, on a real gateway. A program has to end with exit code 0, print what is said here (or in the `text` block
 after it), say nothing on stderr, and leave no process behind (G1, G2): each one runs with a mark in its environment, which the
-gateway and its kernels inherit, and afterwards no process of this machine may carry that mark.
+gateway and its kernels inherit, and afterwards no process of this machine may carry that mark. Those that are given a gateway
+share one, which must have no kernel afterwards.
+
+README's blocks and its program are quick; the other examples and the blocks of the docs are of the full tier.
 """
 
 from __future__ import annotations
@@ -14,19 +17,17 @@ import re
 import secrets
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import psutil
 import pytest
-import trio
-
-from trio_gateway._gateway.local import run_local_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from conftest import RunningGateway
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -61,9 +62,7 @@ def run_program(*arguments: str | Path, cwd: Path, environment: Mapping[str, str
     mark = secrets.token_hex(8)
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER_GATEWAY_", "KERNEL_"))}
     variables |= {MARK: mark, "PYTHONUTF8": "1", **(environment or {})}
-    done = subprocess.run(
-        list(map(str, arguments)), cwd=cwd, env=variables, check=False, capture_output=True, encoding="utf-8", timeout=100
-    )
+    done = subprocess.run(list(map(str, arguments)), cwd=cwd, env=variables, check=False, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, f"exit code {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
     assert processes_with(mark) == []
     return Finished(done.stdout, done.stderr)
@@ -113,6 +112,7 @@ def test_hello_program(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.full
 def test_script(tmp_path: Path) -> None:
     """A script's output appears on the streams that it wrote to; stderr also says that a local gateway was started."""
     done = run_program(COMMAND, "run", EXAMPLES / "script.py", cwd=tmp_path)
@@ -132,6 +132,7 @@ def text(lines: str | Iterable[str]) -> str:
     return "".join(lines)
 
 
+@pytest.mark.full
 def test_notebook_shown(tmp_path: Path) -> None:
     """The README's first command: the outputs appear, cell by cell, and the notebook stays as it was."""
     before = (EXAMPLES / "hello.ipynb").read_bytes()
@@ -144,6 +145,7 @@ def test_notebook_shown(tmp_path: Path) -> None:
     assert (EXAMPLES / "hello.ipynb").read_bytes() == before
 
 
+@pytest.mark.full
 def test_notebook_saved(tmp_path: Path) -> None:
     """With `-o` the outputs of each cell are saved; cells run in order, and the tags are honoured."""
     before = (EXAMPLES / "hello.ipynb").read_bytes()
@@ -180,15 +182,16 @@ BLOCK = re.compile(
 )
 
 
-def python_blocks() -> list[Any]:
-    """Return every Python block as a test's parameters: its code, and what it prints or None."""
+def python_blocks(*, given_a_gateway: bool) -> list[Any]:
+    """Return the Python blocks as tests' parameters, code and what it prints or None: those given a gateway, or the others."""
     blocks = []
     for document in DOCUMENTS:
         content = document.read_text(encoding="utf-8")
         for block in BLOCK.finditer(content):
-            if block["language"] == "python":
+            if block["language"] == "python" and ("open_gateway()" in block["code"]) == given_a_gateway:
                 line = content.count("\n", 0, block.start()) + 1
-                blocks.append(pytest.param(block["code"], block["prints"], id=f"{document.name}:{line}"))
+                marks = () if document.name == "README.md" else pytest.mark.full
+                blocks.append(pytest.param(block["code"], block["prints"], id=f"{document.name}:{line}", marks=marks))
     return blocks
 
 
@@ -201,21 +204,34 @@ def commands(document: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("code", "prints"), python_blocks())
-async def test_python_block(code: str, prints: str | None, tmp_path: Path) -> None:
-    """A block runs as it stands, and prints what the block after it says; `open_gateway()` finds a gateway's variables."""
-    program = tmp_path / "block.py"
+def run_block(code: str, prints: str | None, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Run a block as it stands."""
+    program = folder / "block.py"
     program.write_text(code, encoding="utf-8")
-    if "open_gateway()" in code:
-        async with run_local_gateway() as gateway:
-            environment = {"JUPYTER_GATEWAY_URL": gateway.url, "JUPYTER_GATEWAY_AUTH_TOKEN": gateway.token}
-            run = partial(run_program, sys.executable, program, cwd=tmp_path, environment=environment)
-            done = await trio.to_thread.run_sync(run)
-    else:
-        done = await trio.to_thread.run_sync(partial(run_program, sys.executable, program, cwd=tmp_path))
+    done = run_program(sys.executable, program, cwd=folder, environment=environment)
     assert done.stderr == ""
     if prints is not None:
         assert done.stdout == prints
+
+
+@pytest.mark.parametrize(("code", "prints"), python_blocks(given_a_gateway=False))
+def test_python_block(code: str, prints: str | None, tmp_path: Path) -> None:
+    """A block runs as it stands, and prints what the block after it says."""
+    run_block(code, prints, tmp_path)
+
+
+@pytest.mark.parametrize(("code", "prints"), python_blocks(given_a_gateway=True))
+def test_python_block_on_a_gateway(code: str, prints: str | None, tmp_path: Path, real_gateway: RunningGateway) -> None:
+    """`open_gateway()` finds a gateway's variables; no kernel is left there (G2)."""
+    environment = {"JUPYTER_GATEWAY_URL": real_gateway.url, "JUPYTER_GATEWAY_AUTH_TOKEN": real_gateway.token}
+    run_block(code, prints, tmp_path, environment)
+    assert real_gateway.kernel_processes() == []
+
+
+def test_every_block_is_run() -> None:
+    """Those that are given a gateway and the others are all the Python blocks there are."""
+    count = sum(len(re.findall(r"^```python$", document.read_text(encoding="utf-8"), re.MULTILINE)) for document in DOCUMENTS)
+    assert count == len(python_blocks(given_a_gateway=False)) + len(python_blocks(given_a_gateway=True))
 
 
 def test_the_readme_has_the_two_commands_and_ci_runs_them() -> None:

@@ -10,17 +10,23 @@ TRIO_GATEWAY_LONG=1 (as `nox -s soak` sets) takes all, TRIO_GATEWAY_SWEEP_OFFSET
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import subprocess
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 
-__all__ = ["STRIDE", "examples", "sweep_offset"]
+__all__ = ["STRIDE", "examples", "strike", "strike_until_it_ends", "sweep_offset", "sweep_offsets"]
+
+Point = TypeVar("Point")
 
 ROOT = Path(__file__).parents[2]
 LONG = bool(os.environ.get("TRIO_GATEWAY_LONG"))
-STRIDE = 1 if LONG else 4
+CLASSES = 4
+STRIDE = 1 if LONG else CLASSES
 """A sweep takes each point whose number leaves `sweep_offset()` when divided by this."""
 
 settings.register_profile("ci", derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,3 +55,40 @@ def sweep_offset() -> int:
     except (OSError, subprocess.SubprocessError):  # a source distribution has no commits
         return 0
     return int(done.stdout) % STRIDE
+
+
+def sweep_offsets() -> Collection[int]:
+    """Return which of the four quarters of a sweep's points this run takes: one, or all."""
+    return range(CLASSES) if STRIDE == 1 else (sweep_offset(),)
+
+
+def strike(points: Sequence[Point], offsets: Collection[int] | None = None) -> list[Point]:
+    """Return those of a sweep's points that this run takes, or those of the quarters `offsets`."""
+    chosen = sweep_offsets() if offsets is None else offsets
+    return [point for number, point in enumerate(points) if number % CLASSES in chosen]
+
+
+def strike_until_it_ends(attempt: Callable[[int], bool], offsets: Collection[int] | None = None) -> list[int]:
+    """Strike an operation at its points 1, 2, 3 ... where nobody knows before how many it has.
+
+    Each quarter ends by itself: where chance moves an operation's end, all four together still strike the same points whether
+    they do so in one run or in four.
+
+    Args:
+        attempt: strikes at this point; whether the operation ended before it.
+        offsets: which quarters, in place of those of this run.
+
+    Returns:
+        The points that were struck.
+    """
+    running = set(sweep_offsets() if offsets is None else offsets)
+    struck: list[int] = []
+    for point in itertools.count(1):
+        if not running:
+            break
+        if point % CLASSES in running:
+            if attempt(point):
+                running.discard(point % CLASSES)
+            else:
+                struck.append(point)
+    return struck

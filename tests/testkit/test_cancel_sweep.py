@@ -1,8 +1,12 @@
-"""Each public operation, cancelled at every step until it completes: after each, G1, G2 and G9 hold and the kernel is of use."""
+"""Each public operation, cancelled at every step until it completes: after each, G1, G2 and G9 hold and the kernel is of use.
+
+A run takes every fourth step: see `suite.budgets`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +17,7 @@ import trio.testing
 from sweep_tools import CancelAtStep, run_seeded, service_tasks
 
 import trio_gateway
+from suite.budgets import strike_until_it_ends
 from trio_gateway.testing import FakeComm, FakeGateway, FakeKernelSpec
 
 MOST_STEPS = 3000
@@ -263,23 +268,50 @@ async def try_once(operation: Callable[[World], Awaitable[None]], framing: str, 
     return not scope.cancel_called
 
 
-@pytest.mark.parametrize("framing", ["v1", "legacy"])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
+def sweep(attempt: Callable[[int], bool], named: str, offsets: Collection[int] | None = None) -> list[int]:
+    """Cancel at the steps that this run takes, until the operation completes before one; return them."""
+
+    def try_step(step: int) -> bool:
+        assert step < MOST_STEPS, f"{named} never completed"
+        try:
+            completed = attempt(step)
+        except BaseException as error:
+            error.add_note(f"cancelled at step {step} of {named}")
+            raise
+        assert not completed or step > 2, f"{named} is no operation"
+        return completed
+
+    return strike_until_it_ends(try_step, offsets)
+
+
+def attempts(operation: Callable[[World], Awaitable[None]], framing: str) -> Callable[[int], bool]:
+    """Return what cancels an operation at a step; from the step comes all that is left to chance."""
+    return lambda step: run_seeded(try_once, operation, framing, step, seed=step)
+
+
+@pytest.mark.parametrize(
+    ("operation", "framing"),
+    [
+        pytest.param(operation, framing, id=f"{operation.__name__}-{framing}", marks=() if small else pytest.mark.full)
+        for framing in ("v1", "legacy")
+        for operation in OPERATIONS
+        for small in [(operation, framing) == (execute, "v1")]
+    ],
+)
 def test_cancelled_at_every_step(
     operation: Callable[[World], Awaitable[None]], framing: str, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """G1, G2, G9"""
-    for step in range(1, MOST_STEPS):
-        try:
-            if run_seeded(try_once, operation, framing, step, seed=step):
-                break
-        except BaseException as error:
-            error.add_note(f"cancelled at step {step} of {operation.__name__}, {framing}")
-            raise
-    else:
-        pytest.fail("the operation never completed")
-    record_testsuite_property(f"cancel_points {operation.__name__} {framing}", step - 1)
-    assert step > 2
+    struck = sweep(attempts(operation, framing), f"{operation.__name__}, {framing}")
+    record_testsuite_property(f"cancel_points {operation.__name__} {framing}", len(struck))
+
+
+def test_four_runs_strike_each_step_once() -> None:
+    """Four consecutive commits cancel at the steps at which `nox -s soak` does: none is left out, none is tried twice."""
+    attempt = attempts(is_complete, "v1")
+    quarters = [sweep(attempt, "is_complete", [offset]) for offset in range(4)]
+    assert sorted(itertools.chain(*quarters)) == sweep(attempt, "is_complete", range(4))
+    assert all(quarters)
 
 
 def test_the_sweep_sees_what_it_looks_for() -> None:
@@ -340,18 +372,16 @@ IN_SILENCE = [
 ]
 
 
-@pytest.mark.parametrize("operation", IN_SILENCE, ids=lambda operation: operation.__name__)
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(operation, id=operation.__name__, marks=() if operation is interrupt else pytest.mark.full)
+        for operation in IN_SILENCE
+    ],
+)
 def test_cancelled_at_every_step_while_nothing_comes(
     operation: Callable[[World], Awaitable[None]], record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """G1, G3, G9"""
-    for step in range(1, MOST_STEPS):
-        try:
-            if run_seeded(try_in_silence, operation, step, seed=step):
-                break
-        except BaseException as error:
-            error.add_note(f"cancelled at step {step} of {operation.__name__}, in silence")
-            raise
-    else:
-        pytest.fail("the operation never ended")
-    record_testsuite_property(f"cancel_points {operation.__name__} silence", step - 1)
+    struck = sweep(lambda step: run_seeded(try_in_silence, operation, step, seed=step), f"{operation.__name__}, in silence")
+    record_testsuite_property(f"cancel_points {operation.__name__} silence", len(struck))

@@ -1,4 +1,7 @@
-"""10,000 executions under seeded random faults in virtual time: G1 to G5 hold, whatever happens."""
+"""10,000 executions under seeded random faults in virtual time: G1 to G5 hold, whatever happens.
+
+They are of the full tier; the quick one has two of its episodes.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ FIRST_SEED = int(os.environ.get("TRIO_GATEWAY_SOAK_SEED", "0"))
 PARTS = 5
 
 
+@pytest.mark.full
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_soak(part: int, record_testsuite_property: Callable[[str, object], None]) -> None:

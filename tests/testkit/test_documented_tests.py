@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from inner_pytest import run_pytest
 
 pytest_plugins = ["pytester"]
 
@@ -25,7 +26,11 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("block", TESTS)
 def test_it_passes(pytester: pytest.Pytester, block: str) -> None:
-    pytester.makefile(".ini", pytest="[pytest]\ntrio_mode = true\nfilterwarnings = error\n")
-    pytester.makepyfile(block)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=100)
-    result.assert_outcomes(passed=block.count("def test_"))
+    run_pytest(pytester, block).assert_outcomes(passed=block.count("def test_"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("block", TESTS[:1])
+def test_it_passes_in_a_new_process(pytester: pytest.Pytester, block: str) -> None:
+    """The plugin is found where nothing of it is imported yet."""
+    run_pytest(pytester, block, apart=True).assert_outcomes(passed=block.count("def test_"))

@@ -29,7 +29,7 @@ from trio_gateway.testing import (
 Clock = trio.testing.MockClock
 
 
-@pytest.fixture(params=["v1", "legacy"])
+@pytest.fixture(params=["v1", pytest.param("legacy", marks=pytest.mark.full)])
 async def fake(request: pytest.FixtureRequest) -> AsyncGenerator[FakeGateway]:
     """A fake that speaks one of the framings."""
     async with FakeGateway(framings=[request.param]) as fake:
@@ -501,14 +501,14 @@ async def test_a_client_that_answers_no_ping_is_hung_up_on(autojump_clock: Clock
         assert "ping timeout" in str(fake.conversation)
 
 
-async def test_on_a_real_port(fake: FakeGateway) -> None:
+async def test_on_a_real_port() -> None:
     """Another process, without the library, reaches it."""
     program = (
         "import json, sys, urllib.request\n"
         "request = urllib.request.Request(sys.argv[1] + '/api/kernelspecs', headers={'Authorization': 'token fake-token'})\n"
         "print(json.dumps(json.load(urllib.request.urlopen(request))))"
     )
-    async with fake.listen() as url:
+    async with FakeGateway() as fake, fake.listen() as url:
         done = await trio.run_process([sys.executable, "-c", program, url], capture_stdout=True)
         assert json.loads(done.stdout)["default"] == "python3"
         async with trio_gateway.open_gateway(trio_gateway.GatewayConfig(url=url, auth_token=fake.token)) as gateway:

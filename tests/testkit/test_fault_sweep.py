@@ -1,8 +1,11 @@
-"""A short conversation, cut at each of its bytes, both ways: every end is a good one or a typed error (G1 to G5)."""
+"""A short conversation, cut at each of its bytes, both ways: every end is a good one or a typed error (G1 to G5).
+
+A run takes every fourth byte: see `suite.budgets`.
+"""
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +16,7 @@ import trio.testing
 from sweep_tools import run_seeded, service_tasks
 
 import trio_gateway
+from suite.budgets import strike
 from trio_gateway import Stream
 from trio_gateway.testing import Cell, FakeGateway, FakeKernel, FakeKernelSpec, Sleep
 
@@ -71,10 +75,6 @@ def check_executions(kernel: FakeKernel) -> None:
     assert len(kernel.codes) <= 1, "something was sent twice (G4)"
 
 
-STRIDES = {"v1": 1, "legacy": 1 if os.environ.get("TRIO_GATEWAY_LONG") else 3}
-"""Each byte; of the legacy framing, whose bytes are mostly the same, every third, but in `nox -s soak` all."""
-
-
 def lengths(framing: str) -> dict[int, tuple[int, int]]:
     """Return how many bytes the conversation has, by connection: received and sent."""
     whole = run_seeded(converse, framing, 0, None, None, seed=0)
@@ -83,18 +83,35 @@ def lengths(framing: str) -> dict[int, tuple[int, int]]:
     return dict(whole.sizes)
 
 
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("direction", ["received", "sent"])
-@pytest.mark.parametrize("connection", [1, 2], ids=["http", "websocket"])
-@pytest.mark.parametrize("framing", ["v1", "legacy"])
+def points(length: int) -> range:
+    """Return where a direction of so many bytes is cut: before the first byte, after each, and where no byte comes any more."""
+    return range(length + 2)
+
+
+QUICK = ("v1", 2, "received")
+"""What the quick tier has of it: what the library says on the WebSocket."""
+
+
+@pytest.mark.parametrize(
+    ("framing", "connection", "direction"),
+    [
+        pytest.param(
+            *case,
+            id=f"{framing}-{'websocket' if connection == 2 else 'http'}-{direction}",
+            marks=() if case == QUICK else pytest.mark.full,
+        )
+        for case in itertools.product(("v1", "legacy"), (1, 2), ("received", "sent"))
+        for framing, connection, direction in [case]
+    ],
+)
 def test_cut_at_each_byte(
     framing: str, connection: int, direction: str, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """G1, G2, G3, G4, G5"""
     length = lengths(framing)[connection][direction == "sent"]
-    points = range(0, length + 2, STRIDES[framing])
+    struck = strike(points(length))
     good = 0
-    for number in points:
+    for number in struck:
         sent, received = (number, None) if direction == "sent" else (None, number)
         try:
             ending = run_seeded(converse, framing, connection, sent, received, seed=number)
@@ -102,9 +119,17 @@ def test_cut_at_each_byte(
             error.add_note(f"the {connection}. connection was cut after {number} bytes {direction}, {framing}")
             raise
         good += ending.error is None
-    record_testsuite_property(f"cut_points {framing} {connection} {direction}", len(points))
+    record_testsuite_property(f"cut_points {framing} {connection} {direction}", len(struck))
     assert length > 250
-    assert 0 < good < len(points) or connection == 1
+    assert 0 < good < len(struck) or connection == 1
+
+
+def test_four_runs_cut_at_each_byte_once() -> None:
+    """Four consecutive commits cut where `nox -s soak` does."""
+    everywhere = points(lengths("v1")[2][1])
+    quarters = [strike(everywhere, [offset]) for offset in range(4)]
+    assert sorted(itertools.chain(*quarters)) == strike(everywhere, range(4)) == list(everywhere)
+    assert max(map(len, quarters)) - min(map(len, quarters)) <= 1
 
 
 def test_the_sweep_sees_what_it_looks_for() -> None:

@@ -15,7 +15,7 @@ Clock = trio.testing.MockClock
 HOUR = 3600.0
 
 
-@pytest.fixture(params=["fast", "trio-websocket"], autouse=True)
+@pytest.fixture(params=["fast", pytest.param("trio-websocket", marks=pytest.mark.full)], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What `websocket_engine="auto"` stands for."""
     monkeypatch.setattr(websocket, "best_engine", lambda: request.param)

@@ -1,25 +1,15 @@
-"""The pytest plugin, in pytest runs of their own."""
+"""The pytest plugin, in pytest runs of their own. (`test_documented_tests` has runs in new processes, as a user has them.)"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from inner_pytest import run_pytest
 
 pytest_plugins = ["pytester"]
 
-TRIO = "[pytest]\ntrio_mode = true\nfilterwarnings = error\n"
-
-
-def run(pytester: pytest.Pytester, program: str, *arguments: str, ini: str = TRIO) -> pytest.RunResult:
-    pytester.makefile(".ini", pytest=ini)
-    pytester.makepyfile(program)
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=100)
-
 
 def test_the_fake_and_its_kernel_in_virtual_time(pytester: pytest.Pytester) -> None:
-    run(
+    run_pytest(
         pytester,
         """
         import trio
@@ -34,7 +24,7 @@ def test_the_fake_and_its_kernel_in_virtual_time(pytester: pytest.Pytester) -> N
 
 
 def test_without_trio_mode(pytester: pytest.Pytester) -> None:
-    run(
+    run_pytest(
         pytester,
         """
         import pytest
@@ -48,7 +38,7 @@ def test_without_trio_mode(pytester: pytest.Pytester) -> None:
 
 
 def test_the_marker(pytester: pytest.Pytester) -> None:
-    run(
+    run_pytest(
         pytester,
         """
         import pytest
@@ -77,7 +67,7 @@ def test_the_marker(pytester: pytest.Pytester) -> None:
 
 
 def test_a_failure_shows_the_conversation_without_the_token(pytester: pytest.Pytester) -> None:
-    result = run(
+    result = run_pytest(
         pytester,
         """
         async def test_mine(fake_gateway_kernel):
@@ -95,7 +85,7 @@ def test_a_failure_shows_the_conversation_without_the_token(pytester: pytest.Pyt
 
 
 def test_anyio_on_both_backends(pytester: pytest.Pytester) -> None:
-    run(
+    run_pytest(
         pytester,
         """
         import pytest
@@ -122,7 +112,7 @@ def test_anyio_on_both_backends(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.gateway
 def test_a_real_gateway_for_the_session(pytester: pytest.Pytester) -> None:
-    run(
+    run_pytest(
         pytester,
         """
         async def test_first(local_gateway_kernel, gateway_events):
@@ -142,7 +132,7 @@ def test_a_real_gateway_for_the_session(pytester: pytest.Pytester) -> None:
 
 
 def test_a_server_that_does_not_start_says_why(pytester: pytest.Pytester) -> None:
-    result = run(
+    result = run_pytest(
         pytester,
         """
         import pytest
@@ -154,14 +144,3 @@ def test_a_server_that_does_not_start_says_why(pytester: pytest.Pytester) -> Non
     )
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*nonsense*"])
-
-
-def test_it_is_light() -> None:
-    """pytest imports it in every run: nothing of trio_gateway, and no Trio."""
-    program = (
-        "import sys, pytest; before = set(sys.modules); import pytest_trio_gateway;"
-        "print(sorted(name.partition('.')[0] for name in set(sys.modules) - before))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=100)
-    assert "'trio_gateway'" not in done.stdout
-    assert "'trio'" not in done.stdout
