@@ -344,7 +344,10 @@ class KernelSpecNotFoundError(GatewayHTTPError, KeyError):
         self.available = tuple(available)
 
     def __str__(self) -> str:
-        has = f"; it has {', '.join(sorted(self.available))}" if self.available else ""
+        # Names are the gateway's: there may be many, and long ones.
+        names = sorted(name if len(name) <= 100 else name[:98] + " …" for name in self.available)
+        more = [f"and {len(names) - 50} more"] if len(names) > 50 else []
+        has = f"; it has {', '.join([*names[:50], *more])}" if names else ""
         return f"the gateway has no kernelspec {self.name!r}{has}"
 
 

@@ -289,8 +289,8 @@ class OutputGap:
 
     kind: Literal["lost", "rate_limited", "reconnected", "overflow"]
     """`"lost"`: messages may be missing, counted by the kernel's own numbers; `"rate_limited"`: the gateway says that it
-    dropped output; `"reconnected"`: the connection broke meanwhile and nothing can be counted; `"overflow"`: the
-    subscriber's own bound was reached."""
+    dropped output; `"reconnected"`: the connection broke meanwhile and nothing can be counted; `"overflow"`: a bound of
+    our own was reached, the subscriber's or `max_message_size`."""
     count: int | None = None
     """How many messages are missing at most: a kernel may have used some of the numbers for what it never sent, and some may be
     of a request that was lost with them. None where nothing is known of how many."""

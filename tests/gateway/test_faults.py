@@ -316,13 +316,36 @@ async def test_what_happens_when_a_buffer_is_full_is_the_consumers_choice(
         assert kernel.connection_state is ConnectionState.CONNECTED
 
 
-@each_engine
-async def test_a_message_that_is_too_large_is_named_and_final(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
-    async with behind_proxy(real_gateway, shared_kernel_id, max_message_size=100_000) as (proxy, _gateway, kernel):
+async def test_a_message_that_is_too_large_costs_that_output_only(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
+    settings = {"max_message_size": 100_000, "websocket_engine": "fast"}
+    async with behind_proxy(real_gateway, shared_kernel_id, **settings) as (proxy, _gateway, kernel):
         before = len(channels_of(proxy))
-        with pytest.raises(trio_gateway.ProtocolError, match="max_message_size"):
-            await kernel.execute("print('x' * 1_000_000)")
+        result = await kernel.execute("print('first', flush=True); print('x' * 1_000_000, flush=True); print('last')")
+        assert result.text == "first\nlast\n"
+        assert [gap.kind for gap in result.output_gaps] == ["overflow"]
+        assert "max_message_size" in result.output_gaps[0].detail
+        with pytest.raises(trio_gateway.ProtocolError, match=r"'execute_reply' has \d+ bytes, more than max_message_size"):
+            await kernel.execute("1", user_expressions={"large": "'x' * 1_000_000"})
+        assert (await kernel.execute("'on'")).text == "'on'"
         assert len(channels_of(proxy)) == before
+
+
+@pytest.mark.full
+async def test_a_message_that_is_too_large_costs_the_connection_of_trio_websocket(
+    real_gateway: RunningGateway, shared_kernel_id: str
+) -> None:
+    """What was under way is told as lost, or what it lacks; the session goes on."""
+    settings = {"max_message_size": 100_000, "websocket_engine": "trio-websocket"}
+    async with behind_proxy(real_gateway, shared_kernel_id, **settings) as (proxy, _gateway, kernel):
+        before = len(channels_of(proxy))
+        try:
+            result = await kernel.execute("print('x' * 1_000_000)")
+        except trio_gateway.ConnectionLostError:
+            pass
+        else:
+            assert result.output_gaps
+        assert (await kernel.execute("'on'")).text == "'on'"
+        assert len(channels_of(proxy)) == before + 1
 
 
 @each_engine

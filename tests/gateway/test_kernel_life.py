@@ -15,6 +15,7 @@ from gateway_tools import QUICK, Wire, cut_off, each_engine, rest
 
 from tcp_proxy import open_tcp_proxy
 from trio_gateway import (
+    ConfigError,
     ConnectionLostError,
     ConnectionState,
     ExecutionResult,
@@ -26,6 +27,7 @@ from trio_gateway import (
     KernelNotFoundError,
     KernelRestartedError,
     KernelState,
+    ProtocolError,
     open_gateway,
     open_local_gateway,
 )
@@ -434,6 +436,23 @@ async def test_env_and_path_reach_the_kernel(gateway: Gateway, tmp_path: Path) -
         seen = "os.environ['KERNEL_VALUE'], os.environ['OTHER'], os.getcwd(), os.environ['KERNEL_ID']"
         result = await kernel.execute(f"import os\nprint(repr(({seen})))")
     assert result.text == repr((value, "", str(tmp_path), kernel.id)) + "\n"
+
+
+@pytest.mark.full
+async def test_a_local_gateway_takes_as_much_as_its_client() -> None:
+    """One limit for both: what is larger costs that output in one direction, and is refused in the other."""
+    async with open_local_gateway(max_message_size=2_000_000) as gateway, gateway.start_kernel() as kernel:
+        (gap,) = (await kernel.execute("print('x' * 3_000_000)")).output_gaps
+        assert (gap.kind, gap.count) == ("overflow", 1)
+        assert (await kernel.execute(f"'{'y' * 1_900_000}'[:3]")).text == "'yyy'"
+        with pytest.raises(ProtocolError, match="1009"):
+            await kernel.execute(f"'{'y' * 2_100_000}'")
+
+
+async def test_a_wrong_setting_of_a_local_gateway_is_told_before_it_starts() -> None:
+    with pytest.raises(ConfigError, match="max_message_size"):
+        async with open_local_gateway(startup_timeout=0.000_001, max_message_size=0):
+            raise AssertionError
 
 
 @pytest.mark.full

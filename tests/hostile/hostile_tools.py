@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -31,9 +32,12 @@ __all__ = [
     "BINARY",
     "CLOSE",
     "CONTINUATION",
+    "KERNEL",
     "KERNEL_ID",
+    "PID",
     "PING",
     "PONG",
+    "SESSION",
     "TEXT",
     "TOKEN",
     "V1",
@@ -337,16 +341,24 @@ class RawConnection:
             elif frame.opcode == BINARY:
                 count = int.from_bytes(frame.payload[:8], "little")
                 at = [int.from_bytes(frame.payload[8 + 8 * i : 16 + 8 * i], "little") for i in range(count)]
-                parts = [frame.payload[a:b] for a, b in zip(at, at[1:], strict=False)]
+                parts = [frame.payload[a:b] for a, b in itertools.pairwise(at)]
                 return parts[0].decode(), json.loads(parts[1]), json.loads(parts[4])
         return None
 
-    async def say(self, channel: str, kind: str, content: object, **rest: Any) -> None:
-        """Send a kernel's message, with the kernel's next number, in a v1 frame; see `v1_message`."""
+    def message(self, channel: str, kind: str, content: object, **rest: Any) -> bytes:
+        """Return a whole frame with a kernel's message, which has the kernel's next number; see `v1_message`."""
         if "number" not in rest:
             self._number += 1
             rest["number"] = self._number
-        await self.send_frame(BINARY, v1_message(channel, kind, content, **rest))
+        return frame_bytes(BINARY, v1_message(channel, kind, content, **rest))
+
+    def skip_number(self) -> None:
+        """Use a number of the kernel's for something that is not seen here."""
+        self._number += 1
+
+    async def say(self, channel: str, kind: str, content: object, **rest: Any) -> None:
+        """Send what `message` returns."""
+        await self.send(self.message(channel, kind, content, **rest))
 
     async def answer_execution(self, header: Mapping[str, Any], text: str = "") -> None:
         """Say what a kernel says when it runs code, well behaved."""
@@ -358,17 +370,20 @@ class RawConnection:
         await self.say("shell", "execute_reply", reply, parent=header)
         await self.say("iopub", "status", {"execution_state": "idle"}, parent=header)
 
+    async def answer_message(self, channel: str, header: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+        """Answer one message as a well behaved kernel."""
+        if header["msg_type"] == "execute_request":
+            await self.answer_execution(header, f"{content['code']}\n")
+        elif header["msg_type"].endswith("_request"):
+            await self.say("iopub", "status", {"execution_state": "busy"}, parent=header)
+            reply = header["msg_type"].replace("_request", "_reply")
+            await self.say(channel, reply, {"status": "ok"}, parent=header)
+            await self.say("iopub", "status", {"execution_state": "idle"}, parent=header)
+
     async def answer_messages(self) -> None:
         """Be a well behaved kernel until the client goes."""
         while (message := await self.read_message()) is not None:
-            channel, header, content = message
-            if header["msg_type"] == "execute_request":
-                await self.answer_execution(header, f"{content['code']}\n")
-            elif header["msg_type"].endswith("_request"):
-                await self.say("iopub", "status", {"execution_state": "busy"}, parent=header)
-                reply = header["msg_type"].replace("_request", "_reply")
-                await self.say(channel, reply, {"status": "ok"}, parent=header)
-                await self.say("iopub", "status", {"execution_state": "idle"}, parent=header)
+            await self.answer_message(*message)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.send_frame(CLOSE, (1000).to_bytes(2, "big"))
 
@@ -403,7 +418,7 @@ class HostileGateway:
 
     url: str = ""
     answers: dict[str, bytes | Handler] = attrs.field(factory=dict)
-    """What is done instead, by `"METHOD path"`, a regular expression: `"GET /api/kernels"`, `"GET .*/channels"`. Bytes are sent."""
+    """What is done instead, by `"METHOD path"`, a regular expression such as `"GET .*/channels"`; bytes are sent."""
     requests: list[RawRequest] = attrs.field(factory=list)
     """What came, in order."""
 

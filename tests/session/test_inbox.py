@@ -670,3 +670,16 @@ async def test_a_file_that_cant_be_read_back_fails_the_consumer(inboxes: Any) ->
             await inbox.get()
         assert isinstance(caught.value.__cause__, OSError)
     assert inbox.statistics().spooled == 0
+
+
+# --- what is held, not what was sent
+
+
+async def test_buffers_count_though_they_are_empty(inboxes: Any) -> None:
+    """A view of a buffer takes as much as a short message."""
+    inbox = inboxes(limit_bytes=100_000)
+    for number in range(3):
+        inbox.put(message(number, buffers=(b"",) * 400))
+    assert inbox.statistics().messages == 1
+    assert inbox.statistics().spooled == 2
+    assert await take_all(inbox) == [0, 1, 2]

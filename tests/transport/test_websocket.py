@@ -476,13 +476,22 @@ async def test_in_the_middle_of_a_frame(engine: str) -> None:
         assert caught.value.code == 1006
 
 
-async def test_a_message_that_is_too_large(engine: str) -> None:
-    async with opened(engine, max_message_size=1000) as (websocket, peer):
+async def test_a_message_that_is_too_large_passes_by() -> None:
+    async with opened("fast", max_message_size=1000) as (websocket, peer):
+        await peer.send(wire.BytesMessage(b"x" * 1000), wire.BytesMessage(b"y" * 100_000), wire.TextMessage("z"))
+        assert await take(websocket, 3) == [b"x" * 1000, b"y" * 16 * 1024, "z"]
+        assert websocket.cut == 1
+
+
+async def test_a_message_that_is_too_large_closes_the_connection_of_trio_websocket() -> None:
+    async with opened("trio-websocket", max_message_size=1000) as (websocket, peer):
         await peer.send(wire.BytesMessage(b"x" * 1000), wire.BytesMessage(b"x" * 1001))
         assert await take(websocket, 1) == [b"x" * 1000]
+        assert websocket.cut == 0
         with pytest.raises(WebSocketClosed) as caught:
             await websocket.receive()
         assert caught.value.code == 1009
+        assert caught.value.too_large_for_us
         goodbye = await peer.next()
         assert isinstance(goodbye, wire.CloseConnection)
         assert goodbye.code == 1009

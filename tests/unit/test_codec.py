@@ -13,8 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_gateway._errors import InvalidInputError, ProtocolError
-from trio_gateway._protocol.codec import V1_SUBPROTOCOL, decode, encode_legacy, encode_v1
-from trio_gateway._protocol.messages import CHANNELS, Header, Message
+from trio_gateway._protocol.codec import MAX_BUFFERS, V1_SUBPROTOCOL, TooLargeError, decode, encode_legacy, encode_v1
+from trio_gateway._protocol.frames import CutMessage
+from trio_gateway._protocol.messages import CHANNELS, VIEW_BYTES, Header, Message
 
 HEADER = b'{"msg_id":"m","msg_type":"t"}'
 
@@ -116,7 +117,7 @@ def test_messages_round_trip_in_v1(message: Message) -> None:
     )
     decoded = decode(frame, v1=True)
     assert_same(decoded, message)
-    assert decoded.size == len(frame)
+    assert decoded.size == len(frame) + VIEW_BYTES * len(message.buffers)
     assert encode_v1(decoded) == frame
 
 
@@ -143,7 +144,7 @@ def test_messages_round_trip_in_the_legacy_framing(message: Message) -> None:
         assert json.loads(frame) == fields
     decoded = decode(frame, v1=False)
     assert_same(decoded, message)
-    assert decoded.size == len(frame)
+    assert decoded.size >= len(frame) + VIEW_BYTES * len(message.buffers)
     assert encode_legacy(decoded) == frame
 
 
@@ -284,7 +285,8 @@ def test_odd_legacy_json_keeps_every_part_and_its_buffers() -> None:
     frame = legacy_binary((head + tail).encode(), b"x", b"")
     message = decode(frame, v1=False)
     assert (message.channel, message.header.session, message.parent_id) == ("stdin", "\ud800", "p")
-    assert (message.metadata, message.content, message.buffers, message.size) == ({"a": 1}, {"b": 2}, (b"x", b""), len(frame))
+    assert (message.metadata, message.content, message.buffers) == ({"a": 1}, {"b": 2}, (b"x", b""))
+    assert message.size == len(frame) + 2 * VIEW_BYTES
 
 
 def test_gaps_between_parts_are_no_harm() -> None:
@@ -547,3 +549,59 @@ def test_what_jupyter_server_makes_and_takes(message: Message) -> None:
         assert taken["buffers"] == parts[4:]
         assert (taken["channel"], taken["metadata"], taken["content"]) == (message.channel, message.metadata, message.content)
         assert (taken["header"]["msg_id"], taken["header"]["msg_type"]) == (message.msg_id, message.msg_type)
+
+
+# --- what is too large, or made of nothing
+
+HEAD = b'{"msg_id":"k_1_2","msg_type":"%s","session":"k"}'
+ABOVE = b'{"msg_id":"request","msg_type":"execute_request","session":"ours"}'
+
+
+@pytest.mark.parametrize("kept", [400, 16 * 1024])
+@pytest.mark.parametrize(("kind", "channel"), [(b"display_data", "iopub"), (b"execute_reply", "shell")])
+@pytest.mark.parametrize("framing", ["v1", "text", "binary"])
+def test_the_beginning_of_a_message_tells_what_it_was(framing: str, kind: bytes, channel: str, kept: int) -> None:
+    content = b'{"header":{},"parent_header":{},"x":"' + b"x" * 100_000 + b'"}'
+    if framing == "v1":
+        frame = v1(channel.encode(), HEAD % kind, ABOVE, b"{}", content, b"buffer")
+    else:
+        # In the order in which jupyter_server writes them.
+        fields = b'{"header": %s, "msg_id": "k_1_2", "parent_header": %s, "metadata": {}, "content": %s, "channel": "%s"}'
+        frame = fields % (HEAD % kind, ABOVE, content, channel.encode())
+        if framing == "binary":
+            frame = legacy_binary(frame, b"buffer" * 1000)
+    cut = CutMessage(frame[:kept], len(frame), is_text=framing == "text")
+    with pytest.raises(TooLargeError, match=f"'{kind.decode()}' has {len(frame)} bytes") as caught:
+        decode(cut, v1=framing == "v1")
+    message = caught.value.message
+    assert message is not None
+    assert (message.channel, message.msg_id, message.msg_type, message.parent_id) == (channel, "k_1_2", kind.decode(), "request")
+    assert (message.content, message.buffers, caught.value.length) == ({}, (), len(frame))
+
+
+@given(st.binary(max_size=200), st.booleans(), st.booleans())
+@example(v1(b"iopub", HEAD % b"x", ABOVE, b"{}", b"{}")[:90], True, False)
+@example(b"\xff" * 100, True, False)
+@example(b'{"header": {"msg_id": ', False, True)
+@example(b'{"header": ' + b'{"a":' * 3_000, False, True)
+def test_any_beginning_is_a_message_that_was_too_large(kept: bytes, is_v1: bool, is_text: bool) -> None:
+    with pytest.raises(TooLargeError, match="has 1000 bytes, more than max_message_size allows"):
+        decode(CutMessage(kept, 1000, is_text=is_text), v1=is_v1)
+
+
+def test_a_message_has_so_many_buffers_at_most() -> None:
+    header = HEAD % b"display_data"
+    text = b'{"header": %s}' % header
+    assert len(decode(v1(b"iopub", header, b"{}", b"{}", b"{}", *[b""] * MAX_BUFFERS), v1=True).buffers) == MAX_BUFFERS
+    assert len(decode(legacy_binary(text, *[b""] * MAX_BUFFERS), v1=False).buffers) == MAX_BUFFERS
+    with pytest.raises(ProtocolError, match="10001 buffers"):
+        decode(v1(b"iopub", header, b"{}", b"{}", b"{}", *[b""] * (MAX_BUFFERS + 1)), v1=True)
+    with pytest.raises(ProtocolError, match="10001 buffers"):
+        decode(legacy_binary(text, *[b""] * (MAX_BUFFERS + 1)), v1=False)
+
+
+def test_a_text_counts_as_what_it_takes() -> None:
+    plain = '{"header":' + (HEAD % b"stream").decode() + ',"content":{"x":"' + "x" * 10_000 + '"}}'
+    wide = plain.replace("xx", "x\U0001f600")
+    assert decode(plain, v1=False).size == len(plain)
+    assert decode(wide, v1=False).size > 8 * len(wide)

@@ -592,3 +592,35 @@ def test_what_is_known_of_missing_outputs_is_told(count: int | None) -> None:
     unknown = "so much was lost that it can't be told whether output was among it"
     never = "so many of the kernel's numbers never came"
     assert gaps == {None: [], 0: [], 3: [("lost", 3, never)], -1: [("lost", None, unknown)]}[count]
+
+
+# --- what is held
+
+
+def test_lists_of_nothing_count_as_what_they_take() -> None:
+    """They are three bytes of JSON each, and twenty times as much when they are decoded."""
+    content = b'{"data":{"x":[' + b"[]," * 10_000 + b"1]}}"
+    result = ended(message("display_data", content), limit_bytes=5 * len(content)).result()
+    assert result.outputs == ()
+    assert [(gap.kind, gap.count) for gap in result.output_gaps] == [("overflow", 1)]
+    assert len(ended(message("display_data", content), limit_bytes=30 * len(content)).result().outputs) == 1
+    spare = {"data": {"image/png": "A" * 100_000, "text/plain": "[[{{"}}
+    assert len(ended(message("display_data", spare), limit_bytes=101_000).result().outputs) == 1
+
+
+def test_reasons_are_bounded() -> None:
+    execution = new_execution()
+    for number in range(10_000):
+        execution.note_gap(OutputGap("lost", 1, f"{number}"))
+    gaps = execution.result().output_gaps
+    assert len(gaps) == 101
+    assert gaps[-1] == OutputGap("lost", None, "for more reasons than are remembered")
+
+
+def test_what_was_too_large_is_counted() -> None:
+    execution = new_execution()
+    for length in (10, 30, 20):
+        execution.note_too_large(length)
+    (gap,) = execution.result().output_gaps
+    assert (gap.kind, gap.count) == ("overflow", 3)
+    assert "the largest of 30," in gap.detail

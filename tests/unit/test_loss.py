@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from trio_gateway._protocol.loss import (
     MAX_ANSWERED,
     MAX_HOLES,
     MAX_SENDERS,
+    MAX_WORK,
     UNCERTAIN,
     UNNUMBERED,
     MessageLedger,
@@ -354,6 +356,85 @@ def test_answered_requests_are_bounded() -> None:
     client.hear([said(number + 1, "status", newest, state="idle", request="complete_request")])
     client.hear([said(number + 3, "execute_reply", "a"), said(number + 4, "status", "a", state="idle")])
     assert client.missing() == 1
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("request_type", ["execute_request", "kernel_info_request", "debug_request"])
+def test_the_work_of_others_is_bounded_in_memory_and_in_time(running: bool, request_type: str) -> None:
+    """Each of them leaves a hole, its reply, which came to somebody else; a long execution of ours may see any number."""
+    client = met() if running else Client()
+    if running:
+        client.hear(conversation("a", 3, 1)[:3])
+    number = 4
+    calls: list[int] = []
+    for _ in range(3):
+        counted = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            del frame, argument
+            nonlocal counted
+            counted += event in ("call", "c_call")
+
+        messages = []
+        for _ in range(2 * MAX_WORK):
+            parent = f"foreign {number}"
+            messages.append(said(number, "status", parent, state="busy", request=request_type))
+            messages.append(said(number + 2, "status", parent, state="idle", request=request_type))
+            number += 3
+        sys.setprofile(count)
+        try:
+            client.hear(messages)
+        finally:
+            sys.setprofile(None)
+        calls.append(counted)
+    assert calls[2] < 1.2 * calls[1]
+    (sender,) = client.ledger._senders.values()
+    assert len(sender.at_work) + len(sender.ended) <= (MAX_WORK + 1 if running else 0)  # our own is at work
+    if running:
+        assert client.ledger.observe(said(5, "kernel_info_reply", "foreign 4")) == 5, "it may have been ours: no duplicate"
+        client.hear(said(number + at, kind, "a", state="idle") for at, kind in enumerate(["stream", "execute_reply", "status"]))
+        assert client.missing() == 0
+
+
+def test_work_that_was_never_seen_to_end_is_bounded() -> None:
+    client = met()
+    for number in range(1, 5 * MAX_WORK):
+        client.hear([said(number, "status", f"foreign {number}", state="busy", request="debug_request")])
+    (sender,) = client.ledger._senders.values()
+    assert len(sender.at_work) + len(sender.ended) <= 2 * MAX_WORK
+
+
+def test_a_loss_beside_much_work_of_others_is_counted() -> None:
+    client = met()
+    client.hear(conversation("a", 3, 1)[:3])
+    number = 4
+    for index in range(2 * MAX_WORK):
+        client.hear([said(number, "status", f"foreign {index}", state="busy", request="debug_request")])
+        client.hear([said(number + 2, "status", f"foreign {index}", state="idle", request="debug_request")])
+        number += 3
+    client.hear([said(number + 1, "execute_reply", "a"), said(number + 2, "status", "a", state="idle")])
+    assert client.missing() == 1
+
+
+def test_what_comes_late_of_holes_that_were_joined_is_no_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "MAX_HOLES", 2)
+    client = met()
+    messages = conversation("a", 10, 1)
+    client.hear(message for index, message in enumerate(messages) if index not in (3, 5, 7))
+    assert [client.ledger.observe(messages[index]) for index in (3, 5, 7)] == [4, 6, 8]
+
+
+def test_long_ids_are_no_numbers_and_are_not_kept() -> None:
+    client = met()
+    client.hear([said(1, "status", "x" * 100_000, state="busy", request="debug_request")])
+    (sender,) = client.ledger._senders.values()
+    (kept,) = sender.at_work
+    assert len(kept) < 100
+    client.hear([said(3, "status", "x" * 100_000, state="idle", request="debug_request")])
+    assert sender.at_work == {}
+    for digits in ("1" * 5_000, "1" * 300):
+        header = Header(f"{KERNEL}_7_{digits}", "stream", KERNEL)
+        assert client.ledger.observe(Message("iopub", header, {})) == UNNUMBERED
 
 
 def test_what_is_lost_after_the_end_is_not_this_executions() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from trio_gateway._errors import InvalidInputError, ProtocolError
 from trio_gateway._protocol.messages import (
     CHANNELS,
+    VIEW_BYTES,
     Header,
     Message,
     MessageFactory,
@@ -213,7 +214,7 @@ def test_a_message_of_ours() -> None:
         "version": "5.4",
     }
     parts = (message.header_raw, message.parent_raw, message.metadata_raw, message.content_raw, b"ab", b"c", b"")
-    assert message.size == sum(map(len, parts))
+    assert message.size == sum(map(len, parts)) + 3 * VIEW_BYTES
 
 
 def test_an_empty_message_of_ours() -> None:
@@ -442,3 +443,11 @@ def test_a_session_numbers_its_messages() -> None:
         metadata={"m": 1},
         buffers=[b"b"],
     )
+
+
+def test_a_look_at_the_content_keeps_nothing() -> None:
+    message = Message("iopub", Header("m", "comm_msg"), {"comm_id": "c", "data": [[]] * 10})
+    assert message.peek_content() == {"comm_id": "c", "data": [[]] * 10}
+    assert message.peek_content() is not message.peek_content()
+    assert message.content is message.content
+    assert message.peek_content() is message.content

@@ -74,6 +74,12 @@ def test_fragments_and_what_comes_between_them(size: int) -> None:
     assert parser.controls == [Ping(b"p"), Close(1000, "bye")]
 
 
+def begun(payload: bytes) -> bytes:
+    """The first fragment of a message."""
+    frame = masked(BINARY, payload)
+    return bytes((frame[0] & 0x7F,)) + frame[1:]
+
+
 @pytest.mark.parametrize(
     ("data", "code", "reason"),
     [
@@ -86,6 +92,12 @@ def test_fragments_and_what_comes_between_them(size: int) -> None:
         (b"\xf2" + masked(BINARY, b"x")[1:], 1002, "a frame has a bit set that means nothing here"),
         (masked(3, b"x"), 1002, "a frame is of the unknown kind 3"),
         (masked(CLOSE, b"\x03\xed"), 1002, "a close frame has the code 1005"),
+        (begun(b"x" * 600) + masked(0, b"y" * 600), 1009, "a message of more than 1000 bytes"),
+        (
+            begun(b"") + bytes((0,)) + masked(0, b"")[1:] + (bytes((0,)) + masked(0, b"")[1:]) * 1_000,
+            1008,
+            "a message in 1001 .*",
+        ),
     ],
 )
 @pytest.mark.parametrize("size", [1, 5000])

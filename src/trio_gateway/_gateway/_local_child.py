@@ -29,8 +29,8 @@ import threading
 import traceback
 from typing import Any, NoReturn, cast
 
-MAX_MESSAGE_SIZE = 1 << 30
-"""The largest WebSocket message and HTTP body that a client may send to the gateway, in bytes (tornado's own limit: 10 MiB)."""
+MAX_BODY_SIZE = 1 << 30
+"""The largest HTTP body that a client may send to the gateway, in bytes."""
 
 
 def runtime_directory(directory: str) -> str:
@@ -259,7 +259,7 @@ def _application(settings: dict[str, Any], ready: Any) -> Any:
         def init_webapp(self) -> None:
             self.auth_token = settings["token"]
             super().init_webapp()
-            self.web_app.settings["websocket_max_message_size"] = MAX_MESSAGE_SIZE
+            self.web_app.settings["websocket_max_message_size"] = settings["max_message_size"]
 
         def init_http_server(self) -> None:
             """Let the system choose the port of a socket that is already ours: nobody can take it in between."""
@@ -268,8 +268,9 @@ def _application(settings: dict[str, Any], ready: Any) -> Any:
             self.http_server = httpserver.HTTPServer(
                 self.web_app,
                 ssl_options=ssl_options,
-                max_body_size=MAX_MESSAGE_SIZE,
-                max_buffer_size=MAX_MESSAGE_SIZE + (1 << 20),  # bounds a WebSocket's messages too (tornado's own: 100 MiB)
+                max_body_size=MAX_BODY_SIZE,
+                # It bounds a WebSocket's messages too (tornado's own: 100 MiB).
+                max_buffer_size=max(settings["max_message_size"], MAX_BODY_SIZE) + (1 << 20),
             )
             self.http_server.add_sockets(sockets)
             self.ip, self.port = sockets[0].getsockname()

@@ -30,7 +30,7 @@ from .._errors import (
 )
 from .._models import KernelModel, KernelSpecs
 from .._protocol import codec, rest
-from .._protocol.masking import Masker, shorten, tidy
+from .._protocol.masking import Masker, one_line
 from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
 from .._transport.connector import Connector, connect_tcp
@@ -368,10 +368,10 @@ class _Examination:
             raise _Failed(error, advice) from None
         if not isinstance(body, dict) or not isinstance(body.get("version"), str):
             return _Finding("answers in JSON, but without a version", "warning", _PATH.format(url=self._origin("url")))
-        version = shorten(tidy(body["version"]), 60)
+        version = one_line(body["version"], 60)
         gateway = body.get("gateway_version")
         if isinstance(gateway, str):
-            return _Finding(f"Enterprise Gateway {shorten(tidy(gateway), 60)} on Jupyter server {version}")
+            return _Finding(f"Enterprise Gateway {one_line(gateway, 60)} on Jupyter server {version}")
         return _Finding(f"Jupyter server {version}")
 
     async def _authenticate(self, http: HttpClient) -> _Finding:
@@ -423,11 +423,12 @@ class _Examination:
         names = sorted(specs.kernelspecs)
         if not names:
             return _Finding("the list is empty", "warning", "Install a kernel on the gateway's machine, such as ipykernel.")
-        detail = ", ".join([f"{tidy(name)} (default)" if name == specs.default else tidy(name) for name in names])
+        shown = [f"{one_line(name, 100)} (default)" if name == specs.default else one_line(name, 100) for name in names[:100]]
+        detail = ", ".join(shown) + (f", and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
         if self._kernel_name is not None and self._kernel_name not in specs.kernelspecs:
             raise _Failed(KernelSpecNotFoundError(self._kernel_name, available=names), "Name one of those it has.")
         if specs.default not in specs.kernelspecs:
-            detail += f"; the default, {tidy(specs.default or 'none')}, is none of them"
+            detail += f"; the default, {one_line(specs.default or 'none', 100)}, is none of them"
             return _Finding(detail, "warning", "Name the kernel at each start, or set a default in the gateway's configuration.")
         return _Finding(detail)
 
@@ -494,8 +495,8 @@ class _Examination:
             async with open_kernel(http, watch, Roster(), model.id, model.name, interrupt_mode=interrupt_mode) as kernel:
                 info = await kernel.kernel_info()
             words = [str(info.get(name, "")) for name in ("implementation", "implementation_version")]
-            protocol = shorten(tidy(str(info.get("protocol_version", "unknown"))), 20)
-            name = shorten(tidy(" ".join(words)), 80)
+            protocol = one_line(str(info.get("protocol_version", "unknown")), 20)
+            name = one_line(" ".join(words), 80)
             return _Finding(f"{name or 'the kernel'} answers, in version {protocol} of the protocol")
         error = GatewayTimeoutError("the kernel's answer", limit, "request_timeout")
         raise _Failed(error, "The connection is there and the kernel is silent: the gateway's log may say why.")

@@ -309,7 +309,7 @@ async def open_local_gateway(
     """Start a Jupyter Kernel Gateway of one's own on this machine and open it; it ends with the block, and its kernels too.
 
     It listens on a free loopback port and wants a random token. Its kernels see this process's environment and work in
-    its directory. Output is not rate-limited. Needs the extra `local`.
+    its directory. Output is not rate-limited, and `max_message_size` is its limit too. Needs the extra `local`.
 
     Args:
         cwd: the directory in which kernels work, unless `start_kernel` says otherwise; None for this process's.
@@ -336,7 +336,10 @@ async def open_local_gateway(
     """
     directory = None if cwd is None else checked_directory(cwd)
     find_path = _make_path_finder(directory)
-    async with run_local_gateway(cwd=directory, env=env, startup_timeout=startup_timeout) as process:
+    # What is wrong with the settings is told before anything is started. The token is to come.
+    checked = GatewayConfig.from_env({}, url="http://127.0.0.1", auth_token="-", **settings)  # noqa: S106
+    limit = checked.max_message_size
+    async with run_local_gateway(cwd=directory, env=env, startup_timeout=startup_timeout, max_message_size=limit) as process:
         config = GatewayConfig.from_env({}, url=process.url, auth_token=process.token, **settings)
         async with _open(
             config, connect_tcp, on_event, session_database, cull, scope=_LOCAL_SCOPE, find_path=find_path

@@ -197,10 +197,12 @@ class Kernels:
         await self._api.interrupt(kernel_id)
 
     async def restart(self, kernel_id: str) -> KernelModel:
-        """Restart a kernel and return its model when it is back.
+        """Restart a kernel and return its model when it is back. Restarts of one kernel come one after the other.
 
         Raises:
             KernelNotFoundError: the gateway does not know the kernel.
+
+        Cancellation: as for `Kernel.restart`.
         """
         return await self._api.restart(kernel_id, timeout=self._config.request_timeout_for(None))
 

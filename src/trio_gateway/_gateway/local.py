@@ -100,12 +100,13 @@ async def run_local_gateway(
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     startup_timeout: float = 60.0,
+    max_message_size: int = 1 << 30,
     extra_args: Sequence[str] = (),
 ) -> AsyncGenerator[LocalGatewayProcess]:
     """Run a Kernel Gateway for the block: on a free port of the loopback interface, with a random token.
 
     It serves one owner and so limits nothing: its kernels get this process's environment and working directory and any variable
-    a start request sends, it lists kernels, limits no output's rate and takes messages of up to 1 GiB. Output can still be lost
+    a start request sends, it lists kernels and limits no output's rate. Output can still be lost
     between kernel and gateway, as when the gateway gets no processor time for seconds. It reads no Jupyter configuration, and
     its own files live in a private temporary directory; the user's kernelspecs are there, and `python3` always is.
 
@@ -117,6 +118,7 @@ async def run_local_gateway(
         cwd: working directory of the gateway and its kernels; by default this process's.
         env: variables to add to this process's, for the gateway and its kernels.
         startup_timeout: how long it may take until the gateway answers, in seconds.
+        max_message_size: the largest message that it takes, in bytes: what its client takes.
         extra_args: arguments for `jupyter kernelgateway`, such as `--KernelManager.shutdown_wait_time=1`. Other users of this
             machine can't see them.
 
@@ -144,6 +146,7 @@ async def run_local_gateway(
                 "directory": directory,
                 "owner": os.getpid(),
                 "grace": _GRACE,
+                "max_message_size": max_message_size,
                 "arguments": list(extra_args),
             }
             url = await _start(process, settings, startup_timeout, log_path)

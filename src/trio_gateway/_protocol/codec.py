@@ -15,7 +15,9 @@ Two framings exist (jupyter_server's `services/kernels/connection/base.py`, and 
 from __future__ import annotations
 
 import json
+import re
 import struct
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -23,9 +25,10 @@ from typing import Any, Final
 import msgspec
 
 from .._errors import InvalidInputError, ProtocolError
-from .messages import EMPTY_OBJECT, Buffer, Message, decode_json, parse_parent
+from .frames import CutMessage
+from .messages import EMPTY_OBJECT, VIEW_BYTES, Buffer, Message, decode_json, parse_header, parse_parent
 
-__all__ = ["V1_SUBPROTOCOL", "Decoder", "decode", "encode_legacy", "encode_v1", "parts_v1"]
+__all__ = ["V1_SUBPROTOCOL", "Decoder", "TooLargeError", "decode", "encode_legacy", "encode_v1", "parts_v1"]
 
 V1_SUBPROTOCOL: Final = "v1.kernel.websocket.jupyter.org"
 
@@ -37,7 +40,29 @@ _TABLE_END: Final = 8 * (_V1_FIXED_PARTS + 1)
 _six: Final = struct.Struct(f"<{_V1_FIXED_PARTS}Q").unpack_from
 _COPIED: Final = 4096
 """Up to how many bytes a frame's parts are copied out of it, rather than seen through a view that keeps the frame."""
+MAX_BUFFERS: Final = 10_000
+"""How many buffers a message may have. An empty one takes 8 bytes of a frame, and a view of it takes 200."""
 _channel_names: Final = {name.encode(): name for name in ("shell", "iopub", "stdin", "control")}
+
+
+class TooLargeError(ProtocolError):
+    """A message was larger than `max_message_size`, and only its beginning is there. Internal: the session tells of it.
+
+    Args:
+        length: how many bytes it had.
+        message: it, without metadata, content and buffers; None where its beginning does not say what it was.
+    """
+
+    length: int
+    """How many bytes it had."""
+    message: Message | None
+    """It, without metadata, content and buffers."""
+
+    def __init__(self, length: int, message: Message | None) -> None:
+        what = "a message" if message is None else f"a message of the type {message.msg_type[:40]!r}"
+        super().__init__(f"{what} has {length} bytes, more than max_message_size allows")
+        self.length = length
+        self.message = message
 
 
 class Decoder:
@@ -61,10 +86,14 @@ class Decoder:
             frame: a binary (`bytes`) or text (`str`) message. Buffers in the result are views into it.
 
         Raises:
+            TooLargeError: it is the beginning of one that was too large.
             ProtocolError: it is not a whole Jupyter message.
         """
         if isinstance(frame, str):
-            return _decode_legacy_json(frame, (), len(frame))
+            # Its views keep the text, which may have four bytes a character, and its bytes.
+            return _decode_legacy_json(frame, (), len(frame) if frame.isascii() else 2 * sys.getsizeof(frame))
+        if type(frame) is CutMessage:
+            raise _too_large(frame, v1=self._v1)
         return self._decode_v1(frame) if self._v1 else _decode_legacy_binary(frame)
 
     def _decode_v1(self, frame: bytes) -> Message:
@@ -83,6 +112,7 @@ class Decoder:
             start = 8 * (count + 1)
             if count < _V1_FIXED_PARTS or start > length:
                 raise ProtocolError(f"a v1 frame of {length} bytes claims {count} offsets")
+            _check_buffers(count - _V1_FIXED_PARTS, "v1")
             offsets = struct.unpack_from(f"<{count}Q", frame, 8)
             _check_offsets(offsets, start, length, "v1")
             at_channel, at_header, at_parent, at_metadata, at_content, at_end = offsets[:6]
@@ -113,7 +143,7 @@ class Decoder:
             front[at_metadata:at_content],
             content_raw,
             buffers,
-            length,
+            length + VIEW_BYTES * len(buffers) if buffers else length,
             self._parent,
         )
 
@@ -146,11 +176,63 @@ def _decode_legacy_binary(frame: bytes) -> Message:
     start = 4 * (count + 1)
     if count < 1 or start > length:
         raise ProtocolError(f"a legacy binary frame of {length} bytes claims {count} parts")
+    _check_buffers(count - 1, "legacy binary")
     offsets = (*struct.unpack_from(f">{count}I", frame, 4), length)
     _check_offsets(offsets, start, length, "legacy binary")
     view = memoryview(frame)
     parts = [view[a:b] for a, b in pairwise(offsets)]
-    return _decode_legacy_json(parts[0], tuple(parts[1:]), length)
+    return _decode_legacy_json(parts[0], tuple(parts[1:]), length + VIEW_BYTES * (count - 1))
+
+
+def _check_buffers(count: int, framing: str) -> None:
+    if count > MAX_BUFFERS:
+        raise ProtocolError(f"a {framing} frame has {count} buffers; more than {MAX_BUFFERS} are not taken")
+
+
+def _too_large(frame: CutMessage, *, v1: bool) -> TooLargeError:
+    """Say which message it was, as far as its beginning tells."""
+    try:
+        if frame.is_text:
+            message = _head_of_text(frame.decode("utf-8", "replace"))
+        else:
+            message = _head_of_v1(frame) if v1 else _head_of_legacy_binary(frame)
+    except (ProtocolError, ValueError, RecursionError, struct.error):
+        message = None
+    return TooLargeError(frame.length, message)
+
+
+def _head_of_v1(frame: bytes) -> Message:
+    (count,) = _u64.unpack_from(frame)
+    at_channel, at_header, at_parent, at_metadata = struct.unpack_from("<4Q", frame, 8)
+    if not 8 * (count + 1) <= at_channel <= at_header <= at_parent <= at_metadata <= len(frame):
+        raise ProtocolError("its headers are not in its beginning")
+    channel = _foreign_channel(frame[at_channel:at_header])
+    return _only_head(channel, frame[at_header:at_parent], frame[at_parent:at_metadata])
+
+
+def _head_of_legacy_binary(frame: bytes) -> Message:
+    start, end = struct.unpack_from(">2I", frame, 4)
+    return _head_of_text(frame[start:end].decode("utf-8", "replace"))
+
+
+def _head_of_text(text: str) -> Message:
+    """Read both headers, which servers write first, out of JSON that was cut off somewhere behind them."""
+    found: dict[str, bytes] = {}
+    for name in ("header", "parent_header"):
+        begins = re.search(rf'"{name}"\s*:\s*(?={{)', text)
+        if begins is None:
+            raise ProtocolError("its headers are not in its beginning")
+        found[name] = json.dumps(_python_json.raw_decode(text, begins.end())[0]).encode()
+    # Servers write the channel last.
+    kind = parse_header(found["header"]).msg_type
+    return _only_head("shell" if kind.endswith("_reply") else "iopub", found["header"], found["parent_header"])
+
+
+def _only_head(channel: str, header: bytes, parent: bytes) -> Message:
+    return Message.from_wire(channel, header, parent, EMPTY_OBJECT, EMPTY_OBJECT, (), len(header) + len(parent))
+
+
+_python_json: Final = json.JSONDecoder()
 
 
 def _check_offsets(offsets: Sequence[int], start: int, length: int, framing: str) -> None:

@@ -26,9 +26,14 @@ from .._outputs import (
     Stream,
     UpdateDisplayData,
 )
-from .messages import Message
+from .messages import Buffer, Message
 
-__all__ = ["Execution", "ExecutionState", "OutputArea", "may_be_rate_notice", "parse_output"]
+__all__ = ["OUTPUT_TYPES", "Execution", "ExecutionState", "OutputArea", "may_be_rate_notice", "parse_output"]
+
+MAX_GAPS: Final = 100
+"""How many different reasons are remembered why an output is not whole."""
+_CONTAINER_BYTES: Final = 64
+"""What an empty list or object takes that is three bytes of JSON."""
 
 # The server's own notices, made in its rate limiter (jupyter_server, services/kernels/connection/channels.py).
 _RATE_NOTICES: Final = ("IOPub message rate exceeded.", "IOPub data rate exceeded.")
@@ -66,6 +71,16 @@ def parse_output(message: Message) -> Output | None:
 def may_be_rate_notice(message: Message) -> bool:
     """Whether a stream may be a gateway's notice that it drops output, by its first bytes. Code may print the same words."""
     return b"rate exceeded." in bytes(message.content_raw[:200])
+
+
+def _holds_more_than_text(output: DisplayData | UpdateDisplayData | ExecuteResult) -> bool:
+    return bool(output.metadata) or not all(isinstance(value, str) for value in output.data.values())
+
+
+def _count_containers(raw: Buffer) -> int:
+    """Return about how many lists and objects JSON has; those in texts count too."""
+    data = bytes(raw)
+    return data.count(b"[") + data.count(b"{")
 
 
 def _text(value: object) -> str:
@@ -232,7 +247,19 @@ class Execution:
         limit_bytes: how many bytes of outputs to collect at most; more is dropped, counted, and told as an `"overflow"` gap.
     """
 
-    __slots__ = ("_area", "_dropped", "_gaps", "_reply", "_size", "keep", "kernel_session", "limit_bytes", "saw_idle", "state")
+    __slots__ = (
+        "_area",
+        "_dropped",
+        "_gaps",
+        "_reply",
+        "_size",
+        "_too_large",
+        "keep",
+        "kernel_session",
+        "limit_bytes",
+        "saw_idle",
+        "state",
+    )
 
     keep: bool
     """Whether outputs are collected for the result."""
@@ -252,6 +279,7 @@ class Execution:
         self._area = OutputArea()
         self._gaps: list[OutputGap] = []
         self._dropped = 0
+        self._too_large: list[int] = []  # how many, and how many bytes the largest of them had
         self._size = 0
         self._reply: Mapping[str, Any] = {}
         self.kernel_session = ""
@@ -291,6 +319,10 @@ class Execution:
         if self.keep:
             self._size += message.size
             output = parse_output(message) if self._size <= self.limit_bytes else None
+            if isinstance(output, (DisplayData, UpdateDisplayData, ExecuteResult)) and _holds_more_than_text(output):
+                self._size += _CONTAINER_BYTES * _count_containers(message.content_raw)
+                if self._size > self.limit_bytes:
+                    output = None
             if output is None:
                 self._dropped += 1
             else:
@@ -323,10 +355,16 @@ class Execution:
         if count:
             self.note_gap(OutputGap("lost", count, because[0] if because else "so many of the kernel's numbers never came"))
 
+    def note_too_large(self, length: int) -> None:
+        """Take in that one of the outputs had so many bytes that it was not taken."""
+        count, largest = self._too_large or (0, 0)
+        self._too_large = [count + 1, max(largest, length)]
+
     def note_gap(self, gap: OutputGap) -> None:
-        """Remember a reason why the output is not whole; the same reason counts once."""
-        if gap not in self._gaps:
-            self._gaps.append(gap)
+        """Remember a reason why the output is not whole; the same reason counts once, and of a hundred the rest is one."""
+        if gap in self._gaps or len(self._gaps) > MAX_GAPS:
+            return
+        self._gaps.append(gap if len(self._gaps) < MAX_GAPS else OutputGap("lost", None, "for more reasons than are remembered"))
 
     @property
     def started(self) -> bool:
@@ -365,6 +403,10 @@ class Execution:
         gaps = list(self._gaps)
         if self._dropped:
             gaps.append(OutputGap("overflow", self._dropped, f"outputs beyond {self.limit_bytes:g} bytes were not kept"))
+        if self._too_large:
+            count_large, largest = self._too_large
+            why = f"of more than max_message_size bytes, the largest of {largest}, and so not taken"
+            gaps.append(OutputGap("overflow", count_large, why))
         if dropped:
             gaps.append(OutputGap("overflow", dropped, 'the reader was slow, and had chosen "drop_oldest"'))
         return ExecutionResult(

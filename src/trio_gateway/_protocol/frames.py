@@ -3,13 +3,16 @@
 The one idea: most frames are small, whole and unfragmented, and many of them come in one read; those are cut out of it in one
 loop without a copy beside the message itself. Whatever else there is (a message larger than a read, fragments, control frames,
 nonsense) leaves the loop for a slower path.
+
+What is held of a message is its bytes, once, however it was cut into fragments. Of a message that is larger than allowed a client
+keeps the beginning, which says what it was, and lets the rest pass by: `CutMessage`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import attrs
 
@@ -23,6 +26,8 @@ __all__ = [
     "TEXT",
     "Close",
     "Control",
+    "CutMessage",
+    "FragmentCount",
     "FrameError",
     "FrameParser",
     "Mask",
@@ -44,12 +49,40 @@ PONG: Final = 0xA
 _FIN: Final = 0x80
 _WHOLE_BINARY: Final = _FIN | BINARY
 _MAX_CONTROL: Final = 125
+_KEPT: Final = 16 * 1024
+"""So much is kept of a message that is too large: the framings put the headers first."""
+_MAX_PASSED: Final = 4 * 1024**3
+"""A message of more bytes is no message, and is not waited for."""
+_FEW_FRAGMENTS: Final = 1_000
+_FRAGMENT_BYTES: Final = 64
+"""A message of more than a few fragments has so many bytes in each of them on average: an empty one is work and no progress."""
 
 # RFC 6455, section 7.4.1, and the codes that were registered since: what a peer may put into a close frame.
 _SENDABLE: Final = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
 Mask: TypeAlias = Callable[[Buffer, bytes], bytes]
 """Returns data with a four-byte key applied to it, again and again."""
+
+
+class CutMessage(bytes):
+    """The beginning of a message that was larger than allowed; the rest has passed by.
+
+    Args:
+        kept: its first bytes.
+        length: how many it had in all.
+        is_text: whether it was a text message.
+    """
+
+    length: int
+    """How many bytes the message had."""
+    is_text: bool
+    """Whether it was a text message."""
+
+    def __new__(cls, kept: bytes, length: int, *, is_text: bool) -> Self:
+        self = super().__new__(cls, kept)
+        self.length = length
+        self.is_text = is_text
+        return self
 
 
 class FrameError(Exception):
@@ -96,29 +129,61 @@ Control: TypeAlias = Ping | Pong | Close
 """A control frame."""
 
 
+class FragmentCount:
+    """How many fragments of a message have come, and how many bytes they had."""
+
+    __slots__ = ("bytes", "count")
+
+    bytes: int
+    """How many bytes they had."""
+    count: int
+    """How many there were."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.count = 0
+
+    def add(self, length: int) -> None:
+        """Count another one.
+
+        Raises:
+            FrameError: so many fragments with so few bytes are no part of a message, or so many bytes.
+        """
+        self.bytes += length
+        self.count += 1
+        if self.count > _FEW_FRAGMENTS and self.bytes < self.count * _FRAGMENT_BYTES:
+            raise FrameError(1008, f"a message in {self.count} fragments with {self.bytes} bytes in all")
+        if self.bytes > _MAX_PASSED:
+            raise FrameError(1009, f"a message of more than {_MAX_PASSED} bytes")
+
+
 class FrameParser:
     """Makes messages and control frames of what a server sends.
 
     Args:
-        max_message_size: the largest message to accept, in bytes.
+        max_message_size: the largest message to accept, in bytes; of a larger one a `CutMessage` is made.
     """
 
     __slots__ = (
         "_closed",
-        "_fragment_bytes",
+        "_fragment_count",
         "_fragment_kind",
         "_fragments",
         "_head",
         "_large",
+        "_length",
         "_max",
         "_need",
         "_tail",
         "controls",
+        "cut",
         "error",
     )
 
     controls: list[Control]
     """The control frames that came, in order; whoever acts on them clears the list. Nothing comes after a `Close`."""
+    cut: int
+    """How many messages were larger than allowed so far."""
     error: FrameError | None
     """Why nothing more can be understood. What came before it was returned."""
 
@@ -126,13 +191,15 @@ class FrameParser:
         self._max = max_message_size
         self._tail = b""  # the beginning of a frame
         self._head = 0  # the first byte of a frame that is larger than what has come
-        self._need = 0  # how many of its bytes are still to come
-        self._large = BytesIO()  # what has come of its payload
+        self._length = 0  # how many bytes its payload has
+        self._need = 0  # how many of them are still to come
+        self._large = BytesIO()  # what has come of it, or its beginning if it is too large
         self._fragment_kind = 0
-        self._fragment_bytes = 0
-        self._fragments: list[bytes] = []
+        self._fragment_count = FragmentCount()
+        self._fragments = BytesIO()  # not a list of them: an object for each would take more than what is in it
         self._closed = False
         self.controls = []
+        self.cut = 0
         self.error = None
 
     def feed(self, data: bytes) -> list[bytes | str]:
@@ -151,22 +218,26 @@ class FrameParser:
         if self._closed:
             self._tail = b""
             self._large = BytesIO()
-            self._fragments.clear()
+            self._fragments = BytesIO()
         return messages
 
     def _collect(self, data: bytes, messages: list[bytes | str]) -> bytes:
         """Take the next piece of a large frame; return what follows it."""
         need = self._need
+        if self._length > self._max:
+            room = _KEPT - self._large.tell()
+            if room > 0:
+                self._large.write(memoryview(data)[: min(room, need)])
+        else:
+            self._large.write(data if len(data) <= need else memoryview(data)[:need])
         if len(data) < need:
-            self._large.write(data)
             self._need = need - len(data)
             return b""
-        self._large.write(data if len(data) == need else memoryview(data)[:need])
         self._need = 0
         # It grew in one block, which is now given away without a copy: pieces to be joined would take the memory twice.
         payload = self._large.getvalue()
         self._large = BytesIO()
-        self._frame(self._head, self._unmask(payload), messages)
+        self._frame(self._head, self._unmask(payload), messages, self._length)
         return data[need:]
 
     def _unmask(self, payload: bytes) -> bytes:
@@ -191,30 +262,36 @@ class FrameParser:
                 if start > end:
                     break
                 length = int.from_bytes(data[at + 2 : start], "big")
-            if length > limit:
-                raise FrameError(1009, f"a message of {length} bytes")
             stop = start + length
             if stop > end:
                 if head & 0x08 and length > _MAX_CONTROL:
                     raise FrameError(1002, "a control frame is too long")
+                if length > limit:
+                    _check_kind(head)  # sooner than when all of it has come
+                    if length > _MAX_PASSED:
+                        raise FrameError(1009, f"a message of {length} bytes")
                 self._head = head
+                self._length = length
                 self._need = stop - end
-                self._large.write(memoryview(data)[start:])
+                self._large.write(memoryview(data)[start : start + _KEPT] if length > limit else memoryview(data)[start:])
                 return
             at = stop
-            if head == _WHOLE_BINARY and not self._fragment_kind:
+            if length > limit:
+                self._frame(head, data[start : min(stop, start + _KEPT)], messages, length)
+                if self._closed:
+                    return
+            elif head == _WHOLE_BINARY and not self._fragment_kind:
                 append(data[start:stop])
             else:
-                self._frame(head, data[start:stop], messages)
+                self._frame(head, data[start:stop], messages, length)
                 if self._closed:
                     return
         self._tail = data[at:] if at else data
 
-    def _frame(self, head: int, payload: bytes, messages: list[bytes | str]) -> None:
-        """Take a whole frame of any kind."""
+    def _frame(self, head: int, payload: bytes, messages: list[bytes | str], length: int) -> None:
+        """Take a whole frame of any kind; of one that is longer than a message may be, the beginning and the length."""
         kind = head & 0x0F
-        if head & 0x70:
-            raise FrameError(1002, "a frame has a bit set that means nothing here")
+        _check_kind(head)
         if kind >= CLOSE:
             control = _control(head, payload)
             self.controls.append(control)
@@ -225,30 +302,40 @@ class FrameParser:
                 raise FrameError(1002, "a fragment continues nothing")
         elif self._fragment_kind:
             raise FrameError(1002, "a message begins in the middle of another one")
-        elif kind > BINARY:
-            raise FrameError(1002, f"a frame is of the unknown kind {kind}")
         elif head & _FIN:
-            messages.append(payload if kind == BINARY else _text(payload))
+            messages.append(self._message(kind, payload, length))
             return
         else:
             self._fragment_kind = kind
-        self._fragments.append(payload)
-        self._fragment_bytes += len(payload)
-        if self._fragment_bytes > self._max:
-            raise FrameError(1009, f"a message of more than {self._max} bytes")
+        self._count_fragment(length)
+        if self._fragment_count.bytes <= self._max:
+            self._fragments.write(payload)
+        else:
+            self._fragments.write(payload[: max(_KEPT - self._fragments.tell(), 0)])
+            self._fragments.truncate(_KEPT)
         if head & _FIN:
-            whole = b"".join(self._fragments)
-            kind = self._fragment_kind
-            self._fragments.clear()
-            self._fragment_kind = self._fragment_bytes = 0
-            messages.append(whole if kind == BINARY else _text(whole))
+            whole = self._fragments.getvalue()
+            kind, length = self._fragment_kind, self._fragment_count.bytes
+            self._fragments = BytesIO()
+            self._fragment_kind = 0
+            self._fragment_count = FragmentCount()
+            messages.append(self._message(kind, whole, length))
+
+    def _count_fragment(self, length: int) -> None:
+        self._fragment_count.add(length)
+
+    def _message(self, kind: int, payload: bytes, length: int) -> bytes | str:
+        if length > self._max:
+            self.cut += 1
+            return CutMessage(payload, length, is_text=kind == TEXT)
+        return payload if kind == BINARY else _text(payload)
 
 
 class ServerFrameParser(FrameParser):
     """Makes messages and control frames of what a client sends: each of its frames is masked.
 
     Args:
-        max_message_size: the largest message to accept, in bytes.
+        max_message_size: the largest message to accept, in bytes; a larger one is an error.
         mask: takes the mask off.
     """
 
@@ -261,6 +348,11 @@ class ServerFrameParser(FrameParser):
 
     def _unmask(self, payload: bytes) -> bytes:
         return self._mask(payload, self._key)
+
+    def _count_fragment(self, length: int) -> None:
+        super()._count_fragment(length)
+        if self._fragment_count.bytes > self._max:
+            raise FrameError(1009, f"a message of more than {self._max} bytes")
 
     def _cut(self, data: bytes, messages: list[bytes | str]) -> None:
         if self._tail:
@@ -288,14 +380,23 @@ class ServerFrameParser(FrameParser):
             if stop > end:
                 self._head = head
                 self._key = key
+                self._length = length
                 self._need = stop - end
                 self._large.write(memoryview(data)[start:])
                 return
             at = stop
-            self._frame(head, self._mask(data[start:stop], key), messages)
+            self._frame(head, self._mask(data[start:stop], key), messages, length)
             if self._closed:
                 return
         self._tail = data[at:] if at else data
+
+
+def _check_kind(head: int) -> None:
+    """Raise FrameError if the first byte of a frame is none."""
+    if head & 0x70:
+        raise FrameError(1002, "a frame has a bit set that means nothing here")
+    if BINARY < head & 0x0F < CLOSE:
+        raise FrameError(1002, f"a frame is of the unknown kind {head & 0x0F}")
 
 
 def _text(payload: bytes) -> str:

@@ -42,8 +42,13 @@ SHELL_REQUESTS: Final = frozenset(
     {f"{kind}_request" for kind in ("execute", "kernel_info", "complete", "inspect", "history", "is_complete", "comm_info")}
 )
 """What a kernel works on in its main shell, one after the other. (A server asks for `kernel_info` on control too, and waits.)"""
-MAX_HOLES: Final = 50_000
+MAX_HOLES: Final = 10_000
 """How many separate holes are remembered; beyond that the oldest are joined, which only makes late arrivals unknown."""
+MAX_WORK: Final = 256
+"""How many requests at work, and how many that have ended, are remembered; of more, the oldest count as ended, and their replies
+as numbers that were seen: the reply to somebody else does not come here."""
+MAX_ID: Final = 256
+"""How long an id may be to be taken for a number; of longer ones nothing is kept."""
 MAX_ANSWERED: Final = 256
 """How many answered requests are remembered, for a `busy` that comes after its reply."""
 UNHEARD_NUMBERS: Final = 3
@@ -60,6 +65,7 @@ class _Work:
 
     busy: int
     idle: int | None = None
+    """None while it is at work."""
     old: bool = False
     main: bool = False
 
@@ -73,6 +79,7 @@ class _Sender:
     firsts: list[int] = attrs.field(factory=list)
     lasts: list[int] = attrs.field(factory=list)
     at_work: dict[str, _Work] = attrs.field(factory=dict)
+    ended: dict[str, _Work] = attrs.field(factory=dict)
     answered: dict[str, None] = attrs.field(factory=dict)
 
     def see(self, number: int) -> bool:
@@ -85,9 +92,7 @@ class _Sender:
             if len(self.firsts) > MAX_HOLES:
                 self._join_oldest()
             return True
-        if number < self.floor:
-            return True
-        return self._fill(number)
+        return self._fill(number) or number < self.floor
 
     def _fill(self, number: int) -> bool:
         index = bisect_right(self.firsts, number) - 1
@@ -103,6 +108,7 @@ class _Sender:
         # Counted as a whole they would be too many: keep the sum by cutting the joined range to as many numbers.
         missing = (self.lasts[0] - self.firsts[0] + 1) + (self.lasts[1] - self.firsts[1] + 1)
         end = self.lasts[1]
+        self.floor = max(self.floor, end + 1)  # before it, what was seen and what was not can't be told apart any more
         self.firsts[:2] = [end - missing + 1]
         self.lasts[:2] = [end]
 
@@ -111,19 +117,54 @@ class _Sender:
         index = bisect_right(self.firsts, number) - 1
         return self.firsts[index] if index >= 0 and self.lasts[index] == number - 1 else number
 
-    def note_busy(self, parent: str, number: int, *, main: bool, runs_code: bool) -> None:
+    def note_busy(self, parent: str, number: int, *, main: bool, runs_code: bool, counting: bool) -> None:
         """A request was seen at work, unless its reply, which comes another way, was here first."""
         if main and runs_code:
             # The main shell does one thing after the other: what was at work there is over, though its `idle` was lost.
-            for work in self.at_work.values():
-                if work.main and work.idle is None:
-                    work.idle = number
+            for over in [key for key, work in self.at_work.items() if work.main]:
+                self._end(over, self.at_work.pop(over), number, counting=counting)
         if parent not in self.answered:
+            self.ended.pop(parent, None)
             self.at_work[parent] = _Work(number, main=main)
+            if len(self.at_work) > MAX_WORK:
+                oldest = next(iter(self.at_work))
+                self._end(oldest, self.at_work.pop(oldest), number, counting=counting)
+
+    def note_idle(self, parent: str, number: int, *, counting: bool) -> None:
+        """The kernel is done with a request."""
+        work = self.at_work.pop(parent, None)
+        if work is not None:
+            self._end(parent, work, number, counting=counting)
+        elif parent in self.ended:
+            self.ended[parent].idle = number
+        elif parent not in self.answered:
+            # Its busy was lost, or came before we listened, as of the requests a gateway makes itself when a client
+            # connects. Its reply is numbered right before its idle, and explains that hole alone.
+            self._end(parent, _Work(max(self.floor, number - 2)), number, counting=counting)
+
+    def _end(self, parent: str, work: _Work, number: int, *, counting: bool) -> None:
+        """Remember work that is over, if an execution is being accounted for: of the time before one nothing is asked."""
+        work.idle = number
+        if not counting:
+            return
+        self.ended[parent] = work
+        if len(self.ended) > MAX_WORK:
+            self._close_hole(self.ended.pop(next(iter(self.ended))))
+
+    def _close_hole(self, work: _Work) -> None:
+        """Take the hole that work explains for a number that was seen, so that the work need not be remembered."""
+        assert work.idle is not None
+        index = bisect_right(self.firsts, work.idle - 1) - 1
+        if index >= 0:
+            number = min(self.lasts[index], work.idle - 1)
+            if number > work.busy:
+                self._fill(number)
+        self.floor = max(self.floor, work.idle)  # it may have been our own reply after all: it is no duplicate if it comes
 
     def note_reply(self, parent: str) -> None:
         """The reply to a request came."""
         self.at_work.pop(parent, None)
+        self.ended.pop(parent, None)
         self.answered[parent] = None
         if len(self.answered) > MAX_ANSWERED:
             del self.answered[next(iter(self.answered))]
@@ -133,7 +174,8 @@ class _Sender:
         self.floor = self.last
         self.firsts.clear()
         self.lasts.clear()
-        self.at_work = {parent: work for parent, work in self.at_work.items() if work.idle is None and not work.old}
+        self.ended.clear()
+        self.at_work = {parent: work for parent, work in self.at_work.items() if not work.old}
         for work in self.at_work.values():
             work.old = True
 
@@ -147,6 +189,11 @@ class _Sender:
             total += max(min(self.lasts[index], end) - first + 1, 0)
         return total
 
+    def _has_hole(self, start: int, end: int) -> bool:
+        """Whether one of the numbers from start to end, both included, was not seen."""
+        index = bisect_right(self.firsts, end) - 1
+        return start <= end and index >= 0 and self.lasts[index] >= start
+
     def missing(self, start: int, end: int) -> tuple[int, int]:
         """Count the unseen numbers from start to end: those that nothing explains, and those that only unended work does.
 
@@ -156,11 +203,12 @@ class _Sender:
         if not holes:
             return 0, 0
         explained = doubtful = 0
+        for work in self.ended.values():
+            assert work.idle is not None
+            explained += self._has_hole(max(work.busy + 1, start), min(work.idle - 1, end))
         for work in self.at_work.values():
-            first = max(work.busy + 1, start)
-            last = end if work.idle is None else min(work.idle - 1, end)
-            if first <= last and self.holes(first, last):
-                if work.main and work.idle is None:
+            if self._has_hole(max(work.busy + 1, start), end):
+                if work.main:
                     doubtful += 1
                 else:
                     explained += 1
@@ -235,7 +283,10 @@ class MessageLedger:
     def observe(self, message: Message) -> int:
         """Take in a message; return its number, or `UNNUMBERED`, or `DUPLICATE` if it was seen before."""
         header = message.header
-        name, separator, digits = header.msg_id.rpartition("_")
+        msg_id = header.msg_id
+        if len(msg_id) > MAX_ID:
+            return UNNUMBERED
+        name, separator, digits = msg_id.rpartition("_")
         if not separator or not digits.isdecimal() or not name.startswith(header.session):
             return UNNUMBERED
         number = int(digits)
@@ -257,7 +308,7 @@ class MessageLedger:
         if kind == "status":
             self._note_status(sender, message, number)
         elif message.channel != "iopub" and kind.endswith("_reply"):  # a `shutdown_reply` is published too
-            sender.note_reply(message.parent_id)
+            sender.note_reply(_key(message.parent_id))
         return number
 
     def _note_status(self, sender: _Sender, message: Message, number: int) -> None:
@@ -265,18 +316,13 @@ class MessageLedger:
         if not parent or message.parent_type in NO_REPLY:
             return
         state = message.content.get("execution_state")
+        counting = self._open > 0
         if state == "busy":
             kind = message.parent_type
             main = kind in SHELL_REQUESTS and message.parent_subshell is None
-            sender.note_busy(parent, number, main=main, runs_code=kind == "execute_request")
+            sender.note_busy(_key(parent), number, main=main, runs_code=kind == "execute_request", counting=counting)
         elif state == "idle":
-            work = sender.at_work.get(parent)
-            if work is not None:
-                work.idle = number
-            elif parent not in sender.answered:
-                # Its busy was lost, or came before we listened, as of the requests a gateway makes itself when a client
-                # connects. Its reply is numbered right before its idle, and explains that hole alone.
-                sender.at_work[parent] = _Work(max(sender.floor, number - 2), number)
+            sender.note_idle(_key(parent), number, counting=counting)
 
     def open(self) -> Window:
         """Begin to account for an execution whose request is about to be sent."""
@@ -358,3 +404,8 @@ class MessageLedger:
             return certain
         # Our `busy` would have told that the work before was over.
         return certain + doubtful if certain else UNCERTAIN
+
+
+def _key(parent: str) -> str:
+    """Return what a request is remembered by: its id, unless that is so long that it would cost memory to keep."""
+    return parent if len(parent) <= MAX_ID else f"{parent[:32]}… {hash(parent)}"

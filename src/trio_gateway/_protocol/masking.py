@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-__all__ = ["MASK", "Masker", "shorten", "tidy"]
+__all__ = ["MASK", "Masker", "one_line", "shorten", "tidy"]
 
 MASK = "[hidden]"
 """What stands where a secret was."""
+_LOOKED_AT = 64
+"""So many times as much of a text is looked at as is shown of it: to tidy a text takes eight times its size, and more."""
 
 
 class Masker:
@@ -54,3 +56,9 @@ def tidy(text: str) -> str:
 def shorten(text: str, limit: int = 500) -> str:
     """Cut a text to so many characters, with a mark where it was cut."""
     return text if len(text) <= limit else text[: limit - 2] + " …"
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """Make one short printable line of a text, however long it is. What is to be hidden in it was hidden before."""
+    looked_at = text[: _LOOKED_AT * limit]
+    return shorten(tidy(looked_at) + (" …" if len(looked_at) < len(text) else ""), limit)

@@ -20,6 +20,7 @@ from .._errors import InvalidInputError, ProtocolError
 __all__ = [
     "CHANNELS",
     "EMPTY_OBJECT",
+    "VIEW_BYTES",
     "Buffer",
     "Header",
     "Message",
@@ -27,6 +28,7 @@ __all__ = [
     "Parent",
     "decode_json",
     "encode_json",
+    "parse_header",
     "parse_parent",
 ]
 
@@ -34,6 +36,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 CHANNELS: Final = ("shell", "iopub", "stdin", "control")
 PROTOCOL_VERSION: Final = "5.4"
 EMPTY_OBJECT: Final = b"{}"
+VIEW_BYTES: Final = 200
+"""What a buffer takes beside its bytes: a view of them."""
 
 _json_decode = msgspec.json.Decoder().decode
 _json_encode = msgspec.json.Encoder().encode
@@ -176,7 +180,7 @@ class Message:
     buffers: tuple[memoryview, ...]
     """Binary buffers, without a copy of their bytes."""
     size: int
-    """About how many bytes it takes, framing aside."""
+    """About how many bytes it takes, framing aside. Each of its buffers takes some, also an empty one."""
 
     def __init__(
         self,
@@ -223,7 +227,7 @@ class Message:
             metadata_raw: the metadata's.
             content_raw: the content's.
             buffers: the buffers.
-            size: how many bytes the frame had.
+            size: about how many bytes it takes.
             parent: what `parse_parent` makes of `parent_raw`, if that is known.
 
         Raises:
@@ -298,6 +302,14 @@ class Message:
         if self._content is None:
             self._content = _object(self.content_raw, "content")
         return self._content  # type: ignore[no-any-return]
+
+    def peek_content(self) -> Mapping[str, Any]:
+        """Return the content, and don't keep what it was decoded to: that may take many times as much as its JSON.
+
+        Raises:
+            ProtocolError: it is not a JSON object.
+        """
+        return _object(self.content_raw, "content") if self._content is None else self._content
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -431,4 +443,4 @@ def _as_bytes_view(buffer: Buffer) -> memoryview:
 
 def _total(message: Message) -> int:
     texts = len(message.header_raw) + len(message.parent_raw) + len(message.metadata_raw) + len(message.content_raw)
-    return texts + sum([buffer.nbytes for buffer in message.buffers])
+    return texts + sum([buffer.nbytes + VIEW_BYTES for buffer in message.buffers])

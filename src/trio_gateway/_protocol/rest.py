@@ -10,18 +10,18 @@ import functools
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 from urllib.parse import quote, urlencode
 
 import attrs
 
 from .._errors import InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError, ProtocolError
 from .._models import KernelModel, KernelSpec, KernelSpecs, SessionModel
-from .masking import shorten, tidy
+from .masking import one_line, shorten
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -52,6 +52,13 @@ _MAX_SEGMENT = 1024
 _MAX_MESSAGE = 500
 # More of an error page is never looked at.
 _MAX_ERROR_PAGE = 256 * 1024
+# More wrong things than are shown are looked for nowhere: each costs an exception.
+_MAX_PROBLEMS = 4
+_MAX_SHOWN_KEY = 100
+# `[],` takes three bytes to say and twenty times as many to hold: so many lists and objects may be in any answer, and in a longer
+# one each sixteenth byte may begin one. A list of kernels has one in 170 bytes.
+_MAX_CONTAINERS = 10_000
+_BYTES_PER_CONTAINER = 16
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # ----------------------------------------------------------------------------------------------------------------- paths
@@ -161,11 +168,16 @@ def encode_query(params: Mapping[str, str]) -> str:
 
 
 def load_json(content: bytes) -> Any:
-    """Read JSON.
+    """Read JSON. What it takes then is at most its size times sixteen, whatever it is: it may not be made of empty lists.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: it is none, or has more lists and objects than an answer of its size can have.
     """
+    containers = content.count(b"[") + content.count(b"{")  # those in texts too: rather too many than too few
+    if containers > max(_MAX_CONTAINERS, len(content) // _BYTES_PER_CONTAINER):
+        raise ProtocolError(
+            f"the gateway's answer of {len(content)} bytes has {containers} lists and objects: too many to be read"
+        )
     try:
         # json.loads finds out which of the Unicode encodings it is.
         return json.loads(content)
@@ -327,8 +339,8 @@ def _structure(body: object, form: type[_T], what: str) -> _T:
         problems = transform_error(group, format_exception=_describe)
     except _WrongType as error:
         problems = [f"{error} @ $"]
-    shown = "; ".join(tidy(problem) for problem in problems[:3]) + ("; …" if len(problems) > 3 else "")
-    raise ProtocolError(f"the gateway's answer should be {what}: {shorten(shown)}")
+    shown = "; ".join(one_line(problem) for problem in problems[:3]) + ("; …" if len(problems) > 3 else "")
+    raise ProtocolError(f"the gateway's answer should be {what}: {one_line(shown)}")
 
 
 def _describe(error: BaseException, form: object) -> str:
@@ -351,7 +363,7 @@ class _WrongType(ValueError):
 def _converter() -> Converter:
     """Make the converter; it is made once, and only when a model is first read, because importing cattrs takes time."""
     from cattrs import Converter
-    from cattrs.cols import is_mapping, list_structure_factory, mapping_structure_factory
+    from cattrs.cols import is_mapping
 
     converter = Converter(detailed_validation=True)
     converter.register_structure_hook(str, _text)
@@ -359,12 +371,13 @@ def _converter() -> Converter:
     # Read before, where the model is; what can't be read is None and not wrong.
     converter.register_structure_hook(datetime | None, lambda value, _: value)
 
-    # Left alone, cattrs takes text for a list of characters, and a list of pairs for a mapping.
+    # Left alone, cattrs takes text for a list of characters, and a list of pairs for a mapping, and makes an exception for each
+    # entry that is wrong.
     def list_hook(form: Any, converter: Converter) -> Callable[[object, Any], Any]:
-        return _checked(list, "a list", list_structure_factory(form, converter))
+        return _checked(list, "a list", _make_list_hook(form, converter))
 
     def mapping_hook(form: Any, converter: Converter) -> Callable[[object, Any], Any]:
-        return _checked(dict, "an object", mapping_structure_factory(form, converter))
+        return _checked(dict, "an object", _make_mapping_hook(form, converter))
 
     def model_hook(form: Any, converter: Converter) -> Callable[[object, Any], Any]:
         return _checked(dict, "an object", _make_model_hook(form, converter))
@@ -399,6 +412,40 @@ def _checked(kind: type, expected: str, hook: Callable[[Any, Any], Any]) -> Call
         return hook(value, form)
 
     return check
+
+
+def _make_list_hook(form: Any, converter: Converter) -> Callable[[list[Any], Any], Any]:
+    (kind,) = get_args(form)
+    structure = converter.get_structure_hook(kind)
+    return lambda values, form: [value for _, value in _structure_each(enumerate(values), structure, kind, form)]
+
+
+def _make_mapping_hook(form: Any, converter: Converter) -> Callable[[dict[Any, Any], Any], Any]:
+    _, kind = get_args(form)
+    structure = converter.get_structure_hook(kind)
+    return lambda values, form: dict(_structure_each(values.items(), structure, kind, form))
+
+
+def _structure_each(
+    entries: Iterable[tuple[Any, Any]], structure: Callable[[Any, Any], Any], kind: Any, form: Any
+) -> list[tuple[Any, Any]]:
+    """Structure the entries of a list or an object; after a few wrong ones the rest is not looked at."""
+    from cattrs import BaseValidationError, IterableValidationError, IterableValidationNote
+
+    found: list[tuple[Any, Any]] = []
+    wrong: list[Exception] = []
+    for index, value in entries:
+        try:
+            found.append((index, structure(value, kind)))
+        except (BaseValidationError, _WrongType) as error:
+            shown = shorten(index, _MAX_SHOWN_KEY) if isinstance(index, str) else index
+            error.__notes__ = [IterableValidationNote("", shown, kind)]
+            wrong.append(error)
+            if len(wrong) == _MAX_PROBLEMS:
+                break
+    if wrong:
+        raise IterableValidationError("some entries are wrong", wrong, form)
+    return found
 
 
 def _make_model_hook(form: Any, converter: Converter) -> Callable[[dict[str, Any], Any], Any]:
@@ -445,20 +492,15 @@ def parse_error(status: int, headers: Mapping[str, str], content: bytes, *, mask
         The reason and the message, each one printable line, shortened, the message `""` where nothing is said.
     """
     phrase = reason_phrase(status)
-    if len(content) > _MAX_ERROR_PAGE:
-        try:
-            body: object = load_json(content)
-        except ProtocolError:
-            # A secret may have been cut in two at the end of the page.
-            return phrase, _line(_plain(_decode(content[:_MAX_ERROR_PAGE], headers), headers), mask)[: _MAX_MESSAGE // 2]
-    else:
-        try:
-            body = load_json(content)
-        except ProtocolError:
-            return phrase, _line(_plain(_decode(content, headers), headers), mask)
-    if not isinstance(body, dict):
-        return phrase, "" if body is None else _line(body if isinstance(body, str) else json.dumps(body), mask)
-    return _reason_and_message(cast("dict[str, object]", body), phrase, mask)
+    try:
+        body: object = load_json(content)
+        if not isinstance(body, dict):
+            return phrase, "" if body is None else _line(body if isinstance(body, str) else json.dumps(body), mask)
+        return _reason_and_message(cast("dict[str, object]", body), phrase, mask)
+    except (ProtocolError, RecursionError):  # what can be read can't be written for sure
+        page = _line(_plain(_decode(content[:_MAX_ERROR_PAGE], headers), headers), mask)
+        # A secret may have been cut in two at the end of the page.
+        return phrase, page if len(content) <= _MAX_ERROR_PAGE else page[: _MAX_MESSAGE // 2]
 
 
 def _reason_and_message(body: dict[str, object], phrase: str, mask: Callable[[str], str]) -> tuple[str, str]:
@@ -475,7 +517,7 @@ def _reason_and_message(body: dict[str, object], phrase: str, mask: Callable[[st
 
 
 def _line(text: str, mask: Callable[[str], str], limit: int = _MAX_MESSAGE) -> str:
-    return shorten(tidy(mask(text)), limit)
+    return one_line(mask(text), limit)
 
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE | re.ASCII)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .session import KernelSession
 
 __all__ = ["Comm", "CommMessage", "Comms", "IncomingComms", "comm_message"]
+
+
+LIMIT_COMMS: Final = 20_000
+"""How many comms may be open in a session; those that the kernel opens beyond are not taken."""
 
 
 @attrs.frozen
@@ -220,14 +224,14 @@ class Comms:
 
     def observe(self, message: Message) -> None:
         """Take in a comm message of the kernel's. For the session."""
-        content = message.content
+        content = message.peek_content()  # what is in it stays JSON while it waits for its reader
         comm_id = content.get("comm_id")
         if not isinstance(comm_id, str):
             return
         kind = message.header.msg_type
         if kind == "comm_open":
             target = self._targets.get(str(content.get("target_name")))
-            if target is not None and comm_id not in self.live:
+            if target is not None and comm_id not in self.live and len(self.live) < LIMIT_COMMS:
                 self.live[comm_id] = self._inbox()
                 target.put(message)
             return

@@ -95,6 +95,8 @@ class MessageExchange:
             for number, frame in enumerate(frames, 1):
                 try:
                     message = decode(frame)
+                except codec.TooLargeError as error:
+                    session.note_too_large(error)
                 except ProtocolError as error:
                     session.note_garbage(error)
                 else:
@@ -117,6 +119,8 @@ class MessageExchange:
             for frame in rest:
                 try:
                     self._session.route(decode(frame))
+                except codec.TooLargeError as error:
+                    self._session.note_too_large(error)
                 except ProtocolError as error:
                     self._session.note_garbage(error)
             raise

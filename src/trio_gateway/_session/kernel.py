@@ -387,7 +387,9 @@ class Kernel(Executor):
             KernelNotFoundError: the gateway does not know the kernel any more.
             GatewayError: as for each request to the gateway.
 
-        Cancellation: leaves open whether the kernel is restarted.
+        Cancellation: while another restart of the kernel is under way, nothing was asked for. Then it waits, shielded and at most
+            for the setting `cleanup_timeout`, for the gateway's answer: a gateway goes on with a restart when its client hangs
+            up, and takes one at a time.
         """
         await self._session.restart(RESTART_PROBE)
 

@@ -29,9 +29,11 @@ import trio
 
 from .._errors import ConnectionLostError, GatewayError, KernelCulledError, KernelNotFoundError, ProtocolError, fresh
 from .._protocol import codec
+from .._protocol.execution import OUTPUT_TYPES
+from .._protocol.frames import CutMessage
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
-from .._protocol.messages import CHANNELS, Message, MessageFactory
+from .._protocol.messages import CHANNELS, Message, MessageFactory, decode_json
 from .._transport.http import HttpClient
 from .._transport.services import Services, open_services
 from .._transport.websocket import WebSocket, WebSocketClosed
@@ -52,6 +54,8 @@ LIMIT_BYTES: Final = 16 * 1024**2
 """How many bytes may wait to be sent; one frame may be larger when nothing else waits."""
 LIMIT_REQUESTS: Final = 10_000
 """How many unanswered requests are remembered; of more, the oldest are forgotten."""
+LIMIT_REQUEST_BYTES: Final = 4 * 1024**2
+"""How many bytes their headers may have together, likewise. They are the front end's, and may be as long as a message."""
 GATHER_SECONDS: Final = 0.016
 """How long frames of a flood are let come together before they are read, in seconds: as long as a screen shows one picture."""
 _CROWD: Final = 16
@@ -75,7 +79,7 @@ class _Asked:
     """A request that was sent and not answered yet."""
 
     channel: str
-    header: dict[str, Any]
+    header: bytes
     connection: int
 
 
@@ -120,6 +124,7 @@ class KernelChannels:
         self._room = trio.lowlevel.ParkingLot()
         self._decode = codec.Decoder(v1=v1).decode
         self._asked: dict[str, _Asked] = {}
+        self._asked_bytes = 0
         self._crowd = 0.0
         self._barriers: dict[str, tuple[str, int]] = {}
         self._greeting = ""  # the id of the question that a connection which was made again begins with, while it is open
@@ -326,6 +331,7 @@ class KernelChannels:
         decode = codec.Decoder(v1=self._there_v1).decode
         encode = codec.encode_v1 if self._v1 else _encode_legacy
         last = trio.current_time()
+        cut = websocket.cut
         while True:
             frames = await websocket.receive()
             now = trio.current_time()
@@ -336,7 +342,8 @@ class KernelChannels:
             last = now
             if self._sought and _mention(frames, self._sought):
                 self._sought = ""
-            if not agree or self._asked or self._barriers or self._greeting:
+            if not agree or self._asked or self._barriers or self._greeting or websocket.cut != cut:
+                cut = websocket.cut
                 frames = await self._look_at(frames, decode, None if agree else encode)
             if frames:
                 await self._hand_over(frames)
@@ -361,7 +368,7 @@ class KernelChannels:
         """
         passed: list[bytes | str] = []
         for number, frame in enumerate(frames, 1):
-            if encode is None and not self._may_answer(frame):
+            if encode is None and type(frame) is not CutMessage and not self._may_answer(frame):
                 passed.append(frame)
                 continue
             try:
@@ -371,6 +378,9 @@ class KernelChannels:
                     passed += map(codec.encode_v1 if self._v1 else _encode_legacy, made)
                 else:
                     passed.append(frame if encode is None else encode(message))
+            except codec.TooLargeError as error:
+                self._note_garbage(error)
+                passed += map(codec.encode_v1 if self._v1 else _encode_legacy, self._tell_too_large(error))
             except GatewayError as error:
                 self._note_garbage(error)
             if number % FAIRNESS == 0:
@@ -404,9 +414,21 @@ class KernelChannels:
             return
         if message.msg_id in self._barriers or message.header.subshell_id is not None:
             return
-        if len(self._asked) >= LIMIT_REQUESTS:
-            del self._asked[next(iter(self._asked))]
-        self._asked[message.msg_id] = _Asked(message.channel, dict(message.own_header), self.connections)
+        header = bytes(message.header_raw)
+        if len(header) > LIMIT_REQUEST_BYTES:
+            return
+        self._forget(message.msg_id)
+        while self._asked and (len(self._asked) >= LIMIT_REQUESTS or self._asked_bytes + len(header) > LIMIT_REQUEST_BYTES):
+            self._forget(next(iter(self._asked)))
+        self._asked[message.msg_id] = _Asked(message.channel, header, self.connections)
+        self._asked_bytes += len(header)
+
+    def _forget(self, msg_id: str) -> _Asked | None:
+        """Remember a request no more; return what was known of it."""
+        asked = self._asked.pop(msg_id, None)
+        if asked is not None:
+            self._asked_bytes -= len(asked.header)
+        return asked
 
     def _settle(self, message: Message) -> Iterable[Message] | None:
         """Look at what may be a reply; return None for one to pass on, and else what is to be told in its place."""
@@ -419,24 +441,44 @@ class KernelChannels:
             return ()
         barrier = self._barriers.pop(message.parent_id, None)
         if barrier is None:
-            self._asked.pop(message.parent_id, None)
+            self._forget(message.parent_id)
             return None
         channel, connection = barrier
         lost = [key for key, asked in self._asked.items() if asked.channel == channel and asked.connection < connection]
         told: list[Message] = []
         for key in lost:
-            told += self._answer_lost(self._asked.pop(key))
+            asked = self._forget(key)
+            assert asked is not None
+            told += self._answer_lost(asked)
         return told
+
+    def _tell_too_large(self, error: codec.TooLargeError) -> Iterable[Message]:
+        """Say in a kernel's message's place that it was too large, as far as somebody waits for it or would have seen it."""
+        message = error.message
+        if message is None:
+            return ()
+        made = self._settle(message)
+        if made is not None:
+            return made
+        kind, parent = message.msg_type, dict(message.parent_header)
+        if message.channel == "iopub":
+            notice = {"name": "stderr", "text": f"{error}; it was left out.\n"}
+            return [self._make("iopub", "stream", notice, parent=parent)] if kind in OUTPUT_TYPES else ()
+        reply: dict[str, Any] = {"status": "error", "ename": "MessageTooLarge", "evalue": str(error), "traceback": [str(error)]}
+        if kind == "execute_reply":
+            reply["execution_count"] = 0
+        return [self._make(message.channel, kind, reply, parent=parent)] if kind.endswith("_reply") else ()
 
     def _answer_lost(self, asked: _Asked) -> Iterable[Message]:
         """Answer a request in the kernel's place: it or its reply was lost."""
-        kind = str(asked.header.get("msg_type"))
+        header: dict[str, Any] = decode_json(asked.header)
+        kind = str(header.get("msg_type"))
         error = {"ename": "ConnectionLostError", "evalue": _LOST, "traceback": [_LOST]}
         if kind == "execute_request":
-            yield self._make("iopub", "error", error, parent=asked.header)
+            yield self._make("iopub", "error", error, parent=header)
         reply = {"status": "error", **error, **({"execution_count": 0} if kind == "execute_request" else {})}
-        yield self._make(asked.channel, kind.removesuffix("_request") + "_reply", reply, parent=asked.header)
-        yield self._make("iopub", "status", {"execution_state": "idle"}, parent=asked.header)
+        yield self._make(asked.channel, kind.removesuffix("_request") + "_reply", reply, parent=header)
+        yield self._make("iopub", "status", {"execution_state": "idle"}, parent=header)
 
     def _make(self, channel: str, kind: str, content: dict[str, Any], *, parent: dict[str, Any] | None = None) -> Message:
         # The wall clock, for whoever reads the message.

@@ -33,12 +33,15 @@ class Meeting:
         session: the session.
     """
 
-    __slots__ = ("_met", "_probing", "_requests", "_session", "ours")
+    __slots__ = ("_met", "_probing", "_requests", "_session", "farewell", "ours")
 
+    farewell: bool
+    """Whether the old process has said goodbye since then."""
     ours: bool
     """Whether we asked for a restart and have not heard the new process yet: what the old one says is no news then."""
 
     def __init__(self, session: KernelSession) -> None:
+        self.farewell = False
         self.ours = False
         self._session = session
         self._requests = 0
@@ -56,21 +59,19 @@ class Meeting:
 
     @contextmanager
     def asked(self) -> Generator[None]:
-        """A restart is being asked for: keep code back from now on; after an error, go on with the old process."""
+        """A restart is being asked for: keep code back; if nothing has begun at its end, go on with the old process."""
         self.ours = True  # until the new process is heard: the old one's goodbye may come after the gateway's answer
         self._requests += 1
         self._keep_back()
-        restarted = False
         try:
             yield
-            restarted = True
         finally:
             self._requests -= 1
-            if not restarted:
-                self._go_on()
+            self._go_on()
 
     def begin(self) -> None:
         """A new process took the kernel's place: see that it is heard before it is sent code."""
+        self.farewell = False
         self._keep_back()
         if not self._probing:
             self._probing = True
@@ -87,7 +88,7 @@ class Meeting:
     def _go_on(self) -> None:
         """Let those who wait go on, unless another process is being met or about to take this one's place."""
         if not self._probing and not self._requests:
-            self.ours = False
+            self.ours = self.farewell = False
             self._met.set()
 
     async def _probe(self) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import trio
 
-from .._errors import GatewayInternalError, fresh
+from .._errors import GatewayInternalError, ProtocolError, fresh
 from .._outputs import ExecutionResult
-from .._protocol.execution import Execution, ExecutionState
+from .._protocol.codec import TooLargeError
+from .._protocol.execution import OUTPUT_TYPES, Execution, ExecutionState
 from .._protocol.loss import MessageLedger
 from .._protocol.messages import Message
 from .inbox import Inbox
@@ -68,6 +69,14 @@ class Pending:
     def feed(self, message: Message, number: int) -> None:
         """Take a message whose parent is this request, and the number that its sender gave it."""
         raise NotImplementedError
+
+    def note_too_large(self, message: Message, number: int, error: TooLargeError) -> None:  # noqa: ARG002 - only executions count
+        """Take in that a message whose parent is this request was too large to be taken: it is there without its content.
+
+        Where the request can't be answered without it, that is its end.
+        """
+        if message.header.msg_type.endswith(("_reply", "_request")):
+            self.fail(ProtocolError(str(error)))
 
     def settle(self) -> None:
         """Note that nothing more is to come."""
@@ -210,6 +219,13 @@ class PendingExecution(Pending):
             self._note_reply()
         if self._started is not None and execution.started:
             self._started.set()
+
+    def note_too_large(self, message: Message, number: int, error: TooLargeError) -> None:
+        """Take in that a message whose parent is this request was too large to be taken."""
+        self._ledger.note(self._window, message, number)
+        if message.header.msg_type in OUTPUT_TYPES:
+            self.execution.note_too_large(error.length)
+        super().note_too_large(message, number, error)
 
     def renew(self, message: Message) -> None:
         """Begin anew with another request: the kernel has skipped the one before."""

@@ -31,6 +31,7 @@ from .._errors import (
     fresh,
 )
 from .._outputs import OutputGap
+from .._protocol.codec import TooLargeError
 from .._protocol.execution import may_be_rate_notice
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, StatusReader, next_kernel_state
 from .._protocol.liveness import Liveness, Verdict
@@ -339,6 +340,8 @@ class KernelSession:
                     self._observe(message)
         except ProtocolError as error:
             self.note_garbage(error)
+        except RecursionError:  # what could be read, just so, may be too deep to be shown
+            self.note_garbage(ProtocolError("a message is nested too deeply"))
 
     def _observe(self, message: Message) -> None:
         """Learn from a published message how the kernel is."""
@@ -355,7 +358,9 @@ class KernelSession:
         elif kind == "shutdown_reply" and not self.shutting_down:
             if not message.content.get("restart"):
                 self.start_soon(self.questions.ask_whether_gone, name="trio_gateway.check_gone")
-            elif not self.meeting.ours:
+            elif self.meeting.ours:
+                self.meeting.farewell = True
+            else:
                 known, self._own_restarts = self._own_restarts, self.api.own_restarts(self.kernel_id)
                 if known != self._own_restarts:
                     self._note_restart("it was restarted through this gateway object")
@@ -371,6 +376,18 @@ class KernelSession:
         for pending in self._pending.values():
             if isinstance(pending, PendingExecution) and pending.sent:
                 pending.execution.note_gap(OutputGap("lost", 1, f"a message could not be understood: {error}"))
+
+    def note_too_large(self, error: TooLargeError) -> None:
+        """A message was larger than `max_message_size` and has passed by: only the request that it belongs to is told."""
+        message = error.message
+        if message is None:
+            self.note_garbage(error)
+            return
+        _logger.warning("message_too_large", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
+        number = self.ledger.observe(message)
+        pending = self._pending.get(message.parent_id)
+        if pending is not None and number != DUPLICATE:
+            pending.note_too_large(message, number, error)
 
     async def interrupt(self) -> None:
         """Interrupt the kernel, in the way its kernelspec says: by a message of ours, or by the gateway's signal.
@@ -395,11 +412,25 @@ class KernelSession:
         A restart says nothing on the wire to those who wait (the pending reply mostly never comes), so we say it here. Code that
         waits for its turn is not sent to the process that is about to end.
         """
+        asked = False
+
+        def note_sending() -> None:
+            nonlocal asked
+            asked = True
+            self.meeting.farewell = False
+
         with self.meeting.asked():
-            await self.api.restart(self.kernel_id, timeout=self._config.request_timeout_for(None))
-        self._own_restarts = self.api.own_restarts(self.kernel_id)
-        self._change(kernel="starting")
-        self._note_restart("it was restarted by us")
+            try:
+                await self.api.restart(
+                    self.kernel_id,
+                    timeout=self._config.request_timeout_for(None),
+                    on_sending=note_sending,
+                    on_restarted=self._note_own_restart,
+                )
+            except BaseException:
+                if asked and self.meeting.farewell:  # the gateway's answer did not come, but the old process has gone
+                    self._note_own_restart()
+                raise
         with trio.move_on_after(probe_seconds):
             await self.meeting.wait()
             return
@@ -412,6 +443,11 @@ class KernelSession:
                 await self.request("control", "kernel_info_request", {})
                 answered = True
         await self.meeting.wait()
+
+    def _note_own_restart(self) -> None:
+        self._own_restarts = self.api.own_restarts(self.kernel_id)
+        self._change(kernel="starting")
+        self._note_restart("it was restarted by us")
 
     def _note_restart(self, reason: str, *, told: str = "") -> None:
         """A new process took the old one's place: end what the old one had, and tell of what was not our doing."""

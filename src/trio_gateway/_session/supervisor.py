@@ -165,7 +165,7 @@ class Supervisor:
             except GatewayError as error:
                 return error
             else:
-                if closed.code in FINAL_CLOSE_CODES:
+                if closed.code in FINAL_CLOSE_CODES and not closed.too_large_for_us:
                     return self._refused(closed)
                 last = GatewayConnectionError(f"kernel {session.kernel_id}: {closed}")
             if session.kernel_state.final:

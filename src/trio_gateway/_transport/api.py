@@ -12,7 +12,8 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import attrs
 import trio
@@ -22,8 +23,14 @@ from .._events import GatewayEvent
 from .._models import KernelModel, KernelSpec, KernelSpecs
 from .._protocol import rest
 from .http import HttpClient, HttpResponse
+from .turns import see_through
 
 __all__ = ["KernelApi", "Look"]
+
+_NO_ANSWERS: Final = frozenset({408, 502, 503, 504})
+"""Statuses that something before the gateway answers with: what the gateway does is not known."""
+_LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses between looks for a kernel that may come back, in seconds."""
 
 
 @attrs.frozen
@@ -127,25 +134,66 @@ class KernelApi:
         with self._told("interrupt", _Action(kernel_id)) as action:
             action.status_code = (await self._kernel("POST", kernel_id, "interrupt")).status_code
 
-    async def restart(self, kernel_id: str, *, timeout: float | None = None) -> KernelModel:
-        """Restart a kernel; returns when it is back. Raises KernelNotFoundError.
+    async def restart(
+        self,
+        kernel_id: str,
+        *,
+        timeout: float | None = None,
+        on_sending: Callable[[], object] | None = None,
+        on_restarted: Callable[[], object] | None = None,
+    ) -> KernelModel:
+        """Restart a kernel, when it is the turn of this; returns when it is back. Raises KernelNotFoundError.
 
         Args:
             kernel_id: the kernel.
-            timeout: seconds.
+            timeout: seconds, from when it is its turn.
+            on_sending: called when it is about to be asked for.
+            on_restarted: called when the gateway says that it is back, also if the caller was cancelled meanwhile.
+
+        Cancellation: while it waits for its turn, nothing is sent. Then it waits, shielded and at most for `cleanup_timeout`, for
+            the gateway's answer.
         """
+        http = self._http
+        async with http.turns.take(kernel_id):
+            return await see_through(
+                partial(self._restart, kernel_id, timeout, on_sending, on_restarted),
+                limit=http.config.cleanup_timeout,
+                name=f"trio_gateway.restart[{kernel_id:.8}]",
+            )
+
+    async def _restart(
+        self,
+        kernel_id: str,
+        timeout: float | None,
+        on_sending: Callable[[], object] | None,
+        on_restarted: Callable[[], object] | None,
+        begin: Callable[[], object],
+    ) -> KernelModel:
+        turns = self._http.turns
+
+        def note_sending() -> None:
+            turns.unsettled.add(kernel_id)
+            begin()
+            if on_sending is not None:
+                on_sending()
+
         self._http.restarts[kernel_id] += 1  # before it is asked for: the kernel's goodbye comes before the answer
         with self._told("restart", _Action(kernel_id)) as action:
             try:
-                response = await self._kernel("POST", kernel_id, "restart", timeout=timeout)
+                response = await self._kernel("POST", kernel_id, "restart", timeout=timeout, on_sending=note_sending)
             except GatewayHTTPError as error:
+                if error.status_code not in _NO_ANSWERS:
+                    turns.unsettled.discard(kernel_id)
                 if error.status_code != 500:
                     raise
                 # So Kernel Gateway answers for a kernel that it does not know; a look says whether that is it.
                 await self._check_known(kernel_id)  # noqa: ASYNC120 - a cancellation may well take the place of this error
                 raise
+            turns.unsettled.discard(kernel_id)
             model = rest.parse_kernel(response.json(), kernel_id=kernel_id)
             action.kernel_name, action.status_code = model.name, response.status_code
+        if on_restarted is not None:
+            on_restarted()
         return model
 
     def own_restarts(self, kernel_id: str) -> int:
@@ -155,7 +203,10 @@ class KernelApi:
     async def shutdown(
         self, kernel_id: str, *, action: str = "shutdown", kernel_name: str | None = None, message: str = ""
     ) -> None:
-        """Shut a kernel down. Raises KernelNotFoundError.
+        """Shut a kernel down, when no restart of it is under way. Raises KernelNotFoundError.
+
+        For a restart it waits at most half of `cleanup_timeout`; then, and after one whose end is not known, it looks for some
+        seconds whether the kernel comes back, and shuts it down again.
 
         Args:
             kernel_id: the kernel.
@@ -164,8 +215,28 @@ class KernelApi:
             kernel_name: its kernelspec, where it is known.
             message: why.
         """
-        with self._told(action, _Action(kernel_id, kernel_name, None, message)) as told:
-            told.status_code = (await self._kernel("DELETE", kernel_id)).status_code
+        turns = self._http.turns
+        async with turns.take(kernel_id, patience=self._http.config.cleanup_timeout / 2) as ours:
+            try:
+                with self._told(action, _Action(kernel_id, kernel_name, None, message)) as told:
+                    told.status_code = (await self._kernel("DELETE", kernel_id)).status_code
+            except KernelNotFoundError:
+                if not ours or kernel_id in turns.unsettled:
+                    await self._look_whether_it_comes_back(kernel_id)  # noqa: ASYNC120 - a cancellation may take its place
+                raise
+            if not ours or kernel_id in turns.unsettled:
+                await self._look_whether_it_comes_back(kernel_id)
+
+    async def _look_whether_it_comes_back(self, kernel_id: str) -> None:
+        """Look for a kernel that was shut down in the middle of a restart, and shut it down again."""
+        for pause in _LOOK_PAUSES:
+            await trio.sleep(pause)
+            try:
+                await self.get(kernel_id)
+                await self._kernel("DELETE", kernel_id)
+            except KernelNotFoundError:
+                await trio.lowlevel.checkpoint()
+        self._http.turns.unsettled.discard(kernel_id)
 
     async def kernelspecs(self, *, user: str | None = None) -> KernelSpecs:
         """List the kernelspecs, for a user where the gateway filters by user."""
@@ -260,11 +331,17 @@ class KernelApi:
         return rest.kernels_path(self._http.config.kernels_endpoint)
 
     async def _kernel(
-        self, method: str, kernel_id: str, action: str | None = None, *, timeout: float | None = None
+        self,
+        method: str,
+        kernel_id: str,
+        action: str | None = None,
+        *,
+        timeout: float | None = None,
+        on_sending: Callable[[], object] | None = None,
     ) -> HttpResponse:
         path = rest.kernel_path(self._http.config.kernels_endpoint, kernel_id, action)
         with _not_found_names_kernel(kernel_id):
-            return await self._http.request(method, path, timeout=timeout)
+            return await self._http.request(method, path, timeout=timeout, on_sending=on_sending)
 
 
 def _date(response: HttpResponse) -> datetime | None:

@@ -48,12 +48,15 @@ class WebSocketClosed(Exception):
     Args:
         code: the close code of RFC 6455; 1006 where the connection broke without a closing handshake.
         reason: the peer's words, or ours.
+        too_large_for_us: whether we closed it, because of a message that was larger than we take: it is lost, and the next
+            connection need not see it again.
     """
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, *, too_large_for_us: bool = False) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+        self.too_large_for_us = too_large_for_us
 
     def __str__(self) -> str:
         return f"WebSocket closed with code {self.code}" + (f": {self.reason}" if self.reason else "")
@@ -80,7 +83,7 @@ class WebSocketOptions:
     """What an engine must know beyond the address."""
 
     max_message_size: int
-    """The largest message to accept, in bytes; a larger one closes the connection with code 1009."""
+    """The largest message to accept, in bytes; what becomes of a larger one is the engine's choice."""
     connect_timeout: float
     """How long opening the stream may take: name, TCP, TLS. Seconds."""
     handshake_timeout: float
@@ -119,12 +122,20 @@ class WebSocket(Protocol):
         ...
 
     @property
+    def cut(self) -> int:
+        """How many messages were larger than `max_message_size` so far, of those that were received."""
+        ...
+
+    @property
     def response_headers(self) -> Sequence[tuple[str, str]]:
         """The headers of the server's 101 response, names in lower case."""
         ...
 
     async def receive(self) -> Sequence[bytes | str]:
         """Wait for messages: at least one, and all that have come whole. Binary ones are bytes, text ones str.
+
+        In place of one that is larger than `max_message_size` the engine gives its beginning, a `CutMessage`, or it closes the
+        connection with code 1009.
 
         Raises:
             WebSocketClosed: the connection is over, and every message that came before its end was received.

@@ -145,6 +145,10 @@ class FastWebSocket:
         return self._subprotocol
 
     @property
+    def cut(self) -> int:
+        return self._parser.cut
+
+    @property
     def response_headers(self) -> Sequence[tuple[str, str]]:
         return self._headers
 

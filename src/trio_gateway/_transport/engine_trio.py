@@ -2,6 +2,9 @@
 
 The one idea: it wants a nursery for its reader task, and gets the services of the block; what that task raises is how the
 connection ended.
+
+It puts messages together itself, and neither lets one that is too large pass by nor minds how many fragments there are: the first
+closes the connection with code 1009, and the second is looked at here.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from typing import Any, Final, cast
 import trio
 import trio.abc
 import trio_websocket
+import wsproto.events
 import wsproto.utilities
 
 from .._errors import GatewayConnectionError
+from .._protocol.frames import FragmentCount, FrameError
 from .._protocol.messages import Buffer
 from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed
 from .services import Services
@@ -24,6 +29,10 @@ __all__ = ["TrioWebSocket"]
 
 # Sending on a connection whose closing handshake has begun is, for wsproto, the caller's mistake.
 _OVER: Final = (trio_websocket.ConnectionClosed, wsproto.utilities.LocalProtocolError)
+
+_MAX_BODY: Final = 64 * 1024
+# How it begins to say that a message was too large for us.
+_TOO_LARGE: Final = "Exceeded maximum message size"
 
 
 class _Reader:
@@ -35,6 +44,11 @@ class _Reader:
         self.error: Exception | None = None
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: object) -> None:
+        # There is no public way to look at what is collected; where its reader is another one, all works as well, unbounded.
+        connection: Any = getattr(function, "__self__", None)
+        for name, guard in (("_handle_message_event", _Fragments), ("_handle_reject_data_event", _RefusalBody)):
+            if hasattr(connection, name):
+                setattr(connection, name, guard(getattr(connection, name)))
         self._services.start_soon(self._run, function, args, name="trio_gateway.websocket_reader")
 
     async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
@@ -44,6 +58,36 @@ class _Reader:
             self.error = error
         finally:
             self.ended.set()
+
+
+class _Fragments:
+    """Stands before what takes a message's fragments: it keeps each of them, also an empty one, and as many as come."""
+
+    def __init__(self, take: Callable[[Any], Awaitable[None]]) -> None:
+        self._take = take
+        self._count = FragmentCount()
+
+    async def __call__(self, event: wsproto.events.BytesMessage | wsproto.events.TextMessage) -> None:
+        if event.message_finished:
+            self._count = FragmentCount()
+        else:
+            self._count.add(len(event.data))
+            if not event.data:
+                return
+        await self._take(event)
+
+
+class _RefusalBody:
+    """Stands before what takes the body of a refused handshake: it adds each piece to those before it, without end."""
+
+    def __init__(self, take: Callable[[Any], Awaitable[None]]) -> None:
+        self._take = take
+        self._room = _MAX_BODY
+
+    async def __call__(self, event: wsproto.events.RejectData) -> None:
+        data = bytes(event.data[: self._room])
+        self._room -= len(data)
+        await self._take(wsproto.events.RejectData(data=data, body_finished=event.body_finished or not self._room))
 
 
 class _Promptly(trio.abc.SendChannel[bytes | str]):
@@ -117,6 +161,10 @@ class TrioWebSocket:
         return self._open().subprotocol or None
 
     @property
+    def cut(self) -> int:
+        return 0
+
+    @property
     def response_headers(self) -> Sequence[tuple[str, str]]:
         return [(_latin(name).lower(), _latin(value)) for name, value in self._open().handshake_headers]
 
@@ -175,12 +223,14 @@ class TrioWebSocket:
         return self._connection
 
     def _closed(self, error: Exception) -> WebSocketClosed:
-        return WebSocketClosed(*self._last_words(getattr(error, "reason", None)))
+        code, reason = self._last_words(getattr(error, "reason", None))
+        return WebSocketClosed(code, reason, too_large_for_us=code == 1009 and reason.startswith(_TOO_LARGE))
 
     def _last_words(self, reason: Any = None) -> tuple[int, str]:
         """How it ended: code and reason."""
-        if self._reader.error is not None:
-            return 1002, repr(self._reader.error)
+        error = self._reader.error
+        if error is not None:
+            return (error.code, error.reason) if isinstance(error, FrameError) else (1002, repr(error))
         reason = self._open().closed or reason
         return (1006, "") if reason is None else (reason.code, reason.reason or "")
 

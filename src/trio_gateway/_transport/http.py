@@ -35,13 +35,14 @@ from .._events import EventSink, GatewayEvent, ignore
 from .._protocol.body import ACCEPT_ENCODING, BodyTooLarge, UnreadableBody, decode_body, parse_encodings
 from .._protocol.cookies import CookieJar
 from .._protocol.headers import Headers
-from .._protocol.masking import Masker, shorten, tidy
+from .._protocol.masking import Masker, one_line, tidy
 from .._protocol.rest import encode_query, load_json, parse_error, reason_phrase
 from .._protocol.retry import IDEMPOTENT_METHODS, RETRIED_STATUS_CODES, parse_retry_after, request_delay
 from .._version import __version__
 from .connector import Connector, TLSRefusedError, connect_tcp
 from .credentials import Credentials
 from .tls import load_ssl_context
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .pool import Answer, ConnectionPool
@@ -164,6 +165,8 @@ class HttpClient:
     """What to do TLS with; None where no URL of the configuration needs it."""
     restarts: Counter[str]
     """How often each kernel was restarted through this client: who hears of a restart can tell whose it was."""
+    turns: Turns
+    """Whose turn it is to restart a kernel or to shut it down."""
 
     def __init__(
         self,
@@ -179,6 +182,7 @@ class HttpClient:
         self.connector = connector
         self.ssl_context = ssl_context
         self.restarts = Counter()
+        self.turns = Turns()
         self._emit = emit
         self._pool = pool
         self._host = urlsplit(config.base_url).netloc
@@ -447,7 +451,7 @@ class HttpClient:
         if isinstance(error, BodyOverflow):
             raise self._too_large() from None
         if isinstance(error, NotHTTP):
-            raise ProtocolError(f"{call.url} does not answer in HTTP/1.1: {shorten(tidy(str(error)), 100)}") from None
+            raise ProtocolError(f"{call.url} does not answer in HTTP/1.1: {one_line(str(error), 100)}") from None
         self._check_open()
         text = f"{call.url} closed the connection before its answer was complete"
         raise _AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True) from None

@@ -25,6 +25,7 @@ from ._conversation import Conversation
 from ._faults import Faults
 from ._http import FakeRequest
 from ._kernel import FakeKernel
+from ._process import KernelProcess
 from ._rest import FakeSession
 from ._server import serve_connection
 from ._specs import FakeKernelSpec
@@ -126,6 +127,8 @@ class FakeGateway:
         self.cull_busy: bool = cull_busy
         self.kernels: dict[str, FakeKernel] = {}
         self.ended_kernels: list[FakeKernel] = []
+        self.orphans: list[KernelProcess] = []
+        """Kernels' processes that nobody can end any more: a real gateway would have left them too."""
         self.sessions: dict[str, FakeSession] = {}
         self.requests: list[FakeRequest] = []
         self.connections: dict[int, ServerStream] = {}

@@ -219,7 +219,8 @@ class FakeKernel:
             await self._process.wait_awake()
 
     async def launch(self) -> None:
-        """Start a process."""
+        """Start a process. As measured, of two restarts that overlap each starts one, and the first of them is forgotten."""
+        self._abandon()
         number = self._gateway.next_pid()
         session = self._gateway.new_hex()
         process = KernelProcess(self, self._spec.make_engine(self.env, number), session, number)
@@ -256,8 +257,16 @@ class FakeKernel:
         self._ready = trio.Event()
         self.execution_state = "restarting"
         await trio.sleep(self._gateway.restart_seconds)
-        if self.id in self._gateway.kernels:
-            await self.launch()
+        await self.launch()
+        if self.id not in self._gateway.kernels:
+            # As measured: a gateway that was told to shut a kernel down in the middle of its restart starts it all the same.
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Forget the process, which goes on: nobody can end it any more."""
+        if self._process is not None:
+            self._gateway.orphans.append(self._process)
+            self._process = None
 
     def crashed(self, process: KernelProcess) -> None:
         """Its process has ended by itself: start it again, or give up."""

@@ -128,6 +128,8 @@ async def _kernels(gateway: FakeGateway, request: FakeRequest, method: str, rest
                 # As measured: Kernel Gateway answers 500 here, not 404.
                 return error(500, "Internal Server Error", traceback="KeyError")
             await kernel.restart_process()
+            if kernel_id not in gateway.kernels:
+                return error(500, "Internal Server Error", traceback="KeyError")
             return FakeAnswer.of(200, kernel.model())
         case _:
             return error(405 if len(rest) < 2 else 404)
