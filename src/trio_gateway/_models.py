@@ -6,13 +6,32 @@ Fields that this library does not know are kept in `extra`: servers evolve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import attrs
 
-__all__ = ["KernelModel", "KernelSpec", "KernelSpecResource", "KernelSpecs", "SessionModel"]
+__all__ = ["KernelModel", "KernelSpec", "KernelSpecResource", "KernelSpecs", "SessionModel", "find_name"]
+
+
+def find_name(name: str, names: Iterable[str]) -> str | None:
+    """Return which of these names of kernelspecs a gateway takes a name for: the same one, or the only one that differs in case.
+
+    Jupyter's servers list kernelspecs in small letters and compare without case (jupyter_client, `KernelSpecManager`). Where a
+    server tells two names of different case apart, only the very name is meant.
+
+    Args:
+        name: the name that was asked for.
+        names: the names that there are.
+
+    Returns:
+        The name as the gateway spells it; None where it has none.
+    """
+    found = [one for one in names if one.lower() == name.lower()]
+    if name in found:
+        return name
+    return found[0] if len(found) == 1 else None
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +96,15 @@ class KernelSpecs:
     """The kernelspec that is started when none is named; None where the server does not tell."""
     kernelspecs: Mapping[str, KernelSpec] = attrs.field(factory=dict)
     """The kernelspecs by name."""
+
+    def find(self, name: str) -> KernelSpec | None:
+        """Return the kernelspec of a name, compared without case as gateways do; None where there is none.
+
+        Args:
+            name: the name, such as `"python3"`.
+        """
+        found = find_name(name, self.kernelspecs)
+        return None if found is None else self.kernelspecs[found]
 
 
 @attrs.frozen(kw_only=True)

@@ -94,7 +94,7 @@ async def _language(config: GatewayConfig, name: str | None) -> str:
             if error.status_code in {401, 403}:
                 raise
             return "python"
-    spec = specs.kernelspecs.get(name or specs.default or "")
+    spec = specs.find(name or specs.default or "")
     return "python" if spec is None else spec.language.lower()
 
 

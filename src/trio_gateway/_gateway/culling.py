@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from .._errors import AuthenticationError, GatewayError, KernelNotFoundError
-from .._models import KernelModel
+from .._models import KernelModel, find_name
 from .._protocol.culling import CullPolicy, CullVerdict, judge, spec_idle_timeout
 from .._transport.api import KernelApi, Look
 from .kernelspecs import KernelSpecDirectory
@@ -140,7 +140,7 @@ class Culler:
             model,
             policy,
             now=look.time or self._now(),
-            idle_timeout=limits.get(model.name),
+            idle_timeout=limits.get(find_name(model.name, limits) or ""),  # who started it may have written it otherwise
             own_connections=self._roster.connections(model.id),
             in_use=self._roster.in_use(model.id),
         )

@@ -425,7 +425,7 @@ class _Examination:
             return _Finding("the list is empty", "warning", "Install a kernel on the gateway's machine, such as ipykernel.")
         shown = [f"{one_line(name, 100)} (default)" if name == specs.default else one_line(name, 100) for name in names[:100]]
         detail = ", ".join(shown) + (f", and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
-        if self._kernel_name is not None and self._kernel_name not in specs.kernelspecs:
+        if self._kernel_name is not None and specs.find(self._kernel_name) is None:
             raise _Failed(KernelSpecNotFoundError(self._kernel_name, available=names), "Name one of those it has.")
         if specs.default not in specs.kernelspecs:
             detail += f"; the default, {one_line(specs.default or 'none', 100)}, is none of them"

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from .._config import GatewayConfig
 from .._errors import InvalidInputError
 from .._protocol.culling import CullPolicy
@@ -158,7 +160,7 @@ class Gateway:
     @asynccontextmanager
     async def _start(self, request: StartRequest) -> AsyncGenerator[Kernel]:
         if request.name is not None:
-            await self._kernelspecs.check(request.name)
+            request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
         async with own_kernel(self._http, request) as model, self._open(model.id, model.name) as kernel:
             yield kernel
 

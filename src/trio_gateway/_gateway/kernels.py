@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
+import attrs
 import trio
 
 from .._config import GatewayConfig
@@ -155,7 +156,7 @@ class Kernels:
         """
         request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, kernel_id=kernel_id)
         if request.name is not None:
-            await self._kernelspecs.check(request.name)
+            request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
         return await launch(self._api, request, self._config.cleanup_timeout)
 
     def prepare(

@@ -14,7 +14,7 @@ import trio
 
 from .._config import GatewayConfig
 from .._errors import GatewayError, GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
-from .._models import KernelSpec, KernelSpecResource, KernelSpecs
+from .._models import KernelSpec, KernelSpecResource, KernelSpecs, find_name
 from .._protocol.resources import ResourceCache, media_type, relocate, resource_file, time_to_live
 from .._transport.api import KernelApi
 
@@ -56,6 +56,9 @@ class KernelSpecDirectory:
     async def get(self, name: str) -> KernelSpec:
         """Return one kernelspec, as `list` has it.
 
+        Args:
+            name: its name; gateways compare it without case.
+
         Raises:
             InvalidInputError: the name can't be one.
             KernelSpecNotFoundError: the gateway has none of this name.
@@ -68,10 +71,10 @@ class KernelSpecDirectory:
         Args:
             name: the kernelspec's name, which the gateway is asked about once.
         """
-        mode = self._interrupt_modes.get(name)
-        if mode is not None:
+        known = find_name(name, self._interrupt_modes)
+        if known is not None:
             await trio.lowlevel.checkpoint()
-            return mode
+            return self._interrupt_modes[known]
         mode = "signal"
         try:
             mode = (await self.get(name)).interrupt_mode
@@ -127,17 +130,24 @@ class KernelSpecDirectory:
         self._cache.put(key, resource, now=trio.current_time(), ttl=time_to_live(response.headers))
         return resource
 
-    async def check(self, name: str) -> None:
+    async def check(self, name: str) -> str:
         """See that the gateway has a kernelspec of this name, if it tells; asks only about names not seen before.
 
-        Those who want to know at the same time ask together, once.
+        Names are compared without case, as gateways do. Those who want to know at the same time ask together, once.
+
+        Args:
+            name: the name.
+
+        Returns:
+            The name as the gateway spells it; where it does not tell, as it was given.
 
         Raises:
             KernelSpecNotFoundError: it has none; the error lists those it has.
         """
-        if name in self._known:
+        found = find_name(name, self._known)
+        if found is not None:
             await trio.lowlevel.checkpoint()
-            return
+            return found
         answered = self._answers
         async with self._asking:
             if self._answers == answered:  # nobody else asked while we waited
@@ -148,5 +158,7 @@ class KernelSpecDirectory:
                     self._known = frozenset()
                     await trio.lowlevel.checkpoint()
                 self._answers += 1
-        if self._known and name not in self._known:
+        found = find_name(name, self._known)
+        if self._known and found is None:
             raise KernelSpecNotFoundError(name, available=tuple(sorted(self._known)))
+        return found or name

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from .._errors import InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError, ProtocolError
-from .._models import KernelModel, KernelSpec, KernelSpecs, SessionModel
+from .._models import KernelModel, KernelSpec, KernelSpecs, SessionModel, find_name
 from .masking import one_line, shorten
 
 if TYPE_CHECKING:
@@ -245,8 +245,10 @@ def parse_kernelspecs(body: object) -> KernelSpecs:
         ProtocolError: it is none.
     """
     found = _structure(body, _KernelSpecList, "a list of kernelspecs")
+    default = found.default
     return KernelSpecs(
-        default=found.default,
+        default=default
+        and (find_name(default, found.kernelspecs) or default),  # as it is listed: it may be configured in any case
         kernelspecs={name: _kernelspec(entry, name) for name, entry in found.kernelspecs.items()},
     )
 
@@ -263,10 +265,11 @@ def parse_kernelspec(body: object, name: str) -> KernelSpec:
         ProtocolError: it is no kernelspec.
     """
     if isinstance(body, Mapping) and "kernelspecs" in body and "spec" not in body:
-        specs = parse_kernelspecs(cast("object", body)).kernelspecs
-        if name not in specs:
-            raise KernelSpecNotFoundError(name, available=tuple(specs))
-        return specs[name]
+        specs = parse_kernelspecs(cast("object", body))
+        spec = specs.find(name)
+        if spec is None:
+            raise KernelSpecNotFoundError(name, available=tuple(specs.kernelspecs))
+        return spec
     return _kernelspec(_structure(body, _KernelSpecEntry, "a kernelspec"), name)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import trio
 
 from .._gateway.gateway import Gateway, open_gateway
+from .._models import find_name
 from .._transport.services import Services, open_services
 from ._cell import Script
 from ._conversation import Conversation
@@ -222,6 +223,11 @@ class FakeGateway:
             services.start_soon(partial(trio.serve_listeners, take, listeners), name="fake.listen")
             yield f"http://{host}:{listeners[0].socket.getsockname()[1]}{self.base_path}"
 
+    def find_kernelspec(self, name: str) -> FakeKernelSpec | None:
+        """Return the kernelspec of a name, which Jupyter's servers compare without case; None where there is none."""
+        found = find_name(name, self.kernelspecs)
+        return None if found is None else self.kernelspecs[found]
+
     def expire_token(self, new: str = "another-token") -> None:
         """Let no one in with the present token any more, only with this one."""
         self.token = new
@@ -270,7 +276,11 @@ class FakeGateway:
     async def start_kernel(self, name: str, *, kernel_id: str | None = None, env: Mapping[str, str] | None = None) -> FakeKernel:
         """Start a kernel, as a client would over HTTP. It is there when this returns, and may take a while to be ready."""
         kernel_id = kernel_id or str(uuid.UUID(self.new_hex()))
-        kernel = FakeKernel(self, kernel_id, self.kernelspecs[name], env or {})
+        spec = self.find_kernelspec(name)
+        if spec is None:
+            raise KeyError(name)
+        kernel = FakeKernel(self, kernel_id, spec, env or {})
+        kernel.name = name  # as measured: a kernel has its name as who started it wrote it
         self.kernels[kernel_id] = kernel
         self.spawn(kernel.launch, f"launch[{kernel_id:.8}]")
         await trio.lowlevel.checkpoint()

@@ -66,7 +66,7 @@ async def answer_request(gateway: FakeGateway, request: FakeRequest) -> FakeAnsw
         case (method, "api", "kernelspecs", *rest):
             return _kernelspecs(gateway, method, rest)
         case ("GET", "kernelspecs", name, file):
-            spec = gateway.kernelspecs.get(name)
+            spec = gateway.find_kernelspec(name)
             content = None if spec is None else spec.resources.get(file)
             if content is None:
                 return error(404, f"Resource not found: {file}")
@@ -85,8 +85,12 @@ def _kernelspecs(gateway: FakeGateway, method: str, rest: list[str]) -> FakeAnsw
             models = {name: spec.model() for name, spec in gateway.kernelspecs.items()}
             return FakeAnswer.of(200, {"default": gateway.default_kernelspec, "kernelspecs": models})
         case ("GET", name):
-            spec = gateway.kernelspecs.get(name)
-            return error(404, f"Kernel spec {name} not found") if spec is None else FakeAnswer.of(200, spec.model())
+            spec = gateway.find_kernelspec(name)
+            return (
+                error(404, f"Kernel spec {name} not found")
+                if spec is None
+                else FakeAnswer.of(200, {**spec.model(), "name": name})
+            )
         case _:
             return error(405 if len(rest) < 2 else 404)
 
@@ -150,7 +154,7 @@ async def _start(gateway: FakeGateway, request: FakeRequest) -> FakeKernel | Fak
     if not isinstance(env, Mapping):
         return error(400, "env is not an object")
     name = body.get("name") or gateway.default_kernelspec
-    if name not in gateway.kernelspecs:
+    if not isinstance(name, str) or gateway.find_kernelspec(name) is None:
         # As measured: Kernel Gateway answers 500 here, not 404.
         return error(500, f"No such kernel named {name}", traceback="NoSuchKernel")
     wanted = body.get("kernel_id") if gateway.takes_kernel_id else None
@@ -181,7 +185,7 @@ async def _sessions(gateway: FakeGateway, request: FakeRequest, method: str, res
                 kernel = gateway.kernels[kernel_id]
             else:
                 name = (body.get("kernel") or {}).get("name") or gateway.default_kernelspec
-                if name not in gateway.kernelspecs:
+                if gateway.find_kernelspec(name) is None:
                     return error(501, f"The '{name}' kernel is not available.")
                 kernel = await gateway.start_kernel(name)
             made = str(uuid.UUID(gateway.new_hex()))
