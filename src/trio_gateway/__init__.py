@@ -9,6 +9,7 @@ from ._errors import ConfigError as ConfigError
 from ._errors import ConfigProblem as ConfigProblem
 from ._errors import ConnectionLostError as ConnectionLostError
 from ._errors import ExecutionError as ExecutionError
+from ._errors import ForkedProcessError as ForkedProcessError
 from ._errors import GatewayConnectionError as GatewayConnectionError
 from ._errors import GatewayError as GatewayError
 from ._errors import GatewayHTTPError as GatewayHTTPError

@@ -20,6 +20,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     ├── SessionStoreError                   the sessions' database can't be read or written
     ├── ExecutionError                      code raised in the kernel; only from ExecutionResult.raise_for_error()
     ├── SlowConsumerError                   the caller: it read too slowly, and had chosen to fail then (or the disk is full)
+    ├── ForkedProcessError (RuntimeError)   the caller: it belongs to the process that this one was forked off
     ├── ProtocolError                       the other side sent something that can't be understood
     └── GatewayInternalError                a defect in this library
 """
@@ -37,6 +38,7 @@ __all__ = [
     "ConfigProblem",
     "ConnectionLostError",
     "ExecutionError",
+    "ForkedProcessError",
     "GatewayConnectionError",
     "GatewayError",
     "GatewayHTTPError",
@@ -483,6 +485,23 @@ class SlowConsumerError(GatewayError):
             f"messages came faster than they were read, and {self.limit_messages:.0f} messages or {self.limit_bytes:.0f} bytes "
             f"were waiting; {why}"
         )
+
+
+class ForkedProcessError(GatewayError, RuntimeError):
+    """A gateway, or something of it, was used in a process that was forked off inside its block.
+
+    It belongs to the parent, where the thread is that serves it, and nothing has happened to it. The child may open a gateway of
+    its own, and reach the same kernel with `attach_kernel`.
+    """
+
+    def __init__(
+        self,
+        message: str = (
+            "this process was forked off inside the gateway's block, and what serves the gateway runs in its parent only; "
+            "open a gateway of this process's own"
+        ),
+    ) -> None:
+        super().__init__(message)
 
 
 class ProtocolError(GatewayError):

@@ -30,6 +30,7 @@ from ._errors import ConfigError as ConfigError
 from ._errors import ConfigProblem as ConfigProblem
 from ._errors import ConnectionLostError as ConnectionLostError
 from ._errors import ExecutionError as ExecutionError
+from ._errors import ForkedProcessError as ForkedProcessError
 from ._errors import GatewayConnectionError as GatewayConnectionError
 from ._errors import GatewayError as GatewayError
 from ._errors import GatewayHTTPError as GatewayHTTPError
@@ -105,6 +106,7 @@ class Subscription(Resource[_channels.Subscription], Reader[_channels.Subscripti
         return self._take()
 
     def receive_nowait(self) -> Message:
+        self._realm.thread.check_process()
         with suppress(IndexError):
             return self._reading.claim()
         return self._in_trio(lambda messages: messages.receive_nowait())

@@ -18,6 +18,7 @@ from trio_gateway._errors import (
     ConfigProblem,
     ConnectionLostError,
     ExecutionError,
+    ForkedProcessError,
     GatewayConnectionError,
     GatewayError,
     GatewayHTTPError,
@@ -56,6 +57,7 @@ TREE = {
     SessionStoreError: (GatewayError,),
     ExecutionError: (GatewayError,),
     SlowConsumerError: (GatewayError,),
+    ForkedProcessError: (GatewayError, RuntimeError),
     ProtocolError: (GatewayError,),
     GatewayInternalError: (GatewayError,),
 }
@@ -194,6 +196,14 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         SlowConsumerError(math.inf, 5.0, "the disk is full"),
         "messages came faster than they were read, and inf messages or 5 bytes were waiting; the disk is full",
         {"limit_messages": math.inf, "limit_bytes": 5.0, "detail": "the disk is full"},
+    ),
+    (
+        ForkedProcessError(),
+        (
+            "this process was forked off inside the gateway's block, and what serves the gateway runs in its parent only; "
+            "open a gateway of this process's own"
+        ),
+        {},
     ),
     (ProtocolError("a frame is broken"), "a frame is broken", {}),
     (GatewayInternalError("a defect"), "a defect", {}),

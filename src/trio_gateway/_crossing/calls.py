@@ -345,6 +345,19 @@ class Block:
         except trio.RunFinishedError:
             caller.deliver(self._last or Stopped())
 
+    def foreign(self, error: BaseException | None) -> bool:
+        """Say whether it is a block of this process's parent, with which nothing is done here.
+
+        Args:
+            error: what the body raised: that goes on.
+
+        Raises:
+            ForkedProcessError: it is, and the body raised nothing.
+        """
+        if error is None:
+            self._realm.thread.check_process()
+        return not self._realm.thread.here
+
     def cancel(self) -> None:
         """Cancel it while it is left. Its last message still comes."""
         with suppress(trio.RunFinishedError):  # then it has ended

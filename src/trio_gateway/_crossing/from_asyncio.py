@@ -109,6 +109,7 @@ async def call(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
     Raises:
         Exception: what the function raised.
         trio.ClosedResourceError: the gateway's block has ended.
+        ForkedProcessError: this process was forked off inside the gateway's block.
 
     Cancellation: cancels in Trio, and waits for the clean-up there.
     """
@@ -129,6 +130,7 @@ async def take(realm: Realm, reading: Reading[T]) -> T:
     """
     await anyio.lowlevel.checkpoint_if_cancelled()
     while True:
+        realm.thread.check_process()  # what was handed over is the parent's too
         try:
             return reading.claim()
         except IndexError:
@@ -189,6 +191,8 @@ class Crossing(AbstractAsyncContextManager[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         assert self._block is not None
+        if self._block.foreign(error):
+            return False
         if isinstance(error, GeneratorExit):  # nothing can be awaited; it ends by itself
             self._block.leave(_Nobody(), error)
             return False

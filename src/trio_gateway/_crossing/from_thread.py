@@ -87,6 +87,7 @@ def _answer(asked: Asked) -> Returned | Raised:
 
 
 def _check_outside(realm: Realm) -> None:
+    realm.thread.check_process()
     if realm.thread.inside():
         raise RuntimeError(
             "this is called in Trio's own thread, by on_event or a connector for instance, which would wait for itself for ever"
@@ -104,6 +105,7 @@ def block_on(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
         Exception: what the function raised.
         KeyboardInterrupt: Ctrl-C; the call is cancelled in Trio, and its clean-up was waited for.
         trio.ClosedResourceError: the gateway's block has ended.
+        ForkedProcessError: this process was forked off inside the gateway's block.
         RuntimeError: this is Trio's own thread.
     """
     _check_outside(realm)
@@ -120,6 +122,7 @@ def take_blocking(realm: Realm, reading: Reading[T]) -> T:
         KeyboardInterrupt: Ctrl-C. No item that a crossing brought is lost by it.
     """
     while True:
+        realm.thread.check_process()  # what was handed over is the parent's too
         with suppress(IndexError):
             return reading.claim()
         try:
@@ -167,6 +170,8 @@ class BlockingCrossing(AbstractContextManager[T]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
         block = self._block
         assert block is not None
+        if block.foreign(error):
+            return False
         caller = ThreadCaller()
         try:
             message = caller.converse(lambda: block.leave(caller, error), lambda: block.leave(caller, KeyboardInterrupt()))

@@ -6,7 +6,8 @@ takes 54 µs so, and 105 µs by `asyncio.to_thread` and `trio.from_thread`. With
 but then code that blocks the loop stops the heartbeats of every kernel.
 
 `_shared` is the library's only mutable state of a module. It has to be one: gateways that know nothing of each other are to share
-a thread, and they have nothing else in common. It holds the thread and counts its users, and is empty when there are none.
+a thread, and they have nothing else in common. It holds the thread and counts its users, and is empty when there are none; and it
+counts forks, for what was made before one is of no use after it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import TypeVarTuple, final
 import attrs
 import trio
 
+from .._errors import ForkedProcessError
+
 __all__ = ["TrioThread", "join_shared_thread", "leave_shared_thread"]
 
 Args = TypeVarTuple("Args")
@@ -30,6 +33,7 @@ class TrioThread:
     """A thread that runs Trio until it is stopped."""
 
     def __init__(self) -> None:
+        self._forks = _shared.forks
         self._lock = threading.Lock()
         self._early: list[tuple[Callable[..., object], tuple[object, ...]]] = []
         self._token: trio.lowlevel.TrioToken | None = None
@@ -51,13 +55,25 @@ class TrioThread:
         """Have a function called soon in the thread; functions are called in the order in which they were posted.
 
         Raises:
+            ForkedProcessError: the thread is one of this process's parent.
             trio.RunFinishedError: the thread was stopped, and Trio has ended.
         """
+        self.check_process()
         with self._lock:
             if self._token is None:
                 self._early.append((function, args))
                 return
         self._token.run_sync_soon(function, *args)
+
+    @property
+    def here(self) -> bool:
+        """Whether the thread is one of this process; not in one that was forked off: threads stay behind."""
+        return _shared.forks == self._forks
+
+    def check_process(self) -> None:
+        """Raise ForkedProcessError if the thread is one of this process's parent: nobody would ever answer here."""
+        if not self.here:
+            raise ForkedProcessError
 
     def inside(self) -> bool:
         """Whether the caller runs in this very thread."""
@@ -75,7 +91,7 @@ class TrioThread:
 
     def join(self) -> None:
         """Wait until the thread is gone, if it was stopped. By then there are microseconds left to wait."""
-        if self._stop:
+        if self._stop and self.here:
             self._thread.join()
 
     def _run(self) -> None:
@@ -97,6 +113,8 @@ class TrioThread:
 
     def _exit(self) -> None:
         """Leave what the program left open. Each block's clean-up is bounded."""
+        if not self.here:
+            return  # the blocks are the parent's
         try:
             self.post(lambda: self.nursery.cancel_scope.cancel(reason="the program ends"))
         except trio.RunFinishedError:
@@ -109,9 +127,12 @@ class _Shared:
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     thread: TrioThread | None = None
     users: int = 0
+    forks: int = 0
+    """How many forks lie between this process and the one that the program began as."""
 
     def forget(self) -> None:
         """Start anew in a process that was forked off: its parent's thread is not there."""
+        self.forks += 1
         self.lock, self.thread, self.users = threading.Lock(), None, 0
 
 

@@ -133,6 +133,7 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **arguments: Any) -> Any:
         made = functools.partial(function, self._original, *args, **_asked(arguments))
         if name == "receive_nowait":
+            self._realm.thread.check_process()
             with suppress(IndexError):
                 return self._reading.claim()
         if name == "statistics" and self._reading is not None:

@@ -204,9 +204,11 @@ class _ClientOnLink(KernelClient):
 
         Raises:
             RuntimeError: the channels were not started, or were stopped.
+            ForkedProcessError: this process was forked off after that.
         """
         if self._linked is None:
             raise RuntimeError("the channels are not started: call start_channels()")
+        self._linked[0].thread.check_process()
         return self._linked[0], self._linked[1]
 
     def feed(self, channel: str, message: Mapping[str, Any]) -> None:

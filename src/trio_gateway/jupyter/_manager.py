@@ -16,7 +16,7 @@ from traitlets import Dict, Type, Unicode
 from .._crossing.calls import Realm
 from .._crossing.from_asyncio import Crossing, RealmCrossing
 from .._crossing.twins import translate
-from .._errors import GatewayError
+from .._errors import ForkedProcessError, GatewayError
 from .._gateway.gateway import Gateway, open_gateway
 from .._session.kernel import Kernel
 from ._client import BlockingGatewayKernelClient, GatewayKernelClient
@@ -76,7 +76,7 @@ class _ManagerOnGateway(KernelManager):
         self._gateway = await self._gateway_block.__aenter__()
         try:
             # jupyter_client's name for any Python, which a gateway need not have.
-            if name == "python" and name not in (await self._gateway.kernelspecs.list()).kernelspecs:
+            if name == "python" and (await self._gateway.kernelspecs.list()).find(name) is None:
                 name = None
             block: Any = self._gateway.start_kernel(name, env=arguments.get("env"), cwd=arguments.get("cwd"))
             kernel = await block.__aenter__()
@@ -120,6 +120,8 @@ class _ManagerOnGateway(KernelManager):
             return False
         try:
             return (await self._kernel.hb.check()).value not in ("dead", "culled")
+        except ForkedProcessError:
+            raise
         except GatewayError:
             return True  # nobody can tell: only the gateway's own word makes a kernel gone
 
