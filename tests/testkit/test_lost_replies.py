@@ -89,6 +89,51 @@ async def test_code_that_runs_for_hours_is_overtaken_by_nothing(autojump_clock: 
         assert 0 < kinds.count("kernel_info_reply") <= 3, "one barrier waits at a time"
 
 
+# A reply that came, and makes no sense --------------------------------------------------------------------------------------
+
+
+async def test_a_reply_that_came_and_makes_no_sense_is_not_said_to_be_lost(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        spoilt = fake.faults.spoil("shell execute_reply", times=1)
+        with pytest.raises(trio_gateway.ProtocolError, match="its execute_reply came and can't be understood") as caught:
+            await kernel.execute("x = 1")
+        assert spoilt.hits == 1
+        assert "lost" not in str(caught.value)
+        assert trio.current_time() < 1, "it is said at once"
+        fake.faults.spoil("shell complete_reply", times=1)
+        with pytest.raises(trio_gateway.ProtocolError):
+            await kernel.complete("impo")
+        assert (await kernel.execute("x")).text == "1"
+
+
+async def test_a_reply_that_may_have_come_in_a_frame_that_makes_no_sense(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.garbage(b"\xff" * 40, "iopub execute_input", times=1)
+        fake.faults.drop("shell execute_reply", times=1)
+        with pytest.raises(trio_gateway.ProtocolError, match="no reply to the execute_request can be made out") as caught:
+            await kernel.execute("x = 1")
+        assert "lost" not in str(caught.value)
+        assert trio.current_time() < SOON
+        assert (await kernel.execute("x")).text == "1"
+
+
+async def test_a_relays_reply_that_came_and_makes_no_sense_is_not_said_to_be_lost(autojump_clock: Clock) -> None:
+    async with FakeGateway(framings=["legacy"]) as fake, fake.open() as gateway:
+        kernel = await gateway.kernels.start()
+        async with gateway.open_channels(kernel.id, session_id="front", v1=True) as channels:
+            fake.faults.garbage("{", "shell execute_reply", times=1)
+            fake.faults.cut_at_message("shell execute_reply", times=1)
+            header = trio_gateway.Header("asked", "execute_request", "front", "ada", "2026-01-01T00:00:00Z", "5.4")
+            await channels.send(codec.encode_v1(trio_gateway.Message("shell", header, {"code": "x = 1"})))
+            replies: list[trio_gateway.Message] = []
+            with trio.fail_after(60):
+                while not replies:
+                    messages = [codec.decode(frame, v1=True) for frame in await channels.receive()]
+                    replies += [message for message in messages if message.msg_type == "execute_reply"]
+            assert replies[0].content["ename"] == "ProtocolError"
+            assert "could not be understood" in replies[0].content["evalue"]
+
+
 # A connection that leads nowhere ------------------------------------------------------------------------------------------
 
 

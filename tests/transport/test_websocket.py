@@ -194,7 +194,8 @@ async def test_an_answer_that_is_none(engine: str, answer: bytes) -> None:
         await peer.stream.send_all(answer)
         await peer.stream.send_eof()
 
-    with pytest.raises(GatewayConnectionError, match="handshake"):
+    words = "makes no sense" if b"\r\n\r\n" in answer else "broke the connection"
+    with pytest.raises(GatewayConnectionError, match=f"(?s)handshake.*{words}|{words}.*handshake"):
         async with opened(engine, serve):
             pytest.fail("that was no handshake")
 
@@ -206,7 +207,7 @@ async def test_what_was_not_offered_is_not_accepted(engine: str, header: bytes) 
         answer = peer.protocol.send(wire.AcceptConnection())
         await peer.stream.send_all(answer[:-2] + header + b"\r\n\r\n")
 
-    with pytest.raises(GatewayConnectionError, match="handshake"):
+    with pytest.raises(GatewayConnectionError, match=r"answer of .* to the WebSocket handshake makes no sense"):
         async with opened(engine, serve):
             pytest.fail("that was not offered")
 

@@ -38,6 +38,7 @@ REFERENCE = {
     "accept_cookies": "JUPYTER_GATEWAY_ACCEPT_COOKIES",
 }
 MORE = {
+    "reconnect_timeout": "JUPYTER_GATEWAY_RECONNECT_TIMEOUT",
     "max_request_retries": "JUPYTER_GATEWAY_MAX_REQUEST_RETRIES",
     "launch_timeout": "KERNEL_LAUNCH_TIMEOUT",
     "kernel_username": "KERNEL_USERNAME",

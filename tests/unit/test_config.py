@@ -75,6 +75,7 @@ def test_defaults() -> None:
         "gateway_token_renewer_class": "jupyter_server.gateway.gateway_client.NoOpTokenRenewer",
         "launch_timeout_pad": 2.0,
         "accept_cookies": False,
+        "reconnect_timeout": 120.0,
         "max_request_retries": 2,
         "launch_timeout": 40.0,
         "kernel_username": None,
@@ -124,6 +125,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "gateway_token_renewer_class": ("package.module.Class", "package.module.Class"),
         "launch_timeout_pad": (".5", 0.5),
         "accept_cookies": ("TRUE", True),
+        "reconnect_timeout": ("inf", math.inf),
         "max_request_retries": ("7", 7),
         "launch_timeout": ("90", 90.0),
         "kernel_username": ("Álice", "Álice"),
@@ -289,7 +291,7 @@ def test_an_argument_that_is_no_number_of_seconds(value: object) -> None:
     assert one_problem(connect_timeout=value)[0] == "connect_timeout"
 
 
-INFINITE = {"connect_timeout", "request_timeout", "handshake_timeout", "ping_interval"}
+INFINITE = {"connect_timeout", "request_timeout", "handshake_timeout", "reconnect_timeout", "ping_interval"}
 ZERO = {"gateway_retry_interval", "gateway_retry_interval_max", "launch_timeout_pad", "interrupt_timeout", "idle_grace"}
 SECONDS = INFINITE | ZERO | {"launch_timeout", "cleanup_timeout"}
 COUNTS = {"gateway_retry_max": 0, "max_request_retries": 0} | dict.fromkeys(

@@ -191,3 +191,20 @@ def test_quiet_counts_from_the_connection_or_the_last_message() -> None:
     assert liveness.quiet(10.0) == 2.0
     liveness.heard(9.0)
     assert liveness.quiet(10.0) == 2.0
+
+
+def test_what_is_progress_of_a_connection() -> None:
+    """Not that it was made, nor that it lives, nor that something came: a message is judged by who understands it."""
+    liveness = Liveness(10.0, 0.0)
+    assert not liveness.progressed
+    liveness.connected(0.0)
+    liveness.message(1.0)
+    liveness.heard(2.0)
+    assert not liveness.progressed
+    liveness.ponged(3.0)
+    assert liveness.progressed
+    assert liveness.silence(4.0) == 1.0
+    liveness.lost()
+    assert liveness.progressed, "it is asked for after the loss"
+    liveness.connected(5.0)
+    assert not liveness.progressed

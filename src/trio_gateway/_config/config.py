@@ -151,7 +151,7 @@ class GatewayConfig:
     )
     """The longest of these pauses, in seconds."""
     gateway_retry_max: int = attrs.field(default=5, metadata=whole("attempts", 0, "JUPYTER_GATEWAY_RETRY_MAX"))
-    """How many attempts are made to reconnect a kernel's WebSocket; 0 for none."""
+    """How many attempts in a row are made to reconnect a kernel's WebSocket until something comes over it; 0 for none."""
     gateway_token_renewer_class: str | type[TokenRenewer] = attrs.field(
         default=_NO_OP_RENEWER,
         metadata=setting(values.renewer_class, "JUPYTER_GATEWAY_TOKEN_RENEWER_CLASS", bound=True),
@@ -164,6 +164,8 @@ class GatewayConfig:
     )
     """Whether cookies of the gateway, or of a load balancer before it, are kept and sent back."""
 
+    reconnect_timeout: float = attrs.field(default=120.0, metadata=number("JUPYTER_GATEWAY_RECONNECT_TIMEOUT", infinite=True))
+    """Seconds for which a kernel's session tries to reconnect, all attempts and pauses together; `inf` for no limit."""
     max_request_retries: int = attrs.field(default=2, metadata=whole("attempts", 0, "JUPYTER_GATEWAY_MAX_REQUEST_RETRIES"))
     """How many more attempts a failed HTTP request gets, where repeating it is safe; 0 for none."""
     launch_timeout: float = attrs.field(default=40.0, metadata=number("KERNEL_LAUNCH_TIMEOUT"))

@@ -85,6 +85,7 @@ class Liveness:
         "_since",
         "_verdict",
         "interval",
+        "progressed",
         "restarts",
     )
 
@@ -92,10 +93,14 @@ class Liveness:
     """The setting `ping_interval`, in seconds."""
     restarts: int
     """How often the kernel's process was replaced."""
+    progressed: bool
+    """Whether the latest connection has carried something: a message of the kernel's, or a ping and its answer. (That it was made
+    is nothing: a gateway can accept, say what it says to everyone, and hang up, again and again.)"""
 
     def __init__(self, interval: float, now: float) -> None:
         self.interval = interval
         self.restarts = 0
+        self.progressed = False
         self._since = now
         self._heard = now
         self._message: float | None = None
@@ -116,6 +121,11 @@ class Liveness:
         self._message = now
         self.heard(now)
 
+    def ponged(self, now: float) -> None:
+        """The gateway answered a ping: the connection carries what is sent, both ways."""
+        self.progressed = True
+        self.heard(now)
+
     def answered(self, now: float) -> None:
         """The kernel answered a probe on its control channel, which its process does though it is busy."""
         self._answered = now
@@ -123,6 +133,7 @@ class Liveness:
     def connected(self, now: float) -> None:
         """The connection is made: the gateway answers when its kernel does."""
         self._connected = True
+        self.progressed = False
         self._since = now
         self.heard(now)
 

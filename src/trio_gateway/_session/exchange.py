@@ -52,21 +52,27 @@ class MessageExchange:
         session = self._session
         try:
             heard = session.connections == 1
+            # The connection before this one brought nothing: ask for a word at once, for on that depends how long we go on.
+            greeting = await self._greet(websocket) if session.unheard else None
             while True:
                 if not heard and await session.outbox.first() not in session.questions:
-                    await self._greet(websocket)
+                    greeting = greeting or await self._greet(websocket)
+                    if greeting is not None:
+                        await session.questions.hear(greeting)
+                        await (
+                            trio.lowlevel.checkpoint_if_cancelled()
+                        )  # the connection may have been dropped: nothing is sent then
                     heard = True
                 await self._send(websocket, await session.outbox.take())
         except WebSocketClosed:
             return  # the receiver takes in what had come before the end, and tells how it ended
 
-    async def _greet(self, websocket: WebSocket) -> None:
-        """Make sure that a connection that was made again leads somewhere, before something is sent that may be lost there."""
+    async def _greet(self, websocket: WebSocket) -> Pending | None:
+        """Ask whether a connection that was made again leads somewhere, before something is sent that may be lost there."""
         greeting = self._session.questions.greeting()
         if greeting is not None:
             await self._send(websocket, greeting)
-            await self._session.questions.hear(greeting)
-            await trio.lowlevel.checkpoint_if_cancelled()  # that may have dropped the connection: then nothing is sent
+        return greeting
 
     async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:
         encode = codec.parts_v1 if self._v1 else codec.encode_legacy

@@ -67,6 +67,10 @@ _FEW_BYTES: Final = 64 * 1024
 _LOST: Final = (
     "The connection to the gateway broke, and this request or its reply was lost with it. It may have run; it was not sent again."
 )
+_GARBLED: Final = (
+    "What came in place of a reply to this request could not be understood, and the connection to the gateway broke. "
+    "It may have run; it was not sent again."
+)
 _ANSWERING: Final = {b"shell": "shell", b"control": "control"}
 _two: Final = struct.Struct("<QQ").unpack_from
 
@@ -74,13 +78,15 @@ _two: Final = struct.Struct("<QQ").unpack_from
 _encode_legacy: Final = functools.partial(codec.encode_legacy, as_server=True)
 
 
-@attrs.frozen
+@attrs.define
 class _Asked:
     """A request that was sent and not answered yet."""
 
     channel: str
     header: bytes
     connection: int
+    garbled: bool = False
+    """Whether a message came meanwhile that could not be understood: it may have been the answer."""
 
 
 class KernelChannels:
@@ -108,6 +114,7 @@ class KernelChannels:
         self.paused: bool = False
         self.ended: Exception | None = None
         self._known = known
+        self._unheard = False  # whether the connection before this one brought nothing
         self._v1 = v1
         self._there_v1 = v1
         self._supervisor = Supervisor(self, self, http, services)
@@ -231,6 +238,7 @@ class KernelChannels:
     def opened(self) -> None:
         """A connection was made. For the supervisor."""
         self.connections += 1
+        self._unheard = self.connections > 1 and not self.liveness.progressed
         self.liveness.connected(trio.current_time())
         self._opened_once.set()
         for channel in {asked.channel for asked in self._asked.values()}:
@@ -260,12 +268,15 @@ class KernelChannels:
         """The one task that writes frames."""
         encode = codec.parts_v1 if self._there_v1 else codec.encode_legacy
         greeted = self.connections == 1 and not self._known
+        # After a connection that brought nothing a word is asked for at once: on that depends for how long it goes on.
+        heard = await self._greet(websocket) if self._unheard else None
         while True:
             while not self._outgoing:
                 await self._filled.park()
             if not greeted:
-                if not await self._greet(websocket):
+                if heard is None and (heard := await self._greet(websocket)) is None:
                     return
+                await self._hear(heard)
                 greeted = True
                 continue
             frame, message = self._outgoing.pop(0)
@@ -285,8 +296,8 @@ class KernelChannels:
             finally:
                 self.sending = False
 
-    async def _greet(self, websocket: WebSocket) -> bool:
-        """Make sure that the kernel hears us before a frame is sent; say whether the connection is still there."""
+    async def _greet(self, websocket: WebSocket) -> trio.Event | None:
+        """Ask whether the kernel hears us before a frame is sent; return what its answer sets; None if it is over."""
         greeting = self._make("control", "kernel_info_request", {})
         self._greeting = greeting.msg_id
         heard = self._heard = trio.Event()
@@ -294,9 +305,13 @@ class KernelChannels:
         try:
             await websocket.send(codec.parts_v1(greeting) if self._there_v1 else codec.encode_legacy(greeting))
         except WebSocketClosed:
-            return False
+            return None
         finally:
             self.sending = False
+        return heard
+
+    async def _hear(self, heard: trio.Event) -> None:
+        """Wait for the answer to the greeting; where the kernel answers over another connection only, this one is dropped."""
         begun = trio.current_time()
         with trio.move_on_after(ANSWER_SECONDS):
             await heard.wait()
@@ -305,7 +320,6 @@ class KernelChannels:
             self.session_id = uuid.uuid4().hex
             self._supervisor.reconnect()
             await trio.lowlevel.checkpoint_if_cancelled()  # it is: nothing more is sent here
-        return True
 
     async def _is_mute(self, heard: trio.Event, begun: float) -> bool:
         """Say whether the kernel answers elsewhere only, and what it publishes about that, or nothing at all, comes here."""
@@ -336,6 +350,8 @@ class KernelChannels:
             frames = await websocket.receive()
             now = trio.current_time()
             self.liveness.message(now)
+            if not self.liveness.progressed:
+                self._note_progress(frames, decode)
             small = len(frames) < _FEW_FRAMES and sum(map(len, frames)) < _FEW_BYTES
             left = max(self._crowd - (now - last) / _CLOSE_SECONDS, 0.0)
             self._crowd = min(left + 1.0, 2.0 * _CROWD) if small else 0.0
@@ -352,6 +368,18 @@ class KernelChannels:
                 # A kernel that prints line by line: read one by one, a line costs more than twice as much.
                 await trio.sleep(GATHER_SECONDS)
                 last = trio.current_time()
+
+    def _note_progress(self, frames: Sequence[bytes | str], decode: Callable[[bytes | str], Message]) -> None:
+        """Note it if one of these frames is more than a gateway makes a kernel say whenever someone connects."""
+        ours = {self._greeting, *self._barriers, *self._asked}
+        for frame in frames:
+            try:
+                message = decode(frame)
+            except GatewayError:
+                continue
+            if message.header.msg_type != "status" or message.parent_id in ours:
+                self.liveness.progressed = True
+                return
 
     async def _look_at(
         self,
@@ -383,6 +411,8 @@ class KernelChannels:
                 passed += map(codec.encode_v1 if self._v1 else _encode_legacy, self._tell_too_large(error))
             except GatewayError as error:
                 self._note_garbage(error)
+                for asked in self._asked.values():
+                    asked.garbled = True
             if number % FAIRNESS == 0:
                 await trio.lowlevel.cancel_shielded_checkpoint()
         return passed
@@ -473,7 +503,8 @@ class KernelChannels:
         """Answer a request in the kernel's place: it or its reply was lost."""
         header: dict[str, Any] = decode_json(asked.header)
         kind = str(header.get("msg_type"))
-        error = {"ename": "ConnectionLostError", "evalue": _LOST, "traceback": [_LOST]}
+        name, text = ("ProtocolError", _GARBLED) if asked.garbled else ("ConnectionLostError", _LOST)
+        error = {"ename": name, "evalue": text, "traceback": [text]}
         if kind == "execute_request":
             yield self._make("iopub", "error", error, parent=header)
         reply = {"status": "error", **error, **({"execution_count": 0} if kind == "execute_request" else {})}

@@ -29,7 +29,7 @@ class Pending:
         message: the request.
     """
 
-    __slots__ = ("_settled", "connection", "failure", "inbox", "message")
+    __slots__ = ("_settled", "connection", "failure", "garbled", "inbox", "message")
 
     message: Message
     """The request."""
@@ -37,6 +37,8 @@ class Pending:
     """The number of the connection that carried it to the gateway; 0 while it waits to be sent."""
     failure: Exception | None
     """Why there will be no answer."""
+    garbled: Exception | None
+    """What was wrong with a message that came while this waited and could not be understood: it may have been the answer."""
     inbox: Inbox | None
     """Where what comes meanwhile goes, if someone wants it."""
 
@@ -44,6 +46,7 @@ class Pending:
         self.message = message
         self.connection = 0
         self.failure: Exception | None = None
+        self.garbled: Exception | None = None
         self.inbox: Inbox | None = None
         self._settled = trio.Event()
 

@@ -158,10 +158,22 @@ class Questions:
         return greeting
 
     async def hear(self, greeting: Pending) -> None:
-        """Wait for the answer to the greeting, or find out why there is none; a connection that leads nowhere is replaced."""
+        """Wait for the answer to the greeting, or find out why there is none; a connection that leads nowhere is replaced.
+
+        Finding out ends when the answer comes after all: a gateway that is slow to tell holds nobody up.
+        """
         await self._wait_answered(greeting)
-        if not greeting.replied:
+        if greeting.replied:
+            return
+        async with trio.open_nursery() as nursery:
+
+            async def settle() -> None:
+                await greeting.wait_settled()
+                nursery.cancel_scope.cancel(reason="the kernel has answered")
+
+            nursery.start_soon(settle)
             await self.ask_gateway(thoroughly=True)
+            nursery.cancel_scope.cancel()
 
     async def _wait_answered(self, asked: Pending) -> None:
         with trio.move_on_after(ANSWER_SECONDS):
@@ -250,12 +262,13 @@ class Questions:
             if not _may_be_lost(pending) or (held and pending.runs_in(reply.header.session)):
                 continue
             why = "it has answered what it was asked later" if held else "the connection broke"
-            pending.fail(
-                ConnectionLostError(
-                    f"kernel {session.kernel_id}: {why}, so the {pending.message.msg_type} or its reply was lost on the way; it "
-                    "may have run, and was not sent again"
-                )
-            )
+            kind, once = pending.message.msg_type, "it may have run, and was not sent again"
+            if pending.garbled is not None:
+                text = f"no reply to the {kind} can be made out: a message came that can't be understood ({pending.garbled})"
+                pending.fail(ProtocolError(f"kernel {session.kernel_id}: {text}, and {why}; {once}"))
+            else:
+                lost = f"the {kind} or its reply was lost on the way"
+                pending.fail(ConnectionLostError(f"kernel {session.kernel_id}: {why}, so {lost}; {once}"))
 
     async def _ask_in_line(self, msg_type: str, content: Mapping[str, Any]) -> Message | None:
         """Send a request to the main shell, behind all that was sent; wait for its reply, or None if there will be none."""

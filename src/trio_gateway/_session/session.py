@@ -96,6 +96,7 @@ class KernelSession:
         self.connections: int = 0
         self.ended: Exception | None = None
         self.shutting_down: bool = False
+        self.unheard: bool = False  # whether to ask for a word at once: the connection before this one brought nothing
         self.ledger: MessageLedger = MessageLedger()
         self.liveness: Liveness = Liveness(http.config.ping_interval, trio.current_time())
         self.outbox: Outbox = Outbox()
@@ -280,6 +281,7 @@ class KernelSession:
         """A connection was made. For the supervisor."""
         self.connections += 1
         self.questions.connected()
+        self.unheard = self.connections > 1 and not self.liveness.progressed and not self._awaits_beginning()
         self.liveness.connected(trio.current_time())
         self._change(connection="opened")
         self._opened_once.set()
@@ -293,6 +295,17 @@ class KernelSession:
                     OutputGap("reconnected", None, "the connection broke; output in flight then may be missing")
                 )
         self.questions.find_lost()
+
+    def _awaits_beginning(self) -> bool:
+        """Whether code was sent of which nothing was heard: the kernel's next word may be about that.
+
+        Its `busy` may be lost. What the kernel says to a question of ours would come between the hole that left and the code's
+        first output, and the hole would not be taken for the code's.
+        """
+        return any(
+            isinstance(pending, PendingExecution) and pending.sent and not pending.execution.started
+            for pending in self._pending.values()
+        )
 
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
@@ -326,6 +339,9 @@ class KernelSession:
             if number == DUPLICATE:
                 return
             pending = self._pending.get(message.parent_id)
+            if pending is not None or message.header.msg_type != "status":
+                # A gateway makes a kernel say how it is whenever someone connects: that alone leads nowhere.
+                self.liveness.progressed = True
             if pending is not None:
                 pending.feed(message, number)
                 inbox = pending.inbox
@@ -339,7 +355,7 @@ class KernelSession:
                 if message.channel == "iopub" and message.header.msg_type != "stream":
                     self._observe(message)
         except ProtocolError as error:
-            self.note_garbage(error)
+            self.note_garbage(error, message)
         except RecursionError:  # what could be read, just so, may be too deep to be shown
             self.note_garbage(ProtocolError("a message is nested too deeply"))
 
@@ -369,11 +385,24 @@ class KernelSession:
         elif kind.startswith("comm_"):
             self.comms.observe(message)
 
-    def note_garbage(self, error: ProtocolError) -> None:
-        """A message that can't be understood is skipped, and whoever waits is told that something is missing."""
+    def note_garbage(self, error: ProtocolError, message: Message | None = None) -> None:
+        """A message that can't be understood is skipped, and whoever waits is told that something is missing.
+
+        Args:
+            error: what is wrong with it.
+            message: the message, where at least that much of it is known. One that waits for it as its reply waits in vain.
+        """
         self.ledger.note_possible_drop()
         _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
+        answered = None if message is None else self._answered_by(message)
+        if answered is not None:
+            kind = answered.message.msg_type.removesuffix("_request")
+            text = f"kernel {self.kernel_id}: its {kind}_reply came and can't be understood: {error}"
+            answered.fail(ProtocolError(text))
+            return
         for pending in self._pending.values():
+            if pending.sent and not pending.replied:
+                pending.garbled = error
             if isinstance(pending, PendingExecution) and pending.sent:
                 pending.execution.note_gap(OutputGap("lost", 1, f"a message could not be understood: {error}"))
 
@@ -388,6 +417,15 @@ class KernelSession:
         pending = self._pending.get(message.parent_id)
         if pending is not None and number != DUPLICATE:
             pending.note_too_large(message, number, error)
+
+    def _answered_by(self, message: Message) -> Pending | None:
+        """Return the request that a message is the reply to, though its content makes no sense."""
+        try:
+            pending = self._pending.get(message.parent_id)
+            kind = message.header.msg_type
+        except ProtocolError:
+            return None
+        return pending if pending is not None and message.channel == pending.message.channel and kind.endswith("_reply") else None
 
     async def interrupt(self) -> None:
         """Interrupt the kernel, in the way its kernelspec says: by a message of ours, or by the gateway's signal.

@@ -3,16 +3,21 @@
 The one idea: one task writes to the WebSocket and one reads it, and a caller's cancellation reaches neither, so no frame is
 ever cut. When the connection breaks, the next one has the same `session_id`, and the gateway replays what was missed. What is
 written and read is the exchange's business; whose connection it is, is told three things: opened, lost, gone.
+
+How patient it is counts from the last *progress*, a message of the kernel's or an answered ping. A link that breaks often, and
+carries something each time, is connected again for as long as it does; a gateway that accepts and hangs up without a word is not.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Final, Protocol
 
+import attrs
 import trio
 
 from .._errors import (
@@ -25,6 +30,7 @@ from .._errors import (
     KernelNotFoundError,
     ProtocolError,
 )
+from .._events import GatewayEvent
 from .._protocol import codec, rest
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
@@ -37,8 +43,6 @@ __all__ = ["Exchange", "Supervised", "Supervisor"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
-STABLE_SECONDS: Final = 10.0
-"""A connection that lived this long counts as good: the next loss starts with the shortest pause again."""
 FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, 1009, 1010})
 """Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large."""
 
@@ -138,33 +142,29 @@ class Supervisor:
 
     async def keep_connected(self) -> Exception:
         """Connect again and again; return the reason why that has no sense any more."""
-        config = self._http.config
-        session = self._session
-        failures = 0
-        renewed = False
+        session, config = self._session, self._http.config
+        outage = _Outage()
+        renewed = hurried = False
         while True:
-            opened_at: float | None = None
+            began, connections = trio.current_time(), session.connections
             try:
-                async with _open(self._http, self._services, self._url()) as websocket:
-                    opened_at = trio.current_time()
-                    renewed = False
-                    self._exchange.begin(v1=websocket.subprotocol == codec.V1_SUBPROTOCOL)
-                    session.opened()
-                    closed = await self._pump(websocket)
+                closed = await self._connect(outage)
             except HandshakeRejected as rejected:
                 last: Exception = self._rejection(rejected)
                 if isinstance(last, KernelNotFoundError):
                     return session.gone()
                 if isinstance(last, AuthenticationError):
-                    if renewed or not await self._http.renew_token():
-                        return last
-                    renewed = True
-                    continue
+                    with trio.CancelScope(deadline=outage.until(config.reconnect_timeout)):
+                        if not renewed and await self._http.renew_token():
+                            renewed = True
+                            continue
+                    return last
             except (GatewayConnectionError, GatewayTimeoutError) as error:
                 last = error
             except GatewayError as error:
                 return error
             else:
+                renewed = False
                 if closed.code in FINAL_CLOSE_CODES and not closed.too_large_for_us:
                     return self._refused(closed)
                 last = GatewayConnectionError(f"kernel {session.kernel_id}: {closed}")
@@ -173,28 +173,77 @@ class Supervisor:
             never_opened = session.connections == 0
             if never_opened and (isinstance(last, GatewayTimeoutError) or _is_refusal(last)):
                 return last
-            if opened_at is not None and trio.current_time() - opened_at >= STABLE_SECONDS:
-                failures = 0
-            failures += 1
-            if failures > config.gateway_retry_max:
-                return self._gave_up(last, failures, never_opened=never_opened)
+            opened = session.connections > connections
+            if opened and session.liveness.progressed:
+                outage = _Outage()
+            now = trio.current_time()
+            outage.note_failure(now)
+            pause = self._pause(outage.failures)
+            if outage.failures == 1:
+                # At once, for the gateway buffers for us as long as nobody else comes; but where one connection after another
+                # breaks quickly, no oftener than the setting says.
+                left = max(pause - (now - began), 0.0) if opened else pause
+                pause = 0.0 if opened and not hurried else min(left, config.reconnect_timeout / 2)
+                hurried = left > 0
+            if outage.failures > config.gateway_retry_max or now + pause >= outage.until(config.reconnect_timeout):
+                reason = self._gave_up(last, outage, never_opened=never_opened)
+                self._tell("give_up", str(reason), outage, failed=True)
+                return reason
             session.lost(last)
-            # The first attempt after a good connection comes at once: the gateway buffers for us as long as nobody else comes.
-            pause = (
-                0.0
-                if opened_at is not None and failures == 1
-                else reconnect_delay(
-                    failures,
-                    interval=config.gateway_retry_interval,
-                    interval_max=config.gateway_retry_interval_max,
-                    rng=random.Random(),  # noqa: S311 - jitter; made when needed, for each takes 2.5 kB
-                )
-            )
+            self._tell("lost" if opened else "retry", f"{last}; the next attempt follows in {pause:.2g} s", outage, failed=True)
             _logger.debug(
                 "reconnect_scheduled",
-                extra={"gateway.kernel_id": session.kernel_id, "gateway.attempt": failures, "gateway.seconds": pause},
+                extra={"gateway.kernel_id": session.kernel_id, "gateway.attempt": outage.failures, "gateway.seconds": pause},
             )
             await trio.sleep(pause)
+
+    async def _connect(self, outage: _Outage) -> WebSocketClosed:
+        """Make a connection, and keep it until it is over; return how it ended.
+
+        Raises:
+            GatewayTimeoutError: one of the limits of the configuration ran out before it was made.
+            HandshakeRejected: the gateway answered with another status than 101.
+            GatewayError: another reason why it could not be made.
+        """
+        limit = self._http.config.reconnect_timeout
+        outage.attempts += 1
+        # None for a first connection: a scope takes memory, and there may be very many connections.
+        making = trio.CancelScope(deadline=outage.until(limit)) if outage.failures and self._session.connections else None
+        with making or nullcontext():
+            async with _open(self._http, self._services, self._url()) as websocket:
+                if making is not None:
+                    making.deadline = math.inf
+                    await trio.lowlevel.checkpoint_if_cancelled()  # the limit and the answer came in the same moment
+                self._exchange.begin(v1=websocket.subprotocol == codec.V1_SUBPROTOCOL)
+                self._session.opened()
+                if outage.failures:
+                    self._tell("resume", "", outage, failed=False)
+                return await self._pump(websocket)
+        raise GatewayTimeoutError("reconnecting", limit, "reconnect_timeout", detail=f"kernel {self._session.kernel_id}")
+
+    def _pause(self, failures: int) -> float:
+        config = self._http.config
+        return reconnect_delay(
+            failures,
+            interval=config.gateway_retry_interval,
+            interval_max=config.gateway_retry_interval_max,
+            rng=random.Random(),  # noqa: S311 - jitter; made when needed, for each takes 2.5 kB
+        )
+
+    def _tell(self, action: str, message: str, outage: _Outage, *, failed: bool) -> None:
+        """Tell who listens to events of a step on the way back to the kernel."""
+        self._http.tell(
+            GatewayEvent(
+                kind="connection",
+                action=action,
+                status="error" if failed else "success",
+                message=message,
+                gateway_url=self._http.config.base_url,
+                attempts=outage.attempts,
+                seconds=outage.seconds(trio.current_time()),
+                kernel_id=self._session.kernel_id,
+            )
+        )
 
     def _url(self) -> str:
         session, config = self._session, self._http.config
@@ -239,7 +288,7 @@ class Supervisor:
             await websocket.ping()
         except WebSocketClosed:
             return
-        self._session.liveness.heard(trio.current_time())
+        self._session.liveness.ponged(trio.current_time())
 
     def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
         config, kernel_id = self._http.config, self._session.kernel_id
@@ -260,14 +309,47 @@ class Supervisor:
             )
         return ProtocolError(f"kernel {kernel_id}: {closed}")
 
-    def _gave_up(self, last: Exception, failures: int, *, never_opened: bool) -> Exception:
+    def _gave_up(self, last: Exception, outage: _Outage, *, never_opened: bool) -> Exception:
         if never_opened:
             return last
+        config, seconds = self._http.config, outage.seconds(trio.current_time())
+        limit = "gateway_retry_max" if outage.failures > config.gateway_retry_max else "reconnect_timeout"
+        # That limit's own words would say the same again.
+        why = (
+            last if not isinstance(last, GatewayTimeoutError) or last.setting != "reconnect_timeout" else "no connection was made"
+        )
         error = ConnectionLostError(
-            f"kernel {self._session.kernel_id}: gave up after {failures} attempts (gateway_retry_max): {last}", attempts=failures
+            f"kernel {self._session.kernel_id}: gave up after {outage.failures} attempts in {seconds:.3g} s ({limit}): {why}",
+            attempts=outage.failures,
+            seconds=seconds,
         )
         error.__cause__ = last
         return error
+
+
+@attrs.define
+class _Outage:
+    """How long nothing has come of trying to connect, since the last progress."""
+
+    failures: int = 0
+    """How many connections in a row broke, or could not be made, without progress; the one that broke first counts too."""
+    attempts: int = 0
+    """How often it was tried to make one."""
+    _since: float | None = None
+
+    def note_failure(self, now: float) -> None:
+        """One more connection broke or could not be made."""
+        self.failures += 1
+        if self._since is None:
+            self._since = now
+
+    def until(self, limit: float) -> float:
+        """Return when it has lasted for so many seconds; infinity where it has not begun."""
+        return math.inf if self._since is None else self._since + limit
+
+    def seconds(self, now: float) -> float:
+        """Return how long it has lasted."""
+        return 0.0 if self._since is None else now - self._since
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import attrs
 import trio.abc
 
+from .._errors import GatewayConnectionError
 from .._protocol.frames import Mask, xor_mask
 from .._protocol.messages import Buffer
 
@@ -27,10 +28,21 @@ __all__ = [
     "WebSocketEngine",
     "WebSocketOptions",
     "find_mask",
+    "nonsense",
 ]
 
 RECEIVE_BYTES: Final = 256 * 1024
 """How much is read from the socket at once, in bytes: at 4 KiB, reading dominates a flood."""
+
+
+def nonsense(upgrade: Upgrade, why: str) -> GatewayConnectionError:
+    """Make the error for an answer to the upgrade request that came and is none: the connection did not break.
+
+    Args:
+        upgrade: the request.
+        why: what is wrong with the answer.
+    """
+    return GatewayConnectionError(f"the answer of {upgrade.address} to the WebSocket handshake makes no sense: {why}")
 
 
 def find_mask() -> Mask:

@@ -32,7 +32,7 @@ from .._protocol.frames import (
     small_frame,
 )
 from .._protocol.messages import Buffer
-from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed, find_mask
+from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed, find_mask, nonsense
 from .services import Services
 
 __all__ = ["FastWebSocket"]
@@ -90,7 +90,9 @@ class FastWebSocket:
         try:
             await stream.send_all(head or b"")
             answer = await self._receive_answer(connection, stream)
-        except (h11.RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        except h11.RemoteProtocolError as error:
+            raise nonsense(upgrade, repr(error)) from error
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise GatewayConnectionError(
                 f"{upgrade.address} broke the connection in the WebSocket handshake: {error!r}"
             ) from error
@@ -98,7 +100,7 @@ class FastWebSocket:
         self._headers = tuple([(sys.intern(name.decode("latin-1")), value.decode("latin-1")) for name, value in answer.headers])
         problem = self._judge(key, upgrade.subprotocols)
         if problem is not None:
-            raise GatewayConnectionError(f"{upgrade.address} broke the connection in the WebSocket handshake: {problem}")
+            raise nonsense(upgrade, problem)
         self._first = connection.trailing_data[0]
 
     async def _receive_answer(self, connection: h11.Connection, stream: trio.abc.Stream) -> h11.InformationalResponse:

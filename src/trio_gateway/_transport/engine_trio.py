@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
+import h11
 import trio
 import trio.abc
 import trio_websocket
@@ -22,7 +23,7 @@ import wsproto.utilities
 from .._errors import GatewayConnectionError
 from .._protocol.frames import FragmentCount, FrameError
 from .._protocol.messages import Buffer
-from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed
+from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed, nonsense
 from .services import Services
 
 __all__ = ["TrioWebSocket"]
@@ -151,6 +152,9 @@ class TrioWebSocket:
             # trio-websocket gives (name, value) pairs of bytes.
             answered = [(_latin(name).lower(), _latin(value)) for name, value in error.headers or ()]
             raise HandshakeRejected(error.status_code, answered, bytes(error.body or b""))
+        if isinstance(error, (h11.ProtocolError, wsproto.utilities.ProtocolError)):
+            # It wants to refuse such an answer, as if it were a server, and fails with that; what came first is what was wrong.
+            raise nonsense(upgrade, repr(error if error.__context__ is None else error.__context__))
         made = self._connection
         if made is None or made.closed is not None or error is not None:
             why = f": {error!r}" if error is not None else ""
