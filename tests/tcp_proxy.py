@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import trio
 
+from ports import held_port
+
 __all__ = ["Link", "Pipe", "TcpProxy", "open_tcp_proxy"]
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+) ([^ \r\n]+) HTTP/1\.1\r\n")
@@ -167,9 +169,9 @@ class Link:
 class TcpProxy:
     """A listener on loopback whose connections lead to one server. Made by `open_tcp_proxy`."""
 
-    def __init__(self, target: tuple[str, int], nursery: trio.Nursery) -> None:
+    def __init__(self, target: tuple[str, int], nursery: trio.Nursery, port: int) -> None:
         self.target = target
-        self.port = 0
+        self.port = port
         self.links: list[Link] = []
         """Every link so far, in the order in which they were opened."""
         self.on_link: Callable[[Link], object] = lambda link: None
@@ -213,7 +215,6 @@ class TcpProxy:
     async def listen(self) -> None:
         """Listen, on the same port each time."""
         (listener,) = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
-        self.port = listener.socket.getsockname()[1]
         self._listening = trio.CancelScope()
         self._deaf = trio.Event()
         self._nursery.start_soon(self._accept_all, listener, self._listening)
@@ -247,8 +248,10 @@ async def open_tcp_proxy(url: str) -> AsyncGenerator[TcpProxy]:
     """Run a proxy in front of an `http://` server for the block; what is still open at its end is closed."""
     parts = urlsplit(url)
     assert parts.hostname is not None
-    async with trio.open_nursery() as nursery:
-        proxy = TcpProxy((parts.hostname, parts.port or 80), nursery)
-        await proxy.listen()
-        yield proxy
-        nursery.cancel_scope.cancel()
+    # Held, so that nobody else listens there while the proxy refuses.
+    with held_port() as port:
+        async with trio.open_nursery() as nursery:
+            proxy = TcpProxy((parts.hostname, parts.port or 80), nursery, port)
+            await proxy.listen()
+            yield proxy
+            nursery.cancel_scope.cancel()
