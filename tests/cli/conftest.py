@@ -1,4 +1,4 @@
-"""The command as a process of its own on the gateway that the session's tests share, and its parts with a fake kernel."""
+"""The command, as a process or in this one, on the gateway that the session's tests share; its parts with a fake kernel."""
 
 from __future__ import annotations
 
@@ -9,24 +9,40 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import Cli, FakeGateway, FakeKernel, clean_environment
+from cli_kit import Cli, CliHere, FakeGateway, FakeKernel, clean_environment
 
 
 @pytest.fixture
-def cli(real_gateway: Any, tmp_path: Path) -> Iterator[Cli]:
-    """The command with the shared gateway configured. No kernel may be left on it in the end."""
-    environment = {
-        **clean_environment(),
-        "JUPYTER_GATEWAY_URL": real_gateway.url,
-        "JUPYTER_GATEWAY_AUTH_TOKEN": real_gateway.token,
-    }
-    yield Cli(environment, tmp_path)
-    assert real_gateway.kernel_processes() == []
+def configured(real_gateway: Any) -> Iterator[dict[str, str]]:
+    """The variables that name the shared gateway. No kernel may be left on it in the end."""
+    before = set(real_gateway.kernel_processes())
+    yield {"JUPYTER_GATEWAY_URL": real_gateway.url, "JUPYTER_GATEWAY_AUTH_TOKEN": real_gateway.token}
+    assert set(real_gateway.kernel_processes()) - before == set()
+
+
+@pytest.fixture
+def cli(configured: dict[str, str], tmp_path: Path) -> Cli:
+    """The command with the shared gateway configured, as a process."""
+    return Cli({**clean_environment(), **configured}, tmp_path)
+
+
+@pytest.fixture
+def cli_here(
+    configured: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> CliHere:
+    """The command with the shared gateway configured, in this process."""
+    return CliHere(configured, tmp_path, monkeypatch, capfd)
+
+
+@pytest.fixture
+def bare_cli_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CliHere:
+    """The command with no gateway configured, in this process."""
+    return CliHere({}, tmp_path, monkeypatch, capfd)
 
 
 @pytest.fixture
 def bare_cli(tmp_path: Path) -> Cli:
-    """The command with no gateway configured."""
+    """The command with no gateway configured, as a process."""
     return Cli(clean_environment(), tmp_path)
 
 

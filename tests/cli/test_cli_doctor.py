@@ -16,8 +16,9 @@ import h11
 import pytest
 import trio
 import trustme
-from cli_kit import Cli
+from cli_kit import CliHere
 
+from ports import held_port
 from trio_gateway import GatewayConfig, GatewayConnectionError, GatewayTimeoutError, KernelSpecNotFoundError
 from trio_gateway._cli.app import run_app
 from trio_gateway._cli.doctor_command import _examine, _line
@@ -63,8 +64,8 @@ def statuses(text: str) -> dict[str, str]:
 
 
 @pytest.mark.gateway
-async def test_on_a_gateway_that_is_well_all_is_ok_and_no_secret_is_shown(cli: Cli) -> None:
-    done = await cli.run("doctor")
+def test_on_a_gateway_that_is_well_all_is_ok_and_no_secret_is_shown(cli_here: CliHere) -> None:
+    done = cli_here.run("doctor")
     assert (done.code, done.err) == (0, "")
     found = statuses(done.out)
     assert tuple(found) == STEPS
@@ -72,17 +73,17 @@ async def test_on_a_gateway_that_is_well_all_is_ok_and_no_secret_is_shown(cli: C
     assert set(found.values()) == {"ok"}
     assert "python3 (default)" in done.out
     assert "framing v1" in done.out
-    assert cli.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] not in done.out
+    assert cli_here.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] not in done.out
     rows = {line.split()[0]: line.split()[1:] for line in done.out.partition("\n\n")[0].splitlines()[1:]}
     assert rows == {
-        "url": [cli.environment["JUPYTER_GATEWAY_URL"], "JUPYTER_GATEWAY_URL"],
+        "url": [cli_here.environment["JUPYTER_GATEWAY_URL"], "JUPYTER_GATEWAY_URL"],
         "auth_token": ["***", "JUPYTER_GATEWAY_AUTH_TOKEN"],
     }
 
 
 @pytest.mark.gateway
-async def test_json_without_a_kernel_has_all_settings_and_says_what_was_left_out(cli: Cli) -> None:
-    done = await cli.run("doctor", "--json", "--no-kernel", JUPYTER_GATEWAY_HEADERS='{"X-Key": "s3cret-value"}')
+def test_json_without_a_kernel_has_all_settings_and_says_what_was_left_out(cli_here: CliHere) -> None:
+    done = cli_here.run("doctor", "--json", "--no-kernel", JUPYTER_GATEWAY_HEADERS='{"X-Key": "s3cret-value"}')
     assert (done.code, done.err) == (0, "")
     report = json.loads(done.out)
     assert (report["ok"], report["problems"]) == (True, [])
@@ -98,12 +99,12 @@ async def test_json_without_a_kernel_has_all_settings_and_says_what_was_left_out
     assert (settings["headers"]["value"], settings["headers"]["source"]) == ("X-Key: ***", "JUPYTER_GATEWAY_HEADERS")
     assert settings["request_timeout"]["source"] == "default"
     assert "s3cret-value" not in done.out
-    assert cli.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] not in done.out
+    assert cli_here.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] not in done.out
 
 
 @pytest.mark.gateway
-async def test_a_wrong_token_fails_at_authentication_with_code_3(cli: Cli) -> None:
-    done = await cli.run("doctor", JUPYTER_GATEWAY_AUTH_TOKEN="wr0ng-token")
+def test_a_wrong_token_fails_at_authentication_with_code_3(cli_here: CliHere) -> None:
+    done = cli_here.run("doctor", JUPYTER_GATEWAY_AUTH_TOKEN="wr0ng-token")
     assert done.code == 3
     found = statuses(done.out)
     assert (found["http"], found["authentication"], found["kernelspecs"]) == ("ok", "FAILED", "skipped")
@@ -112,16 +113,16 @@ async def test_a_wrong_token_fails_at_authentication_with_code_3(cli: Cli) -> No
 
 
 @pytest.mark.gateway
-async def test_no_token_at_all_says_where_it_goes(cli: Cli) -> None:
-    done = await cli.run("doctor", "-q", JUPYTER_GATEWAY_AUTH_TOKEN="")
+def test_no_token_at_all_says_where_it_goes(cli_here: CliHere) -> None:
+    done = cli_here.run("doctor", "-q", JUPYTER_GATEWAY_AUTH_TOKEN="")
     assert done.code == 3
     assert statuses(done.out) == {"authentication": "FAILED"}
     assert "Set the gateway's token in JUPYTER_GATEWAY_AUTH_TOKEN" in done.out
 
 
 @pytest.mark.gateway
-async def test_a_kernel_that_the_gateway_has_not_gives_code_2_and_its_names(cli: Cli) -> None:
-    done = await cli.run("doctor", "--kernel", "klingon")
+def test_a_kernel_that_the_gateway_has_not_gives_code_2_and_its_names(cli_here: CliHere) -> None:
+    done = cli_here.run("doctor", "--kernel", "klingon")
     assert done.code == 2
     found = statuses(done.out)
     assert (found["kernelspecs"], found["kernel"], found["websocket"]) == ("FAILED", "skipped", "ok")
@@ -130,8 +131,9 @@ async def test_a_kernel_that_the_gateway_has_not_gives_code_2_and_its_names(cli:
 
 
 @pytest.mark.gateway
-async def test_without_a_gateway_a_local_one_is_examined(bare_cli: Cli) -> None:
-    done = await bare_cli.run("doctor")
+@pytest.mark.full
+def test_without_a_gateway_a_local_one_is_examined(bare_cli_here: CliHere) -> None:
+    done = bare_cli_here.run("doctor")
     assert done.code == 0
     assert "No gateway is configured" in done.err
     assert "the local gateway" in done.out
@@ -141,18 +143,18 @@ async def test_without_a_gateway_a_local_one_is_examined(bare_cli: Cli) -> None:
 # ------------------------------------------------------------------------------------------------------ wrong settings
 
 
-async def test_all_wrong_settings_are_listed_and_no_secret_among_them(bare_cli: Cli) -> None:
+def test_all_wrong_settings_are_listed_and_no_secret_among_them(bare_cli_here: CliHere) -> None:
     wrong = {
         "JUPYTER_GATEWAY_REQUEST_TIMEOUT": "soon",
         "JUPYTER_GATEWAY_RETRY_MAX": "-1",
         "JUPYTER_GATEWAY_AUTH_TOKEN": "s3\ncret",
     }
-    done = await bare_cli.run("doctor", "--url", "http://127.0.0.1:1", **wrong)
+    done = bare_cli_here.run("doctor", "--url", "http://127.0.0.1:1", **wrong)
     assert done.code == 2
     assert [name for name in ("request_timeout", "gateway_retry_max", "auth_token") if name not in done.out] == []
     assert "'soon'" in done.out
     assert "cret\n" not in done.out
-    done = await bare_cli.run("doctor", "--json", "--url", "http://127.0.0.1:1", **wrong)
+    done = bare_cli_here.run("doctor", "--json", "--url", "http://127.0.0.1:1", **wrong)
     assert done.code == 2
     report = json.loads(done.out)
     assert report["ok"] is False
@@ -161,16 +163,16 @@ async def test_all_wrong_settings_are_listed_and_no_secret_among_them(bare_cli: 
     assert "s3" not in done.out
 
 
-async def test_a_file_that_can_not_be_used_is_a_wrong_setting_too(bare_cli: Cli) -> None:
-    (bare_cli.cwd / "ca.pem").write_text("not PEM")
-    done = await bare_cli.run("doctor", "--url", "https://127.0.0.1:1", JUPYTER_GATEWAY_CA_CERTS=str(bare_cli.cwd / "ca.pem"))
+def test_a_file_that_can_not_be_used_is_a_wrong_setting_too(bare_cli_here: CliHere) -> None:
+    (bare_cli_here.cwd / "ca.pem").write_text("not PEM")
+    done = bare_cli_here.run("doctor", "--url", "https://127.0.0.1:1", JUPYTER_GATEWAY_CA_CERTS=str(bare_cli_here.cwd / "ca.pem"))
     assert done.code == 2
     assert statuses(done.out)["settings"] == "FAILED"
     assert "ca_certs (from JUPYTER_GATEWAY_CA_CERTS)" in done.out
 
 
-async def test_variables_that_are_for_another_gateway_are_told(bare_cli: Cli) -> None:
-    done = await bare_cli.run(
+def test_variables_that_are_for_another_gateway_are_told(bare_cli_here: CliHere) -> None:
+    done = bare_cli_here.run(
         "doctor", "--url", "http://127.0.0.1:1", JUPYTER_GATEWAY_URL="http://127.0.0.1:2", JUPYTER_GATEWAY_AUTH_TOKEN="s3cret"
     )
     assert done.code == 3
@@ -181,10 +183,9 @@ async def test_variables_that_are_for_another_gateway_are_told(bare_cli: Cli) ->
 # ----------------------------------------------------------------------------------------------------- the way is broken
 
 
-async def test_all_shows_the_defaults_and_a_refused_port_gives_code_3(bare_cli: Cli) -> None:
-    with socket.socket() as bound:  # and not listening: whoever connects is refused
-        bound.bind(("127.0.0.1", 0))
-        done = await bare_cli.run("doctor", "--all", "--url", f"http://127.0.0.1:{bound.getsockname()[1]}")
+def test_all_shows_the_defaults_and_a_refused_port_gives_code_3(bare_cli_here: CliHere) -> None:
+    with held_port(shared=False) as port:
+        done = bare_cli_here.run("doctor", "--all", "--url", f"http://127.0.0.1:{port}")
     assert done.code == 3
     assert statuses(done.out)["tcp"] == "FAILED"
     assert "Connection refused" in done.out

@@ -53,6 +53,7 @@ async def test_it_says_so_and_its_kernel_works_where_the_command_stands(local_cl
     assert done.err.endswith(STARTING)
 
 
+@pytest.mark.full
 async def test_a_notebook_works_where_its_file_is(local_cli: MarkedCli) -> None:
     folder = local_cli.cwd / "some folder"
     folder.mkdir()
@@ -61,6 +62,7 @@ async def test_a_notebook_works_where_its_file_is(local_cli: MarkedCli) -> None:
     assert (done.code, done.out, done.err) == (0, f"{folder}\n", "")
 
 
+@pytest.mark.full
 async def test_a_kernel_that_dies_gives_code_5(local_cli: MarkedCli) -> None:
     done = await local_cli.run("exec", "print('last words', flush=True); import os; os._exit(1)")
     assert done.code == 5
@@ -80,6 +82,7 @@ async def test_ctrl_c_in_the_middle_of_a_cell_saves_and_ends_everything(local_cl
     assert texts_of(json.loads(path.read_text())["cells"][0]) == ["one\ntwo\n"]
 
 
+@pytest.mark.full
 async def test_ctrl_c_while_the_gateway_starts(local_cli: MarkedCli) -> None:
     async with local_cli.start("exec", "1") as running:
         await running.read_until(STARTING, stream="stderr")
@@ -89,6 +92,7 @@ async def test_ctrl_c_while_the_gateway_starts(local_cli: MarkedCli) -> None:
     assert "Traceback" not in done.err
 
 
+@pytest.mark.full
 async def test_a_second_ctrl_c_does_not_wait_for_code_that_will_not_stop(local_cli: MarkedCli) -> None:
     stubborn = """
 import threading
@@ -109,7 +113,7 @@ while True:
         done = await running.wait()
         assert done.code == 130
         # The gateway and the kernel notice by themselves that the command is gone.
-        _, alive = await trio.to_thread.run_sync(psutil.wait_procs, others, 60)
+        _, alive = await trio.to_thread.run_sync(psutil.wait_procs, others, 200)
     assert alive == []
     assert texts_of(json.loads(path.read_text())["cells"][0])[0].startswith("busy\n")
     assert [file.name for file in local_cli.cwd.iterdir()] == ["n.ipynb"]

@@ -1,4 +1,7 @@
-"""The command as a process, on a real gateway with real kernels."""
+"""The command on a real gateway with real kernels: as a process where that is what counts, else in this one.
+
+Of the processes the quick tier has one of each kind: code, a notebook, a signal.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,11 @@ from typing import Any
 
 import pytest
 import trio
-from cli_kit import Cli, texts_of, write_notebook
+from cli_kit import Cli, CliHere, texts_of, write_notebook
 
 import trio_gateway
+import trio_gateway.blocking
+from ports import held_port
 
 pytestmark = pytest.mark.gateway
 
@@ -37,11 +41,13 @@ async def test_streams_stay_separate_and_every_plane_of_unicode_passes(cli: Cli)
     assert (done.code, done.out, done.err) == (0, f"{text}\n{text!r}\n", "err\n")
 
 
+@pytest.mark.full
 async def test_code_from_standard_input(cli: Cli) -> None:
     done = await cli.run("exec", "-", stdin="for i in range(2):\n    print(i, '漢')\n")
     assert (done.code, done.out, done.err) == (0, "0 漢\n1 漢\n", "")
 
 
+@pytest.mark.full
 async def test_an_error_goes_to_stderr_and_gives_code_1(cli: Cli) -> None:
     done = await cli.run("exec", "print('before'); 1/0")
     assert (done.code, done.out) == (1, "before\n")
@@ -58,16 +64,18 @@ async def test_output_comes_while_the_code_runs_and_sigterm_gives_143(cli: Cli) 
     assert "interrupting the kernel" in done.err
 
 
-async def test_a_script_runs_where_it_is_told_to(cli: Cli) -> None:
-    script = cli.cwd / "script.py"
+@pytest.mark.full
+def test_a_script_runs_where_it_is_told_to(cli_here: CliHere) -> None:
+    script = cli_here.cwd / "script.py"
     script.write_text("import os\nprint(os.path.basename(os.getcwd()))\n'last value'\n")
-    done = await cli.run("run", script)
+    done = cli_here.run("run", script)
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith("\n'last value'\n")
 
 
-async def test_json_for_scripts(cli: Cli) -> None:
-    done = await cli.run("exec", "--json", "print('ü'); 1/0")
+@pytest.mark.full
+def test_json_for_scripts(cli_here: CliHere) -> None:
+    done = cli_here.run("exec", "--json", "print('ü'); 1/0")
     assert done.code == 1
     assert done.err == ""
     result = json.loads(done.out)
@@ -76,12 +84,14 @@ async def test_json_for_scripts(cli: Cli) -> None:
     assert result["error"]["ename"] == "ZeroDivisionError"
 
 
+@pytest.mark.full
 async def test_twenty_megabytes_arrive_whole(cli: Cli) -> None:
     done = await cli.run("exec", "print('0123456789' * 2_000_000)")
     assert (done.code, done.err) == (0, "")
     assert done.out == "0123456789" * 2_000_000 + "\n"
 
 
+@pytest.mark.full
 async def test_a_reader_that_goes_away_ends_the_command_and_its_kernel(cli: Cli) -> None:
     async with cli.start("exec", "while True: print('line')") as running:
         await running.read_until("line\n")
@@ -91,35 +101,36 @@ async def test_a_reader_that_goes_away_ends_the_command_and_its_kernel(cli: Cli)
     assert (done.code, done.err) == (141, "")
 
 
-async def test_a_wrong_token_gives_code_3_and_says_where_the_right_one_goes(cli: Cli) -> None:
-    done = await cli.run("exec", "1", JUPYTER_GATEWAY_AUTH_TOKEN="wr0ng")
+def test_a_wrong_token_gives_code_3_and_says_where_the_right_one_goes(cli_here: CliHere) -> None:
+    done = cli_here.run("exec", "1", JUPYTER_GATEWAY_AUTH_TOKEN="wr0ng")
     assert (done.code, done.out) == (3, "")
     assert "JUPYTER_GATEWAY_AUTH_TOKEN" in done.err
     assert "wr0ng" not in done.err
 
 
-async def test_a_token_file_serves_too(cli: Cli) -> None:
-    (cli.cwd / "token").write_text(cli.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] + "\n")
-    done = await cli.run("exec", "--token-file", "token", "1", JUPYTER_GATEWAY_AUTH_TOKEN="wr0ng")
+@pytest.mark.full
+def test_a_token_file_serves_too(cli_here: CliHere) -> None:
+    (cli_here.cwd / "token").write_text(cli_here.environment["JUPYTER_GATEWAY_AUTH_TOKEN"] + "\n")
+    done = cli_here.run("exec", "--token-file", "token", "1", JUPYTER_GATEWAY_AUTH_TOKEN="wr0ng")
     assert (done.code, done.out) == (0, "1\n")
 
 
-async def test_an_unknown_kernel_gives_code_2_and_the_names_of_the_known_ones(cli: Cli) -> None:
-    done = await cli.run("exec", "--kernel", "klingon", "1")
+def test_an_unknown_kernel_gives_code_2_and_the_names_of_the_known_ones(cli_here: CliHere) -> None:
+    done = cli_here.run("exec", "--kernel", "klingon", "1")
     assert done.code == 2
     assert "klingon" in done.err
     assert "python3" in done.err
 
 
-async def test_nobody_listens_there(cli: Cli) -> None:
-    with socket.socket() as bound:  # and not listening: whoever connects is refused
-        bound.bind(("127.0.0.1", 0))
-        done = await cli.run("exec", "1", JUPYTER_GATEWAY_URL=f"http://127.0.0.1:{bound.getsockname()[1]}")
+def test_nobody_listens_there(cli_here: CliHere) -> None:
+    with held_port(shared=False) as port:
+        done = cli_here.run("exec", "1", JUPYTER_GATEWAY_URL=f"http://127.0.0.1:{port}")
     assert done.code == 3
     assert "--url" in done.err
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+@pytest.mark.full
 async def test_tracebacks_have_colours_on_a_terminal_unless_told_otherwise(cli: Cli, no_color: str, coloured: bool) -> None:
     controller, terminal = pty.openpty()
     seen = bytearray()
@@ -132,12 +143,18 @@ async def test_tracebacks_have_colours_on_a_terminal_unless_told_otherwise(cli: 
             env={**cli.environment, "NO_COLOR": no_color},
         )
         os.close(terminal)
-        while True:
-            try:
-                seen += await trio.to_thread.run_sync(os.read, controller, 1 << 16)
-            except OSError:  # the other end is closed
-                break
-        assert await process.wait() == 1
+        try:
+            while True:
+                try:
+                    seen += await trio.to_thread.run_sync(os.read, controller, 1 << 16)
+                except OSError:  # the other end is closed
+                    break
+            assert await process.wait() == 1
+        finally:
+            if process.poll() is None:
+                process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
     finally:
         os.close(controller)
     assert b"ZeroDivisionError" in seen
@@ -167,17 +184,19 @@ async def test_a_notebook_from_its_file_to_its_file(cli: Cli) -> None:
     assert source.read_bytes() == before
 
 
-async def test_a_notebook_stops_at_its_first_error_unless_allowed_to_go_on(cli: Cli) -> None:
-    source = write_notebook(cli.cwd / "in.ipynb", "print(1)", "raise ValueError('ü')", "print(3)")
-    done = await cli.run("run", source, "-o", "out.ipynb")
+@pytest.mark.full
+def test_a_notebook_stops_at_its_first_error_unless_allowed_to_go_on(cli_here: CliHere) -> None:
+    source = write_notebook(cli_here.cwd / "in.ipynb", "print(1)", "raise ValueError('ü')", "print(3)")
+    done = cli_here.run("run", source, "-o", "out.ipynb")
     assert done.code == 1
     assert "cell 2 of 3" in done.err
     assert "ValueError: ü" in done.err
-    assert [texts_of(cell) for cell in cells_of(cli.cwd / "out.ipynb")] == [["1\n"], ["ValueError"], []]
-    done = await cli.run("run", source, "--allow-errors", "-q")
+    assert [texts_of(cell) for cell in cells_of(cli_here.cwd / "out.ipynb")] == [["1\n"], ["ValueError"], []]
+    done = cli_here.run("run", source, "--allow-errors", "-q")
     assert (done.code, done.out) == (0, "1\n3\n")
 
 
+@pytest.mark.full
 async def test_an_interrupted_notebook_is_saved_as_far_as_it_came(cli: Cli) -> None:
     source = write_notebook(cli.cwd / "in.ipynb", "print('first')", f"print('second')\nprint('third')\n{WAIT}", "print('never')")
     async with cli.start("run", source, "-o", "out.ipynb", "--echo") as running:
@@ -193,56 +212,56 @@ async def test_an_interrupted_notebook_is_saved_as_far_as_it_came(cli: Cli) -> N
     ("content", "words"),
     [(None, "No such file"), ("print(1)", "JSON"), ('{"nbformat": 5}', "format 5"), ('{"nbformat": 4}', "valid notebook")],
 )
-async def test_what_is_no_notebook_is_told_before_anything_is_started(bare_cli: Cli, content: str | None, words: str) -> None:
+def test_what_is_no_notebook_is_told_before_anything_is_started(bare_cli_here: CliHere, content: str | None, words: str) -> None:
     if content is not None:
-        (bare_cli.cwd / "bad.ipynb").write_text(content)
-    done = await bare_cli.run("run", "bad.ipynb", "-o", "out.ipynb")
+        (bare_cli_here.cwd / "bad.ipynb").write_text(content)
+    done = bare_cli_here.run("run", "bad.ipynb", "-o", "out.ipynb")
     assert (done.code, done.out) == (2, "")
     assert "bad.ipynb" in done.err
     assert words in done.err
     assert "starting" not in done.err
-    assert not (bare_cli.cwd / "out.ipynb").exists()
+    assert not (bare_cli_here.cwd / "out.ipynb").exists()
 
 
-async def test_an_unknown_kernel_in_a_notebook_leaves_its_file_alone(cli: Cli) -> None:
-    source = write_notebook(cli.cwd / "in.ipynb", "print(1)", kernel="klingon")
+def test_an_unknown_kernel_in_a_notebook_leaves_its_file_alone(cli_here: CliHere) -> None:
+    source = write_notebook(cli_here.cwd / "in.ipynb", "print(1)", kernel="klingon")
     before = source.read_bytes()
-    done = await cli.run("run", source, "--inplace")
+    done = cli_here.run("run", source, "--inplace")
     assert done.code == 2
     assert "klingon" in done.err
     assert "python3" in done.err
     assert source.read_bytes() == before
-    done = await cli.run("run", source, "--kernel", "python3", "-q")
+    done = cli_here.run("run", source, "--kernel", "python3", "-q")
     assert (done.code, done.out) == (0, "1\n")
 
 
 # ------------------------------------------------------------------------------------------------ kernels, kernelspecs
 
 
-async def test_kernels_are_listed_interrupted_restarted_and_shut_down(cli: Cli, real_gateway: Any) -> None:
-    async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
-        async with gateway.start_kernel() as kernel:
-            listed = await cli.run("kernels", "--json")
+def test_kernels_are_listed_interrupted_restarted_and_shut_down(cli_here: CliHere, real_gateway: Any) -> None:
+    with trio_gateway.blocking.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
+        with gateway.start_kernel() as kernel:
+            listed = cli_here.run("kernels", "--json")
             assert [model["id"] for model in json.loads(listed.out)] == [kernel.id]
 
-            async with kernel.stream(f"print('ready', end=''); {WAIT}") as outputs:
-                async for output in outputs:
+            with kernel.stream(f"print('ready', end=''); {WAIT}") as outputs:
+                for output in outputs:
                     if isinstance(output, trio_gateway.Stream):
-                        done = await cli.run("kernels", "interrupt", kernel.id)
+                        done = cli_here.run("kernels", "interrupt", kernel.id)
                         assert (done.code, done.err) == (0, f"{kernel.id}: interrupted.\n")
             assert outputs.result.status == "error"
 
-            assert (await cli.run("kernels", "restart", "-q", kernel.id)).code == 0
-            assert (await cli.run("kernels", "shutdown", "-q", kernel.id)).code == 0
-            gone = await cli.run("kernels", "interrupt", "-q", kernel.id)
+            assert cli_here.run("kernels", "restart", "-q", kernel.id).code == 0
+            assert cli_here.run("kernels", "shutdown", "-q", kernel.id).code == 0
+            gone = cli_here.run("kernels", "interrupt", "-q", kernel.id)
             assert gone.code == 2
             assert kernel.id in gone.err
 
 
-async def test_kernelspecs(cli: Cli) -> None:
-    table = await cli.run("kernelspecs")
+def test_kernelspecs(cli_here: CliHere) -> None:
+    table = cli_here.run("kernelspecs")
     assert table.code == 0
     assert any(line.startswith("python3 ") and line.endswith("*") for line in table.out.splitlines())
-    specs = json.loads((await cli.run("kernelspecs", "--json")).out)
+    specs = json.loads(cli_here.run("kernelspecs", "--json").out)
     assert specs["default"] == "python3"
     assert specs["kernelspecs"]["python3"]["language"] == "python"
