@@ -12,7 +12,7 @@ import attrs
 import trio
 import trio.testing
 import trio_websocket
-from proxy_kit import TOKEN, V1, Served, serve_gateway
+from proxy_kit import TOKEN, V1, Served, Upstream, open_upstream, serve_gateway
 
 import trio_gateway
 from tcp_proxy import Link, TcpProxy, open_tcp_proxy
@@ -21,10 +21,12 @@ from trio_gateway._protocol import codec
 from trio_gateway._protocol.frames import BINARY, small_frame, xor_mask
 
 if TYPE_CHECKING:
-    from conftest import RunningGateway
+    from proxy_kit import Behind
 
-__all__ = ["QUICK", "Front", "LazyFront", "Stage", "open_front", "open_lazy_front", "open_stage"]
+__all__ = ["PATIENCE", "QUICK", "Front", "LazyFront", "Stage", "open_front", "open_lazy_front", "open_stage"]
 
+PATIENCE = 200.0
+"""How long what must come may take on a machine that is busy with other things, in seconds: less than a test may."""
 TOKEN_HEADER = [("Authorization", f"token {TOKEN}")]
 QUICK: dict[str, Any] = {"gateway_retry_interval": 0.01, "gateway_retry_interval_max": 0.05, "gateway_retry_max": 200}
 
@@ -55,7 +57,7 @@ class Front:
     async def until(self, kind: str, parent: str | None = None) -> list[Message]:
         """Receive until a message of a kind comes; return it last, and those of the same request before it."""
         seen = []
-        with trio.fail_after(40):
+        with trio.fail_after(PATIENCE):
             while True:
                 message = await self.receive()
                 if parent is None or message.parent_id == parent:
@@ -75,7 +77,7 @@ class Front:
         """Receive until a request is answered and done, in whichever order; return all that came of it."""
         seen: list[Message] = []
         idle, reply = False, False
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE):
             while not (idle and reply):
                 message = await self.receive()
                 if message.parent_id != asked:
@@ -87,7 +89,7 @@ class Front:
 
     async def closed(self) -> tuple[int, str]:
         """Receive until the end; return the close code and the reason."""
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             while True:
                 try:
                     await self.websocket.get_message()
@@ -162,46 +164,54 @@ class Stage:
     proxy: Served
     wire: TcpProxy
     kernel_id: str
-    real: trio_gateway.Gateway
+    direct: trio_gateway.Gateway
+    """The gateway, reached without the proxy and the wire."""
+    upstream: Upstream
 
-    def upstream(self) -> list[Link]:
+    def links(self) -> list[Link]:
         """The wire's links that carry a WebSocket."""
         return [link for link in self.wire.links if any("/channels" in request for request in link.requests)]
 
     async def nobody_connected(self) -> None:
         """Wait until the gateway says that the kernel has no WebSocket any more: nothing here tells when it has noticed."""
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             while True:
-                if not (await self.real.kernels.get(self.kernel_id)).connections:
+                if not (await self.direct.kernels.get(self.kernel_id)).connections:
                     return
+
+    async def idle(self) -> None:
+        """Wait until the gateway says that the kernel has nothing to do; nobody may be connected who would be told."""
+        with trio.fail_after(PATIENCE):
+            while (await self.direct.kernels.get(self.kernel_id)).execution_state != "idle":
+                pass
 
     async def no_channels(self) -> None:
         """Wait until the proxy has no front end any more."""
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while self.proxy.app.channels:
-                await trio.testing.wait_all_tasks_blocked(0.01)
+                await trio.testing.wait_all_tasks_blocked(0.001)  # a fake kernel may wake up every 50 ms
 
 
 @asynccontextmanager
 async def open_stage(
-    real_gateway: RunningGateway, *, upstream_v1: bool = True, proxied: dict[str, Any] | None = None, **settings: Any
+    behind: Behind, *, upstream_v1: bool = True, proxied: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncGenerator[Stage]:
     """Start a kernel, and a proxy whose connections to the gateway can be cut, or speak the legacy framing."""
 
     def offer(data: bytes) -> bytes:
         return data if upstream_v1 else re.sub(rb"\r\nSec-WebSocket-Protocol:[^\r\n]*", b"", data, flags=re.IGNORECASE)
 
-    async with open_tcp_proxy(real_gateway.url) as wire:
+    async with open_upstream(behind) as upstream, open_tcp_proxy(upstream.url) as wire:
         wire.on_link = lambda link: setattr(link.to_server, "rewrite", offer)
         async with (
-            trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as real,
-            trio_gateway.open_gateway(wire.url, **{"auth_token": real_gateway.token, **QUICK, **settings}) as gateway,
+            trio_gateway.open_gateway(upstream.url, auth_token=upstream.token) as direct,
+            trio_gateway.open_gateway(wire.url, **{"auth_token": upstream.token, **QUICK, **settings}) as gateway,
             serve_gateway(gateway, **(proxied or {})) as proxy,
         ):
-            model = await real.kernels.start("python3")
+            model = await direct.kernels.start("python3")
             try:
-                yield Stage(proxy, wire, model.id, real)
+                yield Stage(proxy, wire, model.id, direct, upstream)
             finally:
-                with trio.move_on_after(20, shield=True):
+                with trio.move_on_after(60, shield=True):
                     await wire.refuse()
-                    await real.kernels.shutdown(model.id)
+                    await direct.kernels.shutdown(model.id)

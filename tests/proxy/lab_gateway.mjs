@@ -9,7 +9,7 @@ const browser = await chromium.launch({
 });
 try {
   const page = await browser.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(90_000);
   await page.goto(url);
   await page.waitForSelector(".jp-Notebook .jp-CodeCell");
   await page.waitForSelector("text=/\\| Idle/");

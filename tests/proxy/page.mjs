@@ -10,7 +10,7 @@ const browser = await chromium.launch({
 const seen = { problems: [] };
 try {
   const page = await browser.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(90_000);
   page.on("console", (message) => message.type() === "error" && seen.problems.push(message.text()));
   page.on("pageerror", (error) => seen.problems.push(String(error)));
   await page.goto(url);

@@ -14,13 +14,21 @@ import trio
 
 import trio_gateway
 from trio_gateway.proxy import Proxy, create_app, serve
+from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 if TYPE_CHECKING:
-    from conftest import RunningGateway
+    from typing import TypeAlias
 
-__all__ = ["TOKEN", "V1", "Answer", "Served", "open_proxy", "serve_gateway"]
+    from conftest import RunningGateway
+    from trio_gateway import Message
+    from trio_gateway.testing import FakeComm
+
+    Behind: TypeAlias = RunningGateway | None
+
+__all__ = ["FAKE_TOKEN", "TOKEN", "V1", "Answer", "Behind", "Served", "Upstream", "open_proxy", "open_upstream", "serve_gateway"]
 
 TOKEN = "the-proxys-own-token"
+FAKE_TOKEN = "the-fake-gateways-token"
 V1 = "v1.kernel.websocket.jupyter.org"
 
 
@@ -98,11 +106,44 @@ async def serve_gateway(gateway: trio_gateway.Gateway, **settings: Any) -> Async
         nursery.cancel_scope.cancel()
 
 
+@attrs.frozen
+class Upstream:
+    """A gateway to have a proxy for."""
+
+    url: str
+    token: str
+
+
+def open_echo(comm: FakeComm, message: Message) -> None:
+    """Send back the buffers of each message of a comm, of its first one too, each reversed."""
+
+    def echo(comm: FakeComm, message: Message) -> None:
+        comm.send({"got": len(message.buffers)}, buffers=[bytes(buffer)[::-1] for buffer in message.buffers])
+
+    comm.on_message = echo
+    echo(comm, message)
+
+
+FAKE = FakeKernelSpec(name="python3", resources={"logo-64x64.png": b"\x89PNG\r\n"}, comm_targets={"echo": open_echo})
+
+
 @asynccontextmanager
-async def open_proxy(real_gateway: RunningGateway, *, url: str | None = None, **settings: Any) -> AsyncGenerator[Served]:
-    """Serve a proxy of the real gateway."""
+async def open_upstream(behind: Behind) -> AsyncGenerator[Upstream]:
+    """Give the real gateway, or open a fake one that listens and, like the real one of the tests, limits no output's rate."""
+    if behind is not None:
+        yield Upstream(behind.url, behind.token)
+        return
+    async with FakeGateway(token=FAKE_TOKEN, kernelspecs=[FAKE], iopub_msg_rate_limit=0.0, iopub_data_rate_limit=0.0) as fake:
+        async with fake.listen() as url:
+            yield Upstream(url, fake.token)
+
+
+@asynccontextmanager
+async def open_proxy(behind: Behind, **settings: Any) -> AsyncGenerator[Served]:
+    """Serve a proxy of the real gateway, or of a fake one."""
     async with (
-        trio_gateway.open_gateway(url or real_gateway.url, auth_token=real_gateway.token) as gateway,
+        open_upstream(behind) as upstream,
+        trio_gateway.open_gateway(upstream.url, auth_token=upstream.token) as gateway,
         serve_gateway(gateway, **settings) as served,
     ):
         yield served

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from proxy_kit import TOKEN, open_proxy, serve_gateway
+from proxy_kit import TOKEN, open_proxy, open_upstream, serve_gateway
 
 import trio_gateway
 from tcp_proxy import open_tcp_proxy
@@ -15,7 +15,7 @@ from trio_gateway.proxy import ProxyConfig, create_app
 from trio_gateway.proxy._gate import Caller, Gate, Refused
 
 if TYPE_CHECKING:
-    from conftest import RunningGateway
+    from proxy_kit import Behind
 
 
 def caller(gate: Gate, method: str = "GET", query: bytes = b"", **headers: str) -> Caller | int:
@@ -173,9 +173,8 @@ def test_the_token_shows_nowhere() -> None:
     assert TOKEN not in repr(Gate(config))
 
 
-@pytest.mark.gateway
-async def test_http_is_guarded(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_http_is_guarded() -> None:
+    async with open_proxy(None) as proxy:
         for path in ("/api", "/api/kernels", "/kernelspecs/python3/logo-64x64.png", "/metrics", "/nothing"):
             refused = await proxy.ask("GET", path, token=None)
             assert refused.status == 401
@@ -189,9 +188,8 @@ async def test_http_is_guarded(real_gateway: RunningGateway) -> None:
         assert own.status == 200
 
 
-@pytest.mark.gateway
-async def test_who_comes_with_the_token_in_the_url_gets_a_cookie(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_who_comes_with_the_token_in_the_url_gets_a_cookie() -> None:
+    async with open_proxy(None) as proxy:
         came = await proxy.ask("GET", f"/api?token={TOKEN}", token=None)
         cookie = came.headers["set-cookie"].partition(";")[0]
         assert "set-cookie" not in (await proxy.ask("GET", "/api")).headers
@@ -202,11 +200,10 @@ async def test_who_comes_with_the_token_in_the_url_gets_a_cookie(real_gateway: R
         assert (await proxy.ask("GET", "/api/kernels", token=None, headers=with_cookie)).status == 401
 
 
-@pytest.mark.gateway
-async def test_cors_is_as_configured(real_gateway: RunningGateway) -> None:
+async def test_cors_is_as_configured() -> None:
     lab = {"Origin": "https://lab.example.org"}
     ask = {**lab, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    async with open_proxy(real_gateway, allowed_origins="https://lab.example.org") as proxy:
+    async with open_proxy(None, allowed_origins="https://lab.example.org") as proxy:
         preflight = await proxy.ask("OPTIONS", "/api/kernels", token=None, headers=ask)
         assert preflight.status == 204
         assert preflight.headers["access-control-allow-origin"] == "https://lab.example.org"
@@ -221,14 +218,13 @@ async def test_cors_is_as_configured(real_gateway: RunningGateway) -> None:
         refused = await proxy.ask("OPTIONS", "/api/kernels", token=None, headers=other)
         assert refused.status == 403
         assert "access-control-allow-origin" not in refused.headers
-    async with open_proxy(real_gateway, allowed_origins="*") as proxy:
+    async with open_proxy(None, allowed_origins="*") as proxy:
         answer = await proxy.ask("GET", "/api", headers=lab)
         assert answer.headers["access-control-allow-origin"] == "https://lab.example.org"
         assert "access-control-allow-credentials" not in answer.headers
 
 
-@pytest.mark.gateway
-async def test_credentials_stay_on_their_side(real_gateway: RunningGateway, caplog: pytest.LogCaptureFixture) -> None:
+async def test_credentials_stay_on_their_side(behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     sent: list[bytes] = []
 
@@ -236,10 +232,10 @@ async def test_credentials_stay_on_their_side(real_gateway: RunningGateway, capl
         sent.append(data)
         return data
 
-    async with open_tcp_proxy(real_gateway.url) as between:
+    async with open_upstream(behind) as upstream, open_tcp_proxy(upstream.url) as between:
         between.on_link = lambda link: setattr(link.to_server, "rewrite", note)
         async with (
-            trio_gateway.open_gateway(between.url, auth_token=real_gateway.token) as gateway,
+            trio_gateway.open_gateway(between.url, auth_token=upstream.token) as gateway,
             serve_gateway(gateway) as proxy,
         ):
             headers = {"Cookie": "secret-cookie=1", "X-Secret": "secret-header", "User-Agent": "secret-agent"}
@@ -248,15 +244,15 @@ async def test_credentials_stay_on_their_side(real_gateway: RunningGateway, capl
             missing = await proxy.ask("GET", "/api/kernels/none", headers=headers)
             assert missing.status == 404
     asked = b"".join(sent)
-    assert real_gateway.token.encode() in asked
+    assert upstream.token.encode() in asked
     assert TOKEN.encode() not in asked
     assert b"secret" not in asked
     for told in (answer, missing):
-        assert real_gateway.token.encode() not in told.body
-        assert real_gateway.token not in str(told.headers)
+        assert upstream.token.encode() not in told.body
+        assert upstream.token not in str(told.headers)
     assert TOKEN not in caplog.text
     assert "secret" not in caplog.text
-    assert real_gateway.token not in caplog.text
+    assert upstream.token not in caplog.text
 
 
 def test_an_application_is_made_from_a_configuration_and_settings() -> None:

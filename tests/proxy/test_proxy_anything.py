@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import trio
+from front import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proxy_kit import TOKEN, serve_gateway
 
+from suite.budgets import examples
 from trio_gateway.testing import FakeGateway
 
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
@@ -24,11 +26,11 @@ JSON = st.recursive(
 
 
 @given(method=METHODS, path=PATHS, query=st.sampled_from(["", "?token=x", "?session_id=%ff", "?" + "a&" * 200]), body=JSON)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(4))
 def test_no_request_is_a_500_and_none_ends_the_proxy(method: str, path: str, query: str, body: object) -> None:
     async def main() -> None:
         async with FakeGateway() as fake, fake.open() as gateway, serve_gateway(gateway) as proxy:
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE):
                 answer = await proxy.ask(method, path + query, body)
                 assert answer.status < 500
                 assert b"Traceback" not in answer.body

@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from front import PATIENCE
 from jupyter_kernel_client import JupyterKernelClient
 from proxy_kit import TOKEN, open_proxy
+
+from browser import node_modules
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.full, pytest.mark.gateway]
 
 PACKAGES = {"@jupyterlab/services": "7.4.0", "ws": "8.18.0"}
 
 
-@pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `@jupyterlab/services`, pinned, and the script that uses it."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is missing; .ci/run installs it")
-    folder = tmp_path_factory.mktemp("services")
-    (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
-    subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, check=True, capture_output=True)
-    yield Path(shutil.copy(Path(__file__).with_name("services.cjs"), folder))
-    shutil.rmtree(folder)
+@pytest.fixture
+def services(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """The script that uses `@jupyterlab/services`, with that beside it, pinned."""
+    (tmp_path / "node_modules").symlink_to(node_modules(tmp_path_factory, "services", PACKAGES))
+    return Path(shutil.copy(Path(__file__).with_name("services.cjs"), tmp_path))
 
 
 async def test_jupyterlabs_own_client(real_gateway: RunningGateway, services: Path) -> None:
     async with open_proxy(real_gateway, base_path="/lab/") as proxy:
-        with trio.fail_after(40):
+        with trio.fail_after(PATIENCE):
             done = await trio.run_process(
                 ["node", str(services), proxy.url + "/", TOKEN], capture_stdout=True, capture_stderr=True, check=False
             )
@@ -64,7 +60,7 @@ async def test_jupyter_kernel_client(real_gateway: RunningGateway) -> None:
             return kernel.execute("print('out', end=''); 6 * 7")
 
     async with open_proxy(real_gateway) as proxy:
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE):
             reply = await trio.to_thread.run_sync(use, proxy.url)
         assert reply["status"] == "ok"
         assert [output["output_type"] for output in reply["outputs"]] == ["stream", "execute_result"]

@@ -18,16 +18,16 @@ import attrs
 import pytest
 import trio
 import trustme
-from front import open_front
-from proxy_kit import TOKEN
+from front import PATIENCE, open_front
+from proxy_kit import TOKEN, Upstream, open_upstream
 
 import trio_gateway
+from trio_gateway._cli.app import run_app
 from trio_gateway.proxy import create_app, serve
+from trio_gateway.testing import FakeGateway
 
 if TYPE_CHECKING:
-    from conftest import RunningGateway
-
-pytestmark = pytest.mark.gateway
+    from proxy_kit import Behind
 
 
 @attrs.define
@@ -39,7 +39,7 @@ class Command:
 
     async def hears(self, pattern: str) -> re.Match[str]:
         """Read its standard error until it says this."""
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             while (found := re.search(pattern, self.said)) is None:
                 assert self.process.stderr is not None
                 data = await self.process.stderr.receive_some()
@@ -49,9 +49,9 @@ class Command:
 
 
 @asynccontextmanager
-async def run(real_gateway: RunningGateway, *arguments: str | Path) -> AsyncGenerator[Command]:
+async def run(upstream: Upstream, *arguments: str | Path) -> AsyncGenerator[Command]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER_GATEWAY_")}
-    environment |= {"JUPYTER_GATEWAY_URL": real_gateway.url, "JUPYTER_GATEWAY_AUTH_TOKEN": real_gateway.token}
+    environment |= {"JUPYTER_GATEWAY_URL": upstream.url, "JUPYTER_GATEWAY_AUTH_TOKEN": upstream.token}
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "trio_gateway", "proxy", "--port", "0", *map(str, arguments)],
         env=environment,
@@ -77,8 +77,8 @@ async def curl(*arguments: str) -> tuple[int, str]:
     return int(status), body
 
 
-async def test_a_random_token_is_printed_and_sigterm_drains(real_gateway: RunningGateway) -> None:
-    async with run(real_gateway) as command:
+async def test_a_random_token_is_printed_and_sigterm_drains(behind: Behind) -> None:
+    async with open_upstream(behind) as upstream, run(upstream) as command:
         found = await command.hears(r"Listening on (http://127\.0\.0\.1:(\d+)/)\?token=([0-9a-f]{48})")
         url, port, token = found[1], int(found[2]), found[3]
         assert (await curl(f"{url}api"))[0] == 401
@@ -91,7 +91,7 @@ async def test_a_random_token_is_printed_and_sigterm_drains(real_gateway: Runnin
             assert (await curl("-X", "DELETE", "-H", f"Authorization: token {token}", f"{url}api/kernels/{kernel_id}"))[0] == 204
             command.process.send_signal(signal.SIGTERM)
             assert await front.closed() == (1001, "the proxy is shutting down")
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             assert await command.process.wait() == 0
         assert command.process.stdout is not None
         log = b"".join([data async for data in command.process.stdout]).decode()
@@ -100,13 +100,14 @@ async def test_a_random_token_is_printed_and_sigterm_drains(real_gateway: Runnin
         assert lines[-1]["method"] == "WEBSOCKET"
         assert lines[-1]["close_code"] == 1001
         assert token not in log
-        assert real_gateway.token not in log + command.said
+        assert upstream.token not in log + command.said
 
 
-async def test_sighup_reads_the_token_again(real_gateway: RunningGateway, tmp_path: Path) -> None:
+async def test_sighup_reads_the_token_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
-    async with run(real_gateway, "--proxy-token-file", file, "--base-path", "/x/") as command:
+    options = ("--proxy-token-file", file, "--base-path", "/x/")
+    async with open_upstream(None) as upstream, run(upstream, *options) as command:
         url = (await command.hears(r"Listening on (http\S+) with the token of"))[1]
         assert (await curl("-H", "Authorization: token first", f"{url}api"))[0] == 200
         file.write_text("second\n")
@@ -134,18 +135,24 @@ async def test_sighup_reads_the_token_again(real_gateway: RunningGateway, tmp_pa
         (["--host", "192.0.2.1"], "192.0.2.1"),
     ],
 )
-async def test_what_is_wrong_is_named(real_gateway: RunningGateway, arguments: list[str], said: str) -> None:
-    async with run(real_gateway, *arguments) as command:
-        await command.hears(re.escape(said))
-        with trio.fail_after(10):
-            assert await command.process.wait() == 2
+def test_what_is_wrong_is_named(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("JUPYTER_GATEWAY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("JUPYTER_GATEWAY_URL", "http://127.0.0.1:1")
+    assert run_app(["proxy", "--port", "0", *arguments]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in err
+    assert "Traceback" not in err
 
 
-async def test_tls_with_a_certificate_of_the_users(real_gateway: RunningGateway, tmp_path: Path) -> None:
+async def test_tls_with_a_certificate_of_the_users(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
-    async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
+    async with FakeGateway() as fake, fake.open() as gateway:
         app = create_app(gateway, token=TOKEN)
         async with trio.open_nursery() as nursery:
             listening = await nursery.start(partial(serve, app, port=0, certfile=tmp_path / "server.pem"))

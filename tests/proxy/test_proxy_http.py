@@ -1,4 +1,4 @@
-"""The proxy's HTTP routes, on a real Kernel Gateway."""
+"""The proxy's HTTP routes: on the fake gateway, and where the gateway's part counts on a real one too."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from proxy_kit import TOKEN, open_proxy, serve_gateway
+from proxy_kit import FAKE_TOKEN, TOKEN, open_proxy, open_upstream, serve_gateway
 
 import trio_gateway
+from ports import held_port
 
 if TYPE_CHECKING:
-    from conftest import RunningGateway
-
-pytestmark = pytest.mark.gateway
+    from proxy_kit import Behind
 
 
-async def test_what_a_server_says_of_itself(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_what_a_server_says_of_itself() -> None:
+    async with open_proxy(None) as proxy:
         assert (await proxy.ask("GET", "/api")).json() == {"version": trio_gateway.__version__}
         status = (await proxy.ask("GET", "/api/status")).json()
         assert status["kernels"] == status["connections"] == 0
@@ -28,8 +27,8 @@ async def test_what_a_server_says_of_itself(real_gateway: RunningGateway) -> Non
         assert me["permissions"] == {}
 
 
-async def test_a_kernels_life(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_a_kernels_life(behind: Behind) -> None:
+    async with open_proxy(behind) as proxy:
         started = await proxy.ask("POST", "/api/kernels", {"name": "python3", "env": {"KERNEL_USERNAME": "ada"}})
         assert started.status == 201
         model = started.json()
@@ -51,15 +50,15 @@ async def test_a_kernels_life(real_gateway: RunningGateway) -> None:
             assert gone.json() == {"message": f"Kernel does not exist: {model['id']}", "reason": "Not Found"}
 
 
-async def test_a_front_end_may_choose_the_kernels_id(real_gateway: RunningGateway) -> None:
+async def test_a_front_end_may_choose_the_kernels_id(behind: Behind) -> None:
     wish = {"kernel_id": "c8a1f0de-5f0b-4f5e-9b67-0d3a2f1e4b55"}
-    async with open_proxy(real_gateway) as proxy:
+    async with open_proxy(behind) as proxy:
         assert (await proxy.ask("POST", "/api/kernels", wish)).json()["id"] == wish["kernel_id"]
         assert (await proxy.ask("DELETE", f"/api/kernels/{wish['kernel_id']}")).status == 204
 
 
-async def test_a_start_without_a_body_is_the_default_kernel(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_a_start_without_a_body_is_the_default_kernel() -> None:
+    async with open_proxy(None) as proxy:
         started = await proxy.ask("POST", "/api/kernels")
         assert (started.status, started.json()["name"]) == (201, "python3")
         assert (await proxy.ask("DELETE", f"/api/kernels/{started.json()['id']}")).status == 204
@@ -78,8 +77,8 @@ async def test_a_start_without_a_body_is_the_default_kernel(real_gateway: Runnin
         (b"x" * (1024 * 1024 + 1), 413, "1048576 bytes"),
     ],
 )
-async def test_a_body_that_is_wrong_is_named(real_gateway: RunningGateway, raw: bytes, status: int, message: str) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_a_body_that_is_wrong_is_named(behind: Behind, raw: bytes, status: int, message: str) -> None:
+    async with open_proxy(behind) as proxy:
         answer = await proxy.ask("POST", "/api/kernels", raw=raw)
         assert answer.status == status
         assert message in answer.json()["message"]
@@ -87,16 +86,16 @@ async def test_a_body_that_is_wrong_is_named(real_gateway: RunningGateway, raw: 
         assert b"hush" not in answer.body
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway, body_seconds=0.01) as proxy:
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async with open_proxy(None, body_seconds=0.01) as proxy:
         async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
             head = f"POST /api/kernels HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: token {TOKEN}\r\nContent-Length: 10\r\n\r\n"
             await stream.send_all(head.encode())
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_kernelspecs_and_their_files(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway, base_path="/lab/gateway/") as proxy:
+async def test_kernelspecs_and_their_files(behind: Behind) -> None:
+    async with open_proxy(behind, base_path="/lab/gateway/") as proxy:
         listed = (await proxy.ask("GET", "/lab/gateway/api/kernelspecs")).json()
         assert listed["default"] == "python3"
         spec = listed["kernelspecs"]["python3"]
@@ -134,16 +133,16 @@ async def test_kernelspecs_and_their_files(real_gateway: RunningGateway) -> None
         ("/api/kernels/a%ffb", 400),
     ],
 )
-async def test_paths_are_decoded_once_and_stay_in_their_folder(real_gateway: RunningGateway, path: str, status: int) -> None:
+async def test_paths_are_decoded_once_and_stay_in_their_folder(behind: Behind, path: str, status: int) -> None:
     """A file that is not there is 404, and no path leads out of a kernelspec's folder."""
-    async with open_proxy(real_gateway) as proxy:
+    async with open_proxy(behind) as proxy:
         answer = await proxy.ask("GET", path)
         assert answer.status == status
         assert set(answer.json()) == {"message", "reason"}
 
 
-async def test_sessions_are_served_here(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_sessions_are_served_here(behind: Behind) -> None:
+    async with open_proxy(behind) as proxy:
         wish = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"name": "python3"}}
         made = await proxy.ask("POST", "/api/sessions", wish)
         assert made.status == 201
@@ -169,8 +168,8 @@ async def test_sessions_are_served_here(real_gateway: RunningGateway) -> None:
         assert (await proxy.ask("POST", "/api/sessions", {"kernel": {}})).status == 400
 
 
-async def test_methods_that_a_path_does_not_have(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_methods_that_a_path_does_not_have() -> None:
+    async with open_proxy(None) as proxy:
         refused = await proxy.ask("PUT", "/api/kernels")
         assert (refused.status, refused.json()["reason"]) == (405, "Method Not Allowed")
         assert refused.headers["allow"] == "GET, HEAD, OPTIONS, POST"
@@ -183,30 +182,32 @@ async def test_methods_that_a_path_does_not_have(real_gateway: RunningGateway) -
 
 
 async def test_a_gateway_that_is_not_there_is_told_without_its_address() -> None:
-    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    port = listener.socket.getsockname()[1]
-    await listener.aclose()
+    with held_port(shared=False) as port:
+        async with (
+            trio_gateway.open_gateway(f"http://127.0.0.1:{port}", auth_token="hush-hush", max_request_retries=0) as gateway,
+            serve_gateway(gateway) as proxy,
+        ):
+            answer = await proxy.ask("GET", "/api/kernels")
+            assert answer.status == 502
+            assert answer.json() == {"message": "the gateway can't be reached", "reason": "Bad Gateway"}
+            start = await proxy.ask("POST", "/api/kernels", {"name": "python3"})
+            assert start.status == 502
+            assert str(port).encode() not in start.body
+
+
+async def test_a_gateway_that_refuses_us_is_no_401(behind: Behind) -> None:
     async with (
-        trio_gateway.open_gateway(f"http://127.0.0.1:{port}", auth_token="hush-hush", max_request_retries=0) as gateway,
+        open_upstream(behind) as upstream,
+        trio_gateway.open_gateway(upstream.url, auth_token="wrong") as gateway,
         serve_gateway(gateway) as proxy,
     ):
-        answer = await proxy.ask("GET", "/api/kernels")
-        assert answer.status == 502
-        assert answer.json() == {"message": "the gateway can't be reached", "reason": "Bad Gateway"}
-        start = await proxy.ask("POST", "/api/kernels", {"name": "python3"})
-        assert start.status == 502
-        assert str(port).encode() not in start.body
-
-
-async def test_a_gateway_that_refuses_us_is_no_401(real_gateway: RunningGateway) -> None:
-    async with trio_gateway.open_gateway(real_gateway.url, auth_token="wrong") as gateway, serve_gateway(gateway) as proxy:
         answer = await proxy.ask("GET", "/api/kernelspecs")
         assert answer.status == 502
         assert answer.json()["message"] == "the gateway refuses the proxy's credentials"
 
 
-async def test_health_and_metrics(real_gateway: RunningGateway) -> None:
-    async with open_proxy(real_gateway) as proxy:
+async def test_health_and_metrics() -> None:
+    async with open_proxy(None) as proxy:
         health = await proxy.ask("GET", "/healthz", token=None, headers={"Host": "anything.example"})
         assert (health.status, health.json()) == (200, {"status": "ok"})
         assert (await proxy.ask("GET", "/metrics", token=None)).status == 401
@@ -219,11 +220,11 @@ async def test_health_and_metrics(real_gateway: RunningGateway) -> None:
         assert (await proxy.ask("GET", "/healthz", token=None)).status == 503
 
 
-async def test_the_access_log_has_no_query(real_gateway: RunningGateway, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_log_has_no_query(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    async with open_proxy(real_gateway) as proxy:
+    async with open_proxy(None) as proxy:
         assert (await proxy.ask("GET", f"/api?token={TOKEN}", token=None)).status == 200
     lines = [json.loads(r.getMessage()) for r in caplog.records if r.name == "trio_gateway.proxy.access"]
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [("GET", "/api", 200)]
     assert TOKEN not in caplog.text
-    assert real_gateway.token not in caplog.text
+    assert FAKE_TOKEN not in caplog.text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -15,14 +14,16 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 import trio
+from front import PATIENCE
 from proxy_kit import TOKEN, Served, open_proxy
 
 from browser import drive, driver_folder
+from ports import held_port
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.full, pytest.mark.gateway]
 
 PICTURE = """
 import base64, struct, zlib
@@ -45,9 +46,13 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def open_lab(proxy: Served, folder: Path) -> AsyncGenerator[str]:
     """Run JupyterLab on the proxy; give its address with `{}` for a path."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with held_port() as port:
+        async with _run_lab(proxy, folder, port) as address:
+            yield address
+
+
+@asynccontextmanager
+async def _run_lab(proxy: Served, folder: Path, port: int) -> AsyncGenerator[str]:
     token = secrets.token_hex(16)
     options = {
         "gateway-url": proxy.url,
@@ -71,7 +76,7 @@ async def open_lab(proxy: Served, folder: Path) -> AsyncGenerator[str]:
     assert process.stderr is not None
     said = b""
     try:
-        with trio.fail_after(40):
+        with trio.fail_after(PATIENCE):
             while b"is running at" not in said:
                 data = await process.stderr.receive_some()
                 assert data, said.decode()
@@ -87,7 +92,7 @@ async def open_lab(proxy: Served, folder: Path) -> AsyncGenerator[str]:
             nursery.start_soon(hear)
             yield f"http://127.0.0.1:{port}{{}}?token={token}"
             process.terminate()
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE):
                 await process.wait()
         assert b"Traceback" not in said, said.decode()
     finally:

@@ -12,12 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
-from front import open_front, open_lazy_front
+from front import PATIENCE, open_front, open_lazy_front
 from proxy_kit import serve_gateway
 
 import trio_gateway
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks for more open files, as Linux has it")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(sys.platform != "linux", reason="it asks for more open files, as Linux has it"),
+]
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))  # the benchmarks are not installed
 
@@ -37,9 +40,11 @@ def gateway_url() -> Iterator[str]:
     if hard != resource.RLIM_INFINITY and hard < wanted:
         pytest.skip(f"only {hard} files may be open here: raise `ulimit -Hn` to {wanted}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted) if soft != resource.RLIM_INFINITY else soft, hard))
-    with fast_gateway(Path(sys.executable)) as server:
-        yield server.url
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        with fast_gateway(Path(sys.executable)) as server:
+            yield server.url
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_500_front_ends_beside_one_that_floods_and_one_that_reads_nothing(gateway_url: str) -> None:
@@ -63,7 +68,7 @@ async def test_500_front_ends_beside_one_that_floods_and_one_that_reads_nothing(
                     all_answered.set()
                 await all_answered.wait()
 
-        with trio.fail_after(100):
+        with trio.fail_after(PATIENCE):
             async with open_lazy_front(proxy, kernels[-1]) as lazy, open_front(proxy, kernels[-2]) as flooding:
                 before = process.memory_info().rss
                 await lazy.execute(FLOOD.format(1000))  # 100 MB that it will not read

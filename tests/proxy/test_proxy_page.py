@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from front import open_front
+from front import PATIENCE, open_front
 from proxy_kit import TOKEN, serve_gateway
 
 from browser import drive, driver_folder
@@ -51,7 +51,7 @@ async def test_what_the_page_shows() -> None:
             assert kernel["messages"] == shown["messages"]
             assert kernel["messages"]["to_kernel"] == 1
             assert kernel["messages"]["to_front"] >= 5
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while proxy.app.channels:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         shown = (await proxy.ask("GET", "/status.json")).json()
@@ -71,6 +71,7 @@ async def test_a_gateway_that_is_away_is_shown_without_its_address() -> None:
         assert b"fake.invalid" not in answer.body
 
 
+@pytest.mark.full
 async def test_the_page_in_a_browser(driver: Path) -> None:
     """Chromium: the WebSocket's subprotocol is selected; charts move; interrupt, restart and shut down by keyboard."""
     async with (

@@ -12,10 +12,12 @@ import h11
 import pytest
 import trio
 import trio.testing
+from front import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proxy_kit import TOKEN, V1, Served, read_answer, serve_gateway
 
+from suite.budgets import examples
 from trio_gateway._protocol import codec
 from trio_gateway._protocol.frames import BINARY, CLOSE, PING, PONG, TEXT, Close, FrameParser, Ping, Pong, small_frame, xor_mask
 from trio_gateway._protocol.messages import MessageFactory
@@ -80,7 +82,7 @@ class Raw:
 
 @asynccontextmanager
 async def a_proxy(**settings: Any) -> AsyncGenerator[tuple[Served, str]]:
-    with trio.fail_after(60):
+    with trio.fail_after(PATIENCE):
         async with FakeGateway() as fake, fake.open() as gateway, serve_gateway(gateway, **settings) as proxy:
             yield proxy, (await gateway.kernels.start("python3")).id
 
@@ -214,7 +216,7 @@ async def test_headers_without_end_are_refused() -> None:
         st.binary(max_size=60) | st.sampled_from([masked(BINARY, INFO), masked(PING, b"x"), masked(TEXT, b"{}")]), max_size=4
     )
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(2))
 def test_whatever_is_sent_ends_its_own_connection_at_most(pieces: list[bytes]) -> None:
     async def main() -> None:
         async with connected() as (proxy, raw):
