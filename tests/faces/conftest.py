@@ -88,3 +88,10 @@ def real_kernel_id(real_gateway: RunningGateway) -> Iterator[str]:
     found = rest(real_gateway, "POST", "/api/kernels", {"name": "python3", "env": {}})["id"]
     yield found
     rest(real_gateway, "DELETE", f"/api/kernels/{found}")
+
+
+@pytest.fixture
+def configured(real_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of configuration: which gateway."""
+    monkeypatch.setenv("JUPYTER_GATEWAY_URL", real_gateway.url)
+    monkeypatch.setenv("JUPYTER_GATEWAY_AUTH_TOKEN", real_gateway.token)

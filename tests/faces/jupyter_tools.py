@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-__all__ = ["EXAMPLES", "cell", "outputs_of"]
+__all__ = ["EXAMPLES", "cell", "outputs_of", "run_tool"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -29,3 +32,13 @@ def outputs_of(notebook: Any) -> list[Any]:
 def cell(code: str) -> Any:
     """Make a notebook of one cell."""
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+
+
+def run_tool(*arguments: str, cwd: Path, status: int = 0) -> str:
+    """Run a command of Jupyter's, as a user would, and see how it ends."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", *arguments], cwd=cwd, check=False, capture_output=True, text=True, timeout=250,
+        env=dict(os.environ),
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    return done.stderr

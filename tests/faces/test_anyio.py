@@ -181,6 +181,7 @@ def test_a_tour(backend: str, really_opened: Callable[..., Any], real_gateway: R
                     assert isinstance(comm, tg.Comm)
                     assert comm.opening.data == {"a": 1}
                     await comm.aclose()
+                await kernel.execute("1")  # the kernel is busy with the comm's end first
 
                 await kernel.wait_for(tg.KernelState.IDLE)
                 async for status in kernel.changes():

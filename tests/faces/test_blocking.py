@@ -151,6 +151,7 @@ def test_a_tour(really_opened: Callable[..., Any], real_gateway: RunningGateway)
                 with next(incoming) as comm:
                     assert (comm.opening.data, comm.target_name, comm.closed) == ({"a": 1}, "mine", False)
                 assert comm.closed
+            kernel.execute("1")  # the kernel is busy with the comm's end first
 
             kernel.wait_for(tg.KernelState.IDLE)
             assert next(kernel.changes()).kernel is kernel.state is tg.KernelState.IDLE

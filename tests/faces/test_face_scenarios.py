@@ -1,100 +1,25 @@
-"""The test kit's scenarios on every face: what they find is what they find on Trio, on the fake and on a real gateway."""
+"""The test kit's scenarios on every face, on the fake: what they find is what they find on Trio."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import pytest
-import trio
-import uvloop
-from face_stage import FaceStage, LoopWorld, open_loop_stage, open_thread_stage
-from face_tools import ListeningFake, rest
+from face_scenarios import NOT_COMPARED, kernels_on, play_on_every_face
+from face_tools import ListeningFake
 
-import trio_gateway
-from trio_gateway.testing.scenarios import SCENARIOS, Scenario, Stage, run_scenario
+from trio_gateway.testing.scenarios import SCENARIOS, Scenario
 
-if TYPE_CHECKING:
-    from conftest import RunningGateway
-
-FACES = ["trio", "asyncio", "uvloop", "blocking"]
-NOT_BLOCKING = {
-    "interrupt": "nothing cancels a blocking call but Ctrl-C, which has tests of its own",
-}
-NOT_COMPARED = {"no rate limit"}
-"""Whether a gateway drops some of many lines depends on how fast the machine prints them: it only must not fail anywhere."""
 QUICK = [scenario for scenario in SCENARIOS if scenario.name not in NOT_COMPARED]
-"""Those for the fake: thousands of lines on each face at once take as long there as on a real gateway, which has more to show."""
-
-
-def open_stage(face: str, config: trio_gateway.GatewayConfig) -> AbstractContextManager[Stage]:
-    """Open a stage on a face."""
-    match face:
-        case "trio":
-            return nullcontext(Stage(config))
-        case "blocking":
-            return open_thread_stage(config)
-        case _:
-            return open_loop_stage(uvloop.new_event_loop if face == "uvloop" else asyncio.new_event_loop, config)
-
-
-@contextmanager
-def kernels_on(gateway: RunningGateway | ListeningFake) -> Iterator[Mapping[str, str]]:
-    """Start a kernel for each face: its scenarios share it, where they don't want one of their own."""
-    found = {face: rest(gateway, "POST", "/api/kernels", {"name": "python3", "env": {}})["id"] for face in FACES}
-    yield found
-    for kernel_id in found.values():
-        rest(gateway, "DELETE", f"/api/kernels/{kernel_id}")
+"""Thousands of lines on each face at once take as long here as on a real gateway, which has more to show."""
 
 
 @pytest.fixture(scope="module")
-def fake_kernels(fake_gateway: ListeningFake) -> Iterator[Mapping[str, str]]:
+def kernels(fake_gateway: ListeningFake) -> Iterator[Mapping[str, str]]:
     with kernels_on(fake_gateway) as kernels:
         yield kernels
 
 
-@pytest.fixture(scope="module")
-def real_kernels(real_gateway: RunningGateway) -> Iterator[Mapping[str, str]]:
-    with kernels_on(real_gateway) as kernels:
-        yield kernels
-
-
-async def play_on_every_face(scenario: Scenario, gateway: RunningGateway | ListeningFake, kernels: Mapping[str, str]) -> None:
-    """Each face says the same, and was really used."""
-    config = trio_gateway.GatewayConfig(url=gateway.url, auth_token=gateway.token)
-    found: dict[str, tuple[str, str]] = {}
-
-    async def play(face: str) -> None:
-        with open_stage(face, config) as stage:
-            stage._shared = kernels[face]
-            stage.patience = 8.0  # the machine may be busy
-            finding = await run_scenario(scenario, stage, limit=250)
-        found[face] = (finding.outcome, finding.detail)
-        if isinstance(stage, FaceStage):
-            assert isinstance(stage.world, LoopWorld) == (face != "blocking")
-            assert stage.world.calls > 0
-
-    async with trio.open_nursery() as nursery:
-        for face in FACES:
-            if face != "blocking" or scenario.name not in NOT_BLOCKING:
-                nursery.start_soon(play, face)
-    assert "failed" not in {outcome for outcome, _ in found.values()}, found
-    if scenario.name in NOT_COMPARED:
-        return
-    assert {face: answer for face, answer in found.items() if answer != found["trio"]} == {}
-
-
 @pytest.mark.parametrize("scenario", QUICK, ids=lambda scenario: scenario.name)
-async def test_a_scenario_on_every_face(scenario: Scenario, fake_gateway: ListeningFake, fake_kernels: Mapping[str, str]) -> None:
-    await play_on_every_face(scenario, fake_gateway, fake_kernels)
-
-
-@pytest.mark.full
-@pytest.mark.gateway
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-async def test_a_real_scenario_on_every_face(
-    scenario: Scenario, real_gateway: RunningGateway, real_kernels: Mapping[str, str]
-) -> None:
-    await play_on_every_face(scenario, real_gateway, real_kernels)
+async def test_a_scenario_on_every_face(scenario: Scenario, fake_gateway: ListeningFake, kernels: Mapping[str, str]) -> None:
+    await play_on_every_face(scenario, fake_gateway, kernels)
