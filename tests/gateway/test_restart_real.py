@@ -41,7 +41,7 @@ async def test_a_kernel_is_not_shut_down_in_the_middle_of_its_restart(real_gatew
         gateway.start_kernel() as kernel,
         kernel.iopub.subscribe() as published,
     ):
-        nursery.start_soon(gateway.kernels.restart, kernel.id)
+        nursery.start_soon(gateway.kernels.restart, kernel.id)  # noqa: ASYNC111 - its id outlives it
         async for message in published:
             if message.msg_type == "shutdown_reply":
                 break
