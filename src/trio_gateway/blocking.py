@@ -21,6 +21,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ._config import GatewayConfig as GatewayConfig
+from ._config import hidden_settings
 from ._crossing.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio
 from ._crossing.calls import Realm
 from ._crossing.from_thread import BlockingRealmCrossing, block_on, take_blocking
@@ -443,7 +444,9 @@ def _opening(
 
     def decorate(name_only: Callable[[], None]) -> Callable[P, AbstractContextManager[Gateway]]:
         def opener(*args: P.args, **arguments: P.kwargs) -> AbstractContextManager[Gateway]:
-            return BlockingRealmCrossing(origin(*args, **arguments), Gateway)
+            hidden: Any = hidden_settings(arguments, but=_gateway.PLAIN_ARGUMENTS)
+            del arguments
+            return BlockingRealmCrossing(origin(*args, **hidden), Gateway)
 
         dressed: Any = functools.update_wrapper(opener, name_only)
         dressed.__doc__ = origin.__doc__

@@ -141,6 +141,31 @@ def test_a_new_file_gets_the_usual_permissions_and_nothing_else_is_left(path: Pa
     assert {entry.name for entry in path.parent.iterdir()} == {path.name, "reference"}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize(("old", "origin", "expected"), [(0o600, 0o644, 0o600), (None, 0o600, 0o600), (0o644, 0o600, 0o644)])
+def test_at_no_moment_can_more_people_read_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, old: int | None, origin: int, expected: int
+) -> None:
+    """Looked at when the file is made, and when it is there: what is in it may be secret (G8)."""
+    notebook = path.with_name("origin")
+    notebook.touch(origin)
+    if old is not None:
+        path.touch(old)
+    modes: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    before = os.umask(0o022)
+    try:
+        NotebookFile(path, notebook).write(b"new")
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
+    assert stat.S_IMODE(path.stat().st_mode) == expected
+
+
 def test_making_one_changes_nothing(path: Path) -> None:
     NotebookFile(path)
     assert list(path.parent.iterdir()) == []

@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from serving import Server, serve
-
-if TYPE_CHECKING:
-    from conftest import RunningGateway
 
 __all__ = ["open_server"]
 
 MODULE = "trio_gateway.jupyter.server"
 
 
+class Reachable(Protocol):
+    """A gateway, real or not."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+
+
 @contextmanager
-def open_server(gateway: RunningGateway, folder: Path, program: str = "jupyter_server", **more: object) -> Iterator[Server]:
+def open_server(
+    gateway: Reachable,
+    folder: Path,
+    program: str = "jupyter_server",
+    *,
+    env: Mapping[str, str] | None = None,
+    **more: object,
+) -> Iterator[Server]:
     """Run a Jupyter Server whose kernels are on a gateway. It has none of its own, and knows no JUPYTER_GATEWAY_URL.
 
     Args:
         gateway: the gateway.
         folder: its home and its documents.
         program: the module to run.
+        env: variables to add to this process's, for the server's own environment.
         **more: options, with `_` for the dot.
     """
     token = secrets.token_hex(16)
@@ -50,7 +64,7 @@ def open_server(gateway: RunningGateway, folder: Path, program: str = "jupyter_s
         }
         return [sys.executable, "-W", "ignore", "-m", program, *[f"--{name}={value}" for name, value in options.items()]]
 
-    with serve(command, folder, token=token) as server:
+    with serve(command, folder, token=token, env=env) as server:
         yield server
     said = server.log.read_text()
     assert server.process.returncode == 0, said

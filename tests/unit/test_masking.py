@@ -68,3 +68,73 @@ def test_headers_ignore_case_and_keep_repeated_ones():
     assert list(headers) == ["set-cookie", "x"]
     assert len(headers) == 2
     assert repr(headers) == "<Headers set-cookie, x>"
+
+
+# ------------------------------------------------------------------------------------------------------ in any mixture, cut
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "a%26b/%20%3Cc>&quot;%E4",
+        "a&#38;b/+<c>&#x22;\\u00e4",
+        r"A&amp;B\/ \x3cC\x3e\"" + "\\xc3\\xa4",
+        SECRET.encode().decode("latin-1"),
+        SECRET.encode("latin-1").decode("utf-8", "replace"),
+        repr(SECRET)[1:-1],
+        repr(SECRET.encode())[2:-1],
+        json.dumps(json.dumps(SECRET)[1:-1])[1:-1],
+        SECRET.upper(),
+    ],
+)
+def test_a_secret_is_hidden_in_a_mixture_of_spellings(form: str):
+    assert Masker([SECRET])(f"x{form}y") == f"x{MASK}y"
+
+
+def test_a_secret_that_was_cut_off_at_the_end():
+    mask = Masker(["token 0123456789abcdef"])
+    assert mask("sent token 0123456789abcdef, ok") == f"sent {MASK}, ok"
+    for length in range(9, 21):
+        assert mask("sent token 0123456789abcdef"[: 5 + length]) == f"sent {MASK}"
+    assert mask("sent token 01") == "sent token 01"  # too little to tell anything
+    assert mask("expected a token") == "expected a token"
+    assert mask("token 0123 is cut elsewhere") == "token 0123 is cut elsewhere"
+    assert Masker(["aaaaaaaaaaaab"])("aaaaaaaaaaaaaaaa") == f"aaaa{MASK}"
+
+
+def test_data_keeps_what_is_an_ordinary_word():
+    data = json.dumps({"kernelspecs": {"python3": {"display_name": "ä"}}}, ensure_ascii=False).encode()
+    assert Masker(["kernelspecs", "python3", "display_name", "hunter2"]).content(data) == data
+    assert (
+        Masker(["0123456789"], ["application/json"]).content(b"application/json 0123456789")
+        == f"application/json {MASK}".encode()
+    )
+    assert Masker([]).content(data) == data
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_data_is_masked_in_its_encoding(encoding: str):
+    masker = Masker(["p4ss & wörd-0"])
+    found = masker.content(json.dumps({"p4ss & wörd-0": "ü", "b": "p4ss & wörd-0"}, ensure_ascii=False).encode(encoding))
+    assert json.loads(found.decode(encoding)) == {MASK: "ü", "b": MASK}
+
+
+def test_binary_data_stays_what_it_is():
+    data = bytes(range(256)) * 10
+    assert Masker(["0123-token", "\xff\xfe-and-more"]).content(data) == data
+
+
+@given(st.text(alphabet="abc01234&%\"'\\/ äß", min_size=8, max_size=20), st.text(max_size=10))
+def test_no_strong_secret_is_left_in_data(secret: str, around: str):
+    masker = Masker([secret])
+    if any(char in "01234&%\"'\\/äß" for char in secret):
+        assert secret.encode() not in masker.content((around + secret + around).encode())
+
+
+def test_many_backslashes_cost_little():
+    """A pattern that tried each backslash in all lengths would not come to an end."""
+    secret = "p4ss" + "\\" * 30 + "w0rd"
+    mask = Masker([secret])
+    assert mask(f"x{secret}x{json.dumps(secret)}") == f"x{MASK}x" + f'"{MASK}"'
+    assert mask("p4ss" + "%5C" * 30 + "w0rd") == MASK
+    assert mask(("p4ss" + "\\" * 200) * 50) == ("p4ss" + "\\" * 200) * 50

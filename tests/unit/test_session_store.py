@@ -235,11 +235,55 @@ async def test_the_connection_is_closed_whatever_ends_the_block(tmp_path: Path) 
 async def test_a_new_file_is_its_owners_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
     async with open_session_store(tmp_path / "new"):
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+    assert set(contents(tmp_path)) == {"new"}
     (tmp_path / "empty").touch()
     (tmp_path / "empty").chmod(0o640)
     async with open_session_store(tmp_path / "empty") as store:
         await store.insert(row(1))
     assert (tmp_path / "empty").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("name", ["new", "dangling"])
+async def test_at_no_moment_can_others_read_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, name: str
+) -> None:
+    """Looked at when SQLite is about to open it, and its journal while the tables are made."""
+    (tmp_path / "dangling").symlink_to("new")
+    modes: dict[str, int] = {}
+
+    def look() -> None:
+        modes.update({entry.name: entry.stat().st_mode & 0o777 for entry in tmp_path.iterdir() if entry.exists()})
+
+    def watched(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            look()
+            found = original(*args)
+            look()
+            return found
+
+        return call
+
+    monkeypatch.setattr(session_store, "_connect", watched(session_store._connect))
+    monkeypatch.setattr(session_store, "_create", watched(session_store._create))
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", raise_os_error)
+    before = os.umask(0)
+    try:
+        async with open_session_store(tmp_path / name) as store:
+            await store.insert(row(1))
+    finally:
+        os.umask(before)
+    look()
+    assert modes.pop("new-journal") == 0o600
+    assert set(modes) == {"new", "dangling"}
+    assert set(modes.values()) == {0o600}
+
+
+def raise_os_error(*_: object) -> None:
+    """What a file system without links does."""
+    raise PermissionError
 
 
 async def test_a_store_in_memory_works_under_a_virtual_clock(autojump_clock: trio.testing.MockClock) -> None:
@@ -802,6 +846,7 @@ async def test_what_is_no_path_is_refused(value: Any) -> None:
 async def test_a_file_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sessions.db"
     connect = session_store._connect
+    monkeypatch.setattr(session_store, "_make", lambda path: None)  # nothing can be made there
     monkeypatch.setattr(session_store, "_connect", lambda path, parameters: connect(path, parameters.replace("rwc", "ro")))
     with pytest.raises(InvalidInputError, match="can be opened"):
         async with open_session_store(path):

@@ -93,10 +93,12 @@ def to_json(notebook: Any) -> bytes:
 class NotebookFile:
     """A file to write a notebook to, many times over.
 
-    A symbolic link stays one: the file that it points to is replaced. The file's permissions are kept.
+    A symbolic link stays one: the file that it points to is replaced. The file's permissions are kept; a new file's are the usual
+    ones, and no wider than those of the notebook that it is made from. At no moment can more people read it.
 
     Args:
         path: the file, which may exist or not.
+        origin: the notebook that it is made from; None where there is none.
 
     Raises:
         InvalidInputError: nothing can be written there.
@@ -107,8 +109,9 @@ class NotebookFile:
     is_special: bool
     """Whether it is a device or a pipe: it can't be replaced, so it should be written to only once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, origin: Path | None = None) -> None:
         self.path = path
+        self._origin = origin
         with self._told():
             self._target = path.resolve()
             self.is_special = path.exists() and not path.is_file()
@@ -144,9 +147,17 @@ class NotebookFile:
                 raise
 
     def _create(self) -> tuple[int, Path]:
-        """Create a new file beside the target, with the permissions that a new file gets here."""
+        """Create a new file beside the target: closed where there is a target, whose permissions it gets; else a usual one."""
         temporary = self._target.with_name(f".{self._target.name[:100]}.{secrets.token_hex(6)}.tmp")
-        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), temporary
+        mode = 0o600 if self._target.exists() else self._usual_mode()
+        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), temporary
+
+    def _usual_mode(self) -> int:
+        try:
+            found = 0o666 if self._origin is None else self._origin.stat().st_mode
+        except OSError:  # it was deleted meanwhile
+            return 0o600
+        return (found & 0o666) | 0o600
 
     @contextlib.contextmanager
     def _told(self) -> Generator[None]:

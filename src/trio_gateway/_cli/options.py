@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .._errors import InvalidInputError
+from .._secret import Secret
 from .exits import printable
 
 __all__ = ["Options", "common_options", "cwd_option", "kernel_option", "pass_options", "read_token", "timeout_option"]
@@ -112,7 +113,7 @@ def read_token(path: Path) -> str:
         InvalidInputError: the file can't be read, or holds no token. What it holds is not told.
     """
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = Secret(path.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise InvalidInputError("--token-file", str(path), f"a file that holds the token ({why})") from None

@@ -70,7 +70,7 @@ def run(
         cwd = file.resolve().parent
     job = NotebookJob(
         notebook=notebook,
-        target=None if path is None else NotebookFile(path),
+        target=None if path is None else NotebookFile(path, origin=file),
         echo=echo or path is None,
         allow_errors=allow_errors,
         timeout=timeout,

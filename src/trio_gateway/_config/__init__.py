@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .config import WEBSOCKET_ENGINES, GatewayConfig, settings_table
+from .config import WEBSOCKET_ENGINES, GatewayConfig, hidden_settings, settings_table
 from .fields import SettingRow
 from .values import header_name_problem, header_value_problem
 
@@ -12,5 +12,6 @@ __all__ = [
     "SettingRow",
     "header_name_problem",
     "header_value_problem",
+    "hidden_settings",
     "settings_table",
 ]

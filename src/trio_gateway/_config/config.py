@@ -14,19 +14,20 @@ import itertools
 import os
 import warnings
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
 import attrs
 
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
+from .._secret import Secret, SecretBytes, Unshown, hide_arguments, hide_values
 from .._tokens import NoOpTokenRenewer, TokenRenewer
 from . import values
 from .fields import Given, Setting, SettingRow, masked, number, readable, setting, setting_of, whole
 from .values import BadValue
 
-__all__ = ["WEBSOCKET_ENGINES", "GatewayConfig", "SettingRow", "settings_table"]
+__all__ = ["WEBSOCKET_ENGINES", "GatewayConfig", "SettingRow", "hidden_settings", "settings_table"]
 
 WEBSOCKET_ENGINES = ("auto", "fast", "trio-websocket")
 """What the setting `websocket_engine` may be."""
@@ -294,7 +295,8 @@ class GatewayConfig:
         Warns:
             DeprecationWarning: `JUPYTER_GATEWAY_ENV_WHITELIST` is used, in the absence of `JUPYTER_GATEWAY_ALLOWED_ENVS`.
         """
-        environ = os.environ if environ is None else environ
+        environ = Unshown(os.environ if environ is None else environ)
+        arguments = hidden_settings(arguments)
         given: dict[str, Given] = {}
         elsewhere = arguments.get("url") is not None and not _same_gateway(arguments["url"], environ)
         ignored: list[str] = []
@@ -310,7 +312,7 @@ class GatewayConfig:
                 continue
             if variable == _ALLOWED_ENVS_OLD:
                 warnings.warn(f"{variable} is deprecated: set {entry.variable} instead", DeprecationWarning, stacklevel=2)
-            given[name] = Given(variable, environ[variable])
+            given[name] = Given(variable, _hidden(name, environ[variable]))
         settings = {name: value.value for name, value in given.items()}
         settings |= {name: value for name, value in arguments.items() if name not in _SETTINGS}
         return cls._checked(settings, given, tuple(ignored))
@@ -337,6 +339,7 @@ class GatewayConfig:
         Raises:
             ConfigError: one or more settings are wrong, or there is no setting of this name; it tells all of them.
         """
+        changes = hidden_settings(changes)
         # The old url stays on record: that is how the new one is recognised as new.
         given = dict(self._given) | {name: Given("argument", value) for name, value in changes.items() if name != "url"}
         settings = {name: getattr(self, name) for name in _SETTINGS} | changes
@@ -350,11 +353,12 @@ class GatewayConfig:
         try:
             config = cls(**known, _given=given, _ignored=ignored)
         except ConfigError as error:
-            # The old traceback goes: its frames hold what was given, secrets included.
-            raise ConfigError([*unknown, *error.problems]) from None
-        if unknown:
-            raise ConfigError(unknown)
-        return config
+            problems = [*unknown, *error.problems]
+        else:
+            if not unknown:
+                return config
+            problems = unknown
+        raise ConfigError(problems)
 
     # -------------------------------------------------------------------------------------------------------- using one
 
@@ -425,10 +429,11 @@ class GatewayConfig:
         token = self.auth_token if token is None else token
         found: list[tuple[str, str]] = []
         if self.http_user is not None:
-            pair = f"{self.http_user}:{self.http_pwd or ''}".encode()
-            found.append(("Authorization", f"Basic {b64encode(pair).decode('ascii')}"))
+            pair = SecretBytes(f"{self.http_user}:{self.http_pwd or ''}".encode())
+            found.append(("Authorization", Secret(f"Basic {b64encode(pair).decode('ascii')}")))
         if token:
-            found.append((self.auth_header_key, token if self.auth_scheme is None else f"{self.auth_scheme} {token}"))
+            value = Secret.of(token if self.auth_scheme is None else f"{self.auth_scheme} {token}")
+            found.append((self.auth_header_key, value))
         own = {name.lower() for name in self.headers}
         return tuple((name, value) for name, value in found if name.lower() not in own)
 
@@ -488,10 +493,35 @@ class GatewayConfig:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
+def hidden_settings(settings: Mapping[str, Any], *, but: Collection[str] = ()) -> dict[str, Any]:
+    """Return settings by name, in which what may be secret hides itself from whoever shows a frame's locals.
+
+    Each function that takes settings by name begins with this: what goes wrong later has its frame in the traceback.
+
+    Args:
+        settings: the settings, right or wrong.
+        but: names of other arguments, which hold no secrets.
+    """
+    return {name: value if name in but else _hidden(name, value) for name, value in settings.items()}
+
+
+def _hidden(name: str, value: Any) -> Any:
+    entry = _SETTINGS.get(name)
+    # What is no setting may be one with a typing error in its name; in a URL there may be a password.
+    if entry is not None and not (entry.secret or entry.url):
+        return value
+    if isinstance(value, str):
+        return Secret.of(value) if value and (entry is None or entry.secret or "@" in value) else value
+    return hide_values(value)
+
+
 _SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {field.name: found for field in attrs.fields(GatewayConfig) if (found := setting_of(field)) is not None}
 )
 _DEFAULTS: Mapping[str, Any] = MappingProxyType({name: getattr(attrs.fields(GatewayConfig), name).default for name in _SETTINGS})
+
+
+hide_arguments(GatewayConfig, hidden_settings)
 
 
 def _default(name: str) -> Any:

@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
+from .._secret import Secret
 from .._tokens import TokenRenewer
 
 __all__ = [
@@ -333,7 +334,7 @@ def headers(value: object) -> Mapping[str, str]:
         if name.lower() in seen:
             raise BadValue(f"{expected}; {name} only once, since case makes no difference")
         seen.add(name.lower())
-        found[name] = content
+        found[name] = Secret.of(content)
     return MappingProxyType(found)
 
 
@@ -432,8 +433,8 @@ def split_url(value: object, schemes: Sequence[str] = ("http", "https")) -> Spli
     return SplitURL(
         url=f"{parts.scheme}://{netloc}{path}",
         origin=(parts.scheme, _canonical(host), default_port if port is None else port),
-        user=user,
-        password=password,
+        user=None if user is None else Secret(user),
+        password=None if password is None else Secret(password),
     )
 
 

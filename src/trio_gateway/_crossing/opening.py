@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import sniffio
 
-from .._config import GatewayConfig
+from .._config import GatewayConfig, hidden_settings
 from .._gateway import gateway
 from .._gateway.gateway import Gateway
 from .._tokens import TokenRenewer
@@ -36,6 +36,7 @@ def _anywhere(opener: Opener) -> Callable[[Callable[[], None]], Opener]:
         @functools.wraps(opener)
         @asynccontextmanager
         async def open_anywhere(*args: Any, **arguments: Any) -> AsyncGenerator[Gateway]:
+            arguments = hidden_settings(arguments, but=gateway.PLAIN_ARGUMENTS)
             manager: AbstractAsyncContextManager[Gateway]
             if sniffio.current_async_library() == "trio":
                 manager = opener(*args, **arguments)

@@ -34,6 +34,7 @@ from .._protocol.masking import Masker, one_line
 from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
 from .._transport.connector import Connector, connect_tcp
+from .._transport.credentials import secrets_of
 from .._transport.http import HttpClient, open_http_client
 from .._transport.probe import Handshake, check_stream, resolve, shake_hands, verification_failure
 from .kernelspecs import KernelSpecDirectory
@@ -169,7 +170,8 @@ class _Examination:
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
         self._logs_in = bool(config.auth_token or config.http_user is not None or config.headers)
-        self._mask = Masker(_secrets(config))
+        # What the gateway says is masked where it comes in; this is for what else a check may say, before there is a client.
+        self._mask = Masker([config.auth_token, config.http_pwd or "", *secrets_of(config.auth_headers())])
         self._refusal: AuthenticationError | None = None
         self._specs: KernelSpecs | GatewayError | None = None
         self._why_skipped = ""
@@ -452,7 +454,7 @@ class _Examination:
     async def _shake_hands(self, http: HttpClient, model: KernelModel | None) -> _Finding:
         kernel_id = new_kernel_id() if model is None else model.id
         url = self._config.websocket_url(rest.channels_path(self._config.kernels_endpoint, kernel_id, uuid.uuid4().hex))
-        headers = await http.handshake_headers(url)
+        headers = await http.handshake_headers(url)  # renews the token
         try:
             answer = await shake_hands(http, url, headers, codec.V1_SUBPROTOCOL)
         except GatewayTimeoutError as error:
@@ -472,9 +474,7 @@ class _Examination:
         if answer.status_code == 404 and model is None:
             # Gateways say so before they look at the upgrade, hence also where a proxy has taken that away.
             return _Finding("the handshake is let in as far as can be told without a kernel (404 to one that does not exist)")
-        bare = url.partition("?")[0]
-        mask = Masker([*_secrets(self._config), *_parts([value for _, value in headers])])
-        raise self._rejection(answer, bare, mask)
+        raise self._rejection(answer, url.partition("?")[0], http.mask)
 
     def _rejection(self, answer: Handshake, url: str, mask: Masker) -> _Failed:
         status = answer.status_code
@@ -537,17 +537,6 @@ class _Examination:
 def variables_of(config: GatewayConfig) -> dict[str, str]:
     """Return each setting's environment variable, where it has one."""
     return {row.name: row.variable for row in config.describe() if row.variable is not None}
-
-
-def _secrets(config: GatewayConfig) -> list[str]:
-    # Values of a few characters are no secret, and masking them would mask half of any text.
-    headers = [value for value in config.headers.values() if len(value) >= 6]
-    return [config.auth_token, config.http_pwd or "", *_parts([value for _, value in config.auth_headers()]), *headers]
-
-
-def _parts(values: list[str]) -> list[str]:
-    """What logs in, with its scheme and without."""
-    return [part for value in values for part in (value, value.partition(" ")[2]) if len(part) >= 6]
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

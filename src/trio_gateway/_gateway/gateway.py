@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .._config import GatewayConfig
+from .._config import GatewayConfig, hidden_settings
 from .._errors import InvalidInputError
 from .._protocol.culling import CullPolicy
+from .._secret import Secret, hide_values
 from .._session.kernel import Kernel
 from .._session.kernel_channels import KernelChannels, open_kernel_channels
 from .._session.watch import KernelWatch
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from .session_store import SessionStore
     from .sessions import Sessions
 
-__all__ = ["Gateway", "open_gateway", "open_local_gateway"]
+__all__ = ["PLAIN_ARGUMENTS", "Gateway", "open_gateway", "open_local_gateway"]
+
+PLAIN_ARGUMENTS = frozenset({"gateway", "connector", "on_event", "session_database", "cull", "cwd", "startup_timeout"})
+"""The arguments of `open_gateway` and `open_local_gateway` that are no settings and hold no secrets."""
 
 _LONGEST_SESSION_ID = 256
 _MAX_RELAYED = 10_000
@@ -155,6 +159,7 @@ class Gateway:
         Cancellation: waits, shielded and at most for the setting `cleanup_timeout`, until the kernel is shut down, also
             in the middle of the start request.
         """
+        env = hide_values(env)
         return self._start(self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout))
 
     @asynccontextmanager
@@ -292,6 +297,9 @@ async def open_gateway(
 
     Cancellation: closes the gateway's connections.
     """
+    settings = hidden_settings(settings)
+    if isinstance(gateway, str) and "@" in gateway:
+        gateway = Secret.of(gateway)  # a password is in it
     config = _resolve(gateway, settings)
     async with _open(config, connector or connect_tcp, on_event, session_database, cull) as opened:
         yield opened
@@ -336,6 +344,8 @@ async def open_local_gateway(
 
     Cancellation: ends the process and its kernels, shielded and bounded.
     """
+    settings = hidden_settings(settings)
+    env = hide_values(env)
     directory = None if cwd is None else checked_directory(cwd)
     find_path = _make_path_finder(directory)
     # What is wrong with the settings is told before anything is started. The token is to come.

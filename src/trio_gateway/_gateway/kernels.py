@@ -20,6 +20,7 @@ from .._config import GatewayConfig
 from .._errors import AuthenticationError, GatewayError, InvalidInputError, KernelNotFoundError
 from .._models import KernelModel
 from .._protocol.culling import CullPolicy
+from .._secret import Unshown, hide_values
 from .._transport.api import KernelApi
 from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
@@ -154,6 +155,7 @@ class Kernels:
 
         Cancellation: safe: no kernel is left. Waits, shielded and at most for the setting `cleanup_timeout`, until it is gone.
         """
+        env = hide_values(env)
         request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, kernel_id=kernel_id)
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
@@ -174,6 +176,7 @@ class Kernels:
         Raises:
             InvalidInputError: an argument can't be used.
         """
+        env = hide_values(env)
         kernel_id = new_kernel_id() if kernel_id is None else _checked_kernel_id(kernel_id)
         directory = None if cwd is None else checked_directory(cwd)
         if directory is not None and path is not None:
@@ -186,7 +189,9 @@ class Kernels:
             raise InvalidInputError("launch_timeout", launch_timeout, "seconds, more than 0")
         if self._find_path is not None:
             path, directory = self._find_path(directory, path), None
-        environment = start_environment(self._config, kernel_id, env, os.environ, launch_timeout=launch_timeout, cwd=directory)
+        environment = start_environment(
+            self._config, kernel_id, env, Unshown(os.environ), launch_timeout=launch_timeout, cwd=directory
+        )
         return StartRequest(kernel_id, name, environment, path, self._config.request_timeout_for(launch_timeout))
 
     async def interrupt(self, kernel_id: str) -> None:

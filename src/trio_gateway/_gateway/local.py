@@ -23,6 +23,7 @@ import attrs
 import trio
 
 from .._errors import GatewayConnectionError, GatewayTimeoutError, InvalidInputError
+from .._secret import Secret, Unshown, hide_values
 from ._local_child import end_kernels
 
 __all__ = ["LocalGatewayProcess", "local_kernel_path", "run_local_gateway"]
@@ -133,12 +134,13 @@ async def run_local_gateway(
     Cancellation:
         Safe everywhere. Ending the gateway is shielded and takes at most about 15 seconds, mostly 0.2.
     """
+    env = hide_values(env)
     command, options = _check(python, cwd, env, startup_timeout, extra_args)
     directory = tempfile.mkdtemp(prefix="trio-gateway-")  # for this user only
     try:
         script, log_path = _furnish(directory)
         process = await _spawn(command, script, log_path, options)
-        token = secrets.token_urlsafe(32)
+        token = Secret(secrets.token_urlsafe(32))
         gateway: LocalGatewayProcess | None = None
         try:
             settings = {
@@ -183,7 +185,7 @@ async def _start(process: trio.Process, settings: dict[str, Any], limit: float, 
     answer = b""
     with trio.move_on_after(limit) as scope:
         with contextlib.suppress(trio.BrokenResourceError):  # it has ended already; its log says why
-            await process.stdin.send_all(json.dumps(settings).encode() + b"\n")
+            await process.stdin.send_all(memoryview(json.dumps(settings).encode() + b"\n"))
         while not answer.endswith(b"\n") and (data := await process.stdout.receive_some()):
             answer += data
         await process.stdout.aclose()
@@ -255,7 +257,7 @@ def _check(python: object, cwd: object, env: object, startup_timeout: object, ex
         _text("extra_args", argument)
     options: dict[str, Any] = {
         "cwd": _directory("cwd", os.curdir if cwd is None else cwd),
-        "env": {**os.environ, **variables},
+        "env": Unshown({**os.environ, **variables}),
     }
     if sys.platform == "win32":
         options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -28,6 +28,7 @@ from .._errors import (
     fresh,
 )
 from .._models import KernelModel
+from .._secret import Secret, hide_values
 from .._session.kernel import Kernel
 from .._session.session import KernelSession
 from .._session.watch import KernelWatch
@@ -36,7 +37,7 @@ from .._transport.http import HttpClient
 from .._transport.services import open_services
 from .roster import Roster
 
-__all__ = ["StartRequest", "launch", "new_kernel_id", "open_kernel", "own_kernel", "start_environment"]
+__all__ = ["StartRequest", "check_variable", "launch", "new_kernel_id", "open_kernel", "own_kernel", "start_environment"]
 
 _logger = logging.getLogger("trio_gateway.kernels")
 
@@ -57,8 +58,8 @@ class StartRequest:
     """The id we choose."""
     name: str | None
     """The kernelspec; None for the gateway's default."""
-    env: Mapping[str, str]
-    """The environment, exactly as sent."""
+    env: Mapping[str, str] = attrs.field(repr=False)
+    """The environment, exactly as sent. Values may be secrets."""
     path: str | None
     """The directory to start in, as the gateway's API path."""
     timeout: float
@@ -87,14 +88,15 @@ def start_environment(
         config: gives `allowed_envs`, `kernel_username` and a configured `launch_timeout`.
         kernel_id: sent as `KERNEL_ID`, which is how Enterprise Gateway takes it.
         env: what the caller asks for.
-        environ: this process's environment, of which `allowed_envs` are taken.
+        environ: this process's environment, of which `allowed_envs` are taken. One that can't be sent is left out, with a warning
+            in the log: nobody has written it for a kernel, and it must not keep every kernel from starting.
         launch_timeout: what the caller asks for, in seconds; sent as `KERNEL_LAUNCH_TIMEOUT`.
         cwd: the directory on the kernel's host; sent as `KERNEL_WORKING_DIR`.
 
     Raises:
-        InvalidInputError: a name or value that Enterprise Gateway would refuse.
+        InvalidInputError: a name or value of `env`, or a `cwd`, that Enterprise Gateway would refuse.
     """
-    sent: dict[str, str] = {name: environ[name] for name in config.allowed_envs if name in environ}
+    sent = _inherited(config.allowed_envs, environ)
     if config.kernel_username is not None:
         sent["KERNEL_USERNAME"] = config.kernel_username
     if launch_timeout is None and config.sources.get("launch_timeout", "default") != "default":
@@ -106,14 +108,37 @@ def start_environment(
     if env is not None:
         if not isinstance(env, Mapping):
             raise InvalidInputError("env", env, "a mapping of names to texts")
-        sent.update(env)
+        sent.update(hide_values(env))
     for name, value in sent.items():
-        _check_variable(name, value)
+        check_variable(name, value)
     sent["KERNEL_ID"] = kernel_id
     return sent
 
 
-def _check_variable(name: object, value: object) -> None:
+def _inherited(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in names:
+        if name not in environ:
+            continue
+        try:
+            check_variable(name, environ[name])
+        except InvalidInputError as error:
+            _logger.warning("variable_not_sent: %s", error)
+        else:
+            found[name] = Secret(environ[name])
+    return found
+
+
+def check_variable(name: object, value: object) -> None:
+    """See that a variable can be sent with a start request.
+
+    Args:
+        name: its name.
+        value: what it holds; the error does not show it.
+
+    Raises:
+        InvalidInputError: Enterprise Gateway would refuse it.
+    """
     if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
         raise InvalidInputError("env", name, "names of letters, digits and underscores")
     field = f"env[{name!r}]"

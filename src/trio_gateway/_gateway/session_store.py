@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import stat
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -435,7 +436,8 @@ def _open_memory() -> sqlite3.Connection:
 
 def _open_file(path: Path, field: str) -> sqlite3.Connection:
     """Open a file of ours or a new one, in a worker thread."""
-    new = not _inspect(path, field)
+    if not _inspect(path, field):
+        _make(path)
     with _errors_named(path):
         try:
             connection = _connect(path, "mode=rwc")
@@ -447,7 +449,7 @@ def _open_file(path: Path, field: str) -> sqlite3.Connection:
             connection.execute("PRAGMA cell_size_check = ON")
             try:
                 with _transaction(connection):
-                    _create_or_check(connection, path, field, new=new)
+                    _create_or_check(connection, path, field)
             except sqlite3.OperationalError as error:
                 if _kind(error) in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
                     raise _refused(path, field, f"a file, and a folder, that this process may write ({error})") from error
@@ -501,13 +503,30 @@ def _check_header(connection: sqlite3.Connection, path: Path, field: str) -> Non
         raise SessionStoreError(str(path), _damaged(f"its version is {version}"))
 
 
-def _create_or_check(connection: sqlite3.Connection, path: Path, field: str, *, new: bool) -> None:
+def _make(path: Path) -> None:
+    """Make an empty file that only its owner can read, before SQLite could make one for everybody; its journal is made alike.
+
+    It is made under another name: closing it under its own would drop the locks of another store of this process. What goes
+    wrong here SQLite meets too, and says.
+    """
+    path = Path(os.path.realpath(path))  # a symbolic link may lead to a file that is not there
+    other = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    with contextlib.suppress(OSError):
+        os.close(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            path.hardlink_to(other)
+        except FileExistsError:
+            pass  # somebody was faster, and made it alike
+        except OSError:  # not each file system has links
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        finally:
+            other.unlink()
+
+
+def _create_or_check(connection: sqlite3.Connection, path: Path, field: str) -> None:
     """Inside a transaction: two processes may open the same new file at once."""
     empty = not _rows(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
     if empty and _pragma(connection, "application_id") == 0:
-        if new:
-            with contextlib.suppress(OSError):  # not each file system has modes
-                path.chmod(0o600)
         _create(connection)
         return
     _check_header(connection, path, field)

@@ -29,6 +29,7 @@ from .._errors import (
 )
 from .._events import EventSink, GatewayEvent, ignore
 from .._models import KernelModel, SessionModel
+from .._secret import hide_values
 from .session_store import PathTakenError, SessionRow, SessionStore
 
 __all__ = ["KernelDirectory", "Sessions"]
@@ -156,6 +157,7 @@ class Sessions:
         Cancellation: safe: it leaves neither a session nor a kernel that was started for it. Waits, shielded and at most for
             `cleanup_timeout`, until that kernel is shut down.
         """
+        env = hide_values(env)
         _check_text("path", path, _LONGEST_PATH)
         _check_text("name", name, _LONGEST_NAME, empty=True)
         _check_text("type", type, _LONGEST_WORD)
@@ -260,6 +262,7 @@ class Sessions:
         Cancellation: safe: the session is either changed or not, and no kernel is left without one. Waits, shielded and at most
             for `cleanup_timeout`, until the kernel that was replaced, or was started in vain, is shut down.
         """
+        env = hide_values(env)
         key = _key(session_id=session_id)
         if path is not None:
             _check_text("path", path, _LONGEST_PATH)

@@ -5,11 +5,8 @@ It knows the secrets and nothing else; what is a secret is decided by whoever ma
 
 from __future__ import annotations
 
-import html
-import json
 import re
-from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from collections.abc import Iterable, Iterator
 
 __all__ = ["MASK", "Masker", "one_line", "shorten", "tidy"]
 
@@ -18,32 +15,121 @@ MASK = "[hidden]"
 _LOOKED_AT = 64
 """So many times as much of a text is looked at as is shown of it: to tidy a text takes eight times its size, and more."""
 
+_ALWAYS_ITSELF = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+"""What URLs, HTML, JSON and Python write as it is."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;", " ": "+"}
+_SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t", "\b": r"\b", "\f": r"\f"}
+_CHARS = re.compile(r"\\+|[^\\]", re.DOTALL)
+_TELLING = 8
+"""So many characters of a secret, at the end of a text that was cut there, are taken for its beginning."""
+_ORDINARY = re.compile(r"[A-Za-z_.\- ]{0,15}|.{0,7}", re.DOTALL)
+
 
 class Masker:
-    """Replaces secrets, as they are and as URLs, HTML and JSON write them.
+    """Replaces secrets, as they are and as URLs, HTML, JSON and Python write them, in any mixture and in any case.
 
     Args:
         secrets: the secrets; empty ones are left out.
+        only_in_text: more of them, which may be ordinary words too: in data they stay.
     """
 
-    __slots__ = ("_pattern",)
+    __slots__ = ("__weakref__", "_needles", "_pattern", "_secrets", "_strong")
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        forms: set[str] = set()
-        for secret in secrets:
-            if secret:
-                forms |= {secret, quote(secret, safe=""), quote_plus(secret), html.escape(secret), json.dumps(secret)[1:-1]}
-                forms |= {secret.strip(), json.dumps(secret, ensure_ascii=False)[1:-1]}
-        forms.discard("")
-        # A secret may begin with another one, which then comes later.
-        alternatives = "|".join(re.escape(form) for form in sorted(forms, reverse=True))
-        self._pattern = re.compile(alternatives) if alternatives else None
+    def __init__(self, secrets: Iterable[str], only_in_text: Iterable[str] = ()) -> None:
+        everywhere = _longest_first(secrets)
+        strong = [secret for secret in everywhere if not _ORDINARY.fullmatch(secret)]
+        self._secrets = _longest_first([*everywhere, *only_in_text])
+        self._pattern = _compile(self._secrets)
+        self._strong = _compile(strong)
+        self._needles = [_needle(secret) for secret in strong]
 
     def __call__(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        """Return a text without them; what is the beginning of one at its end, where the text was cut, is taken out too."""
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub(MASK, text)
+        cut = max(_overlap(text, secret) for secret in self._secrets)
+        return text[: len(text) - cut] + MASK if cut else text
+
+    def content(self, data: bytes) -> bytes:
+        """Return data, such as the body of an answer, without them.
+
+        One that is short, or an ordinary word, stays: it can't be told from a name or a key that is the same by chance, and what
+        would be left could not be understood.
+
+        Args:
+            data: text in UTF-8 or Latin-1, or anything.
+        """
+        if self._strong is None or not any(needle in data for needle in self._needles):
+            return data
+        return self._strong.sub(MASK, data.decode("latin-1")).encode("latin-1")
 
     def __repr__(self) -> str:
         return "<Masker>"
+
+
+def _longest_first(secrets: Iterable[str]) -> list[str]:
+    """Return each secret once, with and without the blanks around it. One may be the beginning of another, which comes first."""
+    found = {form for secret in secrets for form in (str(secret), str(secret).strip())}
+    return sorted(found - {""}, key=len, reverse=True)
+
+
+def _compile(secrets: list[str]) -> re.Pattern[str] | None:
+    if not secrets:
+        return None
+    return re.compile("|".join("".join(map(_spellings, _CHARS.findall(secret))) for secret in secrets), re.IGNORECASE)
+
+
+def _spellings(char: str) -> str:
+    """Return a pattern of all ways in which a character, or a row of backslashes, is written."""
+    if char in _ALWAYS_ITSELF:
+        return re.escape(char)
+    if char[0] == "\\":
+        # In one piece: a piece for each of them would have to be tried in all lengths.
+        count = len(char)
+        return rf"(?:\\{{{count},{9 * count}}}|(?:%5c|&#92;|&#x5c;|\\{{0,9}}(?:x5c|u005c)){{{count}}})"
+    # JSON in JSON, and a repr in a repr, double each backslash.
+    ways = [r"\\{0,8}" * way.startswith("\\") + re.escape(way) for way in dict.fromkeys(_ways(char))]
+    return rf"(?:\\{{0,8}}{re.escape(char)}|{'|'.join(ways)})"
+
+
+def _ways(char: str) -> Iterator[str]:
+    code = ord(char)
+    yield f"&#{code};"
+    yield f"&#x{code:x};"
+    for ways in (_ENTITIES, _SHORT_ESCAPES):
+        if char in ways:
+            yield ways[char]
+    yield f"\\x{code:02x}"
+    yield f"\\u{code:04x}"
+    units = char.encode("utf-16-be", "surrogatepass")
+    yield "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+    for encoding in ("utf-8", "latin-1"):
+        coded = char.encode(encoding, "surrogatepass" if encoding == "utf-8" else "ignore")
+        if coded:
+            yield "".join(f"%{byte:02x}" for byte in coded)
+            yield "".join(f"\\x{byte:02x}" for byte in coded)
+            # Read in the other one's place.
+            yield coded.decode("latin-1")
+            yield coded.decode("utf-8", "replace")
+
+
+def _needle(secret: str) -> bytes:
+    """Return what stands in each way in which a secret is written; b"" where nothing does."""
+    return max(re.findall(r"[A-Za-z0-9]+", secret), key=len, default="").encode("ascii")
+
+
+def _overlap(text: str, secret: str) -> int:
+    """Return how much of a text's end is a secret's beginning, if it is enough to tell something."""
+    # What stands before a blank is a scheme.
+    beginning = secret[: max(_TELLING, secret.find(" ") + 4)]
+    end = text[1 - len(secret) :] if len(secret) > len(beginning) else ""
+    at = end.find(beginning)
+    while at >= 0:
+        if secret.startswith(end[at:]):
+            return len(end) - at
+        at = end.find(beginning, at + 1)
+    return 0
 
 
 def tidy(text: str) -> str:

@@ -293,7 +293,7 @@ class Supervisor:
     def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
         config, kernel_id = self._http.config, self._session.kernel_id
         url = config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id))
-        reason, message = rest.parse_error(rejected.status_code, dict(rejected.headers), rejected.body)
+        reason, message = rest.parse_error(rejected.status_code, dict(rejected.headers), rejected.body, mask=self._http.mask)
         if rejected.status_code == 404:
             return KernelNotFoundError(kernel_id, url=url)
         kind = AuthenticationError if rejected.status_code in (401, 403) else GatewayHTTPError
@@ -366,6 +366,7 @@ async def _open(http: HttpClient, services: Services, url: str) -> AsyncGenerato
             config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
         ),
         services=services,
+        mask=http.mask,
     ) as websocket:
         http.store_cookies([value for name, value in websocket.response_headers if name == "set-cookie"], url)
         yield websocket

@@ -8,16 +8,31 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import trio
 
 from .._config import GatewayConfig, header_value_problem
+from .._secret import Secret
 from .._tokens import NoOpTokenRenewer, TokenRenewer
 
-__all__ = ["Credentials"]
+__all__ = ["Credentials", "secrets_of"]
 
 logger = logging.getLogger("trio_gateway.http")
+
+_FEW: Final = 6
+_LOGS_IN: Final = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|sess|sig|token", re.IGNORECASE)
+
+
+def secrets_of(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield what must not be shown of headers that we send: each value, and what stands behind its scheme."""
+    for _, value in headers:
+        for part in (value, value.partition(" ")[2]):
+            # A header of a few characters is no secret, and masking it would mask half of any text.
+            if len(part) >= _FEW:
+                yield part
 
 
 class Credentials:
@@ -33,7 +48,7 @@ class Credentials:
         self._renewer = renewer
         # A subclass that gives tokens is no no-op.
         self.renews = type(renewer).get_token is not NoOpTokenRenewer.get_token
-        self.token = config.auth_token or ""
+        self.token: str = Secret.of(config.auth_token or "")
         self._old_tokens: set[str] = set()
         self._lock = trio.Lock()
         self._questions = 0
@@ -44,17 +59,16 @@ class Credentials:
         return f"<Credentials {'with' if self.token else 'without'} a token>"
 
     def secrets(self) -> Iterator[str]:
-        """Yield everything that must not be shown."""
+        """Yield everything that must not be shown, but for what `other_headers` yields."""
         yield self.token
         yield from self._old_tokens
         yield self._config.http_pwd or ""
-        for _, value in self._config.auth_headers(self.token):
-            yield value
-            yield value.partition(" ")[2]
-        for value in self._config.headers.values():
-            # A header of a few characters is no secret, and masking it would mask half of any text.
-            if len(value) >= 6:
-                yield value
+        yield from secrets_of(self._config.auth_headers(self.token))
+        yield from secrets_of((name, value) for name, value in self._config.headers.items() if _LOGS_IN.search(name))
+
+    def other_headers(self) -> Iterator[str]:
+        """Yield what must not be shown of configured headers whose names don't say that they log in: who knows what they hold?"""
+        yield from secrets_of((name, value) for name, value in self._config.headers.items() if not _LOGS_IN.search(name))
 
     async def ask(self, used: str | None = None) -> bool:
         """Ask the renewer for the token to use now, or wait for the answer to a question that has begun since.
@@ -89,7 +103,7 @@ class Credentials:
         if isinstance(token, str) and token and not header_value_problem(token):
             if token != self.token:
                 self._remember(self.token)
-                self.token = token
+                self.token = Secret.of(token)
         else:
             logger.warning("token_renewal_failed: %s; the old token is used", problem)
 

@@ -3,13 +3,16 @@
 The one idea: the rest of the library knows a `WebSocket`, four methods and two facts. Everything above is a message; everything
 below is the connector's stream. Which engine speaks the protocol is chosen in `websocket`.
 
+What the other end says beside messages (how it refuses a handshake, why it hangs up, what is wrong with its bytes) leaves an
+engine by a `PeerWords` alone, which takes our secrets out: a server, or what stands before it, may echo what we log in with.
+
 An engine promises: `receive` is cancel-safe (nothing is lost); `send`, `ping` and `pong` are not (a cancelled one may
 leave half a frame, and everything after it is lost), so one task owns the sending side and ends only with the connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -22,27 +25,17 @@ from .._protocol.messages import Buffer
 __all__ = [
     "RECEIVE_BYTES",
     "HandshakeRejected",
+    "PeerWords",
     "Upgrade",
     "WebSocket",
     "WebSocketClosed",
     "WebSocketEngine",
     "WebSocketOptions",
     "find_mask",
-    "nonsense",
 ]
 
 RECEIVE_BYTES: Final = 256 * 1024
 """How much is read from the socket at once, in bytes: at 4 KiB, reading dominates a flood."""
-
-
-def nonsense(upgrade: Upgrade, why: str) -> GatewayConnectionError:
-    """Make the error for an answer to the upgrade request that came and is none: the connection did not break.
-
-    Args:
-        upgrade: the request.
-        why: what is wrong with the answer.
-    """
-    return GatewayConnectionError(f"the answer of {upgrade.address} to the WebSocket handshake makes no sense: {why}")
 
 
 def find_mask() -> Mask:
@@ -90,6 +83,46 @@ class HandshakeRejected(Exception):
         self.body = body
 
 
+# What a header says to a browser or to our cookies; it is kept, and never shown.
+_KEPT_AS_IT_IS: Final = frozenset({"set-cookie"})
+
+
+@attrs.frozen(eq=False)
+class PeerWords:
+    """Makes every exception that holds words of the other end's, with our secrets taken out."""
+
+    address: str
+    """The URL without its query."""
+    mask: Callable[[str], str] = attrs.field(repr=False)
+    """Takes our secrets out of a text."""
+
+    def closed(self, code: int, reason: str, *, too_large_for_us: bool = False) -> WebSocketClosed:
+        """Make the exception for a connection that is over. Raise it outside of any `except`, whose error would go along."""
+        return WebSocketClosed(code, self.mask(reason), too_large_for_us=too_large_for_us)
+
+    def rejected(self, status_code: int, headers: Sequence[tuple[str, str]], body: bytes) -> HandshakeRejected:
+        """Make the exception for a handshake that was answered with another status than 101; to be raised as `closed` is."""
+        found = [(self.mask(name), value if name in _KEPT_AS_IT_IS else self.mask(value)) for name, value in headers]
+        # In Latin-1 each byte is a character; a text in UTF-8 stays what it is.
+        return HandshakeRejected(status_code, found, self.mask(body.decode("latin-1")).encode("latin-1"))
+
+    def broken(self, why: str) -> GatewayConnectionError:
+        """Make the exception for a handshake that came to nothing; to be raised as `closed` is.
+
+        Args:
+            why: what is wrong, with words of the other end's.
+        """
+        return GatewayConnectionError(self.mask(f"{self.address} broke the connection in the WebSocket handshake{why}"))
+
+    def nonsense(self, why: str) -> GatewayConnectionError:
+        """Make the exception for an answer to the handshake that came and is none: the connection did not break.
+
+        Args:
+            why: what is wrong with the answer, with words of the other end's.
+        """
+        return GatewayConnectionError(self.mask(f"the answer of {self.address} to the WebSocket handshake makes no sense: {why}"))
+
+
 @attrs.frozen
 class WebSocketOptions:
     """What an engine must know beyond the address."""
@@ -118,8 +151,8 @@ class Upgrade:
     """What to offer, best first."""
     max_message_size: int
     """The largest message to accept, in bytes."""
-    address: str
-    """The URL without its query, for errors."""
+    words: PeerWords
+    """Makes the exceptions that hold words of the server's."""
 
 
 class WebSocket(Protocol):

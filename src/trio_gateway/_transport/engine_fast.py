@@ -32,7 +32,8 @@ from .._protocol.frames import (
     small_frame,
 )
 from .._protocol.messages import Buffer
-from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed, find_mask, nonsense
+from .._secret import SecretBytes
+from .engine import RECEIVE_BYTES, HandshakeRejected, PeerWords, Upgrade, WebSocketClosed, find_mask
 from .services import Services
 
 __all__ = ["FastWebSocket"]
@@ -44,6 +45,7 @@ _PIECE: Final = 256 * 1024  # a multiple of the key's length
 _KEYS: Final = 32
 _MAX_HEAD: Final = 100 * 1024
 _MAX_BODY: Final = 64 * 1024
+_NOBODY: Final = PeerWords("", str)
 
 
 class FastWebSocket:
@@ -53,6 +55,7 @@ class FastWebSocket:
         self.given_up: bool = False
         self._services = services
         self._stream: trio.abc.Stream | None = None
+        self._words = _NOBODY
         self._subprotocol: str | None = None
         self._headers: Sequence[tuple[str, str]] = ()
         self._mask = find_mask()
@@ -70,41 +73,38 @@ class FastWebSocket:
         """Shake hands over an open stream."""
         self._stream = stream
         self._parser = FrameParser(upgrade.max_message_size)
+        self._words = upgrade.words
         key = base64.b64encode(secrets.token_bytes(16))
-        request: list[tuple[bytes, bytes]] = [
-            (b"Host", upgrade.host.encode("ascii")),
-            (b"Upgrade", b"websocket"),
-            (b"Connection", b"Upgrade"),
-            (b"Sec-WebSocket-Key", key),
-            (b"Sec-WebSocket-Version", b"13"),
-            *([(b"Sec-WebSocket-Protocol", ", ".join(upgrade.subprotocols).encode("ascii"))] if upgrade.subprotocols else []),
-            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in upgrade.headers),
-        ]
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        head = _request(connection, key, upgrade)
+        if head is None:
+            raise GatewayConnectionError(f"{upgrade.words.address} can't be asked: a header can't be sent")
+        broke: str | None = None
+        nonsense: str | None = None
+        refusal: HandshakeRejected | None = None
         try:
-            head = connection.send(h11.Request(method=b"GET", target=upgrade.resource.encode("ascii"), headers=request))
-            connection.send(h11.EndOfMessage())
-        except h11.LocalProtocolError:
-            # Without a cause: it would show a header.
-            raise GatewayConnectionError(f"{upgrade.address} can't be asked: a header can't be sent") from None
-        try:
-            await stream.send_all(head or b"")
-            answer = await self._receive_answer(connection, stream)
+            await stream.send_all(head)
+            refusal = await self._receive_answer(connection, stream)
         except h11.RemoteProtocolError as error:
-            raise nonsense(upgrade, repr(error)) from error
+            nonsense = repr(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise GatewayConnectionError(
-                f"{upgrade.address} broke the connection in the WebSocket handshake: {error!r}"
-            ) from error
-        # Names are the same in each answer, and need not be there once for each connection.
-        self._headers = tuple([(sys.intern(name.decode("latin-1")), value.decode("latin-1")) for name, value in answer.headers])
-        problem = self._judge(key, upgrade.subprotocols)
-        if problem is not None:
-            raise nonsense(upgrade, problem)
+            broke = repr(error)
+        # Here, where no error is handled: it would go along, with all that it knows of what came. And no local holds that now.
+        if refusal is not None:
+            try:
+                raise refusal
+            finally:
+                del refusal  # else this frame and its own traceback keep each other
+        if broke is not None:
+            raise upgrade.words.broken(f": {broke}")
+        if nonsense is None:
+            nonsense = self._judge(key, upgrade.subprotocols)
+        if nonsense is not None:
+            raise upgrade.words.nonsense(nonsense)
         self._first = connection.trailing_data[0]
 
-    async def _receive_answer(self, connection: h11.Connection, stream: trio.abc.Stream) -> h11.InformationalResponse:
-        """Read the answer to the upgrade request. Raises HandshakeRejected if it is another than 101."""
+    async def _receive_answer(self, connection: h11.Connection, stream: trio.abc.Stream) -> HandshakeRejected | None:
+        """Read the answer to the upgrade request: keep the headers of a 101, return what another one says."""
         refused: h11.Response | None = None
         body = bytearray()
         while True:
@@ -116,14 +116,15 @@ class FastWebSocket:
                 connection.receive_data(bytes(data))
             elif isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
-                    return event
+                    # Names are the same in each answer, and need not be there once for each connection.
+                    self._headers = tuple([(sys.intern(name), value) for name, value in _texts(event)])
+                    return None
             elif isinstance(event, h11.Response):
                 refused = event
             elif isinstance(event, h11.Data):
                 body += event.data[: _MAX_BODY - len(body)]
             if refused is not None and (len(body) >= _MAX_BODY or isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed))):
-                found = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in refused.headers]
-                raise HandshakeRejected(refused.status_code, found, bytes(body))
+                return self._words.rejected(refused.status_code, _texts(refused), bytes(body))
 
     def _judge(self, key: bytes, subprotocols: Sequence[str]) -> str | None:
         """Say what is wrong with the 101 that came; None if nothing is."""
@@ -138,7 +139,7 @@ class FastWebSocket:
             return "it uses an extension that was not offered"
         chosen = found.get("sec-websocket-protocol")
         if chosen is not None and chosen not in subprotocols:
-            return f"it chose the subprotocol {chosen!r}, which was not offered"
+            return self._words.mask(f"it chose the subprotocol {chosen!r}, which was not offered")
         self._subprotocol = chosen
         return None
 
@@ -263,8 +264,10 @@ class FastWebSocket:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # What had come before the end may still be read: the receiver tells how it ended.
-            raise WebSocketClosed(1006, "") from None
+            pass  # what had come before the end may still be read: the receiver tells how it ended
+        else:
+            return
+        raise self._words.closed(1006, "")
 
     def _have_sent(self, frame: bytes) -> None:
         """Have a short frame sent by a task of its own, in place of one that still waits."""
@@ -300,9 +303,32 @@ class FastWebSocket:
 
     def _end(self, code: int, reason: str) -> None:
         if self._closed is None:
-            self._closed = (code, reason)
+            self._closed = (code, self._words.mask(reason))
             for answered in self._pings.values():
                 answered.set()
 
     def _ended(self) -> WebSocketClosed:
-        return WebSocketClosed(*(self._closed or (1006, "")))
+        return self._words.closed(*(self._closed or (1006, "")))
+
+
+def _request(connection: h11.Connection, key: bytes, upgrade: Upgrade) -> memoryview | None:
+    """Return the upgrade request, in something that does not show it; None where a header can't be sent."""
+    headers: list[tuple[bytes, bytes]] = [
+        (b"Host", upgrade.host.encode("ascii")),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Key", key),
+        (b"Sec-WebSocket-Version", b"13"),
+        *([(b"Sec-WebSocket-Protocol", ", ".join(upgrade.subprotocols).encode("ascii"))] if upgrade.subprotocols else []),
+        *((name.encode("latin-1"), SecretBytes(value.encode("latin-1"))) for name, value in upgrade.headers),
+    ]
+    try:
+        head = connection.send(h11.Request(method=b"GET", target=upgrade.resource.encode("ascii"), headers=headers))
+        connection.send(h11.EndOfMessage())
+    except h11.LocalProtocolError:
+        return None  # its words would show a header
+    return memoryview(head or b"")
+
+
+def _texts(event: h11.Response | h11.InformationalResponse) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]

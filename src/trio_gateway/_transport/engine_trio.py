@@ -9,6 +9,9 @@ closes the connection with code 1009, and the second is looked at here.
 
 from __future__ import annotations
 
+import functools
+import logging
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -23,7 +26,8 @@ import wsproto.utilities
 from .._errors import GatewayConnectionError
 from .._protocol.frames import FragmentCount, FrameError
 from .._protocol.messages import Buffer
-from .engine import RECEIVE_BYTES, HandshakeRejected, Upgrade, WebSocketClosed, nonsense
+from .._secret import SecretBytes
+from .engine import RECEIVE_BYTES, HandshakeRejected, PeerWords, Upgrade, WebSocketClosed
 from .services import Services
 
 __all__ = ["TrioWebSocket"]
@@ -34,6 +38,25 @@ _OVER: Final = (trio_websocket.ConnectionClosed, wsproto.utilities.LocalProtocol
 _MAX_BODY: Final = 64 * 1024
 # How it begins to say that a message was too large for us.
 _TOO_LARGE: Final = "Exceeded maximum message size"
+
+
+# trio-websocket logs what comes, word by word, when it is asked for DEBUG: the words of those connections that are ours too.
+_told: weakref.WeakSet[PeerWords] = weakref.WeakSet()
+
+
+def _mask_record(record: logging.LogRecord) -> bool:
+    text = shown = record.getMessage()
+    for words in list(_told):
+        shown = words.mask(shown)
+    if shown != text:
+        record.msg, record.args = shown, ()
+    return True
+
+
+def _tell_log(words: PeerWords) -> None:
+    if not _told:
+        logging.getLogger("trio-websocket").addFilter(_mask_record)
+    _told.add(words)
 
 
 class _Reader:
@@ -115,11 +138,14 @@ class TrioWebSocket:
 
     def __init__(self, services: Services) -> None:
         self.given_up: bool = False
+        self._words = PeerWords("", str)
         self._reader = _Reader(services)
         self._connection: trio_websocket.WebSocketConnection | None = None
 
     async def open(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Shake hands over an open stream."""
+        self._words = upgrade.words
+        _tell_log(upgrade.words)
         opening = trio.CancelScope()
 
         async def give_up_with_reader() -> None:
@@ -136,7 +162,9 @@ class TrioWebSocket:
                     upgrade.host,
                     upgrade.resource,
                     subprotocols=upgrade.subprotocols or None,
-                    extra_headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in upgrade.headers],
+                    extra_headers=[
+                        (name.encode("latin-1"), SecretBytes(value.encode("latin-1"))) for name, value in upgrade.headers
+                    ],
                     message_queue_size=16,
                     max_message_size=upgrade.max_message_size,
                     receive_buffer_size=RECEIVE_BYTES,
@@ -147,18 +175,27 @@ class TrioWebSocket:
                 if isinstance(queue, trio.MemorySendChannel):
                     connection._send_channel = _Promptly(queue)  # noqa: SLF001
             nursery.cancel_scope.cancel()
+        refusal = self._refusal()
+        if refusal is not None:
+            try:
+                raise refusal
+            finally:
+                del refusal  # else this frame and its own traceback keep each other
+
+    def _refusal(self) -> HandshakeRejected | GatewayConnectionError | None:
+        """Return why the handshake came to nothing; None where it did not."""
         error = self._reader.error
         if isinstance(error, trio_websocket.ConnectionRejected):
             # trio-websocket gives (name, value) pairs of bytes.
             answered = [(_latin(name).lower(), _latin(value)) for name, value in error.headers or ()]
-            raise HandshakeRejected(error.status_code, answered, bytes(error.body or b""))
+            return self._words.rejected(error.status_code, answered, bytes(error.body or b""))
         if isinstance(error, (h11.ProtocolError, wsproto.utilities.ProtocolError)):
             # It wants to refuse such an answer, as if it were a server, and fails with that; what came first is what was wrong.
-            raise nonsense(upgrade, repr(error if error.__context__ is None else error.__context__))
+            return self._words.nonsense(repr(error if error.__context__ is None else error.__context__))
         made = self._connection
         if made is None or made.closed is not None or error is not None:
-            why = f": {error!r}" if error is not None else ""
-            raise GatewayConnectionError(f"{upgrade.address} broke the connection in the WebSocket handshake{why}")
+            return self._words.broken(f": {error!r}" if error is not None else "")
+        return None
 
     @property
     def subprotocol(self) -> str | None:
@@ -174,10 +211,17 @@ class TrioWebSocket:
 
     async def receive(self) -> Sequence[bytes | str]:
         connection = self._open()
+        ended: WebSocketClosed | None = None
+        messages: list[bytes | str] = []
         try:
-            messages = [await connection.get_message()]
+            messages.append(await connection.get_message())
         except _OVER as error:
-            raise self._closed(error) from None
+            ended = self._closed(error)
+        if ended is not None:
+            try:
+                raise ended  # here, where no error is handled: it would go along, with what it knows
+            finally:
+                del ended  # else this frame and its own traceback keep each other
         # What has come meanwhile, without a turn of the scheduler for each; there is no public way to ask for it.
         queue = getattr(connection, "_recv_channel", None)
         if queue is not None:
@@ -187,10 +231,8 @@ class TrioWebSocket:
         return messages
 
     async def send(self, data: bytes | str | Sequence[Buffer]) -> None:
-        try:
-            await self._open().send_message(data if isinstance(data, (bytes, str)) else b"".join(data))
-        except _OVER as error:
-            raise self._closed(error) from None
+        message = data if isinstance(data, (bytes, str)) else b"".join(data)
+        await self._do(functools.partial(self._open().send_message, message))
 
     async def ping(self) -> None:
         waiting = trio.CancelScope()
@@ -209,13 +251,22 @@ class TrioWebSocket:
         except* _OVER:
             waiting.cancel()
         if waiting.cancel_called:
-            raise WebSocketClosed(*self._last_words())
+            raise self._words.closed(*self._last_words())
 
     async def pong(self) -> None:
+        await self._do(self._open().pong)
+
+    async def _do(self, act: Callable[[], Awaitable[object]]) -> None:
+        ended: WebSocketClosed | None = None
         try:
-            await self._open().pong()
+            await act()
         except _OVER as error:
-            raise self._closed(error) from None
+            ended = self._closed(error)
+        if ended is not None:
+            try:
+                raise ended  # here, where no error is handled: it would go along, with what it knows
+            finally:
+                del ended  # else this frame and its own traceback keep each other
 
     async def aclose(self) -> None:
         """Say goodbye; the caller bounds it and closes the stream."""
@@ -228,7 +279,7 @@ class TrioWebSocket:
 
     def _closed(self, error: Exception) -> WebSocketClosed:
         code, reason = self._last_words(getattr(error, "reason", None))
-        return WebSocketClosed(code, reason, too_large_for_us=code == 1009 and reason.startswith(_TOO_LARGE))
+        return self._words.closed(code, reason, too_large_for_us=code == 1009 and reason.startswith(_TOO_LARGE))
 
     def _last_words(self, reason: Any = None) -> tuple[int, str]:
         """How it ended: code and reason."""

@@ -7,6 +7,7 @@ redirect says.
 
 from __future__ import annotations
 
+import io
 import logging
 import random
 import re
@@ -15,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import attrs
@@ -38,6 +39,7 @@ from .._protocol.headers import Headers
 from .._protocol.masking import Masker, one_line, tidy
 from .._protocol.rest import encode_query, load_json, parse_error, reason_phrase
 from .._protocol.retry import IDEMPOTENT_METHODS, RETRIED_STATUS_CODES, parse_retry_after, request_delay
+from .._secret import Secret, SecretBytes, hide_values
 from .._version import __version__
 from .connector import Connector, TLSRefusedError, connect_tcp
 from .credentials import Credentials
@@ -62,6 +64,8 @@ _OUR_HEADERS = (
 )
 # Methods whose requests have a body, if only an empty one (RFC 9110, 8.6).
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+# What headers say to our cookies, and where a redirect leads; neither is shown.
+_KEPT_AS_IT_IS = frozenset({"set-cookie", "location"})
 # Never reached: nothing that is closed here waits for anyone.
 _CLOSE_LIMIT = 10.0
 
@@ -130,9 +134,9 @@ class _Call:
     method: str
     path: str
     url: str
-    query: str
-    headers: list[tuple[str, str]]
-    content: bytes | None
+    query: str = attrs.field(repr=False)
+    headers: list[tuple[str, str]] = attrs.field(repr=False)
+    content: bytes | None = attrs.field(repr=False)
     limit: float
     setting: str
     phase: str
@@ -189,6 +193,8 @@ class HttpClient:
         self._rng = rng
         self._credentials = Credentials(config, config.load_token_renewer())
         self._cookies = CookieJar()
+        self._masked: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._masker = Masker(())
         # The wall clock is read once. From then on it follows Trio's, in tests a virtual one.
         self._epoch = time.time() - trio.current_time()  # noqa: TID251 - cookies and Retry-After speak of dates
         self._closed = False
@@ -244,6 +250,7 @@ class HttpClient:
         Cancellation:
             Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
         """
+        headers = hide_values(headers or {})
         content = None if isinstance(json, _Unset) else _dump_json(json)
         json_type = [("Content-Type", "application/json")] if content is not None else []
         call = _Call(
@@ -251,7 +258,7 @@ class HttpClient:
             path=_checked_path(path),
             url=self.config.http_url(path),
             query=f"?{encode_query(params)}" if params else "",
-            headers=[*json_type, *_checked_headers(headers or {})],
+            headers=[*json_type, *_checked_headers(headers)],
             content=content,
             limit=self.config.request_timeout if timeout is None else timeout,
             setting=timeout_setting,
@@ -288,6 +295,7 @@ class HttpClient:
         Cancellation:
             Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
         """
+        headers = hide_values(headers or {})
         base = urlsplit(self.config.base_url)
         parts = _split(url)
         if (origin := _origin(parts)) != _origin(base):
@@ -299,8 +307,8 @@ class HttpClient:
             path=path.removeprefix(base.path) if path.startswith(f"{base.path}/") else path,
             url=f"{base.scheme}://{base.netloc}{path}",
             query=f"?{parts.query}" if parts.query else "",
-            headers=_checked_headers(headers or {}),
-            content=content,
+            headers=_checked_headers(headers),
+            content=None if content is None else SecretBytes(content),
             limit=self.config.request_timeout,
             setting="request_timeout",
             phase="request",
@@ -386,7 +394,7 @@ class HttpClient:
         status = response.status_code
         if 200 <= status < 300 or status == 304 or (call.any_status and status < 400):
             return response
-        reason, message = parse_error(status, response.headers, response.content, mask=self._masker())
+        reason, message = parse_error(status, response.headers, response.content, mask=self.mask)
         raise _AttemptFailed(
             self._http_error(call, status, reason, message),
             worth=status in RETRIED_STATUS_CODES,
@@ -401,7 +409,7 @@ class HttpClient:
         if not location:
             message = "it redirects to nowhere"
         elif target is None:
-            message = f"it redirects to {self._masker()(tidy(where))}; requests are sent on only within one server"
+            message = f"it redirects to {self.mask(tidy(where))}; requests are sent on only within one server"
         elif call.method not in {"GET", "HEAD"}:
             message = f"it redirects within {where}; only reading requests are sent on"
         elif redirects > MAX_REDIRECTS:
@@ -423,55 +431,75 @@ class HttpClient:
         self._check_open()
         headers = _merge([("Host", self._host), *_OUR_HEADERS, *self._own_headers(url), *call.own_headers()])
         answer: Answer | None = None
-        parts: list[bytes] = []
+        # Not a list: its repr would show what came, and this frame is in the traceback of what goes wrong here.
+        content = io.BytesIO()
+        failure: Exception
         try:
             answer = await self._pool.send(call.method, _target(url), _encoded(headers), call.content, call.on_sending)
-            await _read(answer, parts)
-        except ConnectFailed as failure:
-            error = failure.error
+            await _read(answer, content)
+            return self._complete(call, url, answer, content)
+        except ConnectFailed as failed:
+            error = failed.error
             error.attempts, error.seconds = call.attempts, call.seconds()
             if isinstance(error, GatewayConnectionError):
                 error.sent = False
             final = isinstance(error, (TLSRefusedError, GatewayTimeoutError))
-            raise _AttemptFailed(error, safe=True, worth=not final) from None
+            failure = _AttemptFailed(error, safe=True, worth=not final)
         except NotSendable:
             # Such as a Content-Length of the user's own.
-            raise InvalidInputError("headers", None, "headers that fit the request") from None
-        except (BodyOverflow, Broken, NotHTTP) as error:
+            failure = InvalidInputError("headers", None, "headers that fit the request")
+        except (BodyOverflow, Broken, NotHTTP) as failed:
             # What is known of an error page is enough: that it is one. Who reads the page itself wants all of it.
-            if answer is None or answer.status < 400 or call.any_status:
-                self._raise(call, error)
-            await trio.lowlevel.checkpoint()
-        return self._complete(call, url, answer, b"".join(parts))
+            if answer is not None and answer.status >= 400 and not call.any_status:
+                await trio.lowlevel.checkpoint()
+                return self._complete(call, url, answer, content)
+            failure = self._failure(call, failed)
+        # Here, where no error is handled: it would go along, with all that it and its frames know of what came.
+        try:
+            raise failure
+        finally:
+            del failure  # else this frame and its own traceback keep each other
 
-    def _raise(self, call: _Call, error: Exception) -> NoReturn:
+    def _failure(self, call: _Call, error: Exception) -> Exception:
         """Say what went wrong while an answer came."""
         from .http1 import BodyOverflow, NotHTTP
 
         if isinstance(error, BodyOverflow):
-            raise self._too_large() from None
+            return self._too_large()
         if isinstance(error, NotHTTP):
-            raise ProtocolError(f"{call.url} does not answer in HTTP/1.1: {one_line(str(error), 100)}") from None
-        self._check_open()
+            what = one_line(self.mask(str(error)), 100)
+            return ProtocolError(f"{call.url} does not answer in HTTP/1.1: {what}")
+        if self._closed:
+            return _closed_error()
         text = f"{call.url} closed the connection before its answer was complete"
-        raise _AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True) from None
+        return _AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True)
 
-    def _complete(self, call: _Call, url: str, answer: Answer, content: bytes) -> HttpResponse:
+    def _complete(self, call: _Call, url: str, answer: Answer, content: io.BytesIO) -> HttpResponse:
+        """Make the answer of what came. This is where our secrets are taken out of it; a request of the user's own gets all."""
         status = answer.status
         headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers)
         self.store_cookies(headers.get_list("Set-Cookie"), url)
+        mask = self.mask.content
+        problem: ProtocolError | None = None
+        body = b""
         try:
             body = decode_body(
-                content, parse_encodings(headers.get_list("Content-Encoding")), limit=self.config.max_response_size
+                content.getvalue(), parse_encodings(headers.get_list("Content-Encoding")), limit=self.config.max_response_size
             )
-        except (BodyTooLarge, UnreadableBody) as error:
-            if status < 400 or call.any_status:
-                if isinstance(error, BodyTooLarge):
-                    raise self._too_large() from None
-                raise ProtocolError(f"the answer of {call.url} can't be read: {error}") from None
-            body = b""
+        except BodyTooLarge:
+            problem = self._too_large()
+        except UnreadableBody as error:
+            problem = ProtocolError(f"the answer of {call.url} can't be read: {self.mask(str(error))}")
+        if problem is not None and (status < 400 or call.any_status):
+            raise problem
         logger.debug("request_answered %s %s: %d, %d bytes", call.method, call.path, status, len(body))
-        return HttpResponse(status, headers, body)
+        if call.any_status:
+            return HttpResponse(status, headers, body)
+        masked = [
+            (name, (value if name.lower() in _KEPT_AS_IT_IS else mask(value)).decode("latin-1"))
+            for name, value in ((name.decode("latin-1"), value) for name, value in answer.headers)
+        ]
+        return HttpResponse(status, Headers(masked), mask(body))
 
     def _too_large(self) -> ProtocolError:
         limit = self.config.max_response_size
@@ -479,7 +507,7 @@ class HttpClient:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise trio.ClosedResourceError("the gateway's HTTP client is closed")
+            raise _closed_error()
 
     # ---------------------------------------------------------------------------------------------------------- headers
 
@@ -487,7 +515,7 @@ class HttpClient:
         found = [*self.config.auth_headers(self._credentials.token), *self.config.headers.items()]
         if self.config.accept_cookies and (cookies := self._cookies.header(url, now=self._now())):
             theirs = [value for name, value in found if name.lower() == "cookie"]
-            found.append(("Cookie", "; ".join([*theirs, cookies])))
+            found.append(("Cookie", Secret("; ".join([*theirs, cookies]))))
         return found
 
     async def handshake_headers(self, url: str) -> list[tuple[str, str]]:
@@ -541,8 +569,14 @@ class HttpClient:
     def _now(self) -> float:
         return self._epoch + trio.current_time()
 
-    def _masker(self) -> Masker:
-        return Masker([*self._credentials.secrets(), *(cookie.value for cookie in self._cookies if len(cookie.value) >= 6)])
+    @property
+    def mask(self) -> Masker:
+        """Takes out of what the gateway says what we log in with."""
+        cookies = (cookie.value for cookie in self._cookies if len(cookie.value) >= 6)
+        secrets = (*self._credentials.secrets(), *cookies), tuple(self._credentials.other_headers())
+        if secrets != self._masked:
+            self._masked, self._masker = secrets, Masker(*secrets)
+        return self._masker
 
     def _tell(self, call: _Call) -> None:
         self.tell(
@@ -565,11 +599,16 @@ class HttpClient:
         self._closed = True
 
 
-async def _read(answer: Answer, parts: list[bytes]) -> None:
+def _closed_error() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("the gateway's HTTP client is closed")
+
+
+async def _read(answer: Answer, content: io.BytesIO) -> None:
     try:
         # Nothing breaks out of this loop: an error comes out of the body, and ends each generator on its way.
         async for part in answer.body:
-            parts.append(part)  # noqa: PERF401 - what came before an error is wanted too
+            content.write(part)  # what came before an error is wanted too
+            del part  # it may echo what we sent, and an error's frames show their locals
     finally:
         with trio.move_on_after(_CLOSE_LIMIT, shield=True):
             await answer.aclose()
@@ -579,7 +618,8 @@ def _dump_json(value: object) -> bytes:
     import json
 
     try:
-        return json.dumps(value, allow_nan=False).encode("ascii")
+        # Variables for a kernel are in there, which may be secrets.
+        return SecretBytes(json.dumps(value, allow_nan=False).encode("ascii"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError("json", type(value).__name__, f"something that JSON can hold ({error})") from None
 
@@ -632,7 +672,7 @@ def _merge(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    return [(name.encode("ascii"), SecretBytes(value.encode("latin-1"))) for name, value in headers]
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:

@@ -46,7 +46,7 @@ class Broken(Exception):
 
 
 class NotHTTP(Exception):
-    """What came is not HTTP/1.1; the message says why, and holds nothing of what came."""
+    """What came is not HTTP/1.1; the message says why, and holds next to nothing of what came."""
 
 
 class NotSendable(Exception):
@@ -169,15 +169,10 @@ class Connection(httpcore2.AsyncConnectionInterface):
         self._state = _State.ACTIVE
 
     async def _send(self, request: httpcore2.Request) -> None:
-        body: bytes | None = request.extensions["body"]
         on_sending: Callable[[], object] | None = request.extensions["on_sending"]
-        try:
-            events = [h11.Request(method=request.method, target=request.url.target, headers=request.headers)]
-            data = b"".join(
-                self._h11.send(event) or b"" for event in [*events, *([h11.Data(body)] if body else []), h11.EndOfMessage()]
-            )
-        except h11.LocalProtocolError:
-            raise NotSendable from None
+        data = self._encode(request)
+        if data is None:
+            raise NotSendable
         assert self._stream is not None
         try:
             if on_sending is not None:
@@ -189,6 +184,16 @@ class Connection(httpcore2.AsyncConnectionInterface):
         except trio.ClosedResourceError:
             raise Broken from None
 
+    def _encode(self, request: httpcore2.Request) -> memoryview | None:
+        """Return the request's bytes, in something that does not show them; None where h11 refuses them."""
+        body: bytes | None = request.extensions["body"]
+        try:
+            head = h11.Request(method=request.method, target=request.url.target, headers=request.headers)
+            events: list[h11.Event] = [head, *([h11.Data(body)] if body else []), h11.EndOfMessage()]
+            return memoryview(b"".join(self._h11.send(event) or b"" for event in events))
+        except h11.LocalProtocolError:
+            return None  # its words would show a header
+
     async def _read_head(self) -> h11.Response:
         # Nothing of the answer is there yet: what was left over from the one before would have closed the connection.
         received = await self._receive()
@@ -196,19 +201,24 @@ class Connection(httpcore2.AsyncConnectionInterface):
             event = self._next_event()
             if isinstance(event, h11.Response):
                 return event
-            if event is h11.NEED_DATA:
+            wants_more = event is h11.NEED_DATA
+            del event  # it may echo what we sent, and an error's frames show their locals
+            if wants_more:
                 received += await self._receive()
         raise NotHTTP("too much comes before the answer")
 
     def _next_event(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        failure: Exception
         try:
             return self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            if self._h11.trailing_data[1]:
-                # The end of the stream is where it should not be.
-                raise Broken from None
-            # Behind the colon stands what came.
-            raise NotHTTP(str(error).partition(":")[0]) from None
+            # With trailing data, the end of the stream is where it should not be. Behind the colon stands what came.
+            failure = Broken() if self._h11.trailing_data[1] else NotHTTP(str(error).partition(":")[0])
+        # Here, where no error is handled: it would go along, with what came.
+        try:
+            raise failure
+        finally:
+            del failure  # else this frame and its own traceback keep each other
 
     async def _receive(self) -> int:
         assert self._stream is not None

@@ -29,8 +29,8 @@ class Answer:
 
     status: int
     """HTTP status, 200 or more."""
-    headers: list[tuple[bytes, bytes]]
-    """The headers as they came."""
+    headers: list[tuple[bytes, bytes]] = attrs.field(repr=False)
+    """The headers as they came; what we have sent may be among them."""
     body: AsyncIterable[bytes]
     """The body in pieces."""
     _response: httpcore2.Response

@@ -6,7 +6,7 @@ The one idea: the block owns the connection, whichever engine speaks it, and eac
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 import trio
 
 from .._errors import GatewayConnectionError, GatewayTimeoutError
+from .._protocol.masking import Masker
 from .connector import Connector, open_stream
-from .engine import HandshakeRejected, Upgrade, WebSocket, WebSocketClosed, WebSocketEngine, WebSocketOptions
+from .credentials import secrets_of
+from .engine import HandshakeRejected, PeerWords, Upgrade, WebSocket, WebSocketClosed, WebSocketEngine, WebSocketOptions
 from .services import Services, open_services
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ async def open_websocket(
     subprotocols: Sequence[str],
     options: WebSocketOptions,
     services: Services | None = None,
+    mask: Callable[[str], str] | None = None,
 ) -> AsyncGenerator[WebSocket]:
     """Open a WebSocket; the block owns it. Leaving the block says goodbye, for at most a second, and closes the socket;
     a connection that was given up is only closed.
@@ -66,6 +69,7 @@ async def open_websocket(
         options: limits.
         services: of a block around this one, for what an engine sends by itself. A block of its own, which an engine that reads
             by itself has all the same, takes memory in each connection.
+        mask: takes our secrets out of what the server says; None: what the headers hold is taken out.
 
     Raises:
         GatewayConnectionError: no stream could be opened, or it broke in the handshake.
@@ -91,7 +95,7 @@ async def open_websocket(
         headers=headers,
         subprotocols=subprotocols,
         max_message_size=options.max_message_size,
-        address=address,
+        words=PeerWords(address, mask or Masker(secrets_of(headers))),
     )
     name = best_engine() if options.engine == "auto" else options.engine
     try:

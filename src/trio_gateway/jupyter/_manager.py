@@ -6,6 +6,7 @@ manager, and also when its event loop is closed under it or the program ends wit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,16 @@ from jupyter_client.manager import AsyncKernelManager, KernelManager, in_pending
 from jupyter_core.utils import run_sync
 from traitlets import Dict, Type, Unicode
 
+from .._config import hidden_settings
 from .._crossing.calls import Realm
 from .._crossing.from_asyncio import Crossing, RealmCrossing
 from .._crossing.twins import translate
 from .._errors import ForkedProcessError, GatewayError
 from .._gateway.gateway import Gateway, open_gateway
+from .._secret import Secret, hide_values
 from .._session.kernel import Kernel
 from ._client import BlockingGatewayKernelClient, GatewayKernelClient
+from ._environment import choose_directory, choose_variables
 from ._link import Link
 
 if TYPE_CHECKING:
@@ -49,11 +53,11 @@ class _ManagerOnGateway(KernelManager):
 
     def _open_gateway(self, realm: Realm) -> AbstractAsyncContextManager[Gateway]:
         self._realm = realm
-        settings = dict(self.settings)
+        settings = hidden_settings(self.settings)
         if self.url:
             settings["url"] = self.url
         if self.auth_token:
-            settings["auth_token"] = self.auth_token
+            settings["auth_token"] = Secret.of(self.auth_token)
         return open_gateway(**settings)
 
     @property
@@ -66,11 +70,13 @@ class _ManagerOnGateway(KernelManager):
         """Start a kernel.
 
         Args:
-            **arguments: `env` and `cwd`, as for `Gateway.start_kernel`; others are for kernels on this machine, and ignored.
+            **arguments: `env` and `cwd`; others are for kernels on this machine, and ignored. Of `env` is sent what differs from
+                this process's environment; of this process's environment its `KERNEL_*`, and what `allowed_envs` names.
 
         Raises:
             GatewayError: it could not be started; none is left.
         """
+        arguments = {**arguments, "env": hide_values(arguments.get("env"))}
         name = self.kernel_name or None
         self._gateway_block = RealmCrossing(self._open_gateway, translate)
         self._gateway = await self._gateway_block.__aenter__()
@@ -78,7 +84,8 @@ class _ManagerOnGateway(KernelManager):
             # jupyter_client's name for any Python, which a gateway need not have.
             if name == "python" and (await self._gateway.kernelspecs.list()).find(name) is None:
                 name = None
-            block: Any = self._gateway.start_kernel(name, env=arguments.get("env"), cwd=arguments.get("cwd"))
+            env = choose_variables(arguments.get("env"), os.environ, self.log.warning)
+            block: Any = self._gateway.start_kernel(name, env=env, cwd=choose_directory(arguments.get("cwd"), self.log.warning))
             kernel = await block.__aenter__()
         except BaseException:
             await self._async_close()  # noqa: ASYNC102 - bounded in Trio

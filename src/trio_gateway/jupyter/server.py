@@ -20,6 +20,7 @@ In `jupyter_server_config.py`::
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
@@ -38,6 +39,7 @@ from tornado.websocket import WebSocketClosedError
 from traitlets import Dict, Unicode
 from traitlets.config import LoggingConfigurable
 
+from .._config import hidden_settings
 from .._crossing.calls import Block, Realm
 from .._crossing.calls import Message as Note
 from .._crossing.from_asyncio import RealmCrossing, run_in_loop
@@ -55,7 +57,9 @@ from .._gateway.gateway import Gateway, open_gateway
 from .._models import KernelModel, KernelSpec
 from .._protocol.codec import V1_SUBPROTOCOL
 from .._protocol.culling import CullPolicy
+from .._secret import Secret, hide_values
 from .._session.kernel_channels import KernelChannels
+from ._environment import SESSION_NAME, choose_directory, choose_variables
 
 __all__ = [
     "GatewayKernel",
@@ -125,11 +129,11 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     def _open(self, realm: Realm) -> AbstractAsyncContextManager[Gateway]:
         self.realm = realm
-        settings = dict(self.settings)
+        settings = hidden_settings(self.settings)
         if self.url:
             settings["url"] = self.url
         if self.auth_token:
-            settings["auth_token"] = self.auth_token
+            settings["auth_token"] = Secret.of(self.auth_token)
         cull = None
         if self.cull_idle_timeout > 0:
             cull = CullPolicy(
@@ -155,7 +159,9 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         Args:
             kernel_id: one that runs; or the id to start one under.
             path: the API path of the folder to work in; the gateway is told it as `KERNEL_WORKING_DIR`.
-            **arguments: `kernel_name`, and `env`.
+            **arguments: `kernel_name`, and `env`: the server's whole environment and the notebook's path. Of it are sent
+                `KERNEL_*`, what `allowed_envs` names, and that path, `JPY_SESSION_NAME`. What can't be sent is left out, with a
+                warning.
 
         Returns:
             The kernel's id.
@@ -163,6 +169,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         Raises:
             tornado.web.HTTPError: 404 for a kernel that is not there; else what the gateway said.
         """
+        arguments = {**arguments, "env": hide_values(arguments.get("env"))}
         with _as_http():
             gateway = await self.gateway()
             model = None
@@ -170,8 +177,10 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
                 with suppress(KernelNotFoundError):
                     model = await gateway.kernels.get(kernel_id)
             if model is None:
-                name, env = arguments.get("kernel_name"), arguments.get("env")
-                cwd = None if path is None else self.cwd_for_path(path)  # type: ignore[no-untyped-call]
+                name, warn = arguments.get("kernel_name"), self.log.warning
+                only = {SESSION_NAME, *gateway.config.allowed_envs}
+                env = choose_variables(arguments.get("env"), os.environ, warn, only=only)
+                cwd = None if path is None else choose_directory(self.cwd_for_path(path), warn)  # type: ignore[no-untyped-call]
                 model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=kernel_id)
         name = model.name or arguments.get("kernel_name") or ""
         self._kernels[model.id] = GatewayKernel(parent=self, log=self.log, kernel_id=model.id, kernel_name=name)

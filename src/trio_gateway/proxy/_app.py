@@ -22,8 +22,9 @@ from starlette.routing import Match, Route, Router
 
 from .._errors import GatewayError
 from .._gateway.gateway import Gateway
+from .._secret import Secret, SecretBytes
 from ._channels import Relays
-from ._config import ProxyConfig
+from ._config import ProxyConfig, hidden
 from ._gate import Caller, Gate, Refused
 from ._metrics import Metrics
 from ._rest import Rest
@@ -124,7 +125,10 @@ class Proxy:
             _access.info("%s", json.dumps(line), extra={"proxy.access": line})
 
     async def _answer(self, scope: Scope, method: str, receive: Receive, answer: _Answer) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        # A front end's token is in there, and this is a local of each frame from here on.
+        scope["headers"] = [(name, SecretBytes(value)) for name, value in scope["headers"]]
+        scope["query_string"] = SecretBytes(scope["query_string"])
+        headers = {name.decode("latin-1").lower(): Secret(value.decode("latin-1")) for name, value in scope["headers"]}
         try:
             if scope["type"] == "websocket":
                 await self._check(scope, method, headers, answer)
@@ -268,4 +272,5 @@ def create_app(gateway: Gateway, config: ProxyConfig | None = None, **settings: 
     Raises:
         InvalidInputError: a setting can't be used.
     """
+    settings = hidden(settings)
     return Proxy(gateway, (config or ProxyConfig()).replace(**settings))

@@ -6,15 +6,16 @@ The one idea: a value, complete and right from the start; nothing later has to a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 
 from .._errors import InvalidInputError
+from .._secret import Secret, hide_arguments
 
-__all__ = ["ProxyConfig"]
+__all__ = ["ProxyConfig", "hidden"]
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})")
@@ -23,6 +24,11 @@ _BASE_PATH: Final = re.compile(r"/([A-Za-z0-9._~-]+/)*")
 
 def _texts(values: str | Iterable[str]) -> tuple[str, ...]:
     return (values,) if isinstance(values, str) else tuple(values)
+
+
+def hidden(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name, in which the token hides itself from whoever shows a frame's locals."""
+    return {name: Secret.of(value) if name == "token" and isinstance(value, str) else value for name, value in settings.items()}
 
 
 def _check_token(_self: ProxyConfig, _field: attrs.Attribute[str | None], value: object) -> None:
@@ -85,4 +91,8 @@ class ProxyConfig:
 
     def replace(self, **changes: Any) -> ProxyConfig:
         """Return a copy with these settings in place of its own."""
+        changes = hidden(changes)
         return attrs.evolve(self, **changes)
+
+
+hide_arguments(ProxyConfig, hidden)

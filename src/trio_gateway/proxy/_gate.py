@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 
+from .._secret import Secret
 from ._config import ProxyConfig
 
 __all__ = ["COOKIE", "Caller", "Gate", "Refused"]
@@ -68,7 +69,7 @@ class Gate:
     _token: str = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._token = self.config.token or secrets.token_hex(24)
+        self._token = self.config.token or Secret(secrets.token_hex(24))
 
     @property
     def token(self) -> str | None:

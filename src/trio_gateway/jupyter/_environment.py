@@ -1,0 +1,70 @@
+"""Which variables go along with a start that one of Jupyter's own tools asks for.
+
+The one idea: to jupyter_client, `env` is the whole environment of a process on this machine, so callers write
+`env=dict(os.environ, X="1")`, and Jupyter Server does. A gateway is another machine, and nobody who writes so wants to send it
+all that this process was given, passwords included. What is sent is what somebody has meant for a kernel: what the caller has
+added or changed, the `KERNEL_*` variables of this process, which are the gateways' own convention, and what `allowed_envs` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+from .._errors import InvalidInputError
+from .._gateway.ownership import check_variable
+
+__all__ = ["SESSION_NAME", "choose_directory", "choose_variables"]
+
+SESSION_NAME: Final = "JPY_SESSION_NAME"
+"""The notebook's path, which Jupyter Server adds for the kernel of a session."""
+# These are settings, which are read from the variables of the same names; a setting that is given otherwise wins over them.
+_SETTINGS: Final = frozenset({"KERNEL_ID", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_USERNAME"})
+
+
+def choose_variables(
+    env: object, environ: Mapping[str, str], warn: Callable[[str], object], *, only: Collection[str] | None = None
+) -> Any:
+    """Return what is to be sent of an `env` as jupyter_client's callers give it; what is no mapping is returned as it is.
+
+    What `allowed_envs` names is not in it where it is the same as in this process's environment: it is sent anyway.
+
+    Args:
+        env: what the caller gave.
+        environ: this process's environment. What `env` has in common with it is not sent, but for `KERNEL_*`.
+        warn: told of each variable that is left out because no gateway must be sent it.
+        only: the names that are sent beside `KERNEL_*`, where the caller is known to give its whole environment; what can't be
+            sent of them is left out too. None: whatever the caller has added or changed, and it is an error if it can't be sent.
+    """
+    if env is not None and not isinstance(env, Mapping):
+        return env  # whose error it is, is said where it is sent
+    given: Mapping[Any, Any] = env or {}
+    own = ((name, value) for name, value in environ.items() if name.startswith("KERNEL_") and name not in _SETTINGS)
+    chosen: dict[Any, Any] = {name: value for name, value in own if _can_be_sent(name, value, warn)}
+    for name, value in given.items():
+        if name in environ and environ[name] == value:
+            continue
+        if only is None or ((name in only or str(name).startswith("KERNEL_")) and _can_be_sent(name, value, warn)):
+            chosen[name] = value
+    return chosen
+
+
+def choose_directory(cwd: Any, warn: Callable[[str], object]) -> Any:
+    """Return the directory to send; None for one whose path no gateway must be sent.
+
+    Jupyter's tools give the notebook's folder without being asked. That is no reason to start no kernel for it.
+
+    Args:
+        cwd: what the caller gave.
+        warn: told if it is left out.
+    """
+    return cwd if not isinstance(cwd, str) or _can_be_sent("KERNEL_WORKING_DIR", cwd, warn) else None
+
+
+def _can_be_sent(name: str, value: object, warn: Callable[[str], object]) -> bool:
+    try:
+        check_variable(name, value)
+    except InvalidInputError as error:
+        warn(f"a variable is not sent to the gateway: {error}")
+        return False
+    return True
