@@ -446,7 +446,7 @@ def _opening(
         def opener(*args: P.args, **arguments: P.kwargs) -> AbstractContextManager[Gateway]:
             hidden: Any = hidden_settings(arguments, but=_gateway.PLAIN_ARGUMENTS)
             del arguments
-            return BlockingRealmCrossing(origin(*args, **hidden), Gateway)
+            return BlockingRealmCrossing(origin(*args, **hidden), Gateway)  # pyright: ignore[reportCallIssue] - the arguments, hidden
 
         dressed: Any = functools.update_wrapper(opener, name_only)
         dressed.__doc__ = origin.__doc__

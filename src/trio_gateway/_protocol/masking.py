@@ -22,6 +22,8 @@ _SHORT_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t", "\b": r"\b", "\f": r"\f
 _CHARS = re.compile(r"\\+|[^\\]", re.DOTALL)
 _TELLING = 8
 """So many characters of a secret, at the end of a text that was cut there, are taken for its beginning."""
+_BEGINNING = 12
+"""So many of the first characters of a secret are taken for its beginning wherever they stand: the peer may have cut it off."""
 _ORDINARY = re.compile(r"[A-Za-z_.\- ]{0,15}|.{0,7}", re.DOTALL)
 
 
@@ -33,7 +35,7 @@ class Masker:
         only_in_text: more of them, which may be ordinary words too: in data they stay.
     """
 
-    __slots__ = ("__weakref__", "_needles", "_pattern", "_secrets", "_strong")
+    __slots__ = ("__weakref__", "_cut", "_needles", "_pattern", "_secrets", "_strong")
 
     def __init__(self, secrets: Iterable[str], only_in_text: Iterable[str] = ()) -> None:
         everywhere = _longest_first(secrets)
@@ -41,13 +43,16 @@ class Masker:
         self._secrets = _longest_first([*everywhere, *only_in_text])
         self._pattern = _compile(self._secrets)
         self._strong = _compile(strong)
+        self._cut = [secret for secret in strong if len(secret) > _BEGINNING]
         self._needles = [_needle(secret) for secret in strong]
 
     def __call__(self, text: str) -> str:
-        """Return a text without them; what is the beginning of one at its end, where the text was cut, is taken out too."""
+        """Return a text without them, and without a beginning of one that was cut off: a short one only at the end."""
         if self._pattern is None:
             return text
         text = self._pattern.sub(MASK, text)
+        for secret in self._cut:
+            text = _without_beginning(text, secret)
         cut = max(_overlap(text, secret) for secret in self._secrets)
         return text[: len(text) - cut] + MASK if cut else text
 
@@ -117,6 +122,20 @@ def _ways(char: str) -> Iterator[str]:
 def _needle(secret: str) -> bytes:
     """Return what stands in each way in which a secret is written; b"" where nothing does."""
     return max(re.findall(r"[A-Za-z0-9]+", secret), key=len, default="").encode("ascii")
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    """Return a text without what a secret begins with, as far as that is there."""
+    beginning = secret[:_BEGINNING]
+    kept: list[str] = []
+    done = 0
+    while (at := text.find(beginning, done)) >= 0:
+        end = at + _BEGINNING
+        while end < len(text) and end - at < len(secret) and text[end] == secret[end - at]:
+            end += 1
+        kept += [text[done:at], MASK]
+        done = end
+    return "".join([*kept, text[done:]])
 
 
 def _overlap(text: str, secret: str) -> int:

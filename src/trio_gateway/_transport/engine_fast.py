@@ -86,9 +86,9 @@ class FastWebSocket:
             await stream.send_all(head)
             refusal = await self._receive_answer(connection, stream)
         except h11.RemoteProtocolError as error:
-            nonsense = repr(error)
+            nonsense = upgrade.words.mask(repr(error))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            broke = repr(error)
+            broke = upgrade.words.mask(repr(error))
         # Here, where no error is handled: it would go along, with all that it knows of what came. And no local holds that now.
         if refusal is not None:
             try:

@@ -250,7 +250,8 @@ class HttpClient:
         Cancellation:
             Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
         """
-        headers = hide_values(headers or {})
+        given: Mapping[str, str] = hide_values(headers or {})
+        headers = given
         content = None if isinstance(json, _Unset) else _dump_json(json)
         json_type = [("Content-Type", "application/json")] if content is not None else []
         call = _Call(
@@ -258,7 +259,7 @@ class HttpClient:
             path=_checked_path(path),
             url=self.config.http_url(path),
             query=f"?{encode_query(params)}" if params else "",
-            headers=[*json_type, *_checked_headers(headers)],
+            headers=[*json_type, *_checked_headers(given)],
             content=content,
             limit=self.config.request_timeout if timeout is None else timeout,
             setting=timeout_setting,
@@ -295,7 +296,8 @@ class HttpClient:
         Cancellation:
             Safe for the client: the connection in use is closed. Whether the gateway has acted on the request is unknown.
         """
-        headers = hide_values(headers or {})
+        given: Mapping[str, str] = hide_values(headers or {})
+        headers = given
         base = urlsplit(self.config.base_url)
         parts = _split(url)
         if (origin := _origin(parts)) != _origin(base):
@@ -307,7 +309,7 @@ class HttpClient:
             path=path.removeprefix(base.path) if path.startswith(f"{base.path}/") else path,
             url=f"{base.scheme}://{base.netloc}{path}",
             query=f"?{parts.query}" if parts.query else "",
-            headers=_checked_headers(headers),
+            headers=_checked_headers(given),
             content=None if content is None else SecretBytes(content),
             limit=self.config.request_timeout,
             setting="request_timeout",
