@@ -445,8 +445,9 @@ def _opening(
     def decorate(name_only: Callable[[], None]) -> Callable[P, AbstractContextManager[Gateway]]:
         def opener(*args: P.args, **arguments: P.kwargs) -> AbstractContextManager[Gateway]:
             hidden: Any = hidden_settings(arguments, but=_gateway.PLAIN_ARGUMENTS)
-            del arguments
-            return BlockingRealmCrossing(origin(*args, **hidden), Gateway)  # pyright: ignore[reportCallIssue] - the arguments, hidden
+            first: Any = tuple(map(_gateway.hidden_url, args))
+            del args, arguments
+            return BlockingRealmCrossing(origin(*first, **hidden), Gateway)  # pyright: ignore[reportCallIssue] - the arguments, hidden
 
         dressed: Any = functools.update_wrapper(opener, name_only)
         dressed.__doc__ = origin.__doc__

@@ -92,7 +92,21 @@ def test_mappings_that_hide_themselves() -> None:
 
 # -------------------------------------------------------------------------------------------------------- wrong arguments
 
+
+async def open_wrongly(opener: Callable[..., Any]) -> None:
+    async with opener(f"ftp://me:{PASSWORD}@127.0.0.1", **LOGIN):
+        pass
+
+
+def open_wrongly_here() -> None:
+    with trio_gateway.blocking.open_gateway(f"ftp://me:{PASSWORD}@127.0.0.1", **LOGIN):
+        pass
+
+
 WRONG: dict[str, Callable[[], object]] = {
+    "of a gateway": lambda: anyio.run(open_wrongly, trio_gateway.open_gateway, backend="trio"),
+    "of a gateway, in asyncio": lambda: anyio.run(open_wrongly, trio_gateway.anyio.open_gateway, backend="asyncio"),
+    "of a gateway, blocking": open_wrongly_here,
     "a setting": lambda: GatewayConfig(url="http://127.0.0.1", request_timeout=-1, **LOGIN),
     "a token": lambda: GatewayConfig(url="http://127.0.0.1", auth_token=f"{TOKEN}\n"),
     "a header": lambda: GatewayConfig(url="http://127.0.0.1", headers={"X-Key": HEADER, "X": f"{HEADER}\n"}),

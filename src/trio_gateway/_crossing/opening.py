@@ -36,6 +36,7 @@ def _anywhere(opener: Opener) -> Callable[[Callable[[], None]], Opener]:
         @functools.wraps(opener)
         @asynccontextmanager
         async def open_anywhere(*args: Any, **arguments: Any) -> AsyncGenerator[Gateway]:
+            args = tuple(map(gateway.hidden_url, args))
             arguments = hidden_settings(arguments, but=gateway.PLAIN_ARGUMENTS)
             manager: AbstractAsyncContextManager[Gateway]
             if sniffio.current_async_library() == "trio":

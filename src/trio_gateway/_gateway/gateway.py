@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from .session_store import SessionStore
     from .sessions import Sessions
 
-__all__ = ["PLAIN_ARGUMENTS", "Gateway", "open_gateway", "open_local_gateway"]
+__all__ = ["PLAIN_ARGUMENTS", "Gateway", "hidden_url", "open_gateway", "open_local_gateway"]
 
-PLAIN_ARGUMENTS = frozenset({"gateway", "connector", "on_event", "session_database", "cull", "cwd", "startup_timeout"})
+PLAIN_ARGUMENTS = frozenset({"connector", "on_event", "session_database", "cull", "cwd", "startup_timeout"})
 """The arguments of `open_gateway` and `open_local_gateway` that are no settings and hold no secrets."""
 
 _LONGEST_SESSION_ID = 256
@@ -298,8 +298,7 @@ async def open_gateway(
     Cancellation: closes the gateway's connections.
     """
     settings = hidden_settings(settings)
-    if isinstance(gateway, str) and "@" in gateway:
-        gateway = Secret.of(gateway)  # a password is in it
+    gateway = hidden_url(gateway)
     config = _resolve(gateway, settings)
     async with _open(config, connector or connect_tcp, on_event, session_database, cull) as opened:
         yield opened
@@ -357,6 +356,11 @@ async def open_local_gateway(
             config, connect_tcp, on_event, session_database, cull, scope=_LOCAL_SCOPE, find_path=find_path
         ) as opened:
             yield opened
+
+
+def hidden_url(gateway: Any) -> Any:
+    """Return what `open_gateway` is given as its gateway, in which a URL with a password hides itself."""
+    return Secret.of(gateway) if isinstance(gateway, str) and "@" in gateway else gateway
 
 
 def _resolve(gateway: str | GatewayConfig | None, settings: Mapping[str, Any]) -> GatewayConfig:
