@@ -247,7 +247,8 @@ def _check(python: object, cwd: object, env: object, startup_timeout: object, ex
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             raise InvalidInputError("env", name, "names that are not empty and without '=' and NUL")
         if not isinstance(value, str) or "\0" in value:  # not shown: it may be secret
-            raise InvalidInputError(f"env[{name!r}]", f"<{type(value).__name__}>", "text without NUL")
+            shown = "str" if isinstance(value, str) else type(value).__name__
+            raise InvalidInputError(f"env[{name!r}]", f"<{shown}>", "text without NUL")
         variables[name] = value
     if isinstance(startup_timeout, bool) or not isinstance(startup_timeout, int | float) or not startup_timeout > 0:
         raise InvalidInputError("startup_timeout", startup_timeout, "a number of seconds above 0")
