@@ -307,3 +307,20 @@ async def test_a_relay_gives_up_a_gateway_that_hangs_up_without_a_word(autojump_
             with pytest.raises(trio_gateway.ConnectionLostError, match="gave up after 6 attempts"):
                 while True:
                     await channels.receive()
+
+
+async def test_what_is_lost_before_a_word_to_someone_else_is_told(autojump_clock: Clock) -> None:  # G5
+    """The code's `busy` and its first line go with the connection, and what the kernel says next answers another question."""
+    async with FakeGateway() as fake, fake.open() as gateway:
+        fake.faults.cut_websocket(after_sent=1000, nth=1)
+        async with gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                await kernel.wait_for(trio_gateway.ConnectionState.RECONNECTING)
+                await kernel.debug({"type": "request", "seq": 1, "command": "debugInfo"})
+
+            nursery.start_soon(ask)
+            result = await kernel.execute("import time\nfor i in range(3):\n    print(i, flush=True)\n    time.sleep(1)")
+            assert result.text == "1\n2\n"
+            assert [gap.kind for gap in result.output_gaps][-1:] == ["lost"]
+            nursery.cancel_scope.cancel()
