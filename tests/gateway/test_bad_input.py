@@ -114,7 +114,7 @@ async def test_a_token_that_is_wrong(real_gateway: RunningGateway, token: str | 
 # --------------------------------------------------------------------------------------------------------------- kernels
 
 
-@pytest.mark.parametrize("name", ["no-such-kernel", "Python3", "python3 ", "../python3", "a\0b", "\ud800"])
+@pytest.mark.parametrize("name", ["no-such-kernel", "Python3.", "python3 ", "../python3", "a\0b", "\ud800"])
 async def test_an_unknown_kernelspec(heard: tuple[Gateway, list[GatewayEvent]], real_gateway: RunningGateway, name: str) -> None:
     """The gateway would answer 500: it is asked for its kernelspecs first, and no start is sent."""
     gateway, events = heard

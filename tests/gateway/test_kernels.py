@@ -134,7 +134,7 @@ async def test_an_unknown_kernel(autojump_clock: MockClock, action: str) -> None
     assert kernel_events(events)[:-1] == ([] if action == "get" else [(action, "error", ID_A)])
 
 
-@pytest.mark.parametrize("kernel_id", [5, None, b"a", "", "..", "a\n", "\ud800"])
+@pytest.mark.parametrize("kernel_id", [5, None, b"a", [], "", "..", "a\n", "\ud800"])
 @pytest.mark.parametrize("action", ["get", "interrupt", "restart", "shutdown"])
 async def test_what_is_no_id_is_refused_and_nothing_told(autojump_clock: MockClock, action: str, kernel_id: Any) -> None:  # G10
     fake = RestFake()

@@ -154,6 +154,7 @@ class KernelApi:
             the gateway's answer.
         """
         http = self._http
+        self._path(kernel_id)  # before anything is kept by it
         async with http.turns.take(kernel_id):
             return await see_through(
                 partial(self._restart, kernel_id, timeout, on_sending, on_restarted),
@@ -216,6 +217,7 @@ class KernelApi:
             message: why.
         """
         turns = self._http.turns
+        self._path(kernel_id)  # before anything is kept by it
         async with turns.take(kernel_id, patience=self._http.config.cleanup_timeout / 2) as ours:
             try:
                 with self._told(action, _Action(kernel_id, kernel_name, None, message)) as told:
@@ -330,6 +332,10 @@ class KernelApi:
     def _kernels(self) -> str:
         return rest.kernels_path(self._http.config.kernels_endpoint)
 
+    def _path(self, kernel_id: str, action: str | None = None) -> str:
+        """Return a kernel's path. Raises InvalidInputError for what is no id."""
+        return rest.kernel_path(self._http.config.kernels_endpoint, kernel_id, action)
+
     async def _kernel(
         self,
         method: str,
@@ -339,7 +345,7 @@ class KernelApi:
         timeout: float | None = None,
         on_sending: Callable[[], object] | None = None,
     ) -> HttpResponse:
-        path = rest.kernel_path(self._http.config.kernels_endpoint, kernel_id, action)
+        path = self._path(kernel_id, action)
         with _not_found_names_kernel(kernel_id):
             return await self._http.request(method, path, timeout=timeout, on_sending=on_sending)
 
