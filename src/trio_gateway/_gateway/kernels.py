@@ -215,7 +215,8 @@ class Kernels:
     async def shutdown(self, kernel_id: str) -> None:
         """Shut a kernel down; one that is gone already is fine."""
         try:
-            await self._api.shutdown(kernel_id, kernel_name=self._roster.name(kernel_id))
+            known = self._roster.name(kernel_id) if isinstance(kernel_id, str) else None  # what is no id, the next line refuses
+            await self._api.shutdown(kernel_id, kernel_name=known)
         except KernelNotFoundError:
             await trio.lowlevel.checkpoint()
 
