@@ -101,6 +101,7 @@ def parse_upgrade(data: bytes) -> UpgradeRequest | None:
         and known.get(b"upgrade", b"").lower() == b"websocket"
         and b"upgrade" in words
         and _is_key(key)
+        and b"transfer-encoding" not in known
     )
     if not right:
         return None
