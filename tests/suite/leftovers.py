@@ -34,6 +34,7 @@ OURS = ("pytest-of-", "ipython-")
 """What pytest and the suite keep in the folder until it is removed."""
 NOBODY = "(no test that is known)"
 _folder = pytest.StashKey[Path]()
+_before = pytest.StashKey[tuple[str | None, str | None]]()
 _left = pytest.StashKey[list[str]]()
 
 
@@ -80,6 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if _is_worker(config):
         return
+    config.stash[_before] = os.environ.get("TMPDIR"), tempfile.tempdir
     os.environ[MARK] = secrets.token_hex(8)
     folder = Path(tempfile.mkdtemp(prefix="tgw-"))  # short: paths of Unix sockets have at most 107 characters
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
@@ -127,7 +129,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the folder."""
+    """Remove the folder, and leave the process as it was: mutmut calls pytest in it again and again."""
     folder = config.stash.get(_folder, None)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+        del os.environ[MARK]
+        variable, tempfile.tempdir = config.stash[_before]
+        if variable is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = variable

@@ -91,6 +91,22 @@ def test_what_is_in_order_is_green(pytester: pytest.Pytester) -> None:
     assert list((pytester.path / "temporary").iterdir()) == []
 
 
+def test_one_process_may_run_the_tests_twice(pytester: pytest.Pytester) -> None:
+    """As mutmut does: the second run must find the place for temporary files that the first one found."""
+    program = f"""if True:
+        import os, pytest, tempfile
+        def place(): return os.environ["TMPDIR"], tempfile.gettempdir(), os.environ.get("TRIO_GATEWAY_TEST_RUN")
+        seen = [place()]
+        for _ in range(2):
+            assert pytest.main([*{PLUGINS}, "-n", "0", "-q", "-k", "test_is_in_order"]) == 0
+            seen.append(place())
+        assert seen == [seen[0]] * 3, seen
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "TRIO_GATEWAY_TEST_RUN"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("processes", ["0", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "time limit"])
 def test_a_run_that_is_stopped(pytester: pytest.Pytester, processes: str, number: signal.Signals) -> None:
