@@ -36,7 +36,7 @@ def in_child(act: Callable[[], object]) -> str:
         said = "nothing"
         try:
             said = str(act())
-        except BaseException as error:  # noqa: BLE001 - nothing of the parent's tests goes on in here
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - nothing of the parent's tests goes on in here
             said = type(error).__name__
         finally:
             os.write(writing, said.encode())
@@ -135,7 +135,7 @@ def test_a_child_that_is_asked_for_input_by_a_call_of_its_parents(fake_gateway_s
         outcome = "nothing"
         try:
             outcome = kernel.execute("input()", stdin=answer).text
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103
             outcome = type(error).__name__
             if os.getpid() == parent:
                 raise

@@ -447,7 +447,7 @@ def _structure_each(
             if len(wrong) == _MAX_PROBLEMS:
                 break
     if wrong:
-        raise IterableValidationError("some entries are wrong", wrong, form)
+        raise IterableValidationError("some entries are wrong", wrong, form)  # pyright: ignore[reportCallIssue] - its __new__'s
     return found
 
 

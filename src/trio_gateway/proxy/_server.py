@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 import attrs
-import h11
 import hypercorn.config
 import trio
 from hypercorn.trio.tcp_server import TCPServer
@@ -27,6 +26,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from .._errors import InvalidInputError
+from .._transport.strict_http1 import StrictServerConnection
 from .._transport.websocket_server import Keeper, parse_upgrade, read_head
 from ._app import Proxy
 from ._front import serve_websocket
@@ -206,50 +206,8 @@ class _Http1Server(TCPServer):
     async def _read_data(self) -> None:
         stream: Any = self.stream
         protocol: Any = self.protocol.protocol
-        protocol.connection = _StrictConnection(stream, self.config.h11_max_incomplete_size)
+        protocol.connection = StrictServerConnection(self.config.h11_max_incomplete_size, stream.refuse)
         await super()._read_data()
-
-
-class _StrictConnection(h11.Connection):
-    """Refuses what h11 lets pass. Each refusal is answered, and the connection closed.
-
-    Args:
-        stream: where the requests come from; it learns of a refusal.
-        head_bytes: how large a request's head may be.
-    """
-
-    def __init__(self, stream: _Begun, head_bytes: int) -> None:
-        super().__init__(h11.SERVER, max_incomplete_event_size=head_bytes)
-        self._stream = stream
-        self._head_bytes = head_bytes
-
-    def next_event(self) -> Any:
-        before = len(self.trailing_data[0]) if self.their_state is h11.IDLE else 0
-        try:
-            event = super().next_event()
-            if isinstance(event, h11.Request):
-                # h11 bounds only what came without its end.
-                return self._checked(event, before - len(self.trailing_data[0]))
-        except h11.RemoteProtocolError:
-            self._stream.refused = True
-            raise
-        return event
-
-    def _checked(self, request: h11.Request, size: int) -> h11.Request:
-        if not request.http_version.startswith(b"1."):
-            raise h11.RemoteProtocolError("HTTP/1 is spoken here", error_status_hint=505)
-        if size > self._head_bytes:
-            raise h11.RemoteProtocolError("the headers are too large", error_status_hint=431)
-        names = {name for name, _ in request.headers}
-        if {b"content-length", b"transfer-encoding"} <= names:
-            # RFC 9112, section 6.1: perhaps what stands before the proxy has read another length.
-            raise h11.RemoteProtocolError("there are two lengths", error_status_hint=400)
-        if b"upgrade" not in names:
-            return request
-        headers = [
-            (name, value) for name, value in request.headers if name != b"upgrade" or value.strip().lower() == b"websocket"
-        ]
-        return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)
 
 
 class _Begun:
@@ -263,7 +221,11 @@ class _Begun:
     def __init__(self, stream: Any, data: bytes) -> None:
         self._stream = stream
         self._data = data
-        self.refused = False
+        self._refused = False
+
+    def refuse(self) -> None:
+        """Note that what came is refused: more of it may be on its way."""
+        self._refused = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -279,8 +241,8 @@ class _Begun:
         """Say that nothing more comes; after a refusal, take what still comes for a moment, or the refusal might be lost."""
         with suppress(AttributeError):  # TLS has no such thing
             await self._stream.send_eof()
-        if self.refused:
-            self.refused = False
+        if self._refused:
+            self._refused = False
             with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while await self._stream.receive_some(HEAD_BYTES):
                     pass
