@@ -12,9 +12,10 @@ from typing import Any
 import attrs
 import nbformat
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from suite.budgets import examples
 from trio_gateway._errors import ExecutionError, InvalidInputError
 from trio_gateway._outputs import (
     ClearOutput,
@@ -188,6 +189,7 @@ def screen(text: str) -> str:
 
 @given(st.text("ab \r\b\n", max_size=30) | st.text("ab\r", max_size=30) | st.text(max_size=10))
 @example("a\rb\b\rc")
+@settings(max_examples=examples(4))  # what is written over what, and where the cursor stands: wider than other inputs
 def test_every_text_is_shown_as_on_a_screen(text: str) -> None:
     assert as_terminal_text(text) == screen(text)
 
