@@ -201,6 +201,19 @@ def message_kernelspec(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+async def interrupt_until_over(kernel: trio_gateway.Kernel, call: Call) -> None:
+    """Interrupt code that waits in a system call, and again where the signal came right before the call: it wakes nobody then.
+
+    (Python looks for signals, and then calls; what comes in between is seen when the call returns.)
+    """
+    over = False
+    while not over:
+        await kernel.interrupt()
+        with trio.move_on_after(5):
+            await call.hung_up()
+            over = True
+
+
 @pytest.mark.gateway
 @pytest.mark.full
 async def test_interrupts_go_the_way_the_kernelspec_says(message_kernelspec: str, wire: Wire) -> None:
@@ -209,7 +222,7 @@ async def test_interrupts_go_the_way_the_kernelspec_says(message_kernelspec: str
         open_tcp_proxy(process.url) as proxy,
         trio_gateway.open_gateway(proxy.url, auth_token=process.token, **QUICK) as gateway,
     ):
-        for name, posts in (("by-message", 0), ("python3", 1)):
+        for name, posts in (("by-message", False), ("python3", True)):
             async with gateway.start_kernel(name) as kernel:
                 await kernel.execute(wire.code)
                 results: list[trio_gateway.ExecutionResult] = []
@@ -219,12 +232,10 @@ async def test_interrupts_go_the_way_the_kernelspec_says(message_kernelspec: str
                         results.append(await kernel.execute("wire('go')"))
 
                     nursery.start_soon(run)
-                    call = await wire.hears("go")
-                    await kernel.interrupt()
-                    await call.hung_up()
+                    await interrupt_until_over(kernel, await wire.hears("go"))
                 assert results[0].error is not None
                 assert results[0].error.ename == "KeyboardInterrupt"
-                assert proxy.requests.count(f"POST /api/kernels/{kernel.id}/interrupt") == posts
+                assert (proxy.requests.count(f"POST /api/kernels/{kernel.id}/interrupt") > 0) == posts
 
 
 @pytest.mark.gateway
