@@ -5,8 +5,11 @@ A fake gateway that listens on loopback shows what arrived.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +23,10 @@ import pytest
 import trio
 from server_tools import open_server
 
+import trio_gateway.anyio
+import trio_gateway.blocking
+from trio_gateway._cli.opening import configured_gateway
+from trio_gateway._cli.options import Options
 from trio_gateway.jupyter import BlockingGatewayKernelManager, GatewayKernelManager
 from trio_gateway.jupyter._environment import choose_directory, choose_variables
 from trio_gateway.testing import FakeGateway
@@ -138,6 +145,60 @@ def test_settings_win_over_the_variables_that_they_are_read_from(configured: Fak
     assert configured.environments() == [{"KERNEL_COLOUR": "blue", "KERNEL_USERNAME": "bob", "KERNEL_LAUNCH_TIMEOUT": "30"}]
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_library_sends_them_where_it_is_asked_to(configured: Fake, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    """On each of its faces: `KERNEL_*` in `allowed_envs` names them all, and without it none leaves this process (G8)."""
+    if asked:
+        monkeypatch.setenv("JUPYTER_GATEWAY_ALLOWED_ENVS", "KERNEL_*")
+
+    async def start(package: Any) -> None:
+        async with package.open_gateway() as gateway, gateway.start_kernel(env={"X": "1"}):
+            pass
+
+    trio.run(start, trio_gateway)
+    asyncio.run(start(trio_gateway.anyio))
+    with trio_gateway.blocking.open_gateway() as gateway, gateway.start_kernel(env={"X": "1"}):
+        pass
+    with trio_gateway.blocking.open_gateway() as gateway:
+        gateway.kernels.start(env={"X": "1"})
+    wanted = {"X": "1", "KERNEL_USERNAME": "alice", **({"KERNEL_COLOUR": "blue"} if asked else {})}
+    assert configured.environments() == [wanted] * 4
+
+
+def test_what_is_allowed_beside_them(configured: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a start, or a setting, says of a kernel wins over the variable."""
+    monkeypatch.setenv("KERNEL_WORKING_DIR", "/of/the/process")
+    monkeypatch.setenv("HARMLESS", "yes")
+    settings: Any = {"allowed_envs": ["KERNEL_*", "HARMLESS"], "kernel_username": "bob", "launch_timeout": 30}
+    with trio_gateway.blocking.open_gateway(**settings) as gateway:
+        gateway.kernels.start(env={"KERNEL_COLOUR": "red"}, cwd="/of/the/start")
+    said = {"KERNEL_USERNAME": "bob", "KERNEL_LAUNCH_TIMEOUT": "30", "KERNEL_WORKING_DIR": "/of/the/start"}
+    assert configured.environments() == [{"KERNEL_COLOUR": "red", "HARMLESS": "yes", **said}]
+
+
+@pytest.mark.parametrize("arguments", [["exec", "1"], ["run", "a.py"], ["run", "a.ipynb"], ["doctor"]])
+def test_the_command_sends_them(configured: Fake, tmp_path: Path, arguments: list[str]) -> None:
+    """As Jupyter's own tools do: its environment is how a command is told."""
+    (tmp_path / "a.py").write_text("1")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), tmp_path / "a.ipynb")
+    command = [sys.executable, "-m", "trio_gateway", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert configured.environments() == [{"KERNEL_COLOUR": "blue", "KERNEL_USERNAME": "alice"}]
+    assert "KERNEL_PROMPT" in done.stderr, "what can't be sent is told"
+    assert "of-the-database" not in repr(configured.gateway.requests)
+
+
+def test_the_command_for_others_sends_none(configured: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`trio-gateway proxy` starts other people's kernels: there a setting has to ask for them."""
+    monkeypatch.setenv("JUPYTER_GATEWAY_ALLOWED_ENVS", "A")
+    assert configured_gateway(Options()).allowed_envs == ("A", "KERNEL_*")
+    assert configured_gateway(Options(), for_others=True).allowed_envs == ("A",)
+    for name in ("KERNEL_COLOUR", "KERNEL_PROMPT"):
+        monkeypatch.delenv(name)
+    assert configured_gateway(Options()).allowed_envs == ("A",), "there is nothing to send"
+
+
 def test_what_is_chosen() -> None:
     """The rule itself, and whom it tells."""
     said: list[str] = []
@@ -155,6 +216,7 @@ def test_what_is_chosen() -> None:
         {"GONE": SECRET, "JPY_SESSION_NAME": "/a", "KERNEL_C": "3"}, environ, said.append, only={"JPY_SESSION_NAME"}
     )
     assert found == {"KERNEL_A": "1", "JPY_SESSION_NAME": "/a", "KERNEL_C": "3"}
+    assert choose_variables({"A": "1", "KERNEL_C": "3"}, {}, said.append, only={"KERNEL_*"}) == {"KERNEL_C": "3"}
     assert choose_variables({"JPY_SESSION_NAME": "/a$"}, {}, said.append, only={"JPY_SESSION_NAME"}) == {}
     assert "JPY_SESSION_NAME" in said[-1]
     assert choose_variables(["A"], {}, said.append) == ["A"]

@@ -340,7 +340,10 @@ def test_no_whole_number(text: str) -> None:
         assert one_problem({"JUPYTER_GATEWAY_RETRY_MAX": text})[0] == "gateway_retry_max"
 
 
-@pytest.mark.parametrize("value", ["", "A B", "A=B,C", "A\x00", ["A", ""], ["A", 1], 3, None, b"A", {"A": 1}, "A,\udc80"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "A B", "A=B,C", "A\x00", ["A", ""], ["A", 1], 3, None, b"A", {"A": 1}, "A,\udc80", "*", "A_*", ["*A"], "JUPYTER_*"],
+)
 def test_no_names_of_variables(value: object) -> None:
     if value == "":
         assert from_env(allowed_envs=value).allowed_envs == ()
@@ -355,6 +358,10 @@ def test_names_of_variables(value: object) -> None:
 
 def test_names_of_variables_may_come_one_by_one() -> None:
     assert from_env(allowed_envs=iter(["B", "A"])).allowed_envs == ("B", "A")
+
+
+def test_all_variables_of_kernels() -> None:
+    assert from_env({"JUPYTER_GATEWAY_ALLOWED_ENVS": "A,KERNEL_*"}).allowed_envs == ("A", "KERNEL_*")
 
 
 @pytest.mark.parametrize("value", ["", "a\nb", "a\0", "\udc80", 3])

@@ -15,6 +15,7 @@ from .._errors import GatewayHTTPError
 from .._gateway.gateway import open_gateway
 from ..testing.scenarios import SCENARIOS, Finding, Stage, run_scenarios
 from .exits import ExitCode, printable
+from .opening import configured_gateway
 from .opening import open_gateway as open_any_gateway
 from .options import Options, common_options, kernel_option, pass_options
 from .sinks import standard_output
@@ -46,7 +47,7 @@ def conformance(options: Options, address: str | None, as_json: bool) -> int:
 
     async def command() -> int:
         if options.has_gateway:
-            return await _show(options, GatewayConfig.from_env(**options.settings()), as_json=as_json)
+            return await _show(options, configured_gateway(options), as_json=as_json)
         async with open_any_gateway(options) as gateway:
             return await _show(options, gateway.config, as_json=as_json)
 

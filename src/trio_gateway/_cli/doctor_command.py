@@ -17,7 +17,7 @@ from .._config import GatewayConfig, SettingRow
 from .._errors import ConfigError
 from .._gateway.doctor import STEPS, Check, examine
 from .exits import ExitCode, exit_code_of, printable
-from .opening import open_gateway
+from .opening import configured_gateway, open_gateway
 from .options import Options, common_options, kernel_option, pass_options
 from .sinks import standard_output
 from .supervision import run_command
@@ -60,7 +60,7 @@ def doctor(options: Options, show_all: bool, no_kernel: bool, as_json: bool) -> 
 async def _gateway_settings(options: Options) -> AsyncGenerator[GatewayConfig]:
     """Give the settings of the gateway that is configured, or those of a local one that lives as long as the block."""
     if options.has_gateway:
-        yield GatewayConfig.from_env(**options.settings())
+        yield configured_gateway(options)
     else:
         async with open_gateway(options) as gateway:
             yield gateway.config

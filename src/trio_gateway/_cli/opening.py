@@ -5,6 +5,7 @@ The one idea: a person who has configured nothing still gets a kernel, and is to
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -12,22 +13,46 @@ import rich_click as click
 
 import trio_gateway
 
+from .._gateway.ownership import KERNEL_VARIABLES, is_named
 from .options import Options
 
-__all__ = ["open_gateway", "require_gateway"]
+__all__ = ["configured_gateway", "open_gateway", "require_gateway"]
+
+
+def configured_gateway(options: Options, *, for_others: bool = False) -> trio_gateway.GatewayConfig:
+    """Return the settings of the gateway that options and environment name.
+
+    A command is told by its environment what kernel is wanted: the `KERNEL_*` in it go along with a start, as with Jupyter's own
+    tools. Where kernels are started for other people nobody has asked for that, and `allowed_envs` has to name them.
+
+    Args:
+        options: the common options.
+        for_others: whether kernels are started for other people.
+
+    Raises:
+        InvalidInputError: an option or a setting is wrong.
+    """
+    config = trio_gateway.GatewayConfig.from_env(**options.settings())
+    wanted = not for_others and any(is_named(name, (KERNEL_VARIABLES,)) for name in os.environ)
+    if wanted and KERNEL_VARIABLES not in config.allowed_envs:
+        config = config.replace(allowed_envs=(*config.allowed_envs, KERNEL_VARIABLES))
+    return config
 
 
 @asynccontextmanager
-async def open_gateway(options: Options) -> AsyncGenerator[trio_gateway.Gateway]:
+async def open_gateway(options: Options, *, for_others: bool = False) -> AsyncGenerator[trio_gateway.Gateway]:
     """Open the gateway that options and environment name, or else start a local one that ends with the block.
+
+    Args:
+        options: the common options.
+        for_others: whether kernels are started for other people.
 
     Raises:
         InvalidInputError: an option or a setting is wrong.
         GatewayError: what opening it raises.
     """
-    settings = options.settings()
     if options.has_gateway:
-        config = trio_gateway.GatewayConfig.from_env(**settings)
+        config = configured_gateway(options, for_others=for_others)
         if config.ignored_variables:
             names = ", ".join(config.ignored_variables)
             options.warn(f"{names}: not used, because JUPYTER_GATEWAY_URL names another gateway than --url")

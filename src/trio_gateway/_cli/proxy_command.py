@@ -103,7 +103,7 @@ def proxy(
         _log_access()
 
     async def command() -> int:
-        async with open_gateway(options) as gateway:
+        async with open_gateway(options, for_others=True) as gateway:
             app = package.create_app(gateway, config)
             running = _Running(options, app, proxy_token_file)
 

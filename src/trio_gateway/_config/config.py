@@ -144,7 +144,8 @@ class GatewayConfig:
     allowed_envs: tuple[str, ...] = attrs.field(
         default=(), converter=_as_names, metadata=setting(values.names, "JUPYTER_GATEWAY_ALLOWED_ENVS", empty_counts=True)
     )
-    """Names of environment variables that go along to a kernel that starts; with commas between them in the environment."""
+    """Names of environment variables that go along to a kernel that starts; with commas between them in the environment.
+    `KERNEL_*` stands for all that begin so: what Enterprise Gateway makes a kernel by."""
     gateway_retry_interval: float = attrs.field(default=1.0, metadata=number("JUPYTER_GATEWAY_RETRY_INTERVAL", zero=True))
     """Seconds before the first new attempt after a lost connection; doubled for each that follows."""
     gateway_retry_interval_max: float = attrs.field(

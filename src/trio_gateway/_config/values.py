@@ -233,6 +233,8 @@ def names(value: object) -> tuple[str, ...]:
     for name in given:
         if not isinstance(name, str) or not re.fullmatch(r"[^\s=\x00-\x1f\x7f-\x9f\ud800-\udfff]+", name):
             raise BadValue(f"{expected}; a name has no blanks, no = and no control characters")
+        if "*" in name and name != "KERNEL_*":  # whose prefix is no other's: JUPYTER_* would be the gateway's token too
+            raise BadValue(f"{expected}; only KERNEL_* stands for all that begin so")
         found[name] = None
     return tuple(found)
 

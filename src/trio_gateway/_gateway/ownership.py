@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -37,16 +37,30 @@ from .._transport.http import HttpClient
 from .._transport.services import open_services
 from .roster import Roster
 
-__all__ = ["StartRequest", "check_variable", "launch", "new_kernel_id", "open_kernel", "own_kernel", "start_environment"]
+__all__ = [
+    "KERNEL_VARIABLES",
+    "StartRequest",
+    "check_variable",
+    "is_named",
+    "launch",
+    "new_kernel_id",
+    "open_kernel",
+    "own_kernel",
+    "start_environment",
+]
 
 _logger = logging.getLogger("trio_gateway.kernels")
 
+KERNEL_VARIABLES: Final = "KERNEL_*"
+"""What names all variables by which gateways are told of a kernel."""
 LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between looks for a kernel that may still be starting, in seconds; the last one repeats."""
 # Enterprise Gateway 3.3 answers 400 to these (services/kernels/handlers.py), and a name with "=" is none.
 _MAX_VALUE: Final = 4096
 _REFUSED_IN_VALUES: Final = re.compile(r"[$`\n\r\0]")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# These are settings, which are read from the variables of the same names; a setting that is given otherwise wins over them.
+_SETTINGS: Final = frozenset({"KERNEL_ID", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_USERNAME"})
 _MAY_HAVE_STARTED: Final = frozenset({408, 502, 503, 504})
 
 
@@ -115,10 +129,10 @@ def start_environment(
     return sent
 
 
-def _inherited(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+def _inherited(names: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name in names:
-        if name not in environ:
+    for name in environ:
+        if not is_named(name, names):
             continue
         try:
             check_variable(name, environ[name])
@@ -127,6 +141,17 @@ def _inherited(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, st
         else:
             found[name] = Secret(environ[name])
     return found
+
+
+def is_named(name: str, names: Collection[str]) -> bool:
+    """Say whether a variable is among those that a setting such as `allowed_envs` names.
+
+    Args:
+        name: the variable's name.
+        names: names; `KERNEL_*` stands for all that begin so, but for those that are settings of ours, which are sent as the
+            settings say.
+    """
+    return name in names or (KERNEL_VARIABLES in names and name.startswith("KERNEL_") and name not in _SETTINGS)
 
 
 def check_variable(name: object, value: object) -> None:

@@ -12,14 +12,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from .._errors import InvalidInputError
-from .._gateway.ownership import check_variable
+from .._gateway.ownership import KERNEL_VARIABLES, check_variable, is_named
 
 __all__ = ["SESSION_NAME", "choose_directory", "choose_variables"]
 
 SESSION_NAME: Final = "JPY_SESSION_NAME"
 """The notebook's path, which Jupyter Server adds for the kernel of a session."""
-# These are settings, which are read from the variables of the same names; a setting that is given otherwise wins over them.
-_SETTINGS: Final = frozenset({"KERNEL_ID", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_USERNAME"})
 
 
 def choose_variables(
@@ -39,12 +37,12 @@ def choose_variables(
     if env is not None and not isinstance(env, Mapping):
         return env  # whose error it is, is said where it is sent
     given: Mapping[Any, Any] = env or {}
-    own = ((name, value) for name, value in environ.items() if name.startswith("KERNEL_") and name not in _SETTINGS)
+    own = ((name, value) for name, value in environ.items() if is_named(name, (KERNEL_VARIABLES,)))
     chosen: dict[Any, Any] = {name: value for name, value in own if _can_be_sent(name, value, warn)}
     for name, value in given.items():
         if name in environ and environ[name] == value:
             continue
-        if only is None or ((name in only or str(name).startswith("KERNEL_")) and _can_be_sent(name, value, warn)):
+        if only is None or ((str(name).startswith("KERNEL_") or is_named(name, only)) and _can_be_sent(name, value, warn)):
             chosen[name] = value
     return chosen
 
