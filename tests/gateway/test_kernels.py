@@ -171,6 +171,23 @@ async def test_a_restart_that_fails_is_not_called_an_unknown_kernel(autojump_clo
     assert (type(caught.value), caught.value.status_code) == (GatewayHTTPError, 500)
 
 
+@pytest.mark.parametrize(("status", "content"), [(204, b""), (200, b""), (200, b"null")])
+async def test_a_restart_that_is_answered_without_a_model(autojump_clock: MockClock, status: int, content: bytes) -> None:
+    """It is done, and what the kernel is like is asked for; where that can't be told, it is done all the same."""
+    fake = RestFake()
+    fake.add(ID_A)
+    events: list[GatewayEvent] = []
+    async with open_fake(fake, on_event=events.append) as gateway:
+        fake.script(f"POST /api/kernels/{ID_A}/restart", *[Answer(status, content)] * 3)
+        assert (await gateway.kernels.restart(ID_A)).name == "python3"
+        fake.script(f"GET /api/kernels/{ID_A}", error(418))
+        assert (await gateway.kernels.restart(ID_A)).execution_state == "unknown"
+        assert kernel_events(events) == [("restart", "success", ID_A)] * 2
+        fake.script(f"GET /api/kernels/{ID_A}", error(404))
+        with pytest.raises(KernelNotFoundError):
+            await gateway.kernels.restart(ID_A)
+
+
 async def test_a_restart_may_take_as_long_as_a_start(autojump_clock: MockClock) -> None:
     fake = RestFake()
     fake.add(ID_A)

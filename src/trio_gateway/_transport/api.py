@@ -191,8 +191,11 @@ class KernelApi:
                 await self._check_known(kernel_id)  # noqa: ASYNC120 - a cancellation may well take the place of this error
                 raise
             turns.unsettled.discard(kernel_id)
-            model = rest.parse_kernel(response.json(), kernel_id=kernel_id)
-            action.kernel_name, action.status_code = model.name, response.status_code
+            action.status_code = response.status_code
+            # A gateway may answer without a model, as with 204: its word that it is done is what counts.
+            answer = response.json() if response.content else None
+            model = await self._look(kernel_id) if answer is None else rest.parse_kernel(answer, kernel_id=kernel_id)
+            action.kernel_name = model.name
         if on_restarted is not None:
             on_restarted()
         return model
@@ -319,6 +322,16 @@ class KernelApi:
         finally:
             if action:
                 self._emit(action, what, failed=failed, seconds=trio.current_time() - started)
+
+    async def _look(self, kernel_id: str) -> KernelModel:
+        """Return a kernel's model, as far as the gateway tells. Raises KernelNotFoundError."""
+        try:
+            return await self.get(kernel_id)
+        except KernelNotFoundError:
+            raise
+        except GatewayError:
+            await trio.lowlevel.checkpoint()
+            return KernelModel(id=kernel_id)
 
     async def _check_known(self, kernel_id: str) -> None:
         """Raise KernelNotFoundError if the gateway says so; whatever else a look ends in says nothing."""

@@ -85,6 +85,10 @@ def _as_http() -> Generator[None]:
         raise web.HTTPError(503, str(error)) from error
     except GatewayHTTPError as error:
         raise web.HTTPError(error.status_code, str(error)) from error
+    except ProtocolError as error:
+        raise web.HTTPError(502, str(error)) from error
+    except GatewayError as error:
+        raise web.HTTPError(500, str(error)) from error
 
 
 class GatewayKernel(LoggingConfigurable):
@@ -182,9 +186,15 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
                 env = choose_variables(arguments.get("env"), os.environ, warn, only=only)
                 cwd = None if path is None else choose_directory(self.cwd_for_path(path), warn)  # type: ignore[no-untyped-call]
                 model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=kernel_id)
+        # One that was there before is known from now on, as one that was started is: it is listed, and culled.
+        self._know(gateway, model)
         name = model.name or arguments.get("kernel_name") or ""
         self._kernels[model.id] = GatewayKernel(parent=self, log=self.log, kernel_id=model.id, kernel_name=name)
         return model.id
+
+    def _know(self, gateway: Any, model: KernelModel) -> None:
+        assert self.realm is not None
+        self.realm.run_sync(lambda: gateway._original._roster.add(model.id, model.name))
 
     async def kernel_model(self, kernel_id: str) -> dict[str, Any]:
         """Give a kernel's model, as the gateway has it now.
@@ -206,13 +216,18 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         del arguments
         with _as_http():
             models = {model.id: model for model in await (await self.gateway()).kernels.list()}
-        found = []
-        for kernel_id in list(self._kernels):
-            if kernel_id in models:
-                found.append(_kernel_as_json(models[kernel_id]))
-            else:
-                self.remove_kernel(kernel_id)
-        return found
+        kernel_ids = list(self._kernels)
+        # What the list lacks is asked about by its id.
+        await asyncio.gather(*(self._look(kernel_id, models) for kernel_id in kernel_ids if kernel_id not in models))
+        return [_kernel_as_json(models[kernel_id]) for kernel_id in kernel_ids if kernel_id in models]
+
+    async def _look(self, kernel_id: str, models: dict[str, KernelModel]) -> None:
+        try:
+            models[kernel_id] = await (await self.gateway()).kernels.get(kernel_id)
+        except KernelNotFoundError:
+            self.remove_kernel(kernel_id)
+        except GatewayError:
+            models[kernel_id] = KernelModel(id=kernel_id, name=self._kernels[kernel_id].kernel_name)
 
     async def shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
         """Shut a kernel down; one that is gone already is fine."""
