@@ -414,6 +414,16 @@ def test_with_a_place_to_save_they_are_not_shown_unless_asked(
     assert texts_of(json.loads(path.read_text())["cells"][0]) == ["shown"]
 
 
+def test_a_notebook_keeps_what_the_kernel_sent(fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    fake_gateway(FakeKernel({"a": [Stream("stdout", "\x1b[31mred\x1b]0;title\x07\b\n")]}))
+    path = write_notebook(tmp_path / "n.ipynb", "a")
+    assert run("run", path, "-q", "--inplace", "--echo") == 0
+    assert capfd.readouterr().out == "red\n"
+    assert texts_of(json.loads(path.read_text())["cells"][0]) == ["\x1b[31mred\x1b]0;title\x07\b\n"]
+    assert run("run", path, "-q", "--inplace", "--echo", "--control") == 0
+    assert capfd.readouterr().out == "\x1b[31mred\x1b]0;title\x07\b\n"
+
+
 def test_an_error_in_a_cell_is_told_with_its_cell_and_traceback(
     fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

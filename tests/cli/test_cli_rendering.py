@@ -35,22 +35,70 @@ def plain(text: str) -> dict[str, Any]:
     return {"text/plain": text}
 
 
-async def shown(*outputs: Output, terminal: bool, colour: bool = False, columns: int = 80) -> tuple[str, str]:
+async def shown(
+    *outputs: Output,
+    terminal: bool,
+    colour: bool = False,
+    control: bool | None = None,
+    forced_colour: bool = False,
+    columns: int = 80,
+) -> tuple[str, str]:
     """Return what goes to standard output and to standard error."""
     out, err = FakeSink(terminal, []), FakeSink(terminal, [])
-    renderer: Any = Renderer(out, err, colour=colour, size=lambda: (columns, 24))  # type: ignore[arg-type]
+    renderer: Any = Renderer(
+        out,  # type: ignore[arg-type]
+        err,  # type: ignore[arg-type]
+        colour=colour,
+        control=control,
+        forced_colour=forced_colour,
+        size=lambda: (columns, 24),
+    )
     for output in outputs:
         await renderer.show(output)
     await renderer.finish()
     return "".join(out.log), "".join(err.log)
 
 
+CONTROL = [
+    Stream("stdout", "a\r10%"),
+    Stream("stderr", "e\b"),
+    Stream("stdout", "\x07\x1b[2"),
+    Stream("stdout", "Kz\n"),
+    ExecuteResult(1, plain("\x1b]0;t\x07r")),
+    Stream("stderr", "\x1b"),
+    Error("E", "v", ("\x1b[31mred\x1b[39m \x9b1A\x1bPq\x1b\\",)),
+]
+AS_IT_IS = "a\r10%\x07\x1b[2Kz\n\x1b]0;t\x07r\n"
+FOR_A_LOG = "a\n10%z\nr\n"
+
+
 @pytest.mark.parametrize("terminal", [False, True])
-async def test_streams_pass_as_they_are(terminal: bool) -> None:
-    outputs = [Stream("stdout", "a\r10%"), Stream("stderr", "e\b"), Stream("stdout", "\x07\x1b[2Kz")]
-    out, err = await shown(*outputs, terminal=terminal)
-    assert out.removesuffix("\x1b[0m") == "a\r10%\x07\x1b[2Kz"
-    assert err == "e\b"
+async def test_with_control_streams_pass_as_they_are(terminal: bool) -> None:
+    out, err = await shown(*CONTROL, terminal=terminal, colour=True, control=True)
+    assert out.removesuffix("\x1b[0m") == AS_IT_IS
+    assert err == "e\b\x1b\n\x1b[31mred\x1b[39m \x9b1A\x1bPq\x1b\\\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_without_control_no_stream_has_any(terminal: bool) -> None:
+    out, err = await shown(*CONTROL, terminal=terminal, colour=True, control=False, forced_colour=True)
+    assert (out, err.replace("\n", "")) == (FOR_A_LOG, "ered ")
+
+
+async def test_control_sequences_reach_a_terminal_and_no_log() -> None:
+    out, err = await shown(*CONTROL, terminal=True, colour=True)
+    assert out.removesuffix("\x1b[0m") == AS_IT_IS
+    assert "\x9b1A" in err
+    assert await shown(*CONTROL, terminal=False) == (FOR_A_LOG, "e\nred \n")
+
+
+async def test_colours_that_are_forced_are_in_a_log_too_and_nothing_else() -> None:
+    assert await shown(*CONTROL, terminal=False, colour=True, forced_colour=True) == (FOR_A_LOG, "e\n\x1b[31mred\x1b[39m \n")
+
+
+async def test_the_end_of_a_cell_shows_what_was_held_back() -> None:
+    assert await shown(Stream("stdout", "50%\r"), terminal=False) == ("50%\n", "")
+    assert await shown(Stream("stdout", "a\x1b]0;b"), terminal=False) == ("a0;b", "")
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -73,8 +121,8 @@ async def test_on_a_terminal_both_streams_share_the_line() -> None:
 
 @pytest.mark.parametrize(("colour", "expected"), [(True, "\x1b[31mred\x1b[39m\nline\n"), (False, "red\nline\n")])
 async def test_tracebacks_go_to_stderr_in_colour_only_where_wanted(colour: bool, expected: str) -> None:
-    out, err = await shown(Error("E", "v", ("\x1b[31mred\x1b[39m", "line")), terminal=False, colour=colour)
-    assert (out, err) == ("", expected)
+    out, err = await shown(Error("E", "v", ("\x1b[31mred\x1b[39m", "line")), terminal=True, colour=colour)
+    assert (out.removesuffix("\x1b[0m"), err) == ("", expected)
 
 
 async def test_an_error_without_traceback_is_told_all_the_same() -> None:
@@ -83,7 +131,7 @@ async def test_an_error_without_traceback_is_told_all_the_same() -> None:
 
 async def test_colours_that_the_code_left_on_are_switched_off_on_a_terminal_only() -> None:
     assert await shown(Stream("stdout", "\x1b[31mred"), terminal=True) == ("\x1b[31mred\x1b[0m", "")
-    assert await shown(Stream("stdout", "\x1b[31mred"), terminal=False) == ("\x1b[31mred", "")
+    assert await shown(Stream("stdout", "\x1b[31mred"), terminal=False, control=True) == ("\x1b[31mred", "")
 
 
 async def test_an_update_of_the_last_display_replaces_it_on_a_terminal() -> None:

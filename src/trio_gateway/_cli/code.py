@@ -60,7 +60,13 @@ async def _execute(options: Options, kernel: Kernel, code: str, *, as_json: bool
 
 def new_renderer(options: Options) -> Renderer:
     """Return a renderer on this process's standard output and error."""
-    return Renderer(standard_output(), standard_error(), colour=options.colour)
+    return Renderer(
+        standard_output(),
+        standard_error(),
+        colour=options.colour,
+        control=options.control,
+        forced_colour=options.forced_colour,
+    )
 
 
 async def show_execution(kernel: Kernel, code: str, renderer: Renderer) -> ExecutionResult:

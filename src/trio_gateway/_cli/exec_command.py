@@ -8,7 +8,7 @@ import rich_click as click
 
 from .._session.executor import check_code
 from .code import run_code
-from .options import Options, common_options, cwd_option, kernel_option, pass_options, timeout_option
+from .options import Options, common_options, control_option, cwd_option, kernel_option, pass_options, timeout_option
 from .sources import read_standard_input
 
 __all__ = ["exec_command"]
@@ -19,6 +19,7 @@ __all__ = ["exec_command"]
 @kernel_option
 @cwd_option
 @timeout_option
+@control_option
 @click.option("--json", "as_json", is_flag=True, help="Show nothing while it runs, and one JSON object at the end.")
 @common_options
 @pass_options

@@ -149,7 +149,7 @@ def _hint(error: Exception, setting_variables: Mapping[str, str]) -> str:
 def printable(text: str) -> str:
     r"""Return one line of text that does nothing to a terminal: control characters are shown as `\x1b` and the like.
 
-    For words that come from a gateway or a file and stand in our own messages. What the code prints is its own business and
-    passes as it is.
+    For words that come from a gateway or a file and stand in our own messages. What becomes of those in what the code prints is
+    `rendering`'s business.
     """
     return "".join([c if c.isprintable() or c == "\t" else c.encode("unicode_escape", "backslashreplace").decode() for c in text])

@@ -21,7 +21,16 @@ from .._errors import InvalidInputError
 from .._secret import Secret
 from .exits import printable
 
-__all__ = ["Options", "common_options", "cwd_option", "kernel_option", "pass_options", "read_token", "timeout_option"]
+__all__ = [
+    "Options",
+    "common_options",
+    "control_option",
+    "cwd_option",
+    "kernel_option",
+    "pass_options",
+    "read_token",
+    "timeout_option",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -58,6 +67,8 @@ class Options:
     """Say nothing but errors and warnings."""
     debug: bool = False
     """Show tracebacks and the library's log."""
+    control: bool | None = None
+    """Whether control sequences in the code's output pass; None: to a terminal only."""
     console: Console = attrs.field(factory=_stderr_console)
     """Standard error, where everything goes that is not the code's own output."""
 
@@ -70,6 +81,11 @@ class Options:
     def colour(self) -> bool:
         """Whether colours may go to standard error: it is a terminal that has them, and NO_COLOR is not set."""
         return self.console.is_terminal and self.console.color_system is not None and not self.console.no_color
+
+    @property
+    def forced_colour(self) -> bool:
+        """Whether colours are wanted in files and pipes too."""
+        return bool(os.environ.get("FORCE_COLOR")) and self.colour
 
     def set_up_logging(self) -> None:
         """Send the library's log to standard error: warnings, or everything with `--debug`."""
@@ -160,6 +176,12 @@ kernel_option = _common(
     "--kernel",
     metavar="NAME",
     help="The kernel to start, by its kernelspec's name. Without it: the notebook's own, or the gateway's default.",
+)
+control_option = _common(
+    "--control/--no-control",
+    default=None,
+    help="Whether control sequences of the code's output pass: colours, titles, moves of the cursor. Without either they pass "
+    "to a terminal, and are taken out of what goes to a file or a pipe.",
 )
 pass_options = click.make_pass_decorator(Options, ensure=True)
 

@@ -1,8 +1,9 @@
 """How outputs look on standard output and standard error.
 
-The one idea: what the code writes passes as it is, to the stream it was written to, so that a pipe gets exactly the program's
-text; only what has no bytes of its own (results, displays, tracebacks) is given a form here. On a terminal `clear_output` and
-updates of the display that stands last take effect in place; elsewhere nothing can be taken back, so they append.
+The one idea: what the code writes goes to the stream it was written to; only what has no bytes of its own (results, displays,
+tracebacks) is given a form here. A terminal gets all of it, control sequences included, as from a local program; a file or a pipe
+gets the text without them, for it may be a log. On a terminal `clear_output` and updates of the display that stands last take
+effect in place; elsewhere nothing can be taken back, so they append.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .._outputs import (
     UpdateDisplayData,
     as_terminal_text,
 )
+from .control import ControlFilter
 from .exits import printable
 from .sinks import Sink
 
@@ -45,15 +47,29 @@ class Renderer:
         out: where standard output goes.
         err: where standard error goes.
         colour: whether tracebacks keep their colours.
+        control: whether control sequences pass; None: to a terminal only.
+        forced_colour: whether those that set colours pass anyhow, unless none is to pass.
         size: gives the terminal's columns and lines.
     """
 
     def __init__(
-        self, out: Sink, err: Sink, *, colour: bool, size: Callable[[], tuple[int, int]] = shutil.get_terminal_size
+        self,
+        out: Sink,
+        err: Sink,
+        *,
+        colour: bool,
+        control: bool | None = None,
+        forced_colour: bool = False,
+        size: Callable[[], tuple[int, int]] = shutil.get_terminal_size,
     ) -> None:
         self._out = out
         self._err = err
         self._colour = colour
+        self._filters = {
+            sink: ControlFilter(keep_colours=forced_colour and control is None)
+            for sink in (out, err)
+            if not (sink.is_terminal if control is None else control)
+        }
         self._size = size
         self._mid_line: dict[object, bool] = {}
         self._tail = ""
@@ -99,13 +115,15 @@ class Renderer:
 
     async def end_line(self) -> None:
         """Begin a new line where the last one is not complete, so that what comes next stands by itself."""
+        await self._flush()
         for sink in (self._out, self._err):
             if self._mid_line.get(self._place(sink)):
                 await self._write(sink, "\n")
         self._tail, self._tail_is_known = "", True
 
     async def finish(self) -> None:
-        """Give the terminal back without the colours that the code may have left switched on."""
+        """Write what was held back, and give the terminal back without the colours that the code may have left switched on."""
+        await self._flush()
         if self._styled:
             self._styled = False
             await (self._out if self._out.is_terminal else self._err).write("\x1b[0m")
@@ -116,10 +134,22 @@ class Renderer:
 
     async def _write_block(self, sink: Sink, text: str) -> None:
         """Write text on lines of its own."""
+        await self._flush(sink)
         start = "\n" if self._mid_line.get(self._place(sink)) else ""
         await self._write(sink, f"{start}{text}\n")
 
+    async def _flush(self, *sinks: Sink) -> None:
+        """Write what was held back because its control sequence might go on."""
+        for sink in sinks or (self._out, self._err):
+            held = self._filters.get(sink)
+            if held is not None:
+                await self._write_as_it_is(sink, held.flush())
+
     async def _write(self, sink: Sink, text: str) -> None:
+        wanted = self._filters.get(sink)
+        await self._write_as_it_is(sink, text if wanted is None else wanted.feed(text))
+
+    async def _write_as_it_is(self, sink: Sink, text: str) -> None:
         if not text:
             return
         self._last_display = None

@@ -12,7 +12,7 @@ from typing import cast
 import rich_click as click
 
 from .code import run_code
-from .options import Options, common_options, cwd_option, kernel_option, pass_options, timeout_option
+from .options import Options, common_options, control_option, cwd_option, kernel_option, pass_options, timeout_option
 from .sources import read_script
 
 __all__ = ["run"]
@@ -27,6 +27,7 @@ __all__ = ["run"]
 @kernel_option
 @cwd_option
 @timeout_option
+@control_option
 @common_options
 @pass_options
 def run(
