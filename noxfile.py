@@ -43,7 +43,7 @@ def install_wheel(session: nox.Session, extras: str, *others: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff's rules and format, and flake8-async."""
-    install(session, "dev")
+    install(session, "lint")
     session.run("python", "-m", "ruff", "check", *SOURCES)
     session.run("python", "-m", "ruff", "format", "--check", *SOURCES)
     session.run("python", "-m", "flake8", *SOURCES)
