@@ -161,7 +161,7 @@ def test_evidence() -> None:
     first = liveness.evidence(5.0)
     assert (first.connection, first.message, first.answer, first.model, first.restarts) == (5.0, None, None, None, 0)
     liveness.message(6.0)
-    liveness.answered(7.0)
+    liveness.answered(7.0, 6.0)
     liveness.vouched_for(8.0)
     liveness.heard(9.0)
     liveness.restarts += 1
@@ -201,10 +201,23 @@ def test_what_is_progress_of_a_connection() -> None:
     liveness.message(1.0)
     liveness.heard(2.0)
     assert not liveness.progressed
-    liveness.ponged(3.0)
+    liveness.ponged(3.0, 2.0)
     assert liveness.progressed
     assert liveness.silence(4.0) == 1.0
     liveness.lost()
     assert liveness.progressed, "it is asked for after the loss"
     liveness.connected(5.0)
     assert not liveness.progressed
+
+
+def test_until_when_it_is_known_that_what_was_sent_came_through() -> None:
+    liveness = connected()
+    began = liveness.carried
+    liveness.message(6.0)
+    assert liveness.carried == began, "a message says nothing about the way there"
+    liveness.ponged(9.0, 7.0)
+    assert liveness.carried == 7.0
+    liveness.answered(10.0, 6.0)
+    assert liveness.carried == 7.0
+    liveness.answered(12.0, 11.0)
+    assert liveness.carried == 11.0

@@ -84,6 +84,7 @@ class Liveness:
         "_pinged",
         "_since",
         "_verdict",
+        "carried",
         "interval",
         "progressed",
         "restarts",
@@ -96,11 +97,14 @@ class Liveness:
     progressed: bool
     """Whether the latest connection has carried something: a message of the kernel's, or a ping and its answer. (That it was made
     is nothing: a gateway can accept, say what it says to everyone, and hang up, again and again.)"""
+    carried: float
+    """Until when it is known that what was sent came through: when the latest question was sent that was answered."""
 
     def __init__(self, interval: float, now: float) -> None:
         self.interval = interval
         self.restarts = 0
         self.progressed = False
+        self.carried = now
         self._since = now
         self._heard = now
         self._message: float | None = None
@@ -121,14 +125,16 @@ class Liveness:
         self._message = now
         self.heard(now)
 
-    def ponged(self, now: float) -> None:
-        """The gateway answered a ping: the connection carries what is sent, both ways."""
+    def ponged(self, now: float, sent: float) -> None:
+        """The gateway answered a ping, which was sent then: the connection carries what is sent, both ways."""
         self.progressed = True
+        self.carried = max(self.carried, sent)
         self.heard(now)
 
-    def answered(self, now: float) -> None:
-        """The kernel answered a probe on its control channel, which its process does though it is busy."""
+    def answered(self, now: float, sent: float) -> None:
+        """The kernel answered a probe on its control channel, which its process does though it is busy; it was sent then."""
         self._answered = now
+        self.carried = max(self.carried, sent)
 
     def connected(self, now: float) -> None:
         """The connection is made: the gateway answers when its kernel does."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
-from .._errors import InvalidInputError
+from .._errors import ConnectionLostError, GatewayError, InvalidInputError
 from .._protocol.messages import Buffer, Message
 from .inbox import Inbox
 
@@ -112,6 +112,8 @@ class Comm(trio.abc.AsyncResource):
         Raises:
             trio.EndOfChannel: either side closed it, and everything before was received.
             KernelError: the kernel was restarted or ended: its side of the comm is gone.
+            ConnectionLostError: the connection broke, and the kernel does not know the comm any more, or never did: that it was
+                opened, or closed over there, was lost.
             GatewayError: the session has ended, and this is why.
 
         Cancellation: safe, nothing is lost.
@@ -159,6 +161,7 @@ class Comms:
         self.session = session
         self.live: dict[str, Inbox] = {}
         self._targets: dict[str, Inbox] = {}
+        self._looking = False
 
     @asynccontextmanager
     async def open(
@@ -257,6 +260,41 @@ class Comms:
         """Tell the kernel that a comm is closed, unless it knows. For `Comm`."""
         if self.live.pop(comm_id, None) is not None and self.session.ended is None:
             await self.session.channels["shell"].send("comm_close", {"comm_id": comm_id, "data": {}})
+
+    def find_lost(self) -> None:
+        """Find out which comms the kernel knows, after a connection broke: of those that it does not know no more comes."""
+        if self.live and not self._looking and not self.session.over:
+            self._looking = True
+            self.session.start_soon(self._find_lost, name="trio_gateway.find_lost_comms")
+
+    async def _find_lost(self) -> None:
+        try:
+            here = dict(self.live)
+            # Twice, for a kernel may answer beside what it was sent before.
+            for _ in range(2):
+                if here:
+                    known = await self._known()
+                    here = {comm_id: inbox for comm_id, inbox in here.items() if known is not None and comm_id not in known}
+            for comm_id, inbox in here.items():
+                if self.live.get(comm_id) is inbox:
+                    del self.live[comm_id]
+                    lost = "the connection broke, and the kernel does not know this comm: its opening or its end was lost"
+                    inbox.close(ConnectionLostError(f"kernel {self.session.kernel_id}: {lost}"))
+        finally:
+            self._looking = False
+
+    async def _known(self) -> Mapping[str, Any] | None:
+        """Ask the kernel which comms it has; None where it does not tell."""
+        while True:
+            try:
+                comms = (await self.session.request("shell", "comm_info_request", {})).content.get("comms")
+            except ConnectionLostError:
+                if self.session.ended is None:
+                    continue  # the question was lost with another connection
+                return None
+            except GatewayError:
+                return None  # it can't be understood; or the comms have ended, or will
+            return comms if isinstance(comms, dict) else None
 
     def end(self, reason: Exception | None) -> None:
         """End every comm: the kernel's side is gone, or the session is. For the session."""

@@ -84,6 +84,8 @@ class MessageExchange:
             return
         if isinstance(item, Pending):
             item.connection = self._session.connections
+        elif item.msg_type == "input_reply":
+            self._session.note_input(item)
         self.sending = True
         try:
             await websocket.send(frame)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, fresh
+from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, fresh
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
 from .channels import Channel
@@ -363,7 +363,12 @@ class Kernel(Executor):
         return pending.reply.content
 
     async def _delete_subshell(self, subshell_id: object) -> None:
-        await self._session.request("control", "delete_subshell_request", {"subshell_id": subshell_id})
+        content = {"subshell_id": subshell_id}
+        try:
+            await self._session.request("control", "delete_subshell_request", content)
+        except ConnectionLostError:
+            # Asked again, because that does no harm: what is deleted already can't be deleted once more.
+            await self._session.request("control", "delete_subshell_request", content)
 
     # Its life ---------------------------------------------------------------------------------------------------
 

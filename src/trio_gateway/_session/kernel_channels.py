@@ -82,7 +82,8 @@ _encode_legacy: Final = functools.partial(codec.encode_legacy, as_server=True)
 class _Asked:
     """A request that was sent and not answered yet."""
 
-    channel: str
+    line: tuple[str, str | None]
+    """Where the kernel works on it: the channel, and on shell the subshell, or None for the main one."""
     header: bytes
     connection: int
     garbled: bool = False
@@ -133,7 +134,7 @@ class KernelChannels:
         self._asked: dict[str, _Asked] = {}
         self._asked_bytes = 0
         self._crowd = 0.0
-        self._barriers: dict[str, tuple[str, int]] = {}
+        self._barriers: dict[str, tuple[tuple[str, str | None], int]] = {}
         self._greeting = ""  # the id of the question that a connection which was made again begins with, while it is open
         self._heard: trio.Event | None = None
         self._sought = ""  # an id that is looked for in what comes
@@ -241,9 +242,9 @@ class KernelChannels:
         self._unheard = self.connections > 1 and not self.liveness.progressed
         self.liveness.connected(trio.current_time())
         self._opened_once.set()
-        for channel in {asked.channel for asked in self._asked.values()}:
-            barrier = self._make(channel, "kernel_info_request", {})
-            self._barriers[barrier.msg_id] = (channel, self.connections)
+        for line in {asked.line for asked in self._asked.values()}:
+            barrier = self._make(line[0], "kernel_info_request", {}, subshell_id=line[1])
+            self._barriers[barrier.msg_id] = (line, self.connections)
             self._outgoing.insert(0, (None, barrier))
             self._outgoing_bytes += barrier.size
 
@@ -442,7 +443,7 @@ class KernelChannels:
         """Note a request that is being sent, if it will be answered on its channel."""
         if message.channel not in {"shell", "control"} or not message.msg_type.endswith("_request"):
             return
-        if message.msg_id in self._barriers or message.header.subshell_id is not None:
+        if message.msg_id in self._barriers:
             return
         header = bytes(message.header_raw)
         if len(header) > LIMIT_REQUEST_BYTES:
@@ -450,7 +451,8 @@ class KernelChannels:
         self._forget(message.msg_id)
         while self._asked and (len(self._asked) >= LIMIT_REQUESTS or self._asked_bytes + len(header) > LIMIT_REQUEST_BYTES):
             self._forget(next(iter(self._asked)))
-        self._asked[message.msg_id] = _Asked(message.channel, header, self.connections)
+        line = (message.channel, message.header.subshell_id if message.channel == "shell" else None)
+        self._asked[message.msg_id] = _Asked(line, header, self.connections)
         self._asked_bytes += len(header)
 
     def _forget(self, msg_id: str) -> _Asked | None:
@@ -473,8 +475,8 @@ class KernelChannels:
         if barrier is None:
             self._forget(message.parent_id)
             return None
-        channel, connection = barrier
-        lost = [key for key, asked in self._asked.items() if asked.channel == channel and asked.connection < connection]
+        line, connection = barrier
+        lost = [key for key, asked in self._asked.items() if asked.line == line and asked.connection < connection]
         told: list[Message] = []
         for key in lost:
             asked = self._forget(key)
@@ -508,13 +510,21 @@ class KernelChannels:
         if kind == "execute_request":
             yield self._make("iopub", "error", error, parent=header)
         reply = {"status": "error", **error, **({"execution_count": 0} if kind == "execute_request" else {})}
-        yield self._make(asked.channel, kind.removesuffix("_request") + "_reply", reply, parent=header)
+        yield self._make(asked.line[0], kind.removesuffix("_request") + "_reply", reply, parent=header)
         yield self._make("iopub", "status", {"execution_state": "idle"}, parent=header)
 
-    def _make(self, channel: str, kind: str, content: dict[str, Any], *, parent: dict[str, Any] | None = None) -> Message:
+    def _make(
+        self,
+        channel: str,
+        kind: str,
+        content: dict[str, Any],
+        *,
+        parent: dict[str, Any] | None = None,
+        subshell_id: str | None = None,
+    ) -> Message:
         # The wall clock, for whoever reads the message.
         date = datetime.now(UTC).isoformat()  # noqa: TID251
-        return self._factory.make(channel, kind, content, date=date, parent_header=parent)
+        return self._factory.make(channel, kind, content, date=date, parent_header=parent, subshell_id=subshell_id)
 
     def _note_garbage(self, error: GatewayError) -> None:
         _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})

@@ -166,7 +166,19 @@ class PendingExecution(Pending):
         on_skipped: called when the kernel has skipped it; says whether another request was made in its place.
     """
 
-    __slots__ = ("_answered", "_idle_scope", "_ledger", "_silent", "_started", "_window", "execution", "idle_grace", "on_skipped")
+    __slots__ = (
+        "_answered",
+        "_idle_scope",
+        "_ledger",
+        "_silent",
+        "_started",
+        "_window",
+        "execution",
+        "idle_grace",
+        "input_asked",
+        "input_sent",
+        "on_skipped",
+    )
 
     execution: Execution
     """Its state machine."""
@@ -174,6 +186,10 @@ class PendingExecution(Pending):
     """How long `idle` may be later than the reply, in seconds."""
     on_skipped: Callable[[PendingExecution], bool] | None
     """Called when the kernel has skipped it; says whether another request was made in its place."""
+    input_asked: tuple[str, int] | None
+    """The id and the number of the code's latest request for input, if nothing later was heard of it."""
+    input_sent: float | None
+    """When an answer to that began to be sent; None if none was."""
 
     def __init__(
         self,
@@ -194,6 +210,8 @@ class PendingExecution(Pending):
         self.execution = execution
         self.idle_grace = idle_grace
         self.inbox = inbox
+        self.input_asked = None
+        self.input_sent = None
         self._started: trio.Event | None = None
         self._answered = trio.Event()
         self._idle_scope: trio.CancelScope | None = None
@@ -211,7 +229,12 @@ class PendingExecution(Pending):
         """Take a message whose parent is this request."""
         execution = self.execution
         self._ledger.note(self._window, message, number)
-        if execution.feed(message) or message.header.msg_type == "input_request":
+        asks = message.header.msg_type == "input_request"
+        if asks or (self.input_asked is not None and not 0 <= number < self.input_asked[1]):
+            # (What was printed before it asked comes another way, and may come after.)
+            self.input_asked = (message.msg_id, number) if asks else None
+            self.input_sent = None
+        if execution.feed(message) or asks:
             if self.inbox is not None:
                 self.inbox.put(message)
         elif execution.done:
@@ -229,6 +252,16 @@ class PendingExecution(Pending):
         if message.header.msg_type in OUTPUT_TYPES:
             self.execution.note_too_large(error.length)
         super().note_too_large(message, number, error)
+
+    def note_input(self, parent: str, now: float) -> None:
+        """Take in that an answer to a request for input is being sent.
+
+        Args:
+            parent: the id of the request that it names; `""` if it names none.
+            now: the time.
+        """
+        if self.input_asked is not None and parent in ("", self.input_asked[0]):
+            self.input_sent = now
 
     def renew(self, message: Message) -> None:
         """Begin anew with another request: the kernel has skipped the one before."""

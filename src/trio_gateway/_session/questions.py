@@ -2,16 +2,17 @@
 
 The one idea: a silence has four causes, and there is a question for each. A kernel that is at work answers on its control
 channel. One that is gone is unknown to the gateway. Where a connection leads nowhere, because the gateway has restored sockets
-that are tied to nothing, the kernel answers over another connection only: then another session id gets new ones. And a reply that
-was lost is overtaken by a barrier, a `kernel_info_request` behind it: shell is first-in first-out, so when that has its reply,
-what was asked before and has none is failed rather than left waiting (guarantee G3).
+that are tied to nothing, the kernel answers over another connection only: then another session id gets new ones. And a reply
+that was lost is overtaken by a barrier, a `kernel_info_request` behind it: a place where a kernel works (main shell, subshell,
+control) is first-in first-out, so when that has its reply, what was asked there before and has none is failed rather than left
+waiting (guarantee G3).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import trio
 
@@ -48,8 +49,16 @@ EMPTY_EXECUTION: Final[Mapping[str, Any]] = {
     "stop_on_error": False,
 }
 """The barrier for those: it runs nothing, and in its turn."""
+BESIDE_SECONDS: Final = 20.0
+"""How long such a kernel gets for what it has not answered on control, in seconds: nothing there waits for its turn."""
+INPUT_SECONDS: Final = 20.0
+"""How long code that asked for input may say nothing after the connection broke that carried the answer, in seconds."""
 GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
+
+
+Line: TypeAlias = tuple[str, str | None]
+"""A place where a kernel works on one thing after the other: a channel, and on shell the subshell, or None for the main one."""
 
 
 class Questions:
@@ -60,13 +69,13 @@ class Questions:
         http: the gateway's HTTP client.
     """
 
-    __slots__ = ("_barrier", "_http", "_look_elsewhere_at", "_look_elsewhere_pause", "_probed", "_session")
+    __slots__ = ("_barriers", "_http", "_look_elsewhere_at", "_look_elsewhere_pause", "_probed", "_session")
 
     def __init__(self, session: KernelSession, http: HttpClient) -> None:
         self._session = session
         self._http = http
         self._probed: Pending | None = None
-        self._barrier: Pending | None = None
+        self._barriers: dict[Line, Pending] = {}
         self.connected()
 
     def connected(self) -> None:
@@ -76,7 +85,7 @@ class Questions:
 
     def __contains__(self, item: Pending | Message) -> bool:
         """Whether something to be sent is one of these, which nothing is lost with."""
-        return item is self._barrier or item is self._probed
+        return item is self._probed or any(item is barrier for barrier in self._barriers.values())
 
     # Is the kernel there? ---------------------------------------------------------------------------------------
 
@@ -176,10 +185,11 @@ class Questions:
             nursery.cancel_scope.cancel()
 
     async def _wait_answered(self, asked: Pending) -> None:
+        began = trio.current_time()
         with trio.move_on_after(ANSWER_SECONDS):
             await asked.wait_settled()
         if asked.replied:
-            self._session.liveness.answered(trio.current_time())
+            self._session.liveness.answered(trio.current_time(), began)
 
     def _owes_answer(self) -> bool:
         """Whether a probe was sent over this connection and not answered."""
@@ -234,23 +244,29 @@ class Questions:
     def find_lost(self) -> None:
         """Find out, some time, whether a reply that does not come was lost while the connection held. For who watches.
 
-        A barrier is sent behind what waits, and there is never more than one. Nothing waits for it: it may have to wait for
-        hours behind code that runs.
+        A barrier is sent behind what waits, and in each place there is never more than one. Nothing waits for it: it may have to
+        wait for hours behind code that runs.
         """
-        session, barrier = self._session, self._barrier
-        under_way = barrier is not None and not barrier.settled and barrier.connection in (0, session.connections)
-        if not session.over and not under_way and any(map(_may_be_lost, session.unanswered())):
-            session.start_soon(self._fail_what_is_overtaken, name="trio_gateway.find_lost")
+        session = self._session
+        if session.over:
+            return
+        for line in {_line(pending.message) for pending in session.unanswered() if pending not in self and _may_be_lost(pending)}:
+            barrier = self._barriers.get(line)
+            if barrier is None or barrier.settled or barrier.connection not in (0, session.connections):
+                session.start_soon(self._fail_what_is_overtaken, line, name="trio_gateway.find_lost")
 
-    async def _fail_what_is_overtaken(self) -> None:
-        """Send a barrier, and fail what it overtakes."""
+    async def _fail_what_is_overtaken(self, line: Line) -> None:
+        """Send a barrier to a place, and fail what it overtakes there."""
         session = self._session
         earlier = session.unanswered()
-        reply = await self._ask_in_line("kernel_info_request", {})
         try:
+            reply = await self._ask_in_line(line, "kernel_info_request", {})
             if reply is not None and str(reply.content.get("implementation")).startswith(OUT_OF_ORDER):
                 earlier = session.unanswered()
-                reply = await self._ask_in_line("execute_request", EMPTY_EXECUTION)
+                if line[0] == "shell":
+                    reply = await self._ask_in_line(line, "execute_request", EMPTY_EXECUTION)
+                else:
+                    await trio.sleep(BESIDE_SECONDS)
         except ProtocolError as error:  # not understood: the next look sends another one
             self._note_failed("barrier_failed", error)
             return
@@ -258,8 +274,10 @@ class Questions:
             return
         for pending in earlier:
             held = pending.connection == session.connections
+            if _line(pending.message) != line or pending in self or not _may_be_lost(pending):
+                continue
             # Code that a process was seen to begin with, and not to end, may still run: the kernel may answer beside it.
-            if not _may_be_lost(pending) or (held and pending.runs_in(reply.header.session)):
+            if held and pending.runs_in(reply.header.session):
                 continue
             why = "it has answered what it was asked later" if held else "the connection broke"
             kind, once = pending.message.msg_type, "it may have run, and was not sent again"
@@ -270,29 +288,67 @@ class Questions:
                 lost = f"the {kind} or its reply was lost on the way"
                 pending.fail(ConnectionLostError(f"kernel {session.kernel_id}: {why}, so {lost}; {once}"))
 
-    async def _ask_in_line(self, msg_type: str, content: Mapping[str, Any]) -> Message | None:
-        """Send a request to the main shell, behind all that was sent; wait for its reply, or None if there will be none."""
+    async def _ask_in_line(self, line: Line, msg_type: str, content: Mapping[str, Any]) -> Message | None:
+        """Send a request to a place, behind all that was sent there; wait for its reply, or None if there will be none."""
         session = self._session
         if session.over:
             return None  # so it is since a moment ago
-        self._barrier = barrier = PendingReply(session.make("shell", msg_type, content))
+        channel, subshell_id = line
+        self._barriers[line] = barrier = PendingReply(session.make(channel, msg_type, content, subshell_id=subshell_id))
         session.submit(barrier)
         try:
             await barrier.wait_settled()
         finally:
             session.forget(barrier)
+            if self._barriers.get(line) is barrier:
+                del self._barriers[line]
         return barrier.reply
+
+    # Was an answer of ours lost? --------------------------------------------------------------------------------
+
+    def find_lost_input(self) -> None:
+        """See, when the connection was made again, that no code waits for ever for an answer that was lost with the last one."""
+        session = self._session
+        for pending in session.unanswered():
+            if not isinstance(pending, PendingExecution) or pending.input_sent is None or pending.settled:
+                continue
+            if session.liveness.carried > pending.input_sent:
+                pending.input_sent = None
+            else:
+                session.start_soon(self._end_if_unanswered, pending, pending.input_sent, name="trio_gateway.find_lost_input")
+
+    async def _end_if_unanswered(self, pending: PendingExecution, sent: float) -> None:
+        """Interrupt code that may wait for an answer which does not come, unless it goes on; it ends with ConnectionLostError.
+
+        The answer can't be sent again: if it did arrive, the code would take that for the answer to its next question (G4).
+        """
+        session = self._session
+        with trio.move_on_after(INPUT_SECONDS):
+            await pending.wait_settled()
+        if pending.settled or pending.input_sent != sent or session.over:
+            return
+        lost = "the connection broke, and the answer to its request for input may have been lost with it"
+        # Not settled yet: until it has ended over there, nothing else may be sent that the interrupt could hit.
+        pending.failure = ConnectionLostError(f"kernel {session.kernel_id}: {lost}; it was interrupted")
+        with trio.move_on_after(session.config.interrupt_timeout):
+            try:
+                if pending.message.header.subshell_id is None:
+                    await session.interrupt()
+                    await pending.wait_settled()
+            except GatewayError as error:
+                self._note_failed("interrupt_failed", error)
+        if not pending.settled:
+            pending.settle()
 
     def _note_failed(self, what: str, error: GatewayError) -> None:
         _logger.debug(what, extra={"gateway.kernel_id": self._session.kernel_id, "gateway.reason": repr(error)})
 
 
+def _line(message: Message) -> Line:
+    """Return where a kernel works on a request."""
+    return message.channel, message.header.subshell_id if message.channel == "shell" else None
+
+
 def _may_be_lost(pending: Pending) -> bool:
-    """Whether a reply is owed that a barrier on shell would have to wait for."""
-    return (
-        pending.sent
-        and not pending.replied
-        and not pending.settled
-        and pending.message.channel == "shell"
-        and pending.message.header.subshell_id is None
-    )
+    """Whether a reply is owed, which a barrier would have to wait for."""
+    return pending.sent and not pending.replied and not pending.settled

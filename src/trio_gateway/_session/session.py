@@ -287,6 +287,7 @@ class KernelSession:
         self._opened_once.set()
         if self.connections > 1:
             self.ledger.note_possible_drop()
+            self.comms.find_lost()
         if self.connections == 1 or not self.waits:
             return
         for pending in self._pending.values():
@@ -295,6 +296,13 @@ class KernelSession:
                     OutputGap("reconnected", None, "the connection broke; output in flight then may be missing")
                 )
         self.questions.find_lost()
+        self.questions.find_lost_input()
+
+    def note_input(self, message: Message) -> None:
+        """An answer to a request for input is being sent. For the exchange."""
+        for pending in self._pending.values():
+            if isinstance(pending, PendingExecution):
+                pending.note_input(message.parent_id, trio.current_time())
 
     def _awaits_beginning(self) -> bool:
         """Whether code was sent of which nothing was heard: the kernel's next word may be about that.
@@ -478,8 +486,12 @@ class KernelSession:
         while not answered:
             # Again and again: what is asked while the old connection is dropped may go with that one, and nobody answers it.
             with trio.move_on_after(ASK_AGAIN_SECONDS):
-                await self.request("control", "kernel_info_request", {})
-                answered = True
+                try:
+                    await self.request("control", "kernel_info_request", {})
+                    answered = True
+                except ConnectionLostError:
+                    if self.ended is not None:
+                        raise
         await self.meeting.wait()
 
     def _note_own_restart(self) -> None:

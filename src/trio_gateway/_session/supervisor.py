@@ -284,11 +284,12 @@ class Supervisor:
                 nursery.start_soon(self._ping, websocket)
 
     async def _ping(self, websocket: WebSocket) -> None:
+        sent = trio.current_time()
         try:
             await websocket.ping()
         except WebSocketClosed:
             return
-        self._session.liveness.ponged(trio.current_time())
+        self._session.liveness.ponged(trio.current_time(), sent)
 
     def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
         config, kernel_id = self._http.config, self._session.kernel_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -39,6 +39,8 @@ class FakeKernelSpec:
     debugger: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None] | None = None
     """Answers what is asked of its debugger: from a command and its arguments to the response's body, or None if it can't. Then
     the fake answers `debugInfo`, `initialize`, `attach`, which an event `initialized` follows, and `disconnect` by itself."""
+    interrupt_mode: Literal["signal", "message"] = "signal"
+    """How clients interrupt it: by the gateway's signal, or by a message on control."""
     stop_on_error_timeout: float = 0.0
     """How long after a failure it skips what it is asked to execute, in seconds: ipykernel's setting of this name."""
     startup_seconds: float = 0.0
@@ -57,7 +59,7 @@ class FakeKernelSpec:
                 "env": {},
                 "display_name": self.display_name or self.name,
                 "language": self.language,
-                "interrupt_mode": "signal",
+                "interrupt_mode": self.interrupt_mode,
                 "metadata": dict(self.metadata),
             },
             "resources": {file.partition(".")[0]: f"/kernelspecs/{self.name}/{file}" for file in self.resources},
