@@ -241,6 +241,7 @@ class Answer:
 
     status: int
     body: object = None
+    location: str = ""
 
 
 Script = Callable[[str], Answer]
@@ -267,8 +268,10 @@ def but(**answers: Answer) -> Script:
 
 
 @asynccontextmanager
-async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """Serve on loopback; gives the port."""
+async def serving(
+    script: Script, tls: ssl.SSLContext | None = None, *, asked: list[tuple[str, bool]] | None = None
+) -> AsyncGenerator[int]:
+    """Serve on loopback; gives the port. `asked` gets each path, and whether it was asked for with credentials."""
 
     async def serve(stream: trio.abc.Stream) -> None:
         if tls is not None:
@@ -280,12 +283,17 @@ async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncGen
                 if event is h11.NEED_DATA:
                     connection.receive_data(await stream.receive_some())
                 elif isinstance(event, h11.Request):
-                    answer = script(event.target.decode().partition("?")[0])
+                    path = event.target.decode().partition("?")[0]
+                    answer = script(path)
+                    if asked is not None:
+                        asked.append((path, b"authorization" in dict(event.headers)))
                 elif isinstance(event, h11.EndOfMessage):
                     if not answer.status:
                         await trio.sleep_forever()
                     body = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
                     headers = [("Content-Length", str(len(body))), ("Connection", "close")]
+                    if answer.location:
+                        headers.append(("Location", answer.location))
                     head = connection.send(h11.Response(status_code=answer.status, headers=headers))
                     data = connection.send(h11.Data(data=body))
                     await stream.send_all((head or b"") + (data or b""))
@@ -452,6 +460,122 @@ async def test_what_is_not_http() -> None:
         secure = failed(await checks_of(GatewayConfig(url=f"https://127.0.0.1:{port}")))
         assert (secure.name, "http://" in secure.advice) == ("tls", True)
         nursery.cancel_scope.cancel()
+
+
+# ------------------------------------------------------------------------------------------- the wrong address, scheme, path
+
+
+async def test_https_where_plain_http_is_spoken_is_found_by_asking(mock_clock: trio.testing.MockClock) -> None:
+    """As tornado, this server answers nothing to a TLS hello, since that has no line's end."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        data = await stream.receive_some()
+        if not data.startswith(b"GET /base/api "):
+            mock_clock.jump(3)  # past the examination's patience, and far from the limit of 40 s
+            await trio.sleep_forever()
+        await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        listeners: list[trio.SocketListener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        check = failed(await checks_of(GatewayConfig(url=f"https://127.0.0.1:{port}/base", auth_token="t0ken")))
+        nursery.cancel_scope.cancel()
+    assert (check.name, "plain HTTP" in check.detail) == ("tls", True)
+    assert check.advice.startswith("Write http:// in url")
+    assert check.seconds < 40
+
+
+@pytest.mark.gateway
+def test_https_to_a_real_gateway_without_tls(cli_here: CliHere) -> None:
+    secure = cli_here.environment["JUPYTER_GATEWAY_URL"].replace("http://", "https://")
+    done = cli_here.run("doctor", "-q", "--no-kernel", JUPYTER_GATEWAY_URL=secure)
+    assert done.code == 3
+    assert statuses(done.out) == {"tls": "FAILED"}
+    assert "answers in plain HTTP" in done.out
+    assert "Write http:// in url (from JUPYTER_GATEWAY_URL)" in done.out
+
+
+async def test_http_to_a_port_of_tls_says_https(authority: trustme.CA) -> None:
+    async with serving(well, server_context(authority)) as port:
+        check = failed(await checks_of(GatewayConfig(url=f"http://127.0.0.1:{port}"), kernel=False))
+    assert (check.name, "write https:// in url" in check.advice) == ("http", True)
+
+
+def redirecting(where: str) -> Script:
+    return lambda path: Answer(308, "", location=where.replace("{path}", path))
+
+
+@pytest.mark.parametrize(
+    ("where", "advice"),
+    [
+        ("https://127.0.0.1{path}", "write https://127.0.0.1/base in url"),
+        ("https://127.0.0.1:8443{path}", "write https://127.0.0.1:8443/base in url"),
+        ("https://login.test/?next=s3cret", "It sends on to login.test"),
+        ("http://u:s3cret@[::1", "the gateway's whole URL"),
+        ("/login", "may be a login page"),
+    ],
+)
+async def test_a_redirect_says_where_to(where: str, advice: str) -> None:
+    async with serving(redirecting(where)) as port:
+        check = failed(await checks_of(GatewayConfig(url=f"http://127.0.0.1:{port}/base"), kernel=False))
+    assert check.name == "http"
+    assert advice in check.advice
+    assert "s3cret" not in check.advice
+
+
+async def test_a_wrong_path_fails_and_the_right_one_is_found_without_credentials() -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def script(path: str) -> Answer:
+        inside = path.startswith("/hub/team/api")
+        return well(path.removeprefix("/hub/team")) if inside else Answer(404, "<html>nothing here</html>")
+
+    for below, found in (("/hub/team/lab", True), ("/elsewhere", False), ("", False)):
+        async with serving(script, asked=asked) as port:
+            url = f"http://127.0.0.1:{port}{below}"
+            check = failed(await checks_of(GatewayConfig(url=url, auth_token="t0ken"), kernel=False))
+        assert check.name == "http"
+        assert (f"It answers at http://127.0.0.1:{port}/hub/team: write that in url" in check.advice) is found
+        assert ("with the path that a proxy" in check.advice) is not found
+    sent_with = {path for path, with_token in asked if with_token}
+    assert sent_with == {
+        f"{below}{path}" for below in ("/hub/team/lab", "/elsewhere", "") for path in ("/api", "/api/kernelspecs")
+    }
+
+
+async def test_what_was_not_asked_is_not_said_to_be_well() -> None:
+    checks = await examined(but(specs=Answer(404, "")), auth_token="t0ken")
+    assert checks["authentication"].status == "skipped"
+    assert "can't be told" in checks["authentication"].detail
+
+
+async def test_variables_that_nothing_reads_are_told_with_those_that_are_near() -> None:
+    environ = {
+        "JUPYTER_GATEWAY_TOKEN": "s3cret",
+        "JUPYTER_GATEWAY_TIMEOUT": "1",
+        "JUPYTER_GATEWAY_AUTHTOKEN": "s3cret",
+        "JUPYTER_GATEWAY_CONECT_TIMEOUT": "1",
+        "jupyter_gateway_url": "http://s3cret",
+        "JUPYTERGATEWAY_BEES": "s3cret",
+        "JUPYTER_GATEWAY_ENV_WHITELIST": "A",
+        "JUPYTER_TOKEN": "s3cret",
+    }
+    async with serving(well) as port:
+        checks = await checks_of(GatewayConfig(url=f"http://127.0.0.1:{port}"), kernel=False, environ=environ)
+    check = checks["settings"]
+    assert check.status == "warning"
+    for words in (
+        "JUPYTER_GATEWAY_TOKEN: is JUPYTER_GATEWAY_AUTH_TOKEN meant?",
+        "JUPYTER_GATEWAY_TIMEOUT: is JUPYTER_GATEWAY_CONNECT_TIMEOUT or ",
+        "JUPYTER_GATEWAY_AUTHTOKEN: is JUPYTER_GATEWAY_AUTH_TOKEN meant?",
+        "JUPYTER_GATEWAY_CONECT_TIMEOUT: is JUPYTER_GATEWAY_CONNECT_TIMEOUT meant?",
+        "jupyter_gateway_url: is JUPYTER_GATEWAY_URL meant?",
+        "Take JUPYTERGATEWAY_BEES away",
+    ):
+        assert words in check.advice
+    assert "WHITELIST" not in check.detail
+    assert "JUPYTER_TOKEN" not in check.detail
+    assert "s3cret" not in check.detail + check.advice
 
 
 # ------------------------------------------------------------------------------------------------------------------ TLS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .config import WEBSOCKET_ENGINES, GatewayConfig, hidden_settings, settings_table
 from .fields import SettingRow
 from .values import header_name_problem, header_value_problem
+from .variables import unknown_variables
 
 __all__ = [
     "WEBSOCKET_ENGINES",
@@ -14,4 +15,5 @@ __all__ = [
     "header_value_problem",
     "hidden_settings",
     "settings_table",
+    "unknown_variables",
 ]

@@ -27,7 +27,7 @@ from . import values
 from .fields import Given, Setting, SettingRow, masked, number, readable, setting, setting_of, whole
 from .values import BadValue
 
-__all__ = ["WEBSOCKET_ENGINES", "GatewayConfig", "SettingRow", "hidden_settings", "settings_table"]
+__all__ = ["WEBSOCKET_ENGINES", "GatewayConfig", "SettingRow", "hidden_settings", "settings_table", "settings_variables"]
 
 WEBSOCKET_ENGINES = ("auto", "fast", "trio-websocket")
 """What the setting `websocket_engine` may be."""
@@ -530,6 +530,11 @@ def _default(name: str) -> Any:
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
+
+
+def settings_variables() -> frozenset[str]:
+    """Return the names of all variables that a setting is read from."""
+    return frozenset([_ALLOWED_ENVS_OLD, *(entry.variable for entry in _SETTINGS.values() if entry.variable is not None)])
 
 
 def _variable_in(environ: Mapping[str, str], name: str, entry: Setting) -> str | None:

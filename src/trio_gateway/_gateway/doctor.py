@@ -7,6 +7,7 @@ Nothing is printed here, and no secret gets into what is found.
 from __future__ import annotations
 
 import ipaddress
+import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from .._config import GatewayConfig
+from .._config import GatewayConfig, unknown_variables
 from .._errors import (
     AuthenticationError,
     ConfigError,
@@ -36,7 +37,17 @@ from .._transport.api import KernelApi
 from .._transport.connector import Connector, connect_tcp
 from .._transport.credentials import secrets_of
 from .._transport.http import HttpClient, open_http_client
-from .._transport.probe import Handshake, check_stream, resolve, shake_hands, verification_failure
+from .._transport.probe import (
+    Handshake,
+    PlainAnswer,
+    TLSFacts,
+    ask_plainly,
+    check_stream,
+    resolve,
+    shake_hands,
+    speaks_tls,
+    verification_failure,
+)
 from .kernelspecs import KernelSpecDirectory
 from .ownership import StartRequest, new_kernel_id, open_kernel, own_kernel, start_environment
 from .roster import Roster
@@ -69,7 +80,15 @@ _UPGRADES: Final = (
     "`proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection upgrade`."
 )
 _PATH: Final = "Is {url} the gateway's whole URL, with the path that a proxy or `base_url` puts before /api?"
+_TLS_PATIENCE: Final = 2.0
+"""A TLS handshake that takes longer than this makes the examination ask there in plain HTTP, in seconds."""
+
+_LOOK_LIMIT: Final = 10.0
+"""How long a look aside may take, which finds out why a step failed, in seconds."""
+
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 # Codes of OpenSSL's X509_V_ERR_*, by what to do about them.
 _NOT_YET: Final = 9
@@ -272,6 +291,14 @@ class _Examination:
 
     def _settings(self) -> _Finding:
         ignored = self._config.ignored_variables
+        strays = unknown_variables(self._environ)
+        if strays:
+            return _Finding(
+                f"{', '.join(strays)}: no setting has this variable, so nothing reads it",
+                "warning",
+                " ".join(_near_miss(name, near) for name, near in strays.items())
+                + (f" {', '.join(ignored)}: for another gateway than url, and not used." if ignored else ""),
+            )
         if ignored:
             return _Finding(
                 f"{', '.join(ignored)}: not used, because the environment is about another gateway than url",
@@ -318,10 +345,16 @@ class _Examination:
             return _Finding("not used: the URL is http://", "skipped")
         connector = self._connector or connect_tcp
         limit = self._config.connect_timeout
+        refused: GatewayConnectionError | None = None
+        facts: TLSFacts | None = None
         try:
-            facts = await check_stream(connector, self._host, self._port, limit, ssl_context=http.ssl_context)
+            facts = await self._shake_tls_hands(http, connector, limit)
         except GatewayConnectionError as error:
-            raise _Failed(error, self._tls_advice(error)) from None
+            refused = error
+        if refused is not None:
+            if verification_failure(refused) is None and await self._speaks_plainly(connector):
+                refused = self._plain_error()
+            raise _Failed(refused, self._tls_advice(refused))
         version = "TLS" if facts is None else facts.version
         if facts is None or facts.expires is None:
             advice = f"Set {self._variable('validate_cert')} to yes, and the gateway's CA in {self._variable('ca_certs')}."
@@ -331,6 +364,88 @@ class _Examination:
         if left < EXPIRY_WARNING:
             return _Finding(detail, "warning", "Renew the server's certificate.")
         return _Finding(detail)
+
+    async def _shake_tls_hands(self, http: HttpClient, connector: Connector, limit: float) -> TLSFacts | None:
+        """Do the TLS handshake; where it takes long, find out whether HTTP is spoken there in plain text.
+
+        A server may answer nothing to a TLS hello: tornado waits for the end of a line that never comes.
+        """
+        plain = False
+        refused: GatewayError | None = None
+        facts: TLSFacts | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def look_aside() -> None:
+                nonlocal plain
+                await trio.sleep(_TLS_PATIENCE)
+                if await self._speaks_plainly(connector):
+                    plain = True
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(look_aside)
+            try:
+                facts = await check_stream(connector, self._host, self._port, limit, ssl_context=http.ssl_context)
+            except GatewayError as error:
+                refused = error  # bare, and not in a nursery's group
+            nursery.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
+        if plain:
+            raise self._plain_error()
+        return facts
+
+    async def _speaks_plainly(self, connector: Connector) -> bool:
+        answer = await ask_plainly(connector, self._host, self._port, self._path("/api"), _LOOK_LIMIT)
+        return answer is not None and answer.status_code != 400  # which is how a server of TLS answers a request in plain text
+
+    def _plain_error(self) -> GatewayConnectionError:
+        return GatewayConnectionError(f"{self._host}:{self._port} does not speak TLS: it answers in plain HTTP")
+
+    def _path(self, path: str) -> str:
+        return urlsplit(self._config.base_url).path.rstrip("/") + path
+
+    async def _speaks_tls(self) -> bool:
+        """Whether a server that http:// was asked of wants TLS."""
+        await trio.lowlevel.checkpoint()
+        if self._secure:
+            return False
+        return await speaks_tls(self._connector or connect_tcp, self._host, self._port, _LOOK_LIMIT)
+
+    async def _ask_aside(self, http: HttpClient, path: str) -> PlainAnswer | None:
+        context = http.ssl_context if self._secure else None
+        return await ask_plainly(self._connector or connect_tcp, self._host, self._port, path, _LOOK_LIMIT, ssl_context=context)
+
+    async def _redirect_advice(self, http: HttpClient) -> str:
+        """Say what to do about a server that sends everybody elsewhere."""
+        answer = await self._ask_aside(http, self._path("/api"))
+        location = "" if answer is None else answer.headers.get("location", "")
+        try:
+            target = urlsplit(location)
+            host, port = target.hostname or "", target.port
+        except ValueError:
+            return _PATH.format(url=self._origin("url"))
+        if target.scheme == "https" and not self._secure and host in {"", self._host}:
+            there = f"https://{target.hostname or self._host}{f':{port}' if port else ''}{self._path('')}"
+            return f"This server wants TLS: write {one_line(there, 200)} in {self._origin('url')}."
+        if host and host != self._host:
+            return (
+                f"It sends on to {one_line(host, 200)}: is the gateway there, or does a login page stand before it? "
+                f"Give the address at which the gateway itself answers in {self._origin('url')}."
+            )
+        return f"{_PATH.format(url=self._origin('url'))} What it sends on to may be a login page."
+
+    async def _path_advice(self, http: HttpClient) -> str:
+        """Say what to do where nothing of Jupyter is at the URL's path: look for it nearer to the root."""
+        await trio.lowlevel.checkpoint()
+        path = self._path("")
+        while path:
+            path = path.rpartition("/")[0]
+            answer = await self._ask_aside(http, f"{path}/api")
+            if answer is not None and _is_jupyter(answer):
+                scheme = "https" if self._secure else "http"
+                host = f"[{self._host}]" if ":" in self._host else self._host
+                return f"It answers at {scheme}://{host}:{self._port}{path}: write that in {self._origin('url')}."
+        return _PATH.format(url=self._origin("url"))
 
     def _tls_advice(self, error: GatewayConnectionError) -> str:
         refused = verification_failure(error)
@@ -355,19 +470,18 @@ class _Examination:
 
     async def _ask_version(self, http: HttpClient) -> _Finding:
         await trio.lowlevel.checkpoint()
+        refused: GatewayHTTPError | ProtocolError | GatewayConnectionError | None = None
+        body: object = None
         try:
             response = await http.request("GET", "/api")
             body = response.json()
         except AuthenticationError as error:
             self._refusal = error
             return _Finding(f"answers in HTTP, with {error.status_code}")
-        except GatewayHTTPError as error:
-            if error.status_code == 404:
-                return _Finding(str(error), "warning", _PATH.format(url=self._origin("url")))
-            raise
-        except ProtocolError as error:
-            advice = f"{_PATH.format(url=self._origin('url'))} What answers may be a login page or another service."
-            raise _Failed(error, advice) from None
+        except (GatewayHTTPError, ProtocolError, GatewayConnectionError) as error:
+            refused = error
+        if refused is not None:
+            return await self._why_no_version(http, refused)
         if not isinstance(body, dict) or not isinstance(body.get("version"), str):
             return _Finding("answers in JSON, but without a version", "warning", _PATH.format(url=self._origin("url")))
         version = one_line(body["version"], 60)
@@ -376,21 +490,54 @@ class _Examination:
             return _Finding(f"Enterprise Gateway {one_line(gateway, 60)} on Jupyter server {version}")
         return _Finding(f"Jupyter server {version}")
 
+    def _https_advice(self) -> str:
+        return f"That port speaks TLS: write https:// in {self._origin('url')}."
+
+    async def _why_no_version(
+        self, http: HttpClient, error: GatewayHTTPError | ProtocolError | GatewayConnectionError
+    ) -> _Finding:
+        """Find out why /api is no answer; where only the version is missing, go on."""
+        await trio.lowlevel.checkpoint()
+        status = error.status_code if isinstance(error, GatewayHTTPError) else 0
+        if status in {0, 400} and await self._speaks_tls():
+            raise _Failed(error, f"That port speaks TLS: write https:// in {self._origin('url')}.")
+        if status in _REDIRECTS:
+            raise _Failed(error, await self._redirect_advice(http))
+        if isinstance(error, ProtocolError):
+            raise _Failed(error, f"{await self._path_advice(http)} What answers may be a login page or another service.")
+        if status != 404:
+            raise error
+        try:
+            self._specs = await KernelApi(http).kernelspecs(user=self._config.kernel_username)
+        except AuthenticationError as refusal:
+            self._refusal = refusal
+        except (GatewayHTTPError, ProtocolError) as no_list:
+            self._specs = no_list
+        if isinstance(self._specs, ProtocolError) or (
+            isinstance(self._specs, GatewayHTTPError) and self._specs.status_code == 404
+        ):
+            raise _Failed(error, await self._path_advice(http))
+        return _Finding(str(error), "warning", _PATH.format(url=self._origin("url")))
+
     async def _authenticate(self, http: HttpClient) -> _Finding:
         """Ask for the kernelspecs: some servers tell their version to anybody."""
         await trio.lowlevel.checkpoint()
         if self._refusal is not None:
             raise _Failed(self._refusal, self._login_advice(self._refusal))
-        try:
-            self._specs = await KernelApi(http).kernelspecs(user=self._config.kernel_username)
-        except AuthenticationError as error:
-            raise _Failed(error, self._login_advice(error)) from None
-        except (GatewayHTTPError, ProtocolError) as error:
-            self._specs = error
+        if self._specs is None:
+            try:
+                self._specs = await KernelApi(http).kernelspecs(user=self._config.kernel_username)
+            except AuthenticationError as error:
+                raise _Failed(error, self._login_advice(error)) from None
+            except (GatewayHTTPError, ProtocolError) as error:
+                self._specs = error
         if isinstance(self._specs, GatewayHTTPError) and self._specs.status_code >= 500:
             return _Finding(
                 f"not refused, but the server answers {self._specs.status_code}", "warning", self._advice(self._specs)
             )
+        if isinstance(self._specs, GatewayError):
+            # A 404 is given before anybody looks at who asks.
+            return _Finding("can't be told: the list of kernelspecs, which is asked for, is not there", "skipped")
         return _Finding("not refused" if self._logs_in else "nothing to log in with is set, and none is asked for")
 
     def _login_advice(self, error: AuthenticationError) -> str:
@@ -537,6 +684,21 @@ class _Examination:
 def variables_of(config: GatewayConfig) -> dict[str, str]:
     """Return each setting's environment variable, where it has one."""
     return {row.name: row.variable for row in config.describe() if row.variable is not None}
+
+
+def _near_miss(name: str, near: tuple[str, ...]) -> str:
+    return f"{name}: is {' or '.join(near)} meant?" if near else f"Take {name} away, or correct its name."
+
+
+def _is_jupyter(answer: PlainAnswer) -> bool:
+    """Whether this is how a Jupyter server answers /api: with its version, or with a refusal in JSON where that needs a login."""
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(body, dict):
+        return False
+    return isinstance(body.get("version"), str) if answer.status_code == 200 else answer.status_code in {401, 403}
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

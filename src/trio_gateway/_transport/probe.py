@@ -11,14 +11,27 @@ import ssl
 from collections.abc import Mapping
 
 import attrs
+import h11
 import trio
 
-from .._errors import GatewayConnectionError, GatewayTimeoutError
+from .._errors import GatewayConnectionError, GatewayError, GatewayTimeoutError
 from .connector import Connector, close_now, describe_os_error, open_stream
 from .http import HttpClient
 from .websocket import HandshakeRejected, WebSocketOptions, open_websocket
 
-__all__ = ["Handshake", "TLSFacts", "check_stream", "resolve", "shake_hands", "verification_failure"]
+__all__ = [
+    "Handshake",
+    "PlainAnswer",
+    "TLSFacts",
+    "ask_plainly",
+    "check_stream",
+    "resolve",
+    "shake_hands",
+    "speaks_tls",
+    "verification_failure",
+]
+
+_MOST_READ = 65_536  # bytes of an answer to `ask_plainly`
 
 
 @attrs.frozen
@@ -43,6 +56,18 @@ class Handshake:
     """Its headers where it refused; names in lower case."""
     body: bytes = attrs.field(default=b"", repr=False)
     """Its body where it refused."""
+
+
+@attrs.frozen
+class PlainAnswer:
+    """How a server answered a request without credentials."""
+
+    status_code: int
+    """Its status."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Its headers; names in lower case."""
+    body: bytes = attrs.field(repr=False)
+    """The beginning of its body."""
 
 
 async def resolve(host: str, port: int, limit: float) -> list[str]:
@@ -95,6 +120,87 @@ async def check_stream(
         await close_now(stream)
         return facts
     raise GatewayTimeoutError("connect" if ssl_context is None else "TLS handshake", limit, "connect_timeout")
+
+
+async def speaks_tls(connector: Connector, host: str, port: int, limit: float) -> bool:
+    """Tell whether a server completes a TLS handshake, whatever its certificate says.
+
+    Args:
+        connector: opens the raw stream.
+        host: a name or a numeric address.
+        port: the port.
+        limit: how long it may take, in seconds.
+
+    Cancellation: closes the stream.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent over it
+    try:
+        await check_stream(connector, host, port, limit, ssl_context=context)
+    except GatewayError:
+        return False
+    return True
+
+
+async def ask_plainly(
+    connector: Connector, host: str, port: int, path: str, limit: float, *, ssl_context: ssl.SSLContext | None = None
+) -> PlainAnswer | None:
+    """Ask a server for a path over a connection of its own, without credentials and without following redirects.
+
+    Args:
+        connector: opens the raw stream.
+        host: a name or a numeric address.
+        port: the port.
+        path: an escaped path.
+        limit: how long all of it may take, in seconds.
+        ssl_context: what to do TLS with; None for plain HTTP.
+
+    Returns:
+        The answer, its body cut after 64 KiB; None where there is none in HTTP, or not in time.
+
+    Cancellation: closes the connection.
+    """
+    with trio.move_on_after(limit):
+        try:
+            stream = await open_stream(connector, host, port, ssl_context=ssl_context)
+        except GatewayConnectionError:
+            return None
+        async with stream:
+            try:
+                return await _one_answer(stream, host, port, path)
+            except (h11.RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+    return None
+
+
+async def _one_answer(stream: trio.abc.Stream, host: str, port: int, path: str) -> PlainAnswer | None:
+    connection = h11.Connection(h11.CLIENT)
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    headers = [("Host", authority), ("Accept", "application/json"), ("Connection", "close")]
+    await stream.send_all(
+        (connection.send(h11.Request(method="GET", target=path, headers=headers)) or b"")
+        + (connection.send(h11.EndOfMessage()) or b"")
+    )
+    answer: h11.Response | None = None
+    body = bytearray()
+    while len(body) < _MOST_READ:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(16_384)))
+        elif isinstance(event, h11.Response):
+            answer = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif not isinstance(event, h11.InformationalResponse):
+            break
+    if answer is None:
+        return None
+    return PlainAnswer(
+        answer.status_code,
+        {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers},
+        bytes(body[:_MOST_READ]),
+    )
 
 
 def _facts(stream: trio.SSLStream[trio.abc.Stream]) -> TLSFacts:
