@@ -26,7 +26,8 @@ EXECUTION = """
 ## An execution
 
 Its events are what the kernel says of one request: `busy`, an `output`, its `reply`, `idle`, in any order; or that `idle` was
-given up after the reply, because it never came. `_protocol/execution.py` holds the table.
+given up after the reply, because it never came, or the reply after `idle`, because it could not be read.
+`_protocol/execution.py` holds the table.
 """
 
 KERNEL = """

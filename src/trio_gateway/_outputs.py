@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ._errors import ExecutionError, InvalidInputError
+from ._values import as_file_bundle, as_lines, as_text
 
 __all__ = [
     "ClearOutput",
@@ -85,7 +86,7 @@ class _Bundle:
         """
         value = self._content(mime)
         if isinstance(value, list):
-            value = "".join(map(str, value))
+            value = as_text(value)
         if not isinstance(value, str):
             raise InvalidInputError("mime", mime, f"a type whose content is text, and this one's is {type(value).__name__}")
         return value
@@ -159,7 +160,7 @@ class DisplayData(_Bundle):
 
     def to_nbformat(self) -> dict[str, Any]:
         """Return nbformat's dictionary of this output (`output_type` is `"display_data"`)."""
-        return {"output_type": "display_data", "data": dict(self.data), "metadata": dict(self.metadata)}
+        return {"output_type": "display_data", "data": as_file_bundle(self.data), "metadata": dict(self.metadata)}
 
     def __repr__(self) -> str:
         return _described("DisplayData", _short_bundle(self.data), **_rest(self))
@@ -189,7 +190,7 @@ class UpdateDisplayData(_Bundle):
         """
         return {
             "output_type": "update_display_data",
-            "data": dict(self.data),
+            "data": as_file_bundle(self.data),
             "metadata": dict(self.metadata),
             "transient": {} if self.display_id is None else {"display_id": self.display_id},
         }
@@ -218,7 +219,7 @@ class ExecuteResult(_Bundle):
         return {
             "output_type": "execute_result",
             "execution_count": self.execution_count,
-            "data": dict(self.data),
+            "data": as_file_bundle(self.data),
             "metadata": dict(self.metadata),
         }
 
@@ -391,9 +392,8 @@ class ExecutionResult:
             if isinstance(output, Error):
                 return output
         if self.status == "error":
-            lines = self.reply.get("traceback")
-            traceback = tuple(map(str, lines)) if isinstance(lines, (list, tuple)) else ()
-            return Error(str(self.reply.get("ename") or ""), str(self.reply.get("evalue") or ""), traceback)
+            reply = self.reply
+            return Error(as_text(reply.get("ename")), as_text(reply.get("evalue")), as_lines(reply.get("traceback")))
         return None
 
     def raise_for_error(self) -> ExecutionResult:
@@ -466,10 +466,7 @@ def _as_html(output: ShownOutput) -> str:
 
 
 def _plain(output: DisplayData | ExecuteResult) -> str:
-    plain = output.data.get("text/plain")
-    if plain is None:
-        return ""
-    return "".join(map(str, plain)) if isinstance(plain, list) else str(plain)
+    return as_text(output.data.get("text/plain"))
 
 
 def as_terminal_text(text: str) -> str:

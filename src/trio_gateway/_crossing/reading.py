@@ -16,7 +16,6 @@ from typing import Any, Final, Generic, TypeVar, final
 import attrs
 import trio
 
-from .._protocol.execution import parse_output
 from .._session.channels import Subscription
 from .._session.comms import Comm, IncomingComms, comm_message
 from .._session.executor import OutputStream
@@ -177,6 +176,6 @@ def _outputs_ready(outputs: OutputStream) -> Iterator[tuple[Any, int]]:
     asked = outputs._stdin is not None  # noqa: SLF001
     while inbox.ready and not (asked and inbox.next_type() in {None, "input_request"}):
         message = inbox.take()
-        output = parse_output(message)
+        output = outputs.read(message)
         if output is not None:
             yield output, message.size

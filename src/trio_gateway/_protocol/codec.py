@@ -282,15 +282,21 @@ def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...],
     fields = decode_json(text)
     if not isinstance(fields, dict) or not isinstance(fields.get("header"), dict):
         raise ProtocolError("a legacy message is not a JSON object with a header")
-    channel = fields.get("channel") or "shell"
-    if not isinstance(channel, str) or not _is_unicode(channel):
+    channel = fields.get("channel")
+    if not isinstance(channel, str) or not channel:
+        channel = "shell"
+    elif not _is_unicode(channel):
         raise ProtocolError("a legacy message names its channel with something that is not text")
 
     def part(name: str) -> bytes:
         value: Any = fields.get(name)
         return EMPTY_OBJECT if value is None else json.dumps(value).encode()
 
-    return Message.from_wire(channel, part("header"), part("parent_header"), part("metadata"), part("content"), buffers, size)
+    try:
+        header, parent, metadata, content = [part(name) for name in ("header", "parent_header", "metadata", "content")]
+    except RecursionError:  # it could be read, just so
+        raise ProtocolError("a legacy message is nested too deeply") from None
+    return Message.from_wire(channel, header, parent, metadata, content, buffers, size)
 
 
 def _is_unicode(text: str) -> bool:

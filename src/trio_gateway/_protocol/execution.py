@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 import msgspec
 
+from .._errors import ProtocolError
 from .._outputs import (
     ClearOutput,
     DisplayData,
@@ -26,6 +27,8 @@ from .._outputs import (
     Stream,
     UpdateDisplayData,
 )
+from .._values import as_count
+from .contents import FIELDS, execution_state, read
 from .messages import Buffer, Message
 
 __all__ = ["OUTPUT_TYPES", "Execution", "ExecutionState", "OutputArea", "may_be_rate_notice", "parse_output"]
@@ -50,8 +53,8 @@ _decode_stream = msgspec.json.Decoder(_StreamContent).decode
 def parse_output(message: Message) -> Output | None:
     """Make a typed output of an iopub message; None if the message is no output (a status, an echo of the input, a comm).
 
-    Fields that are missing or of another type are taken as empty: kernels in the field are sloppy, and an output with a
-    hole is worth more than an error.
+    Fields that are missing or of another type are read as what they can be: kernels in the field are sloppy, and an output with
+    a hole is worth more than an error.
 
     Raises:
         ProtocolError: the content is not a JSON object.
@@ -62,10 +65,9 @@ def parse_output(message: Message) -> Output | None:
             stream = _decode_stream(message.content_raw)
             return Stream("stderr" if stream.name == "stderr" else "stdout", stream.text)
         except (msgspec.MsgspecError, UnicodeError):
-            content = message.content
-            return Stream("stderr" if content.get("name") == "stderr" else "stdout", _text(content.get("text")))
+            pass
     make = _makers.get(kind)
-    return None if make is None else make(message.content, message.buffers)
+    return None if make is None else make(read(message), message.buffers)
 
 
 def may_be_rate_notice(message: Message) -> bool:
@@ -83,51 +85,33 @@ def _count_containers(raw: Buffer) -> int:
     return data.count(b"[") + data.count(b"{")
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return "".join(map(str, value))
-    return "" if value is None else str(value)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _display_id(content: Mapping[str, Any]) -> str | None:
-    display_id = _mapping(content.get("transient")).get("display_id")
-    return display_id if isinstance(display_id, str) else None
+def _stream(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Output:
+    return Stream(content["name"], content["text"])
 
 
 def _display_data(content: Mapping[str, Any], buffers: tuple[memoryview, ...]) -> Output:
-    return DisplayData(_mapping(content.get("data")), _mapping(content.get("metadata")), _display_id(content), buffers)
+    return DisplayData(content["data"], content["metadata"], content["transient"].get("display_id"), buffers)
 
 
 def _update_display_data(content: Mapping[str, Any], buffers: tuple[memoryview, ...]) -> Output:
-    return UpdateDisplayData(_mapping(content.get("data")), _mapping(content.get("metadata")), _display_id(content), buffers)
+    return UpdateDisplayData(content["data"], content["metadata"], content["transient"].get("display_id"), buffers)
 
 
 def _execute_result(content: Mapping[str, Any], buffers: tuple[memoryview, ...]) -> Output:
-    count = content.get("execution_count")
-    return ExecuteResult(
-        count if isinstance(count, int) else None,
-        _mapping(content.get("data")),
-        _mapping(content.get("metadata")),
-        _display_id(content),
-        buffers,
-    )
+    display_id = content["transient"].get("display_id")
+    return ExecuteResult(content["execution_count"], content["data"], content["metadata"], display_id, buffers)
 
 
 def _error(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Output:
-    traceback = content.get("traceback")
-    lines = tuple(map(str, traceback)) if isinstance(traceback, list) else ()
-    return Error(_text(content.get("ename")), _text(content.get("evalue")), lines)
+    return Error(content["ename"], content["evalue"], tuple(content["traceback"]))
 
 
 def _clear_output(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Output:
-    return ClearOutput(bool(content.get("wait")))
+    return ClearOutput(content["wait"])
 
 
 _makers: Final = {
+    "stream": _stream,
     "display_data": _display_data,
     "update_display_data": _update_display_data,
     "execute_result": _execute_result,
@@ -144,7 +128,7 @@ class _StreamRun:
     pieces: list[str]
 
 
-OUTPUT_TYPES: Final = frozenset({"stream", *_makers})
+OUTPUT_TYPES: Final = frozenset(_makers)
 """The message types that are outputs of code."""
 
 
@@ -219,7 +203,7 @@ class ExecutionState(enum.Enum):
     IDLE = "idle"
     """The kernel said `idle` for it; the reply is still to come."""
     DONE = "done"
-    """Reply and `idle` are there, or `idle` was given up."""
+    """Reply and `idle` are there, or one of them was given up."""
 
     if not TYPE_CHECKING:  # which takes it for another method than the one it stands for
         __hash__ = object.__hash__  # in C: each is there once
@@ -236,6 +220,7 @@ TRANSITIONS: Final[Mapping[tuple[ExecutionState, str], ExecutionState]] = {
     (ExecutionState.REPLIED, "idle"): ExecutionState.DONE,
     (ExecutionState.REPLIED, "idle_given_up"): ExecutionState.DONE,
     (ExecutionState.IDLE, "reply"): ExecutionState.DONE,
+    (ExecutionState.IDLE, "reply_given_up"): ExecutionState.DONE,
 }
 
 
@@ -251,9 +236,11 @@ class Execution:
         "_area",
         "_dropped",
         "_gaps",
+        "_raised",
         "_reply",
         "_size",
         "_too_large",
+        "_unreadable",
         "keep",
         "kernel_session",
         "limit_bytes",
@@ -280,7 +267,9 @@ class Execution:
         self._gaps: list[OutputGap] = []
         self._dropped = 0
         self._too_large: list[int] = []  # how many, and how many bytes the largest of them had
+        self._unreadable: tuple[int, str] = (0, "")  # how many, and what was wrong with the first of them
         self._size = 0
+        self._raised = False  # whether the code was seen to raise an exception
         self._reply: Mapping[str, Any] = {}
         self.kernel_session = ""
         self.saw_idle = False
@@ -288,14 +277,13 @@ class Execution:
     def feed(self, message: Message) -> bool:
         """Take the next message whose parent is this execution's request; say whether it is an output of the code.
 
-        Raises:
-            ProtocolError: the content can't be understood; the state is as before.
+        An output that was to be collected and can't be read at all is none: it is counted as a gap.
         """
         kind = message.header.msg_type
         if kind == "stream" and self.state is ExecutionState.RUNNING and message.header.session == self.kernel_session:
             return self._keep(message)  # most of what comes
         if kind == "status":
-            state = message.content.get("execution_state")
+            state = execution_state(message)
             if state == "busy":
                 self.kernel_session = message.header.session
                 self._advance("busy")
@@ -304,7 +292,10 @@ class Execution:
                 self._advance("idle")
             return False
         if kind == "execute_reply":
-            self._reply = message.content
+            try:
+                self._reply = message.content
+            except ProtocolError as error:
+                self.note_unreadable(error)
             self._advance("reply")
             return False
         if kind not in OUTPUT_TYPES:
@@ -312,13 +303,18 @@ class Execution:
         if kind == "stream" and message.header.session != self.kernel_session and self._is_rate_notice(message):
             return False
         self._advance("output")
+        self._raised = self._raised or kind == "error"
         return self._keep(message)
 
     def _keep(self, message: Message) -> bool:
-        """Collect an output, if outputs are collected."""
+        """Collect an output, if outputs are collected; say whether it is one."""
         if self.keep:
             self._size += message.size
-            output = parse_output(message) if self._size <= self.limit_bytes else None
+            try:
+                output = parse_output(message) if self._size <= self.limit_bytes else None
+            except ProtocolError as error:
+                self.note_unreadable(error)
+                return False
             if isinstance(output, (DisplayData, UpdateDisplayData, ExecuteResult)) and _holds_more_than_text(output):
                 self._size += _CONTAINER_BYTES * _count_containers(message.content_raw)
                 if self._size > self.limit_bytes:
@@ -332,6 +328,10 @@ class Execution:
     def give_up_idle(self) -> None:
         """End without `idle`: it was lost, as in a flood of output it can be."""
         self._advance("idle_given_up")
+
+    def give_up_reply(self) -> None:
+        """End without a reply, which came and could not be read."""
+        self._advance("reply_given_up")
 
     def note_missing(self, count: int | None) -> None:
         """Take in how many outputs never came, when the execution has ended.
@@ -359,6 +359,11 @@ class Execution:
         """Take in that one of the outputs had so many bytes that it was not taken."""
         count, largest = self._too_large or (0, 0)
         self._too_large = [count + 1, max(largest, length)]
+
+    def note_unreadable(self, error: ProtocolError) -> None:
+        """Take in that a message which is, or may be, this execution's could not be read at all."""
+        count, first = self._unreadable
+        self._unreadable = (count + 1, first or str(error))
 
     def note_gap(self, gap: OutputGap) -> None:
         """Remember a reason why the output is not whole; the same reason counts once, and of a hundred the rest is one."""
@@ -388,8 +393,10 @@ class Execution:
 
     @property
     def status(self) -> Literal["ok", "error", "aborted"]:
-        """What the reply says, once it is there."""
-        status = self._reply.get("status")
+        """What the reply says, once it is there; where it does not, whether an exception was told of."""
+        status = FIELDS["execute_reply"]["status"](self._reply.get("status"))
+        if not status:
+            return "error" if self._raised or self._reply.get("ename") is not None else "ok"
         return "ok" if status == "ok" else "aborted" if status in ("aborted", "abort") else "error"
 
     def result(self, *, dropped: int = 0) -> ExecutionResult:
@@ -399,8 +406,10 @@ class Execution:
             dropped: how many outputs a stream's own bound has dropped.
         """
         reply = self._reply
-        count = reply.get("execution_count")
         gaps = list(self._gaps)
+        if self._unreadable[0]:
+            unread, first = self._unreadable
+            gaps.append(OutputGap("lost", unread, f"{'one' if unread == 1 else 'the first'} could not be understood: {first}"))
         if self._dropped:
             gaps.append(OutputGap("overflow", self._dropped, f"outputs beyond {self.limit_bytes:g} bytes were not kept"))
         if self._too_large:
@@ -413,13 +422,16 @@ class Execution:
             self.status,
             self._area.outputs,
             reply,
-            count if isinstance(count, int) else None,
+            as_count(reply.get("execution_count")),
             tuple(gaps),
         )
 
     def _is_rate_notice(self, message: Message) -> bool:
         """Whether the gateway itself made this message, to say that it dropped output. Code may print the same words."""
-        output = parse_output(message)
+        try:
+            output = parse_output(message)
+        except ProtocolError:
+            return False
         if not isinstance(output, Stream) or not output.text.startswith(_RATE_NOTICES):
             return False
         self.note_gap(OutputGap("rate_limited", None, output.text.partition("\n")[0]))

@@ -26,6 +26,7 @@ from typing import Final
 
 import attrs
 
+from .contents import execution_state
 from .messages import Message
 
 __all__ = ["DUPLICATE", "UNCERTAIN", "UNNUMBERED", "MessageLedger", "Window"]
@@ -250,7 +251,7 @@ class Window:
         if kind == "execute_input":
             self.saw_input = True
         elif kind == "status":
-            self.saw_busy = self.saw_busy or message.content.get("execution_state") == "busy"
+            self.saw_busy = self.saw_busy or execution_state(message) == "busy"
 
 
 class MessageLedger:
@@ -315,7 +316,7 @@ class MessageLedger:
         parent = message.parent_id
         if not parent or message.parent_type in NO_REPLY:
             return
-        state = message.content.get("execution_state")
+        state = execution_state(message)
         counting = self._open > 0
         if state == "busy":
             kind = message.parent_type

@@ -43,21 +43,41 @@ _json_decode = msgspec.json.Decoder().decode
 _json_encode = msgspec.json.Encoder().encode
 
 
-def decode_json(data: Buffer | str) -> Any:
-    """Decode JSON as Python's own decoder would, at the speed of a fast one.
+def _decode_int(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:  # of so many digits Python makes no number: they are shown as they are
+        return digits
 
-    The fast decoder refuses what kernels really send now and then (lone surrogates, NaN); the slow one takes it.
+
+_lenient_decode = json.JSONDecoder(strict=False, parse_int=_decode_int).decode
+
+
+def decode_json(data: Buffer | str) -> Any:
+    """Decode JSON, and what kernels take for JSON, at the speed of a fast decoder.
+
+    The fast one refuses what kernels really send now and then; a slow one takes it: NaN and infinities, lone surrogates, control
+    characters in text, and numbers of any length (of more digits than Python makes a number of, they are text). Bytes that are no
+    UTF-8 become U+FFFD. Of names that an object has twice, the last one counts.
 
     Raises:
-        ProtocolError: it is not JSON.
+        ProtocolError: it can't be read at all.
     """
     try:
         return _json_decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         try:
-            return json.loads(data if isinstance(data, str) else bytes(data))
+            return _lenient_decode(data if isinstance(data, str) else _as_text(bytes(data)))
         except (ValueError, RecursionError) as error:
             raise ProtocolError(f"a message has a part that is not JSON: {error}") from None
+
+
+def _as_text(data: bytes) -> str:
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding, "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode(encoding, "replace")
 
 
 def encode_json(value: object, field: str) -> bytes:
@@ -81,7 +101,10 @@ class Header(msgspec.Struct, frozen=True, gc=False):
     """A message's header: who sent what, and when."""
 
     msg_id: str
-    """Unique to the message. Kernels built on `jupyter_client.Session` number theirs: `{session}_{pid}_{counter}`."""
+    """Unique to the message; `""` if the sender gives none.
+
+    Kernels built on `jupyter_client.Session` number theirs: `{session}_{pid}_{counter}`.
+    """
     msg_type: str
     """Such as `"execute_request"`."""
     session: str = ""
@@ -113,17 +136,19 @@ _decode_parent = msgspec.json.Decoder(Parent).decode
 def parse_header(raw: Buffer) -> Header:
     """Decode a header.
 
+    What is missing, or is no text, is taken as empty. Without its type nothing can be made of a message.
+
     Raises:
-        ProtocolError: it is not an object with `msg_id` and `msg_type`.
+        ProtocolError: it is not an object with `msg_type`.
     """
     try:
         return _decode_header(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         fields = decode_json(raw)
-        if not isinstance(fields, dict) or not all(isinstance(fields.get(name), str) for name in ("msg_id", "msg_type")):
-            raise ProtocolError("a message's header has no msg_id or no msg_type") from None
+        if not isinstance(fields, dict) or not isinstance(fields.get("msg_type"), str):
+            raise ProtocolError("a message's header has no msg_type") from None
         known = {name: value for name in Header.__struct_fields__ if isinstance(value := fields.get(name), str)}
-        return Header(**known)
+        return Header(**{"msg_id": "", **known})
 
 
 def parse_parent(raw: Buffer) -> Parent:
@@ -421,6 +446,8 @@ def _encode_part(part: Mapping[str, Any] | None, field: str) -> Buffer:
 
 
 def _object(raw: Buffer, part: str) -> Mapping[str, Any]:
+    if not raw:
+        return {}
     value = decode_json(raw)
     if value is None:
         return {}  # in the legacy framing, null is how some say "nothing"; it means the same in the other

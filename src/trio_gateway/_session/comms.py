@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError
+from .._protocol import contents
 from .._protocol.messages import Buffer, Message
 from .inbox import Inbox
 
@@ -227,13 +228,16 @@ class Comms:
 
     def observe(self, message: Message) -> None:
         """Take in a comm message of the kernel's. For the session."""
-        content = message.peek_content()  # what is in it stays JSON while it waits for its reader
-        comm_id = content.get("comm_id")
-        if not isinstance(comm_id, str):
+        if message.header.msg_type not in ("comm_open", "comm_msg", "comm_close"):
+            return
+        content = contents.look(message)  # what is in it stays JSON while it waits for its reader
+        comm_id = content["comm_id"]
+        if not comm_id:
+            self.session.log_unread(f"a {message.msg_type} does not say for which comm it is")
             return
         kind = message.header.msg_type
         if kind == "comm_open":
-            target = self._targets.get(str(content.get("target_name")))
+            target = self._targets.get(content["target_name"])
             if target is not None and comm_id not in self.live and len(self.live) < LIMIT_COMMS:
                 self.live[comm_id] = self._inbox()
                 target.put(message)
@@ -249,12 +253,13 @@ class Comms:
 
     def adopt(self, message: Message) -> Comm:
         """Make the comm that a `comm_open` of the kernel's is about."""
-        comm_id = str(message.content["comm_id"])
+        content = contents.look(message)
+        comm_id = content["comm_id"]
         inbox = self.live.get(comm_id)
         if inbox is None:  # closed by the kernel before anyone looked
             inbox = self._inbox()
             inbox.close()
-        return Comm(self, comm_id, str(message.content.get("target_name")), comm_message(message), inbox)
+        return Comm(self, comm_id, content["target_name"], comm_message(message), inbox)
 
     async def close(self, comm_id: str) -> None:
         """Tell the kernel that a comm is closed, unless it knows. For `Comm`."""
@@ -318,5 +323,4 @@ def _checked(data: object) -> dict[str, Any]:
 
 def comm_message(message: Message) -> CommMessage:
     """Make what a comm gives of a message."""
-    data = message.content.get("data")
-    return CommMessage(data if isinstance(data, dict) else {}, message.metadata, message.buffers)
+    return CommMessage(contents.look(message)["data"], contents.metadata_of(message), message.buffers)

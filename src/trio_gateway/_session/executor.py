@@ -16,10 +16,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import trio
 
-from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, fresh
+from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, ProtocolError, fresh
 from .._outputs import ExecutionResult, Output
+from .._protocol import contents
 from .._protocol.execution import Execution, parse_output
 from .._protocol.messages import Message
+from .._values import as_plain_json
 from .channels import check_when_full
 from .inbox import Inbox, InboxStatistics, WhenFull
 from .pending import PendingExecution
@@ -308,9 +310,17 @@ class OutputStream:
             elif message.header.msg_type == "input_request" and self._stdin is not None:
                 await self._answer(message)
             else:
-                output = parse_output(message)
+                output = self.read(message)
                 if output is not None:
                     return output
+
+    def read(self, message: Message) -> Output | None:
+        """Make an output of a message; None where it is none, or can't be read: that is a gap in the result."""
+        try:
+            return parse_output(message)
+        except ProtocolError as error:
+            self._pending.execution.note_unreadable(error)
+            return None
 
     @property
     def result(self) -> ExecutionResult:
@@ -332,13 +342,14 @@ class OutputStream:
     async def _answer(self, request: Message) -> None:
         """Ask the handler, and send its answer. What the handler raises comes out here, and the code is interrupted."""
         assert self._stdin is not None  # without a handler the kernel was told not to ask
-        answer = self._stdin(str(request.content.get("prompt", "")), bool(request.content.get("password")))
+        asked = contents.look(request)
+        answer = self._stdin(asked["prompt"], asked["password"])
         if inspect.isawaitable(answer):
             answer = await answer
         if not isinstance(answer, str):
             raise InvalidInputError("stdin", type(answer).__name__, "a handler that returns text (str)")
         await self._session.channels["stdin"].send(
-            "input_reply", {"status": "ok", "value": answer}, parent_header=request.own_header
+            "input_reply", {"status": "ok", "value": answer}, parent_header=as_plain_json(request.own_header)
         )
 
 

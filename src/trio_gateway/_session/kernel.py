@@ -15,6 +15,7 @@ import trio
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, fresh
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
+from .._values import as_lines
 from .channels import Channel
 from .comms import Comms
 from .executor import Executor, check_code
@@ -316,7 +317,7 @@ class Kernel(Executor):
         """
         self._debug_requests += 1
         content = {"type": "request", "seq": self._debug_requests, "command": command, "arguments": dict(arguments or {})}
-        return (await self._session.request("control", "debug_request", content)).content
+        return await self._session.ask("control", "debug_request", content)
 
     @asynccontextmanager
     async def subshell(self) -> AsyncGenerator[Subshell]:
@@ -329,7 +330,7 @@ class Kernel(Executor):
             InvalidInputError: the kernel offers no subshells.
             GatewayError: as for `complete`.
         """
-        if "kernel subshells" not in (await self.kernel_info()).get("supported_features", ()):
+        if "kernel subshells" not in as_lines((await self.kernel_info()).get("supported_features")):
             raise InvalidInputError("kernel", self._name, "a kernel that offers subshells, as ipykernel 7 and later do")
         reply = await self._create_subshell()
         subshell_id = reply.get("subshell_id")
@@ -419,7 +420,7 @@ class Kernel(Executor):
         self._session.note_dead()
 
     async def _ask(self, msg_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        return (await self._session.request("shell", msg_type, content)).content
+        return await self._session.ask("shell", msg_type, content)
 
 
 class _Changes(AsyncIterator[Status]):

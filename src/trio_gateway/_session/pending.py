@@ -285,6 +285,12 @@ class PendingExecution(Pending):
         self._account()
         self.settle()
 
+    def give_up_reply(self) -> None:
+        """End without the reply, which may have come in a message that could not be read."""
+        self.execution.give_up_reply()
+        self._account()
+        self.settle()
+
     def _account(self) -> None:
         """Tell the execution how many of its outputs never came."""
         execution = self.execution

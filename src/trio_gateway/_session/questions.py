@@ -28,6 +28,7 @@ from .._models import KernelModel
 from .._protocol.kernel_state import ConnectionState
 from .._protocol.messages import Message
 from .._transport.http import HttpClient
+from .._values import as_text
 from .kernel_channels import ANSWER_SECONDS, answers_elsewhere
 from .pending import Pending, PendingExecution, PendingProbe, PendingReply
 
@@ -259,17 +260,13 @@ class Questions:
         """Send a barrier to a place, and fail what it overtakes there."""
         session = self._session
         earlier = session.unanswered()
-        try:
-            reply = await self._ask_in_line(line, "kernel_info_request", {})
-            if reply is not None and str(reply.content.get("implementation")).startswith(OUT_OF_ORDER):
-                earlier = session.unanswered()
-                if line[0] == "shell":
-                    reply = await self._ask_in_line(line, "execute_request", EMPTY_EXECUTION)
-                else:
-                    await trio.sleep(BESIDE_SECONDS)
-        except ProtocolError as error:  # not understood: the next look sends another one
-            self._note_failed("barrier_failed", error)
-            return
+        reply = await self._ask_in_line(line, "kernel_info_request", {})
+        if reply is not None and _may_be_out_of_order(reply):
+            earlier = session.unanswered()
+            if line[0] == "shell":
+                reply = await self._ask_in_line(line, "execute_request", EMPTY_EXECUTION)
+            else:
+                await trio.sleep(BESIDE_SECONDS)
         if reply is None:
             return
         for pending in earlier:
@@ -281,7 +278,9 @@ class Questions:
                 continue
             why = "it has answered what it was asked later" if held else "the connection broke"
             kind, once = pending.message.msg_type, "it may have run, and was not sent again"
-            if pending.garbled is not None:
+            if pending.garbled is not None and isinstance(pending, PendingExecution) and pending.execution.saw_idle:
+                pending.give_up_reply()
+            elif pending.garbled is not None:
                 text = f"no reply to the {kind} can be made out: a message came that can't be understood ({pending.garbled})"
                 pending.fail(ProtocolError(f"kernel {session.kernel_id}: {text}, and {why}; {once}"))
             else:
@@ -347,6 +346,14 @@ class Questions:
 def _line(message: Message) -> Line:
     """Return where a kernel works on a request."""
     return message.channel, message.header.subshell_id if message.channel == "shell" else None
+
+
+def _may_be_out_of_order(reply: Message) -> bool:
+    """Whether the kernel that gave this `kernel_info_reply` may be one of those; one whose reply can't be read may."""
+    try:
+        return as_text(reply.content.get("implementation")).startswith(OUT_OF_ORDER)
+    except ProtocolError:
+        return True
 
 
 def _may_be_lost(pending: Pending) -> bool:

@@ -31,6 +31,7 @@ from .._errors import (
     fresh,
 )
 from .._outputs import OutputGap
+from .._protocol import contents
 from .._protocol.codec import TooLargeError
 from .._protocol.execution import may_be_rate_notice
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, StatusReader, next_kernel_state
@@ -235,6 +236,22 @@ class KernelSession:
         assert pending.reply is not None
         return pending.reply
 
+    async def ask(self, channel: str, msg_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Send a request and return its reply's content.
+
+        Raises:
+            ProtocolError: the reply came, and its content can't be understood.
+            GatewayError: as for `request`.
+
+        Cancellation: as for `request`.
+        """
+        reply = await self.request(channel, msg_type, content)
+        try:
+            return reply.content
+        except ProtocolError as error:
+            text = f"kernel {self.kernel_id}: its {reply.msg_type} came and can't be understood: {error}"
+            raise ProtocolError(text) from None
+
     @property
     def over(self) -> bool:
         """Whether there is nothing left to find out: it has ended, or the kernel is being shut down by us."""
@@ -341,38 +358,34 @@ class KernelSession:
     # Routing ----------------------------------------------------------------------------------------------------
 
     def route(self, message: Message) -> None:
-        """Give a message to whoever it concerns. Never waits."""
-        try:
-            number = self.ledger.observe(message)
-            if number == DUPLICATE:
-                return
-            pending = self._pending.get(message.parent_id)
-            if pending is not None or message.header.msg_type != "status":
-                # A gateway makes a kernel say how it is whenever someone connects: that alone leads nowhere.
-                self.liveness.progressed = True
-            if pending is not None:
-                pending.feed(message, number)
-                inbox = pending.inbox
-                if inbox is not None and inbox.full:
-                    self.pause_for(inbox)
-            elif message.header.msg_type == "stream" and may_be_rate_notice(message):
-                self.ledger.note_possible_drop()  # it answers another client's request, and ours are dropped with it
-            channel = self.channels.get(message.channel)
-            if channel is not None:
-                channel.publish(message)
-                if message.channel == "iopub" and message.header.msg_type != "stream":
-                    self._observe(message)
-        except ProtocolError as error:
-            self.note_garbage(error, message)
-        except RecursionError:  # what could be read, just so, may be too deep to be shown
-            self.note_garbage(ProtocolError("a message is nested too deeply"))
+        """Give a message to whoever it concerns. Never waits, and whatever a kernel has put into it ends nothing."""
+        number = self.ledger.observe(message)
+        if number == DUPLICATE:
+            return
+        pending = self._pending.get(message.parent_id)
+        if pending is not None or message.header.msg_type != "status":
+            # A gateway makes a kernel say how it is whenever someone connects: that alone leads nowhere.
+            self.liveness.progressed = True
+        if pending is not None:
+            pending.feed(message, number)
+            inbox = pending.inbox
+            if inbox is not None and inbox.full:
+                self.pause_for(inbox)
+        elif message.header.msg_type == "stream" and may_be_rate_notice(message):
+            self.ledger.note_possible_drop()  # it answers another client's request, and ours are dropped with it
+        channel = self.channels.get(message.channel)
+        if channel is not None:
+            channel.publish(message)
+            if message.channel == "iopub" and message.header.msg_type != "stream":
+                self._observe(message)
 
     def _observe(self, message: Message) -> None:
         """Learn from a published message how the kernel is."""
         kind = message.header.msg_type
         if kind == "status":
-            state = message.content.get("execution_state")
-            if not isinstance(state, str):
+            state = contents.execution_state(message)
+            if not state:
+                self.log_unread("a status does not say how the kernel is")
                 return
             self._change(kernel=self._reader.read(state, message.parent_id, message.parent_type))
             if state == "restarting":
@@ -380,7 +393,7 @@ class KernelSession:
             elif state == "dead":
                 self.note_gone(dead=True)
         elif kind == "shutdown_reply" and not self.shutting_down:
-            if not message.content.get("restart"):
+            if not contents.look(message)["restart"]:
                 self.start_soon(self.questions.ask_whether_gone, name="trio_gateway.check_gone")
             elif self.meeting.ours:
                 self.meeting.farewell = True
@@ -393,26 +406,19 @@ class KernelSession:
         elif kind.startswith("comm_"):
             self.comms.observe(message)
 
-    def note_garbage(self, error: ProtocolError, message: Message | None = None) -> None:
-        """A message that can't be understood is skipped, and whoever waits is told that something is missing.
-
-        Args:
-            error: what is wrong with it.
-            message: the message, where at least that much of it is known. One that waits for it as its reply waits in vain.
-        """
+    def note_garbage(self, error: ProtocolError) -> None:
+        """A frame that can't be understood is skipped, and whoever waits is told that something is missing: it may be theirs."""
         self.ledger.note_possible_drop()
-        _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
-        answered = None if message is None else self._answered_by(message)
-        if answered is not None:
-            kind = answered.message.msg_type.removesuffix("_request")
-            text = f"kernel {self.kernel_id}: its {kind}_reply came and can't be understood: {error}"
-            answered.fail(ProtocolError(text))
-            return
+        self.log_unread(str(error))
         for pending in self._pending.values():
             if pending.sent and not pending.replied:
                 pending.garbled = error
             if isinstance(pending, PendingExecution) and pending.sent:
-                pending.execution.note_gap(OutputGap("lost", 1, f"a message could not be understood: {error}"))
+                pending.execution.note_unreadable(error)
+
+    def log_unread(self, reason: str) -> None:
+        """Log that a message, or what matters in it, could not be read."""
+        _logger.warning("message_not_understood", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": reason})
 
     def note_too_large(self, error: TooLargeError) -> None:
         """A message was larger than `max_message_size` and has passed by: only the request that it belongs to is told."""
@@ -425,15 +431,6 @@ class KernelSession:
         pending = self._pending.get(message.parent_id)
         if pending is not None and number != DUPLICATE:
             pending.note_too_large(message, number, error)
-
-    def _answered_by(self, message: Message) -> Pending | None:
-        """Return the request that a message is the reply to, though its content makes no sense."""
-        try:
-            pending = self._pending.get(message.parent_id)
-            kind = message.header.msg_type
-        except ProtocolError:
-            return None
-        return pending if pending is not None and message.channel == pending.message.channel and kind.endswith("_reply") else None
 
     async def interrupt(self) -> None:
         """Interrupt the kernel, in the way its kernelspec says: by a message of ours, or by the gateway's signal.

@@ -25,6 +25,7 @@ from .._crossing.calls import Block, Realm
 from .._crossing.calls import Message as Note
 from .._crossing.from_asyncio import take
 from .._crossing.reading import Reading
+from .._protocol import contents
 from .._protocol.messages import Message
 from ._link import Link
 
@@ -333,18 +334,28 @@ def _hook_of_ipython(client: KernelClient) -> Callable[[dict[str, Any]], object]
 
 
 def as_dictionary(message: Message) -> dict[str, Any]:
-    """Give a message as jupyter_client's session deserializes it, dates included."""
-    header: dict[str, Any] = extract_dates(dict(message.own_header))
-    parent: dict[str, Any] = extract_dates(dict(message.parent_header))
+    """Give a message as jupyter_client's session deserializes it, dates included.
+
+    Who reads it takes its fields for granted: those that the kernel left out, or sent as another type, are what they should be.
+    """
+    header = {**message.own_header, "msg_id": message.msg_id, "msg_type": message.msg_type}
     return {
-        "header": header,
+        "header": _with_dates(header),
         "msg_id": message.msg_id,
         "msg_type": message.msg_type,
-        "parent_header": parent,
-        "metadata": dict(message.metadata),
-        "content": dict(message.content),
+        "parent_header": _with_dates(contents.parent_of(message)),
+        "metadata": dict(contents.metadata_of(message)),
+        "content": contents.look(message),
         "buffers": list(message.buffers),
     }
+
+
+def _with_dates(header: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        dated: dict[str, Any] = extract_dates(dict(header))
+    except (ValueError, OverflowError, RecursionError):  # what looks like a date and is none; what is nested deeply
+        return dict(header)
+    return dated
 
 
 class GatewayKernelClient(_ClientOnLink, AsyncKernelClient):
