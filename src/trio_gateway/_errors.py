@@ -18,6 +18,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     │   └── KernelCulledError
     ├── SessionNotFoundError (KeyError)     no such session is kept here, or its kernel is gone
     ├── SessionStoreError                   the sessions' database can't be read or written
+    ├── MessageTooLargeError                the caller: a message of ours is larger than the gateway takes
     ├── ExecutionError                      code raised in the kernel; only from ExecutionResult.raise_for_error()
     ├── SlowConsumerError                   the caller: it read too slowly, and had chosen to fail then (or the disk is full)
     ├── ForkedProcessError (RuntimeError)   the caller: it belongs to the process that this one was forked off
@@ -51,6 +52,7 @@ __all__ = [
     "KernelNotFoundError",
     "KernelRestartedError",
     "KernelSpecNotFoundError",
+    "MessageTooLargeError",
     "ProtocolError",
     "SessionNotFoundError",
     "SessionStoreError",
@@ -455,6 +457,48 @@ class ExecutionError(GatewayError):
 
     def __str__(self) -> str:
         return f"{self.ename}: {self.evalue}" if self.evalue else self.ename
+
+
+class MessageTooLargeError(GatewayError):
+    """A message of ours is larger than the gateway takes: nothing of it reached the kernel. The session goes on.
+
+    Where the gateway's limit is known, as of a local gateway, nothing was sent. Else the gateway closed the connection (with code
+    1009), which was made again.
+
+    Args:
+        kernel_id: the kernel that it was for.
+        msg_type: its type.
+        size: how large it is, in bytes.
+        limit: how large it may be, in bytes; None where that is not known.
+        reason: what the gateway said when it closed the connection; `""` where nothing was sent.
+    """
+
+    kernel_id: str
+    """The kernel that it was for."""
+    msg_type: str
+    """Its type, such as `"execute_request"`."""
+    size: int
+    """How large it is, in bytes."""
+    limit: int | None
+    """How large it may be, in bytes; None where that is not known."""
+    reason: str
+    """What the gateway said when it closed the connection; `""` where nothing was sent."""
+
+    def __init__(self, kernel_id: str, msg_type: str, size: int, limit: int | None = None, reason: str = "") -> None:
+        super().__init__(kernel_id, msg_type, size, limit, reason)
+        self.kernel_id = kernel_id
+        self.msg_type = msg_type
+        self.size = size
+        self.limit = limit
+        self.reason = reason
+
+    def __str__(self) -> str:
+        if self.limit is not None:
+            bound = f"more than the {self.limit} that the gateway takes (max_message_size of a local gateway)"
+        else:
+            bound = "more than the gateway takes; its limit is not known, by default it is 10 MiB (10485760)"
+        said = f" [{self.reason}]" if self.reason else ""
+        return f"kernel {self.kernel_id}: the {self.msg_type} has {self.size} bytes, {bound}{said}; it did not reach the kernel"
 
 
 class SlowConsumerError(GatewayError):

@@ -27,7 +27,7 @@ from trio_gateway import (
     KernelNotFoundError,
     KernelRestartedError,
     KernelState,
-    ProtocolError,
+    MessageTooLargeError,
     open_gateway,
     open_local_gateway,
 )
@@ -445,8 +445,31 @@ async def test_a_local_gateway_takes_as_much_as_its_client() -> None:
         (gap,) = (await kernel.execute("print('x' * 3_000_000)")).output_gaps
         assert (gap.kind, gap.count) == ("overflow", 1)
         assert (await kernel.execute(f"'{'y' * 1_900_000}'[:3]")).text == "'yyy'"
-        with pytest.raises(ProtocolError, match="1009"):
+        with pytest.raises(MessageTooLargeError) as caught:
             await kernel.execute(f"'{'y' * 2_100_000}'")
+        assert (caught.value.limit, caught.value.msg_type) == (2_000_000, "execute_request")
+        assert caught.value.size > 2_100_000
+        assert (await kernel.execute("6 * 7")).text == "42"
+        assert kernel._session.connections == 1, "nothing was sent"
+
+
+@each_engine
+@pytest.mark.full
+async def test_a_message_that_is_larger_than_a_gateway_takes_costs_that_request() -> None:  # G3, G4
+    """Its limit is not known here: it closes the connection (code 1009), and the session goes on over another one."""
+    async with open_local_gateway(max_message_size=2_000_000) as local:
+        config = local.config.replace(max_message_size=64_000_000)
+        async with open_gateway(config) as gateway, gateway.start_kernel() as kernel:
+            await kernel.execute("kept = 0")
+            before = kernel.session_id
+            for size in (2_100_000, 20_000_000):
+                with pytest.raises(MessageTooLargeError, match="message too big") as caught:
+                    await kernel.execute(f"kept += 1\n'{'y' * size}'")
+                assert (caught.value.limit, caught.value.msg_type) == (None, "execute_request")
+                assert size < caught.value.size < size + 10_000
+                assert (await kernel.execute("kept")).text == "0"
+            assert kernel.session_id == before
+            assert kernel._session.connections == 3
 
 
 async def test_a_wrong_setting_of_a_local_gateway_is_told_before_it_starts() -> None:

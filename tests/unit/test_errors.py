@@ -31,6 +31,7 @@ from trio_gateway._errors import (
     KernelNotFoundError,
     KernelRestartedError,
     KernelSpecNotFoundError,
+    MessageTooLargeError,
     ProtocolError,
     SessionNotFoundError,
     SessionStoreError,
@@ -56,6 +57,7 @@ TREE = {
     SessionNotFoundError: (GatewayError, KeyError),
     SessionStoreError: (GatewayError,),
     ExecutionError: (GatewayError,),
+    MessageTooLargeError: (GatewayError,),
     SlowConsumerError: (GatewayError,),
     ForkedProcessError: (GatewayError, RuntimeError),
     ProtocolError: (GatewayError,),
@@ -184,6 +186,22 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         {"ename": "ZeroDivisionError", "evalue": "division by zero", "traceback": ("line 1", "line 2")},
     ),
     (ExecutionError("KeyboardInterrupt", ""), "KeyboardInterrupt", {"evalue": "", "traceback": ()}),
+    (
+        MessageTooLargeError("k-1", "execute_request", 11_000_000, 10_000_000),
+        (
+            "kernel k-1: the execute_request has 11000000 bytes, more than the 10000000 that the gateway takes "
+            "(max_message_size of a local gateway); it did not reach the kernel"
+        ),
+        {"kernel_id": "k-1", "msg_type": "execute_request", "size": 11_000_000, "limit": 10_000_000, "reason": ""},
+    ),
+    (
+        MessageTooLargeError("k-1", "comm_msg", 11_000_000, reason="message too big"),
+        (
+            "kernel k-1: the comm_msg has 11000000 bytes, more than the gateway takes; its limit is not known, "
+            "by default it is 10 MiB (10485760) [message too big]; it did not reach the kernel"
+        ),
+        {"limit": None, "reason": "message too big"},
+    ),
     (
         SlowConsumerError(10_000, 64 * 1024**2),
         (

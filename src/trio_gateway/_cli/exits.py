@@ -23,6 +23,7 @@ from .._errors import (
     KernelError,
     KernelNotFoundError,
     KernelSpecNotFoundError,
+    MessageTooLargeError,
     ProtocolError,
 )
 
@@ -87,6 +88,7 @@ class OutOfTimeError(Exception):
 _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (ExecutionError, ExitCode.CODE_FAILED),
     (InvalidInputError, ExitCode.BAD_INPUT),
+    (MessageTooLargeError, ExitCode.BAD_INPUT),
     (KernelNotFoundError, ExitCode.BAD_INPUT),
     (KernelSpecNotFoundError, ExitCode.BAD_INPUT),
     (ConnectionLostError, ExitCode.KERNEL_LOST),

@@ -353,7 +353,7 @@ async def open_local_gateway(
     async with run_local_gateway(cwd=directory, env=env, startup_timeout=startup_timeout, max_message_size=limit) as process:
         config = GatewayConfig.from_env({}, url=process.url, auth_token=process.token, **settings)
         async with _open(
-            config, connect_tcp, on_event, session_database, cull, scope=_LOCAL_SCOPE, find_path=find_path
+            config, connect_tcp, on_event, session_database, cull, scope=_LOCAL_SCOPE, find_path=find_path, takes_bytes=limit
         ) as opened:
             yield opened
 
@@ -413,6 +413,7 @@ async def _open(
     *,
     scope: str | None = None,
     find_path: PathFinder | None = None,
+    takes_bytes: int | None = None,
 ) -> AsyncGenerator[Gateway]:
     if cull is not None and not isinstance(cull, CullPolicy):
         raise InvalidInputError("cull", cull, "a CullPolicy, or None")
@@ -423,6 +424,7 @@ async def _open(
             open_http_client(config, connector=connector, emit=relay) as http,
             open_services() as services,
         ):
+            http.takes_bytes = takes_bytes
             watch = KernelWatch(KernelApi(http), config.ping_interval)
             gateway = Gateway(http, watch, relay, roster, store, scope=scope, find_path=find_path)
             services.start_soon(watch.run, name="trio_gateway.watch")

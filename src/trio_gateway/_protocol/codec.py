@@ -28,7 +28,7 @@ from .._errors import InvalidInputError, ProtocolError
 from .frames import CutMessage
 from .messages import EMPTY_OBJECT, VIEW_BYTES, Buffer, Message, decode_json, parse_header, parse_parent
 
-__all__ = ["V1_SUBPROTOCOL", "Decoder", "TooLargeError", "decode", "encode_legacy", "encode_v1", "parts_v1"]
+__all__ = ["V1_SUBPROTOCOL", "Decoder", "TooLargeError", "decode", "encode_legacy", "encode_v1", "frame_size", "parts_v1"]
 
 V1_SUBPROTOCOL: Final = "v1.kernel.websocket.jupyter.org"
 
@@ -327,6 +327,13 @@ def parts_v1(message: Message) -> list[Buffer]:
     for part in parts:
         offsets.append(offsets[-1] + len(part))
     return [struct.pack(f"<{count + 1}Q", count, *offsets), *parts]
+
+
+def frame_size(frame: bytes | str | Sequence[Buffer]) -> int:
+    """Return how many bytes a frame has on the wire, without WebSocket's own: a binary one, whole or in parts, or a text one."""
+    if isinstance(frame, str):
+        return len(frame) if frame.isascii() else len(frame.encode())
+    return len(frame) if isinstance(frame, bytes) else sum(map(len, frame))
 
 
 def encode_legacy(message: Message, *, as_server: bool = False) -> str | bytes:

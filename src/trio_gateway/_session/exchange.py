@@ -6,12 +6,14 @@ for a consumer that has asked for that. How the connection is made and kept is t
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .._errors import GatewayError, ProtocolError
+from .._errors import GatewayError, MessageTooLargeError, ProtocolError
 from .._protocol import codec
 from .._protocol.messages import Message
 from .._transport.websocket import WebSocket, WebSocketClosed
@@ -21,7 +23,14 @@ from .pending import Pending
 if TYPE_CHECKING:
     from .session import KernelSession
 
-__all__ = ["MessageExchange"]
+__all__ = ["SMALLEST_LIMIT", "MessageExchange"]
+
+
+_logger = logging.getLogger("trio_gateway.session")
+
+SMALLEST_LIMIT: Final = 16 * 1024
+"""No gateway has a smaller limit for messages, in bytes: where we have sent less, it is not us that is meant."""
+NOTHING: Final = (0, "", -math.inf)
 
 
 class MessageExchange:
@@ -35,6 +44,7 @@ class MessageExchange:
         self._session = session
         self._v1 = True
         self._full: list[Inbox] = []
+        self._largest = NOTHING  # of those that nobody waits for: size, type, when it was sent
         self.sending: bool = False
         self.paused: bool = False
 
@@ -42,6 +52,7 @@ class MessageExchange:
         """A connection was made, and this framing selected on it."""
         self._v1 = v1
         self._full.clear()
+        self._largest = NOTHING
 
     def pause_for(self, inbox: Inbox) -> None:
         """Read no more until this inbox has room."""
@@ -75,22 +86,71 @@ class MessageExchange:
         return greeting
 
     async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:
-        encode = codec.parts_v1 if self._v1 else codec.encode_legacy
+        session = self._session
+        message = item.message if isinstance(item, Pending) else item
         try:
-            frame = encode(item.message if isinstance(item, Pending) else item)
+            frame = codec.parts_v1(message) if self._v1 else codec.encode_legacy(message)
+            size = codec.frame_size(frame)
+            if session.takes_bytes is not None and size > session.takes_bytes:
+                raise MessageTooLargeError(session.kernel_id, message.msg_type, size, session.takes_bytes)
         except GatewayError as error:
             if isinstance(item, Pending):
                 item.fail(error)
+            else:
+                self._note_unsent(message, error)
             return
         if isinstance(item, Pending):
-            item.connection = self._session.connections
+            item.connection = session.connections
+            item.sent_bytes = size
         elif item.msg_type == "input_reply":
-            self._session.note_input(item)
+            session.note_input(item)
+        if not isinstance(item, Pending) and (size >= self._largest[0] or session.liveness.carried > self._largest[2]):
+            self._largest = (size, message.msg_type, trio.current_time())
         self.sending = True
         try:
             await websocket.send(frame)
+        except BaseException:
+            if isinstance(item, Pending):
+                item.cut = True
+            raise
         finally:
             self.sending = False
+
+    def refused(self, reason: str) -> bool:
+        """The gateway closed the connection because a message is larger than it takes: find out which, and fail it.
+
+        It is the largest one that was sent over this connection, and of which is not known that it came through.
+
+        Args:
+            reason: what the gateway said.
+
+        Returns:
+            Whether there is one that it can be.
+        """
+        session = self._session
+        unanswered = [
+            pending
+            for pending in session.unanswered()
+            if pending.connection == session.connections and not pending.reached and not pending.settled
+        ]
+        found = max(unanswered, key=lambda pending: pending.sent_bytes, default=None)
+        size, msg_type, when = self._largest
+        self._largest = NOTHING
+        if session.liveness.carried > when:
+            size = 0
+        if max(size, 0 if found is None else found.sent_bytes) < SMALLEST_LIMIT:
+            return False
+        if found is not None and found.sent_bytes >= size:
+            found.fail(MessageTooLargeError(session.kernel_id, found.message.msg_type, found.sent_bytes, None, reason))
+        else:
+            error = MessageTooLargeError(session.kernel_id, msg_type, size, None, reason)
+            _logger.warning("message_refused", extra={"gateway.kernel_id": session.kernel_id, "gateway.reason": str(error)})
+        return True
+
+    def _note_unsent(self, message: Message, error: GatewayError) -> None:
+        """Say that a message that nobody waits for was not sent."""
+        extra = {"gateway.kernel_id": self._session.kernel_id, "gateway.reason": f"{message.msg_type}: {error}"}
+        _logger.warning("message_refused", extra=extra)
 
     async def receive_all(self, websocket: WebSocket) -> None:
         """The one task that reads messages. It waits for a consumer only where that one has asked for it."""

@@ -27,7 +27,15 @@ from typing import Any, Final
 import attrs
 import trio
 
-from .._errors import ConnectionLostError, GatewayError, KernelCulledError, KernelNotFoundError, ProtocolError, fresh
+from .._errors import (
+    ConnectionLostError,
+    GatewayError,
+    KernelCulledError,
+    KernelNotFoundError,
+    MessageTooLargeError,
+    ProtocolError,
+    fresh,
+)
 from .._protocol import codec
 from .._protocol.execution import OUTPUT_TYPES
 from .._protocol.frames import CutMessage
@@ -37,6 +45,7 @@ from .._protocol.messages import CHANNELS, Message, MessageFactory, decode_json
 from .._transport.http import HttpClient
 from .._transport.services import Services, open_services
 from .._transport.websocket import WebSocket, WebSocketClosed
+from .exchange import SMALLEST_LIMIT
 from .inbox import FAIRNESS
 from .supervisor import Supervisor
 
@@ -86,6 +95,8 @@ class _Asked:
     """Where the kernel works on it: the channel, and on shell the subshell, or None for the main one."""
     header: bytes
     connection: int
+    size: int
+    """How many bytes it was sent as."""
     garbled: bool = False
     """Whether a message came meanwhile that could not be understood: it may have been the answer."""
 
@@ -133,6 +144,8 @@ class KernelChannels:
         self._decode = codec.Decoder(v1=v1).decode
         self._asked: dict[str, _Asked] = {}
         self._asked_bytes = 0
+        self._largest = 0  # of the frames that nobody waits for, over this connection
+        self._untold: list[bytes | str] = []  # what is to be passed on when the connection was made again
         self._crowd = 0.0
         self._barriers: dict[str, tuple[tuple[str, str | None], int]] = {}
         self._greeting = ""  # the id of the question that a connection which was made again begins with, while it is open
@@ -253,6 +266,21 @@ class KernelChannels:
         self.liveness.lost()
         _logger.debug("channels_lost", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(reason)})
 
+    def refused(self, reason: str) -> bool:
+        """The gateway closed the connection because a frame is larger than it takes: answer that one. For the supervisor."""
+        sent = {key: asked for key, asked in self._asked.items() if asked.connection == self.connections}
+        found = max(sent, key=lambda key: sent[key].size, default=None)
+        size = 0 if found is None else sent[found].size
+        if max(size, self._largest) < SMALLEST_LIMIT:
+            return False
+        error = MessageTooLargeError(self.kernel_id, "message", max(size, self._largest), None, reason)
+        _logger.warning("message_refused", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
+        if found is not None and size >= self._largest:
+            self._forget(found)
+            told = self._answer_for(sent[found], "MessageTooLargeError", str(error))
+            self._untold += map(codec.encode_v1 if self._v1 else _encode_legacy, told)
+        return True
+
     def gone(self) -> Exception:
         """Return the error that says that the gateway does not know the kernel. For the supervisor."""
         if self.connections == 0:
@@ -264,6 +292,7 @@ class KernelChannels:
     def begin(self, *, v1: bool) -> None:
         """A connection was made, and this framing selected on it. For the supervisor."""
         self._there_v1 = v1
+        self._largest = 0
 
     async def send_all(self, websocket: WebSocket) -> None:
         """The one task that writes frames."""
@@ -283,13 +312,16 @@ class KernelChannels:
             frame, message = self._outgoing.pop(0)
             self._outgoing_bytes -= message.size
             self._room.unpark_all()
-            self._remember(message)
             self._crowd = 0.0  # whoever asks is answered without delay
             # Text where v1 was selected is in the legacy framing: a gateway takes it for nothing.
             agree = self._v1 == self._there_v1 and not (self._there_v1 and isinstance(frame, str))
             self.sending = True
             try:
-                await websocket.send(encode(message) if frame is None or not agree else frame)
+                data = encode(message) if frame is None or not agree else frame
+                size = codec.frame_size(data)
+                if not self._remember(message, size):
+                    self._largest = max(self._largest, size)
+                await websocket.send(data)
             except WebSocketClosed:
                 return  # the receiver takes in what had come before the end, and tells how it ended
             except GatewayError as error:
@@ -347,6 +379,9 @@ class KernelChannels:
         encode = codec.encode_v1 if self._v1 else _encode_legacy
         last = trio.current_time()
         cut = websocket.cut
+        if self._untold:
+            untold, self._untold = self._untold, []
+            await self._hand_over(untold)
         while True:
             frames = await websocket.receive()
             now = trio.current_time()
@@ -439,21 +474,27 @@ class KernelChannels:
         start, end = _two(frame, 8)
         return frame[start:end] in _ANSWERING if end - start < 16 else True
 
-    def _remember(self, message: Message) -> None:
-        """Note a request that is being sent, if it will be answered on its channel."""
+    def _remember(self, message: Message, size: int) -> bool:
+        """Note a request that is being sent, if it will be answered on its channel; say whether it is noted.
+
+        Args:
+            message: the request.
+            size: how many bytes it is sent as.
+        """
         if message.channel not in {"shell", "control"} or not message.msg_type.endswith("_request"):
-            return
+            return False
         if message.msg_id in self._barriers:
-            return
+            return False
         header = bytes(message.header_raw)
         if len(header) > LIMIT_REQUEST_BYTES:
-            return
+            return False
         self._forget(message.msg_id)
         while self._asked and (len(self._asked) >= LIMIT_REQUESTS or self._asked_bytes + len(header) > LIMIT_REQUEST_BYTES):
             self._forget(next(iter(self._asked)))
         line = (message.channel, message.header.subshell_id if message.channel == "shell" else None)
-        self._asked[message.msg_id] = _Asked(line, header, self.connections)
+        self._asked[message.msg_id] = _Asked(line, header, self.connections, size)
         self._asked_bytes += len(header)
+        return True
 
     def _forget(self, msg_id: str) -> _Asked | None:
         """Remember a request no more; return what was known of it."""
@@ -503,9 +544,13 @@ class KernelChannels:
 
     def _answer_lost(self, asked: _Asked) -> Iterable[Message]:
         """Answer a request in the kernel's place: it or its reply was lost."""
+        name, text = ("ProtocolError", _GARBLED) if asked.garbled else ("ConnectionLostError", _LOST)
+        return self._answer_for(asked, name, text)
+
+    def _answer_for(self, asked: _Asked, name: str, text: str) -> Iterable[Message]:
+        """Answer a request in the kernel's place, with an error."""
         header: dict[str, Any] = decode_json(asked.header)
         kind = str(header.get("msg_type"))
-        name, text = ("ProtocolError", _GARBLED) if asked.garbled else ("ConnectionLostError", _LOST)
         error = {"ename": name, "evalue": text, "traceback": [text]}
         if kind == "execute_request":
             yield self._make("iopub", "error", error, parent=header)

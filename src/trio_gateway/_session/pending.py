@@ -29,12 +29,16 @@ class Pending:
         message: the request.
     """
 
-    __slots__ = ("_settled", "connection", "failure", "garbled", "inbox", "message")
+    __slots__ = ("_settled", "connection", "cut", "failure", "garbled", "inbox", "message", "sent_bytes")
 
     message: Message
     """The request."""
     connection: int
     """The number of the connection that carried it to the gateway; 0 while it waits to be sent."""
+    sent_bytes: int
+    """How many bytes it was sent as."""
+    cut: bool
+    """Whether the connection broke before it was written to its end."""
     failure: Exception | None
     """Why there will be no answer."""
     garbled: Exception | None
@@ -45,6 +49,8 @@ class Pending:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.connection = 0
+        self.sent_bytes = 0
+        self.cut = False
         self.failure: Exception | None = None
         self.garbled: Exception | None = None
         self.inbox: Inbox | None = None
@@ -64,6 +70,11 @@ class Pending:
     def replied(self) -> bool:
         """Whether the kernel's reply is there."""
         raise NotImplementedError
+
+    @property
+    def reached(self) -> bool:
+        """Whether the kernel was heard to have it."""
+        return self.replied
 
     def runs_in(self, process: str) -> bool:  # noqa: ARG002 - only code runs
         """Whether a process of the kernel, known by its session, was seen to begin with this and not to end it."""
@@ -220,6 +231,11 @@ class PendingExecution(Pending):
     def replied(self) -> bool:
         """Whether the kernel's reply is there."""
         return self.execution.replied
+
+    @property
+    def reached(self) -> bool:
+        """Whether the kernel was heard to have it."""
+        return self.execution.started
 
     def runs_in(self, process: str) -> bool:
         """Whether a process of the kernel, known by its session, was seen to begin with this and not to end it."""

@@ -278,6 +278,9 @@ class Questions:
                 continue
             why = "it has answered what it was asked later" if held else "the connection broke"
             kind, once = pending.message.msg_type, "it may have run, and was not sent again"
+            if pending.cut and not held:
+                # A network may lose the gateway's word that it is too large.
+                why = f"the connection broke while it was being sent, {pending.sent_bytes} bytes"
             if pending.garbled is not None and isinstance(pending, PendingExecution) and pending.execution.saw_idle:
                 pending.give_up_reply()
             elif pending.garbled is not None:

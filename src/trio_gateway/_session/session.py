@@ -99,6 +99,7 @@ class KernelSession:
         self.shutting_down: bool = False
         self.unheard: bool = False  # whether to ask for a word at once: the connection before this one brought nothing
         self.ledger: MessageLedger = MessageLedger()
+        self.takes_bytes: int | None = http.takes_bytes
         self.liveness: Liveness = Liveness(http.config.ping_interval, trio.current_time())
         self.outbox: Outbox = Outbox()
         self.channels: Mapping[str, Channel] = {name: Channel(self, name) for name in CHANNELS}
@@ -339,6 +340,10 @@ class KernelSession:
         if attempted and isinstance(reason, (GatewayConnectionError, GatewayTimeoutError)):
             self.liveness.unreachable()
         self._change(connection="lost")
+
+    def refused(self, reason: str) -> bool:
+        """What we sent was too large, so the gateway closed the connection; say whether it is known what. For the supervisor."""
+        return self._exchange.refused(reason)
 
     def reconnect(self, *, as_another: bool = False) -> None:
         """Drop the connection, if there is one; a new one is made at once, with the same session id or, as another, a new one."""

@@ -43,8 +43,11 @@ __all__ = ["Exchange", "Supervised", "Supervisor"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
-FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, 1009, 1010})
-"""Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large."""
+TOO_LARGE: Final = 1009
+"""The close code of who got a message that is larger than it takes."""
+FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, TOO_LARGE, 1010})
+"""Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large, and it is
+not known what that was."""
 
 
 class Supervised(Protocol):
@@ -81,6 +84,17 @@ class Supervised(Protocol):
 
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows."""
+        ...
+
+    def refused(self, reason: str) -> bool:
+        """The gateway closed the connection because what we sent was too large: tell who sent it, and do not send it again.
+
+        Args:
+            reason: what the gateway said.
+
+        Returns:
+            Whether something was sent over the latest connection that it can mean.
+        """
         ...
 
     def gone(self) -> Exception:
@@ -165,7 +179,8 @@ class Supervisor:
                 return error
             else:
                 renewed = False
-                if closed.code in FINAL_CLOSE_CODES and not closed.too_large_for_us:
+                ours = closed.code == TOO_LARGE and not closed.too_large_for_us and session.refused(closed.reason)
+                if closed.code in FINAL_CLOSE_CODES and not ours and not closed.too_large_for_us:
                     return self._refused(closed)
                 last = GatewayConnectionError(f"kernel {session.kernel_id}: {closed}")
             if session.kernel_state.final:
@@ -302,7 +317,7 @@ class Supervisor:
 
     def _refused(self, closed: WebSocketClosed) -> Exception:
         kernel_id = self._session.kernel_id
-        if closed.code == 1009:
+        if closed.code == TOO_LARGE:
             why = f"close code 1009: {closed.reason}" if closed.reason else "close code 1009"
             return ProtocolError(
                 f"kernel {kernel_id}: a message is too large ({why}); we accept up to "

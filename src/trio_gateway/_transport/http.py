@@ -169,6 +169,8 @@ class HttpClient:
     """What to do TLS with; None where no URL of the configuration needs it."""
     restarts: Counter[str]
     """How often each kernel was restarted through this client: who hears of a restart can tell whose it was."""
+    takes_bytes: int | None
+    """How large a WebSocket message the gateway takes, in bytes; None where that is not known, as mostly."""
     turns: Turns
     """Whose turn it is to restart a kernel or to shut it down."""
 
@@ -187,6 +189,7 @@ class HttpClient:
         self.ssl_context = ssl_context
         self.restarts = Counter()
         self.turns = Turns()
+        self.takes_bytes = None
         self._emit = emit
         self._pool = pool
         self._host = urlsplit(config.base_url).netloc

@@ -254,6 +254,9 @@ class Channels:
         """Take what came; say whether the connection goes on."""
         if isinstance(event, ws_events.Message):
             self._pieces.append(bytes(event.data) if isinstance(event, ws_events.BytesMessage) else str(event.data))
+            if sum(map(len, self._pieces)) > self._gateway.max_message_size:
+                self.hang_up("message too big", 1009)
+                return False
             if event.message_finished:
                 pieces, self._pieces = self._pieces, []
                 self._take_message(_join(pieces))

@@ -65,6 +65,7 @@ class FakeGateway:
         restart_seconds: how long a restart takes.
         restarter_seconds: how long after a kernel's death the gateway notices.
         shutdown_seconds: how long a shutdown takes.
+        max_message_size: the largest WebSocket message it takes, in bytes; a larger one closes the connection with code 1009.
         buffers: whether it keeps what a session misses while nobody is connected, and replays it.
         iopub_msg_rate_limit: messages a second on iopub, beyond which it drops them; 0 for no limit.
         iopub_data_rate_limit: bytes a second of streams on iopub, likewise.
@@ -93,6 +94,7 @@ class FakeGateway:
         restart_seconds: float = 0.0,
         restarter_seconds: float = 3.0,
         shutdown_seconds: float = 0.0,
+        max_message_size: int = 10 * 1024 * 1024,  # tornado's, so Kernel Gateway's
         buffers: bool = True,
         iopub_msg_rate_limit: float = 1000.0,
         iopub_data_rate_limit: float = 1_000_000.0,
@@ -118,6 +120,7 @@ class FakeGateway:
         self.restart_seconds: float = restart_seconds
         self.restarter_seconds: float = restarter_seconds
         self.shutdown_seconds: float = shutdown_seconds
+        self.max_message_size: int = max_message_size
         self.buffers: bool = buffers
         self.iopub_msg_rate_limit: float = iopub_msg_rate_limit
         self.iopub_data_rate_limit: float = iopub_data_rate_limit
