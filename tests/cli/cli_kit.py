@@ -16,6 +16,7 @@ import nbformat.v4
 import pytest
 import trio
 
+import trio_gateway.testing
 from trio_gateway import Error, ExecutionResult, Output, OutputGap
 from trio_gateway._cli.app import run_app
 
@@ -127,6 +128,21 @@ class CliHere:
             return Done(code, *self._capture.readouterr())
 
 
+@attrs.frozen
+class ServedFake:
+    """A fake gateway on loopback, in another thread, and the command with it configured."""
+
+    fake: trio_gateway.testing.FakeGateway
+    url: str
+    token: trio.lowlevel.TrioToken
+    cli: CliHere
+
+    @property
+    def asked(self) -> list[str]:
+        """The requests that it got: method and path."""
+        return [f"{request.method} {request.path}" for request in self.fake.requests]
+
+
 TELLING = ("JUPYTER_GATEWAY_", "KERNEL_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_")
 """How variables begin that change what the command does."""
 
@@ -223,7 +239,7 @@ class FakeKernel:
         self.on_leaving: Callable[[], object] = lambda: None
 
     @asynccontextmanager
-    async def stream(self, code: str) -> AsyncGenerator[FakeStream]:
+    async def stream(self, code: str, *, stdin: Any = None) -> AsyncGenerator[FakeStream]:
         self.executed.append(code)
         outputs = FakeStream(self._scripts.get(code, []))
         try:

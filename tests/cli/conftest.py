@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import Cli, CliHere, FakeGateway, FakeKernel, clean_environment
+import trio
+from cli_kit import Cli, CliHere, FakeGateway, FakeKernel, ServedFake, clean_environment
+
+import trio_gateway.testing
 
 
 @pytest.fixture
@@ -64,3 +69,39 @@ def fake_gateway(monkeypatch: pytest.MonkeyPatch) -> Any:
         return gateway
 
     return install
+
+
+@pytest.fixture
+def served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., ServedFake]]:
+    """Serve a fake gateway on loopback, for commands in this process; it lives in another thread."""
+    with ExitStack() as stack:
+
+        def serve(script: Any = None, **traits: Any) -> ServedFake:
+            fake = trio_gateway.testing.FakeGateway(script, **traits)
+            url, token = stack.enter_context(_serving(fake))
+            environment = {"JUPYTER_GATEWAY_URL": url, "JUPYTER_GATEWAY_AUTH_TOKEN": fake.token}
+            return ServedFake(fake, url, token, CliHere(environment, tmp_path, monkeypatch, capfd))
+
+        yield serve
+
+
+@contextmanager
+def _serving(fake: trio_gateway.testing.FakeGateway) -> Iterator[tuple[str, trio.lowlevel.TrioToken]]:
+    started: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    async def main() -> None:
+        async with fake, fake.listen() as url:
+            ended = trio.Event()
+            started.put((url, trio.lowlevel.current_trio_token(), ended))
+            await ended.wait()
+
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    url, token, ended = started.get()
+    try:
+        yield url, token
+    finally:
+        token.run_sync_soon(ended.set)
+        thread.join()

@@ -21,6 +21,7 @@ from rich.console import Console
 import trio_gateway
 from trio_gateway import (
     AuthenticationError,
+    DisplayData,
     Error,
     ExecuteResult,
     GatewayConfig,
@@ -30,6 +31,7 @@ from trio_gateway import (
     KernelSpecNotFoundError,
     OutputGap,
     Stream,
+    UpdateDisplayData,
 )
 from trio_gateway._cli import main
 from trio_gateway._cli.app import app, run_app
@@ -118,6 +120,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "x.py", "-o", "y.ipynb"], "--output"),
         (["run", "x.py", "--allow-errors"], "--allow-errors"),
         (["run", "x.ipynb", "-o", "y.ipynb", "--inplace"], "--inplace"),
+        (["run", "x.ipynb", "-o", "y.html"], "has to end in .ipynb, not in .html"),
+        (["run", "x.ipynb", "-o", "y.ipynb.bak"], ".bak"),
+        (["run", "x.ipynb", "-o", "y.json"], ".json"),
+        (["run", "X.IPYNB", "-o", "y.ipynb"], "a notebook file"),
         (["kernels"], "JUPYTER_GATEWAY_URL"),
         (["kernels", "interrupt", "id"], "JUPYTER_GATEWAY_URL"),
         (["kernels", "interrupt"], "ID"),
@@ -280,7 +286,9 @@ def test_kernels_are_listed_with_what_is_known_of_them(
         ["two", "unknown"],
     ]
     assert run("kernels", "list", "--json", "--url", "http://127.0.0.1:1") == 0
-    listed = json.loads(capfd.readouterr().out)
+    report = json.loads(capfd.readouterr().out)
+    assert (report["ok"], report["error"]) == (True, None)
+    listed = report["kernels"]
     assert listed[0]["last_activity"] == "2026-01-02T03:04:05+00:00"
     assert listed[1] == {"id": "two", "name": "", "execution_state": "unknown", "connections": None, "last_activity": None}
 
@@ -422,6 +430,68 @@ def test_a_notebook_keeps_what_the_kernel_sent(fake_gateway: Install, capfd: pyt
     assert texts_of(json.loads(path.read_text())["cells"][0]) == ["\x1b[31mred\x1b]0;title\x07\b\n"]
     assert run("run", path, "-q", "--inplace", "--echo", "--control") == 0
     assert capfd.readouterr().out == "\x1b[31mred\x1b]0;title\x07\b\n"
+
+
+def test_a_notebook_is_saved_under_any_name_that_does_not_lie(fake_gateway: Install, tmp_path: Path) -> None:
+    fake_gateway(FakeKernel({}))
+    path = write_notebook(tmp_path / "n.ipynb", "a")
+    for name in ("out", "out.IPYNB", ".ipynb"):
+        assert run("run", path, "-q", "-o", tmp_path / name) == 0
+        assert json.loads((tmp_path / name).read_text())["nbformat"] == 4
+    os.mkfifo(tmp_path / "pipe.x")
+    descriptor = os.open(tmp_path / "pipe.x", os.O_RDWR)
+    try:
+        assert run("run", path, "-q", "-o", tmp_path / "pipe.x") == 0
+    finally:
+        os.close(descriptor)
+
+
+def test_a_notebooks_run_as_json(fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With the outputs that each cell shows in the end; what is saved is the same."""
+    handle = DisplayData({"text/plain": "old"}, display_id="d")
+    fake_gateway(
+        FakeKernel(
+            {
+                "a": [handle, OutputGap("lost", 3)],
+                "b": [UpdateDisplayData({"text/plain": "new"}, display_id="d")],
+                "c": [Error("E", "v")],
+            }
+        )
+    )
+    path = write_notebook(tmp_path / "n.ipynb", "a", "b", ("never", ["skip-execution"]), "c", "d")
+    assert run("run", path, "-q", "--inplace", "--json") == 1
+    out, err = capfd.readouterr()
+    report = json.loads(out)
+    assert (report["ok"], report["error"]["type"]) == (False, "ExecutionError")
+    assert report["error"]["message"] == "cell 3 of 4 (c) raised E: v"
+    assert report["error"]["message"] in err
+    shown = [(each["cell"], each["status"], texts_of(each), len(each["output_gaps"])) for each in report["results"]]
+    assert shown == [(1, "ok", ["new"], 1), (2, "ok", [], 0), (3, "error", ["E"], 0)]
+    assert [texts_of(cell) for cell in json.loads(path.read_text())["cells"]] == [["new"], [], [], ["E"], []]
+
+
+def test_whatever_ends_a_command_its_json_says_so(
+    fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fake_gateway(KernelSpecNotFoundError("x", available=["python3"]))
+    assert run("run", write_notebook(tmp_path / "n.ipynb", "a"), "--json") == 2
+    report = json.loads(capfd.readouterr().out)
+    assert report == {
+        "ok": False,
+        "error": {
+            "type": "KernelSpecNotFoundError",
+            "message": "the gateway has no kernelspec 'x'; it has python3",
+            "advice": "Choose a kernel with --kernel NAME; `trio-gateway kernelspecs` lists them.",
+        },
+        "results": [],
+    }
+    fake_gateway(FakeKernel({"a": [here(signal.SIGTERM)]}))
+    assert run("run", write_notebook(tmp_path / "n.ipynb", "a"), "--json") == 143
+    assert json.loads(capfd.readouterr().out)["error"] == {"type": "Interrupted", "message": "ended by SIGTERM", "advice": ""}
+    assert run("run", tmp_path / "missing.ipynb", "--json") == 2
+    assert json.loads(capfd.readouterr().out)["error"]["type"] == "InvalidInputError"
+    assert run("kernels", "--json") == 2
+    assert json.loads(capfd.readouterr().out)["error"]["type"] == "UsageError"
 
 
 def test_an_error_in_a_cell_is_told_with_its_cell_and_traceback(
@@ -612,8 +682,8 @@ def test_ctrl_c_while_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_bar_is_drawn_only_where_a_person_sees_it_and_nothing_else_is_drawn(terminal: bool, bar: bool, quiet: bool) -> None:
     file = io.StringIO()
     options = Options(quiet=quiet, console=Console(file=file, force_terminal=terminal, width=80))
-    with open_progress(options, 3, bar=bar) as begin:
-        begin(2, "[red]title[/red]")
+    with open_progress(options, 3, bar=bar) as steps:
+        steps.begin(2, "[red]title[/red]")
     text = file.getvalue()
     if quiet:
         assert text == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import pytest
 from cli_kit import Cli
@@ -34,15 +34,16 @@ async def test_json_and_what_is_wrong(capfd: pytest.CaptureFixture[str], monkeyp
     """A server whose kernels can't be restarted: the scenario fails, and so does the command."""
     few = [scenario for scenario in SCENARIOS if scenario.name in {"execute", "restart"}]
     monkeypatch.setattr("trio_gateway.testing.scenarios.SCENARIOS", few)
+    monkeypatch.setattr("trio_gateway._cli.conformance_command.SCENARIOS", few)
     async with FakeGateway(restarter_seconds=0.2) as fake, fake.listen() as url:
         fake.faults.answer("POST .*/restart", 418)
-        code = await _show(Options(), GatewayConfig(url=url, auth_token=fake.token), as_json=True)
+        options = Options(as_json=True)
+        code = await _show(options, GatewayConfig(url=url, auth_token=fake.token))
         assert code == 3
         out, err = capfd.readouterr()
-        assert err == ""
-        found = json.loads(out)
-        assert found["ok"] is False
-        assert {each["name"]: each["outcome"] for each in found["scenarios"]} == {"execute": "yes", "restart": "failed"}
+        assert (out, err.splitlines()) == ("", ["[1/2] restart", "[2/2] execute"])
+        found: Any = options.report["scenarios"]
+        assert {each["name"]: each["outcome"] for each in found} == {"execute": "yes", "restart": "failed"}
 
 
 async def test_a_gateway_that_lets_us_not_in_is_no_gateway(bare_cli: Cli) -> None:

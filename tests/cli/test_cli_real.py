@@ -78,7 +78,9 @@ def test_json_for_scripts(cli_here: CliHere) -> None:
     done = cli_here.run("exec", "--json", "print('ü'); 1/0")
     assert done.code == 1
     assert done.err == ""
-    result = json.loads(done.out)
+    report = json.loads(done.out)
+    assert (report["ok"], report["error"]["type"]) == (False, "ExecutionError")
+    (result,) = report["results"]
     assert (result["status"], result["execution_count"], result["output_gaps"]) == ("error", 1, [])
     assert result["outputs"][0] == {"output_type": "stream", "name": "stdout", "text": "ü\n"}
     assert result["error"]["ename"] == "ZeroDivisionError"
@@ -242,7 +244,7 @@ def test_kernels_are_listed_interrupted_restarted_and_shut_down(cli_here: CliHer
     with trio_gateway.blocking.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
         with gateway.start_kernel() as kernel:
             listed = cli_here.run("kernels", "--json")
-            assert [model["id"] for model in json.loads(listed.out)] == [kernel.id]
+            assert [model["id"] for model in json.loads(listed.out)["kernels"]] == [kernel.id]
 
             with kernel.stream(f"print('ready', end=''); {WAIT}") as outputs:
                 for output in outputs:

@@ -5,25 +5,29 @@ The one idea: commands raise what they meet, and here, once, it turns into an ex
 
 from __future__ import annotations
 
+import signal
 import traceback
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 
 import rich_click as click
 
-from .._config import GatewayConfig
 from .._version import __version__
 from .conformance_command import conformance
 from .doctor_command import doctor
 from .exec_command import exec_command
-from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of, explain
+from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of
 from .kernels_command import kernels
 from .kernelspecs_command import kernelspecs
 from .options import Options, common_options, kernel_option
 from .proxy_command import proxy
 from .run_command import run
+from .tables import as_json
+from .wording import Failure
 
 __all__ = ["app", "run_app"]
+
+_SIGNALLED: Final = 128
 
 _HELP = """Run code on the Jupyter kernels behind a gateway.
 
@@ -65,29 +69,39 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
     """
     options = Options()
     try:
-        return int(cast("int", app.main(arguments, prog_name="trio-gateway", standalone_mode=False, obj=options)))
+        code = int(cast("int", app.main(arguments, prog_name="trio-gateway", standalone_mode=False, obj=options)))
     except click.ClickException as error:
         options.complain(_usage(error))
-        return ExitCode.BAD_INPUT
+        code = ExitCode.BAD_INPUT
     except ModuleNotFoundError:
         raise  # a part of the extra `cli` is missing; `main` knows the words for it
     except click.Abort:
-        return ExitCode.INTERRUPTED
+        code = ExitCode.INTERRUPTED
     except (OutputClosedError, BrokenPipeError):
         return ExitCode.OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - the last resort: nothing may end in a traceback that nobody asked for
         if options.debug:
             traceback.print_exception(error)
-        options.complain(explain(error, _variables()))
-        return exit_code_of(error)
+        options.complain(error)
+        code = exit_code_of(error)
+    return _report(options, code) if options.as_json and not options.reported else code
 
 
-def _usage(error: click.ClickException) -> list[str]:
-    lines = error.format_message().splitlines()
+def _report(options: Options, code: int) -> int:
+    """Write the JSON object of a command that is over, and return the exit code."""
+    failure = options.failure
+    if failure is None and code > _SIGNALLED:
+        failure = Failure("Interrupted", f"ended by {signal.Signals(code - _SIGNALLED).name}")
+    try:
+        click.echo(as_json(options.report, ok=code == ExitCode.OK, error=failure), nl=False)
+    except BrokenPipeError:
+        return ExitCode.OUTPUT_CLOSED
+    except OSError as error:
+        options.complain(Failure("OSError", f"standard output can't be written to: {error.strerror}"))
+        return ExitCode.BAD_INPUT
+    return code
+
+
+def _usage(error: click.ClickException) -> Failure:
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return lines if context is None else [*lines, f"Try: {context.command_path} --help"]
-
-
-def _variables() -> dict[str, str]:
-    rows = GatewayConfig(url="http://127.0.0.1").describe()
-    return {row.name: row.variable for row in rows if row.variable is not None}
+    return Failure(type(error).__name__, error.format_message(), "" if context is None else f"Try: {context.command_path} --help")

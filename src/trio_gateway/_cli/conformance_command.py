@@ -17,10 +17,10 @@ from ..testing.scenarios import SCENARIOS, Finding, Stage, run_scenarios
 from .exits import ExitCode, printable
 from .opening import configured_gateway
 from .opening import open_gateway as open_any_gateway
-from .options import Options, common_options, kernel_option, pass_options
+from .options import Options, common_options, json_option, kernel_option, pass_options
+from .progress import open_progress
 from .sinks import standard_output
 from .supervision import run_command
-from .tables import write_json
 
 __all__ = ["conformance"]
 
@@ -31,54 +31,52 @@ _WIDTH: Final = max(len(scenario.name) for scenario in SCENARIOS)
 
 @click.command(epilog="Example: trio-gateway conformance http://127.0.0.1:8888 --kernel python3")
 @click.argument("address", metavar="[URL]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@json_option
 @kernel_option
 @common_options
 @pass_options
-def conformance(options: Options, address: str | None, as_json: bool) -> int:
+def conformance(options: Options, address: str | None) -> int:
     """Show what a server does: start, interrupt and restart kernels, replay after a cut, and 30 things more.
 
     It starts kernels, runs code in them, and shuts them down. `yes`: as it should be; `no`: the server lacks it, as servers may,
     and what it does instead; `FAILED`: something is wrong, and then the exit code is 3. Code is known for kernels in Python and
-    bash. Without a URL, the gateway is the one of all commands.
+    bash. Without a URL, the gateway is the one of all commands. A terminal shows which scenario of how many plays.
     """
     if address is not None:
         options.url = address
 
     async def command() -> int:
         if options.has_gateway:
-            return await _show(options, configured_gateway(options), as_json=as_json)
+            return await _show(options, configured_gateway(options))
         async with open_any_gateway(options) as gateway:
-            return await _show(options, gateway.config, as_json=as_json)
+            return await _show(options, gateway.config)
 
     return run_command(options, command)
 
 
-async def _show(options: Options, config: GatewayConfig, *, as_json: bool) -> int:
+async def _show(options: Options, config: GatewayConfig) -> int:
     stage = Stage(config, kernel_name=options.kernel, language=await _language(config, options.kernel))
     coloured = options.colour and standard_output().is_terminal
 
-    async def report(finding: Finding) -> None:
-        if not as_json and (not options.quiet or finding.outcome == "failed"):
-            await standard_output().write(_line(finding, coloured=coloured))
+    findings: list[Finding] = []
+    options.report["scenarios"] = []
+    with open_progress(options, len(SCENARIOS), bar=True, lines=options.as_json) as progress:
 
-    findings = await run_scenarios(stage, report)
-    if as_json:
-        await write_json(
-            {
-                "ok": all(finding.outcome != "failed" for finding in findings),
-                "scenarios": [
-                    {
-                        "name": finding.scenario.name,
-                        "about": finding.scenario.about,
-                        "outcome": finding.outcome,
-                        "detail": finding.detail,
-                        "seconds": round(finding.seconds, 3),
-                    }
-                    for finding in findings
-                ],
-            }
-        )
+        def begin() -> None:
+            if len(findings) < len(SCENARIOS):
+                progress.begin(len(findings) + 1, SCENARIOS[len(findings)].name)
+
+        async def report(finding: Finding) -> None:
+            findings.append(finding)
+            if options.as_json:
+                options.report["scenarios"] = [_as_dict(each) for each in findings]
+            elif not options.quiet or finding.outcome == "failed":
+                with progress.paused():
+                    await standard_output().write(_line(finding, coloured=coloured))
+            begin()
+
+        begin()
+        await run_scenarios(stage, report)
     return ExitCode.NO_GATEWAY if any(finding.outcome == "failed" for finding in findings) else ExitCode.OK
 
 
@@ -97,6 +95,16 @@ async def _language(config: GatewayConfig, name: str | None) -> str:
             return "python"
     spec = specs.find(name or specs.default or "")
     return "python" if spec is None else spec.language.lower()
+
+
+def _as_dict(finding: Finding) -> dict[str, object]:
+    return {
+        "name": finding.scenario.name,
+        "about": finding.scenario.about,
+        "outcome": finding.outcome,
+        "detail": finding.detail,
+        "seconds": round(finding.seconds, 3),
+    }
 
 
 def _line(finding: Finding, *, coloured: bool) -> str:

@@ -1,23 +1,19 @@
-"""Which exit code an ending has, and which words explain it. Pure: no printing here.
+"""Which exit code an ending has. Pure: no printing here.
 
-The one idea: each kind of error has one code that scripts can test and one hint that says what to do.
+The one idea: each kind of error has one code that scripts can test.
 """
 
 from __future__ import annotations
 
 import enum
 import signal
-from collections.abc import Mapping
 from typing import Final
 
 from .._errors import (
-    AuthenticationError,
     ConnectionLostError,
     ExecutionError,
     GatewayConnectionError,
-    GatewayError,
     GatewayHTTPError,
-    GatewayInternalError,
     GatewayTimeoutError,
     InvalidInputError,
     KernelError,
@@ -27,7 +23,7 @@ from .._errors import (
     ProtocolError,
 )
 
-__all__ = ["EXIT_CODES_HELP", "ExitCode", "OutOfTimeError", "OutputClosedError", "exit_code_of", "explain", "printable"]
+__all__ = ["EXIT_CODES_HELP", "ExitCode", "OutOfTimeError", "OutputClosedError", "exit_code_of", "printable"]
 
 
 class ExitCode(enum.IntEnum):
@@ -110,42 +106,6 @@ def exit_code_of(error: BaseException) -> ExitCode:
         if isinstance(error, kind):
             return code
     return ExitCode.DEFECT
-
-
-def explain(error: Exception, setting_variables: Mapping[str, str] | None = None) -> list[str]:
-    """Say in a few lines what happened and what to do about it.
-
-    Args:
-        error: what ended the command.
-        setting_variables: a setting's name to its environment variable.
-
-    Returns:
-        The lines; the first says what happened.
-    """
-    known = isinstance(error, (GatewayError, OutOfTimeError))
-    text = str(error) if known else f"{type(error).__name__}: {error}"
-    lines = text.splitlines() or [type(error).__name__]
-    hint = _hint(error, setting_variables or {})
-    return [*lines, hint] if hint else lines
-
-
-def _hint(error: Exception, setting_variables: Mapping[str, str]) -> str:
-    match error:
-        case AuthenticationError():
-            return "Give the gateway's token in JUPYTER_GATEWAY_AUTH_TOKEN or with --token-file."
-        case KernelSpecNotFoundError():
-            return "Choose a kernel with --kernel NAME; `trio-gateway kernelspecs` lists them."
-        case ConnectionLostError():
-            return "The code may have run: it was not sent a second time."
-        case GatewayConnectionError():
-            return "Is the gateway running there? Its address comes from --url, or else from JUPYTER_GATEWAY_URL."
-        case GatewayTimeoutError():
-            variable = setting_variables.get(error.setting)
-            return f"Raise the limit with the environment variable {variable}, in seconds." if variable else ""
-        case GatewayError() | OutOfTimeError() | OSError() if not isinstance(error, GatewayInternalError):
-            return ""
-        case _:
-            return "This is a defect in trio-gateway: please report it, with what --debug shows."
 
 
 def printable(text: str) -> str:

@@ -1,21 +1,27 @@
-"""`trio-gateway kernels`: what runs on a gateway, and interrupting, restarting or shutting it down."""
+"""`trio-gateway kernels`: what runs on a gateway; starting, interrupting, restarting and shutting it down."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
+import attrs
 import rich_click as click
+import trio
 
 from trio_gateway import Gateway
 
-from .._errors import AuthenticationError
+from .._errors import AuthenticationError, InvalidInputError, KernelNotFoundError
 from .._models import KernelModel
-from .exits import ExitCode
+from .exits import ExitCode, exit_code_of, printable
 from .opening import open_gateway, require_gateway
-from .options import Options, common_options, pass_options
+from .options import Options, common_options, cwd_option, json_option, pass_options
+from .placing import place_named, put_into_place
+from .sinks import standard_output
 from .supervision import run_command
 from .tables import write_json, write_table
+from .wording import Failure
 
 __all__ = ["kernels"]
 
@@ -23,56 +29,108 @@ _LISTING_IS_OFF: Final = (
     "gateways forbid listing kernels by default: start a Kernel Gateway with KG_LIST_KERNELS=True in its environment, "
     "an Enterprise Gateway with EG_LIST_KERNELS=True"
 )
+_IDS: Final = click.argument("ids", metavar="ID...", nargs=-1, required=True)
 
 
 @click.group(invoke_without_command=True, epilog="Example: trio-gateway kernels interrupt ID")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@json_option
 @common_options
 @click.pass_context
-def kernels(context: click.Context, as_json: bool) -> int:
-    """List the kernels that run on the gateway, or interrupt, restart or shut down some."""
+def kernels(context: click.Context) -> int:
+    """List the kernels that run on the gateway; start one; interrupt, restart or shut down some.
+
+    To run code in one that runs: `trio-gateway exec --attach ID CODE`.
+    """
     if context.invoked_subcommand is None:
-        return _list(context.ensure_object(Options), as_json=as_json)
+        return _list(context.ensure_object(Options))
     return ExitCode.OK
 
 
 @kernels.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@json_option
 @common_options
 @pass_options
-def list_(options: Options, as_json: bool) -> int:
+def list_(options: Options) -> int:
     """List the kernels that run on the gateway."""
-    return _list(options, as_json=as_json)
+    return _list(options)
+
+
+@kernels.command(epilog="Example: trio-gateway exec --attach $(trio-gateway kernels start python3) '6 * 7'")
+@click.argument("name", required=False)
+@cwd_option
+@json_option
+@common_options
+@pass_options
+def start(options: Options, name: str | None, cwd: Path | None) -> int:
+    """Start a kernel that runs until somebody shuts it down, and print its id.
+
+    NAME is a kernelspec's; without it the gateway chooses. `trio-gateway kernelspecs` lists them.
+    """
+    require_gateway(options)
+    options.report["kernels"] = []
+
+    async def command() -> int:
+        async with open_gateway(options) as gateway:
+            place = None if cwd is None else place_named(cwd)
+            model = await gateway.kernels.start(name or options.kernel, cwd=None if place is None else place.directory)
+            try:
+                if place is not None:
+                    async with gateway.attach_kernel(model.id) as kernel:
+                        await put_into_place(options, kernel, place)
+                options.report["kernels"] = [_as_dict(model)]
+                if options.as_json:
+                    await write_json(options.report)
+                    options.reported = True
+                else:
+                    await standard_output().write(f"{printable(model.id)}\n")
+            except BaseException:
+                # Nobody has its id, so nobody would ever shut it down.
+                options.report["kernels"] = []
+                with trio.move_on_after(gateway.config.cleanup_timeout, shield=True):
+                    await gateway.kernels.shutdown(model.id)
+                raise
+        return ExitCode.OK
+
+    return run_command(options, command)
 
 
 @kernels.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@_IDS
+@json_option
 @common_options
 @pass_options
 def interrupt(options: Options, ids: tuple[str, ...]) -> int:
     """Interrupt what these kernels are doing."""
-    return _each(options, ids, "interrupted", lambda gateway: gateway.kernels.interrupt)
+    return _each(options, ids, "interrupted", lambda gateway, kernel_id: gateway.kernels.interrupt(kernel_id))
 
 
 @kernels.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@_IDS
+@json_option
 @common_options
 @pass_options
 def restart(options: Options, ids: tuple[str, ...]) -> int:
     """Restart these kernels: what is in their memory is lost, their ids stay."""
-    return _each(options, ids, "restarted", lambda gateway: gateway.kernels.restart)
+    return _each(options, ids, "restarted", lambda gateway, kernel_id: gateway.kernels.restart(kernel_id))
 
 
 @kernels.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@_IDS
+@json_option
 @common_options
 @pass_options
 def shutdown(options: Options, ids: tuple[str, ...]) -> int:
     """Shut these kernels down."""
-    return _each(options, ids, "shut down", lambda gateway: gateway.kernels.shutdown)
+    return _each(options, ids, "shut down", _shut_down)
 
 
-def _list(options: Options, *, as_json: bool) -> int:
+async def _shut_down(gateway: Gateway, kernel_id: str) -> None:
+    """Shut a kernel down that is there; if it ends meanwhile by somebody else, or its end is told twice, that is as good."""
+    await gateway.kernels.get(kernel_id)
+    await gateway.kernels.shutdown(kernel_id)
+
+
+def _list(options: Options) -> int:
     require_gateway(options)
 
     async def command() -> int:
@@ -83,8 +141,8 @@ def _list(options: Options, *, as_json: bool) -> int:
                 if error.status_code == 403:
                     options.warn(_LISTING_IS_OFF)
                 raise
-        if as_json:
-            await write_json([_as_dict(model) for model in models])
+        if options.as_json:
+            options.report["kernels"] = [_as_dict(model) for model in models]
         else:
             rows = [(m.id, m.name, m.execution_state, _optional(m.connections), _time(m)) for m in models]
             await write_table(("ID", "KERNEL", "STATE", "CONNECTIONS", "LAST ACTIVITY"), rows)
@@ -111,17 +169,25 @@ def _time(model: KernelModel) -> str:
     return "" if model.last_activity is None else model.last_activity.isoformat(timespec="seconds")
 
 
-def _each(
-    options: Options, ids: tuple[str, ...], done: str, action: Callable[[Gateway], Callable[[str], Awaitable[object]]]
-) -> int:
-    """Do something to each kernel, in order; the first error ends it."""
+def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[Gateway, str], Awaitable[object]]) -> int:
+    """Do something to each kernel, in order. What is wrong with one of them keeps none of the others from it."""
     require_gateway(options)
+    told: list[dict[str, object]] = []
+    options.report["kernels"] = told
 
     async def command() -> int:
+        code = ExitCode.OK
         async with open_gateway(options) as gateway:
             for kernel_id in ids:
-                await action(gateway)(kernel_id)
-                options.say(f"{kernel_id}: {done}.")
-        return ExitCode.OK
+                failure: Failure | None = None
+                try:
+                    await action(gateway, kernel_id)
+                except (InvalidInputError, KernelNotFoundError) as error:
+                    failure = options.complain(error)
+                    code = code or exit_code_of(error)
+                else:
+                    options.say(f"{kernel_id}: {done}.")
+                told.append({"id": kernel_id, "ok": failure is None, "error": None if failure is None else attrs.asdict(failure)})
+        return code
 
     return run_command(options, command)

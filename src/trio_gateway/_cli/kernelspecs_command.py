@@ -8,25 +8,28 @@ import rich_click as click
 from .._models import KernelSpecs
 from .exits import ExitCode
 from .opening import open_gateway
-from .options import Options, common_options, pass_options
+from .options import Options, common_options, json_option, pass_options
 from .supervision import run_command
-from .tables import write_json, write_table
+from .tables import write_table
 
 __all__ = ["kernelspecs"]
 
 
 @click.command(epilog="Example: trio-gateway kernelspecs --json")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts: also the command lines and all else there is.")
+@json_option
 @common_options
 @pass_options
-def kernelspecs(options: Options, as_json: bool) -> int:
-    """List the kernels that the gateway can start. The default one is marked with a star."""
+def kernelspecs(options: Options) -> int:
+    """List the kernels that the gateway can start. The default one is marked with a star.
+
+    With `--json` also their command lines and all else there is.
+    """
 
     async def command() -> int:
         async with open_gateway(options) as gateway:
             specs = await gateway.kernelspecs.list()
-        if as_json:
-            await write_json(_as_dict(specs))
+        if options.as_json:
+            options.report |= _as_dict(specs)
         else:
             rows = [
                 (name, spec.display_name, spec.language, "*" if name == specs.default else "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,17 +15,20 @@ import trio
 
 from trio_gateway import Kernel
 
-from .._outputs import Error, Output, OutputGap
+from .._outputs import Error, ExecutionResult, Output, OutputGap
+from .asking import Asker, find_asker, nobody_to_ask, wanted_input
 from .code import failure_of, new_renderer
 from .exits import ExitCode
 from .notebook_file import NotebookFile
 from .notebook_model import LiveCell, LiveNotebook
 from .notebook_saver import Saver
-from .opening import open_gateway
+from .opening import open_kernel
 from .options import Options
+from .placing import Place
 from .progress import open_progress, title_of
-from .rendering import Renderer, gap_message
+from .rendering import Renderer, gap_message, result_as_dict
 from .supervision import limited, run_command
+from .wording import Failure
 
 __all__ = ["NotebookJob", "NotebookRun", "run_notebook"]
 
@@ -45,8 +47,8 @@ class NotebookJob:
     """Whether to go on after a cell that raised an error."""
     timeout: float | None
     """The limit for all cells together, in seconds; None for none."""
-    cwd: Path | None
-    """The kernel's working directory; None: the gateway's choice."""
+    place: Place
+    """Where a fresh kernel is to work."""
 
 
 def run_notebook(options: Options, job: NotebookJob) -> int:
@@ -66,19 +68,26 @@ def run_notebook(options: Options, job: NotebookJob) -> int:
     """
     kernel_name = options.kernel or job.notebook.metadata.get("kernelspec", {}).get("name")
     live = LiveNotebook(job.notebook)
+    renderer = new_renderer(options)
+    asker = find_asker(options, renderer)
     saver = None if job.target is None else Saver(live, job.target, options.warn)
 
     async def command() -> int:
-        renderer = new_renderer(options)
-        run = NotebookRun(live, saver=saver, renderer=renderer if job.echo else None, allow_errors=job.allow_errors)
-        async with open_gateway(options) as gateway, gateway.start_kernel(kernel_name, cwd=job.cwd) as kernel:
-            began = trio.current_time()
-            # A bar can't share its terminal with the code's output.
-            with open_progress(options, len(live.cells), bar=not (job.echo and renderer.uses_terminal)) as begin:
-                work = partial(limited, job.timeout, partial(run.run, kernel, begin))
-                await (work() if saver is None else saver.beside(work))
-            seconds = trio.current_time() - began
-        if run.failure is not None and not job.echo:
+        run = NotebookRun(live, saver=saver, renderer=renderer if job.echo else None, allow_errors=job.allow_errors, asker=asker)
+        try:
+            async with open_kernel(options, kernel_name, job.place) as kernel:
+                began = trio.current_time()
+                # A bar can't share its terminal with the code's output.
+                with open_progress(options, len(live.cells), bar=not (job.echo and renderer.uses_terminal)) as progress:
+                    if asker is not None:
+                        asker.pausing = progress.paused
+                    work = partial(limited, job.timeout, partial(run.run, kernel, progress.begin))
+                    await (work() if saver is None else saver.beside(work))
+                seconds = trio.current_time() - began
+        finally:
+            if options.as_json:
+                options.report["results"] = run.as_json()
+        if run.failure is not None and not (job.echo or options.as_json or wanted_input(run.failure[1])):
             await renderer.show(run.failure[1])
         await renderer.finish()
         return _report(options, job, live, run, seconds)
@@ -101,7 +110,11 @@ def _report(options: Options, job: NotebookJob, live: LiveNotebook, run: Noteboo
         return ExitCode.OK
     cell, error = run.failure
     where = f"cell {cell.number} of {len(live.cells)} ({title_of(cell.source)})"
-    options.complain([f"{where} raised {error.ename}: {error.evalue}"])
+    if wanted_input(error):
+        in_vain = nobody_to_ask()
+        options.complain(attrs.evolve(in_vain, message=f"{where}: {in_vain.message}"))
+    else:
+        options.complain(Failure("ExecutionError", f"{where} raised {error.ename}: {error.evalue}"))
     return ExitCode.CODE_FAILED
 
 
@@ -113,6 +126,7 @@ class NotebookRun:
         saver: told of each change; None: nothing is saved.
         renderer: shows each output; None: nothing is shown.
         allow_errors: whether to go on after any cell that raised an error.
+        asker: asks for the input that cells want; None: nobody does.
     """
 
     done: int
@@ -123,16 +137,28 @@ class NotebookRun:
     """The cell that stopped the run, and its error."""
     gaps: list[tuple[int, tuple[OutputGap, ...]]]
     """Why the outputs of which cells are not whole."""
+    results: list[tuple[LiveCell, ExecutionResult]]
+    """What came of each cell that has ended."""
 
-    def __init__(self, live: LiveNotebook, *, saver: Saver | None, renderer: Renderer | None, allow_errors: bool) -> None:
+    def __init__(
+        self,
+        live: LiveNotebook,
+        *,
+        saver: Saver | None,
+        renderer: Renderer | None,
+        allow_errors: bool,
+        asker: Asker | None = None,
+    ) -> None:
         self._live = live
         self._saver = saver
         self._renderer = renderer
         self._allow_errors = allow_errors
+        self._asker = asker
         self.done = 0
         self.tolerated = 0
         self.failure = None
         self.gaps = []
+        self.results = []
 
     async def run(self, kernel: Kernel, begin: Callable[[int, str], None]) -> None:
         """Run the cells in order, to the end or to the first error that is not allowed.
@@ -158,10 +184,17 @@ class NotebookRun:
                 return
             self.tolerated += 1
 
+    def as_json(self) -> list[dict[str, object]]:
+        """Return what came of each cell that has ended, with the outputs that it shows now."""
+        return [
+            {"cell": cell.number, **result_as_dict(result, [output.to_nbformat() for output in cell.area.outputs])}
+            for cell, result in self.results
+        ]
+
     async def _run_cell(self, kernel: Kernel, cell: LiveCell) -> Error | None:
         """Run one cell; return the error that it ended with."""
         error: Error | None = None
-        async with kernel.stream(cell.source) as outputs:
+        async with kernel.stream(cell.source, stdin=self._asker) as outputs:
             try:
                 async for output in outputs:
                     await self._take(cell, output)
@@ -181,6 +214,7 @@ class NotebookRun:
         elif error is None:
             error = failure_of(result)
             await self._take(cell, error)
+        self.results.append((cell, result))
         if self._renderer is not None:
             await self._renderer.end_line()
         if self._saver is not None:
@@ -192,5 +226,5 @@ class NotebookRun:
         """Keep the output first, so that what is shown is in the file too, whatever happens next."""
         if self._live.feed(cell, output) and self._saver is not None:
             self._saver.changed()
-        if self._renderer is not None:
+        if self._renderer is not None and not (isinstance(output, Error) and wanted_input(output)):
             await self._renderer.show(output)

@@ -15,8 +15,9 @@ import trio_gateway
 
 from .._gateway.ownership import KERNEL_VARIABLES, is_named
 from .options import Options
+from .placing import Place, put_into_place
 
-__all__ = ["configured_gateway", "open_gateway", "require_gateway"]
+__all__ = ["configured_gateway", "open_gateway", "open_kernel", "require_gateway"]
 
 
 def configured_gateway(options: Options, *, for_others: bool = False) -> trio_gateway.GatewayConfig:
@@ -62,6 +63,35 @@ async def open_gateway(options: Options, *, for_others: bool = False) -> AsyncGe
         options.say("No gateway is configured (--url, JUPYTER_GATEWAY_URL): starting a local one.")
         async with trio_gateway.open_local_gateway() as gateway:
             yield gateway
+
+
+@asynccontextmanager
+async def open_kernel(options: Options, name: str | None, place: Place | None) -> AsyncGenerator[trio_gateway.Kernel]:
+    """Open the kernel that code runs in: the one of `--attach`, or else a fresh one that ends with the block.
+
+    Args:
+        options: the common options.
+        name: the kernelspec of a fresh one; None for the gateway's default.
+        place: where a fresh one is to work; None: where the gateway has it.
+
+    Raises:
+        InvalidInputError: an option or a setting is wrong.
+        GatewayError: what opening it raises.
+    """
+    if options.attach is not None:
+        require_gateway(options)
+    async with open_gateway(options) as gateway:
+        if options.attach is not None:
+            async with gateway.attach_kernel(options.attach) as kernel:
+                yield kernel
+            return
+        ours = not options.has_gateway
+        # Another machine's gateway may have no such directory, so only one that was asked for by name is asked of it.
+        cwd = place.directory if place is not None and (ours or place.option) else None
+        async with gateway.start_kernel(name, cwd=cwd) as kernel:
+            if place is not None and not ours:
+                await put_into_place(options, kernel, place)
+            yield kernel
 
 
 def require_gateway(options: Options) -> None:

@@ -20,12 +20,16 @@ from rich.text import Text
 from .._errors import InvalidInputError
 from .._secret import Secret
 from .exits import printable
+from .wording import Failure, describe
 
 __all__ = [
     "Options",
+    "attach_option",
+    "check_attach",
     "common_options",
     "control_option",
     "cwd_option",
+    "json_option",
     "kernel_option",
     "pass_options",
     "read_token",
@@ -69,6 +73,18 @@ class Options:
     """Show tracebacks and the library's log."""
     control: bool | None = None
     """Whether control sequences in the code's output pass; None: to a terminal only."""
+    attach: str | None = None
+    """The id of the kernel to run code in; None: a fresh one."""
+    as_json: bool = False
+    """Give one JSON object on standard output, and nothing else."""
+    report: dict[str, object] = attrs.field(factory=dict)
+    """What the command has found out, for the JSON object, which gets `ok` and `error` beside it."""
+    before_quitting: Callable[[], object] | None = None
+    """Called when a second signal is about to end the process at once; it must be quick."""
+    reported: bool = False
+    """Whether the JSON object is written already."""
+    failure: Failure | None = None
+    """What went wrong without an exception, for the JSON object: the code's own error, or a kernel of several."""
     console: Console = attrs.field(factory=_stderr_console)
     """Standard error, where everything goes that is not the code's own output."""
 
@@ -117,9 +133,14 @@ class Options:
         """Tell what the user should know whatever they asked."""
         self.console.print(Text.assemble(("trio-gateway: warning: ", "bold yellow"), printable(message)))
 
-    def complain(self, lines: list[str]) -> None:
-        """Tell why the command failed."""
+    def complain(self, failure: Failure | Exception) -> Failure:
+        """Tell why the command failed, in words and in the JSON object, which has the first reason if there are several."""
+        failure = failure if isinstance(failure, Failure) else describe(failure)
+        if self.failure is None:
+            self.failure = failure
+        lines = failure.lines
         self.console.print(Text.assemble(("trio-gateway: error: ", "bold red"), "\n".join(map(printable, lines))))
+        return failure
 
 
 def read_token(path: Path) -> str:
@@ -144,6 +165,18 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
     # Not given here: what was given before the command's name stays.
     if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
         setattr(options, name, value)
+
+
+def check_attach(options: Options, cwd: Path | None) -> None:
+    """Refuse options that say how a kernel is started, where none is.
+
+    Raises:
+        click.UsageError: there are such.
+    """
+    if options.attach is not None:
+        for name, given in {"--kernel": options.kernel, "--cwd": cwd}.items():
+            if given is not None:
+                raise click.UsageError(f"{name} and --attach exclude each other: the kernel runs already, and stays as it is.")
 
 
 def common_options(command: _Command) -> _Command:
@@ -177,6 +210,18 @@ kernel_option = _common(
     metavar="NAME",
     help="The kernel to start, by its kernelspec's name. Without it: the notebook's own, or the gateway's default.",
 )
+attach_option = _common(
+    "--attach",
+    metavar="ID",
+    help="Run it in this kernel, which runs already and is left running, in place of a fresh one. `trio-gateway kernels` lists "
+    "them.",
+)
+json_option = _common(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Give one JSON object on standard output, when all is done, and nothing else there.",
+)
 control_option = _common(
     "--control/--no-control",
     default=None,
@@ -189,7 +234,8 @@ cwd_option = click.option(
     "--cwd",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The kernel's working directory, on the gateway's machine.",
+    help="The kernel's working directory, on the kernel's machine. A kernel in Python is moved there, or the command ends; of "
+    "others behind a gateway elsewhere it is not known where they work.",
 )
 
 timeout_option = click.option(

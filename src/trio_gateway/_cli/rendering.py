@@ -33,7 +33,7 @@ from .control import ControlFilter
 from .exits import printable
 from .sinks import Sink
 
-__all__ = ["Renderer", "as_text", "gap_message", "json_result"]
+__all__ = ["Renderer", "as_text", "gap_message", "result_as_dict"]
 
 # The forms that a terminal can show, best first.
 _TEXTUAL: Final = ("text/plain", "text/markdown", "text/latex")
@@ -112,6 +112,34 @@ class Renderer:
                     await self._out.write(self._erasure(self._last_display[1]))
                     self._tail = self._tail.removesuffix(self._last_display[1])
                 await self._display(text, output.display_id)
+
+    async def prompt(self, text: str) -> None:
+        """Show what the code asks, on the terminal.
+
+        Raises:
+            OutputClosedError: the reader went away.
+
+        Cancellation: leaves at once.
+        """
+        if self._clear_next:
+            await self._clear()
+        sink = self._out if self._out.is_terminal else self._err
+        await self._write(sink, text)
+        await self._flush(sink)
+
+    async def answered(self, typed: str, *, echoed: bool) -> None:
+        """Note what was typed at the prompt, and begin a new line if typing it did not.
+
+        Args:
+            typed: what the terminal shows of it.
+            echoed: whether it shows the end of the line too.
+        """
+        if not echoed:
+            await self._write(self._out if self._out.is_terminal else self._err, "\n")
+            return
+        self._tail += typed
+        self._last_display = None
+        self._mid_line["terminal"] = False
 
     async def end_line(self) -> None:
         """Begin a new line where the last one is not complete, so that what comes next stands by itself."""
@@ -213,17 +241,17 @@ def gap_message(gaps: Sequence[OutputGap]) -> str:
     return f"the output is not whole: {'; '.join(reasons)}"
 
 
-def json_result(result: ExecutionResult) -> str:
-    """Return an `ExecutionResult` as one line of JSON, for scripts."""
-    error = None if result.error is None else attrs.asdict(result.error)
-    return json.dumps(
-        {
-            "status": result.status,
-            "execution_count": result.execution_count,
-            "outputs": result.to_nbformat(),
-            "error": error,
-            "output_gaps": [attrs.asdict(gap) for gap in result.output_gaps],
-        },
-        # Escapes only: a lone surrogate has no UTF-8.
-        ensure_ascii=True,
-    )
+def result_as_dict(result: ExecutionResult, outputs: Sequence[Mapping[str, Any]] | None = None) -> dict[str, object]:
+    """Return an `ExecutionResult` as JSON has it, for scripts.
+
+    Args:
+        result: the result.
+        outputs: the outputs, as in a notebook, if the result does not have them.
+    """
+    return {
+        "status": result.status,
+        "execution_count": result.execution_count,
+        "outputs": result.to_nbformat() if outputs is None else list(outputs),
+        "error": None if result.error is None else attrs.asdict(result.error),
+        "output_gaps": [attrs.asdict(gap) for gap in result.output_gaps],
+    }

@@ -56,6 +56,8 @@ def read_standard_input() -> str:
         raise InvalidInputError("CODE", "-", "code on standard input, which is closed")
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidInputError("CODE", "-", f"code on standard input, which can't be read ({error.strerror or error})") from None
     except UnicodeError as error:
         raise InvalidInputError("CODE", "-", f"UTF-8 text on standard input ({error})") from None
     return check_code(text)

@@ -54,8 +54,9 @@ async def _supervise(
             async for number in signals:
                 if received:
                     # Files are whole at any moment, and a local gateway notices that we are gone and ends with its kernels.
-                    if before_quitting is not None:
-                        before_quitting()
+                    for prepare in (before_quitting, options.before_quitting):
+                        if prepare is not None:
+                            prepare()
                     os._exit(128 + number)
                 received.append(number)
                 scope.cancel(reason=f"signal {number}")

@@ -1,35 +1,51 @@
 """Lists for people and for scripts, on standard output.
 
-The one idea: a table that never shortens an id, whatever the terminal's width; and the same as JSON for scripts.
+The one idea: a table that never shortens an id, whatever the terminal's width; and for scripts one JSON object, whose `ok` and
+`error` are the same for all commands.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import attrs
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .exits import printable
 from .sinks import standard_output
+from .wording import Failure
 
-__all__ = ["write_json", "write_table"]
+__all__ = ["as_json", "write_json", "write_table"]
 
 _WIDE: Final = 100_000  # columns: the terminal may wrap a row, but nothing may be missing from it
 
 
-async def write_json(value: object) -> None:
-    """Write a value as JSON, indented.
+def as_json(report: Mapping[str, object], *, ok: bool, error: Failure | None = None) -> str:
+    """Return a command's report as it stands on standard output: one line, which has no control characters.
+
+    Args:
+        report: the command's own part.
+        ok: whether all went well: whether the exit code is 0.
+        error: what went wrong, where it is not the command's own part that says so.
+    """
+    head = {"ok": ok, "error": None if error is None else attrs.asdict(error)}
+    # Escapes only: a lone surrogate has no UTF-8.
+    return json.dumps(head | dict(report), ensure_ascii=True) + "\n"
+
+
+async def write_json(report: Mapping[str, object]) -> None:
+    """Write a report that says itself whether all went well.
 
     Raises:
         OutputClosedError: whoever read our output went away.
 
     Cancellation: leaves at once.
     """
-    await standard_output().write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+    await standard_output().write(as_json(report, ok=True))
 
 
 async def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
