@@ -14,6 +14,7 @@ import trio.testing
 
 import trio_gateway
 from trio_gateway import Stream
+from trio_gateway._protocol import codec
 from trio_gateway.testing import (
     Ask,
     Cell,
@@ -531,3 +532,19 @@ async def test_two_fakes_of_one_seed_do_the_same(autojump_clock: Clock) -> None:
             return [kernel.id, fake.server_session]
 
     assert await run() == await run()
+
+
+async def test_a_connection_that_takes_anothers_place_keeps_what_it_got(autojump_clock: Clock) -> None:
+    """Also when the one before ends later: what it had is the new one's, and so is what the kernel says from then on."""
+    header = trio_gateway.Header("asked", "execute_request", "front", "ada", "2026-01-01T00:00:00Z", "5.4")
+    async with FakeGateway() as fake, fake.open() as gateway, fake.open(gateway_retry_max=0) as other:
+        kernel = await gateway.kernels.start()
+        async with other.open_channels(kernel.id, session_id="front"):  # it does not come back
+            async with gateway.open_channels(kernel.id, session_id="front") as channels:
+                await trio.sleep(5)  # by then the fake is done with the first one
+                assert fake.kernels[kernel.id].connections == 1
+                await channels.send(codec.encode_v1(trio_gateway.Message("shell", header, {"code": "print(1)"})))
+                seen: set[str] = set()
+                with trio.fail_after(10):
+                    while not {"stream", "execute_reply"} <= seen:
+                        seen |= {codec.decode(frame, v1=True).msg_type for frame in await channels.receive()}

@@ -133,7 +133,7 @@ class Channels:
                     await self._read()
                     nursery.cancel_scope.cancel()
             finally:
-                kernel.disconnect(streams)
+                kernel.disconnect(streams, self)
 
     # To the client ----------------------------------------------------------------------------------------------------
 

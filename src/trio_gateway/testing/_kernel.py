@@ -309,10 +309,11 @@ class FakeKernel:
 
     def connect(self, channels: Channels, session_id: str) -> Streams:
         """Connect a client's session: with what was buffered for it, or afresh."""
-        for other in self._streams:
+        for other in list(self._streams):
             if other.session_id == session_id and other.channels is not None:
-                other.channels.hang_up("Replacing stale connection")
-                self.disconnect(other)
+                stale = other.channels
+                stale.hang_up("Replacing stale connection")
+                self.disconnect(other, stale)
         self.connections += 1
         buffered, self._buffered = self._buffered, None
         if buffered is not None and buffered.session_id == session_id:
@@ -325,9 +326,12 @@ class FakeKernel:
         self._streams.append(streams)
         return streams
 
-    def disconnect(self, streams: Streams) -> None:
-        """A client's connection is over: the last one's messages are buffered, those of others are not."""
-        if streams.channels is None:
+    def disconnect(self, streams: Streams, channels: Channels) -> None:
+        """A client's connection is over: the last one's messages are buffered, those of others are not.
+
+        Not so of one whose place another connection has taken since: what was its is that one's now.
+        """
+        if streams.channels is not channels:
             return
         streams.channels = None
         self.connections -= 1
