@@ -219,10 +219,10 @@ def test_wrong_uses_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
         for act in (manager.interrupt_kernel, manager.restart_kernel):
             with pytest.raises(RuntimeError, match="No kernel is running"):
                 await act()
-        with pytest.raises(RuntimeError, match="No kernel is running"):
-            manager.client()
-        await manager.start_kernel()
         client = manager.client()
+        with pytest.raises(RuntimeError, match="No kernel is running"):
+            client.start_channels()
+        await manager.start_kernel()
         with pytest.raises(RuntimeError, match="start_channels"):
             client.execute("1")
         with pytest.raises(NotImplementedError):

@@ -7,6 +7,7 @@ that lists nothing is no reason to refuse a start.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import attrs
@@ -37,6 +38,7 @@ class KernelSpecDirectory:
         self._user = config.kernel_username
         self._prefix = urlsplit(config.http_url("/" + config.kernelspecs_resource_endpoint.strip("/"))).path
         self._known: frozenset[str] = frozenset()
+        self._listed: Mapping[str, KernelSpec] = {}
         self._asking = trio.Lock()
         self._answers = 0
         self._interrupt_modes: dict[str, str] = {}
@@ -50,8 +52,14 @@ class KernelSpecDirectory:
         specs = await self._api.kernelspecs(user=self._user)
         self._known = frozenset(specs.kernelspecs)
         self._interrupt_modes = {name: spec.interrupt_mode for name, spec in specs.kernelspecs.items()}
-        kernelspecs = {name: relocate(spec, self._prefix) for name, spec in specs.kernelspecs.items()}
-        return attrs.evolve(specs, kernelspecs=kernelspecs)
+        self._listed = {name: relocate(spec, self._prefix) for name, spec in specs.kernelspecs.items()}
+        return attrs.evolve(specs, kernelspecs=self._listed)
+
+    def _last_listed(self, name: str) -> KernelSpec | None:
+        """Return a kernelspec as it was when they were last listed; from any thread. For jupyter_client's managers."""
+        listed = self._listed
+        found = find_name(name, listed)
+        return None if found is None else listed[found]
 
     async def get(self, name: str) -> KernelSpec:
         """Return one kernelspec, as `list` has it.

@@ -15,6 +15,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import attrs
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.client import KernelClient
@@ -27,16 +28,29 @@ from .._crossing.from_asyncio import take
 from .._crossing.reading import Reading
 from .._protocol import contents
 from .._protocol.messages import Message
+from ._absent import WithoutSockets
 from ._link import Link
 
 if TYPE_CHECKING:
     from .._gateway.gateway import Gateway
 
-__all__ = ["BlockingGatewayKernelClient", "GatewayKernelClient"]
+__all__ = ["BlockingGatewayKernelClient", "GatewayKernelClient", "Place"]
 
 
 ASK_AGAIN: Final = 1.0
 """How long a kernel may take to answer before it is asked again whether it is ready, in seconds."""
+
+
+@attrs.frozen
+class Place:
+    """Where a kernel is reached."""
+
+    realm: Realm
+    """Where its gateway lives."""
+    gateway: Gateway
+    """The gateway, as it is in Trio."""
+    kernel_id: str
+    """The kernel."""
 
 
 class _NobodyWaits:
@@ -163,41 +177,47 @@ class GatewayHeartbeat:
         return self._client.beats()
 
 
-class _ClientOnLink(KernelClient):
+class _ClientOnLink(WithoutSockets, KernelClient):
     """What the asynchronous and the blocking client share. Made by a manager's `client()`."""
 
-    _realm: Realm | None = None
-    _gateway: Gateway | None = None
-    _kernel_id: str | None = None
+    _find: Callable[[], Place] | None = None
     _linked: tuple[Realm, Link, Block] | None = None
-    on_link: Callable[[Link], None] | None = None
+    on_link: Callable[[Link], object] | None = None
+    kernel_id: str | None = None
+    """The kernel that the channels were last started to."""
 
-    def bind(self, realm: Realm, gateway: Gateway, kernel_id: str, on_link: Callable[[Link], None]) -> None:
+    def bind(self, find: Callable[[], Place], on_link: Callable[[Link], object]) -> None:
         """Say which kernel this is for. For the manager.
 
         Args:
-            realm: where the gateway lives.
-            gateway: the gateway, as it is in Trio.
-            kernel_id: the kernel.
+            find: says it, whenever the channels are started: there need be none before.
             on_link: told of each connection.
         """
-        self._realm, self._gateway, self._kernel_id, self.on_link = realm, gateway, kernel_id, on_link
+        self._find, self.on_link = find, on_link
         for name in ("shell", "iopub", "stdin", "control"):
             setattr(self, f"_{name}_channel", GatewayChannel(self, name))
         self._hb_channel = GatewayHeartbeat(self)
+
+    def blocking_client(self) -> Any:
+        """Make a client for the same kernel whose methods block, for a thread that may wait."""
+        assert self._find is not None
+        assert self.on_link is not None
+        client = BlockingGatewayKernelClient(parent=self.parent, session=self.session.clone())
+        client.bind(self._find, self.on_link)
+        return client
 
     def connect(self) -> None:
         """Start connecting, unless there is a connection. For a channel."""
         if self._linked is not None:
             return
-        assert self._realm is not None
-        assert self._gateway is not None
-        assert self._kernel_id is not None
+        assert self._find is not None
+        place = self._find()
         link = Link()
-        block = Block(self._realm, link.open(self._gateway, self._kernel_id), _NobodyWaits())
-        self._linked = (self._realm, link, block)
-        if self.on_link is not None:
-            self.on_link(link)
+        block = Block(place.realm, link.open(place.gateway, place.kernel_id), _NobodyWaits())
+        self.kernel_id = place.kernel_id
+        self._linked = (place.realm, link, block)
+        assert self.on_link is not None
+        self.on_link(link)
         block.enter()
 
     def linked(self) -> tuple[Realm, Link]:

@@ -7,49 +7,201 @@ manager, and also when its event loop is closed under it or the program ends wit
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+import signal
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager, KernelManager, in_pending_state
 from jupyter_core.utils import run_sync
-from traitlets import Dict, Type, Unicode
+from traitlets import Dict, DottedObjectName, Type, Unicode
 
 from .._config import hidden_settings
 from .._crossing.calls import Realm
 from .._crossing.from_asyncio import Crossing, RealmCrossing
 from .._crossing.twins import translate
-from .._errors import ForkedProcessError, GatewayError
+from .._errors import ForkedProcessError, GatewayError, GatewayHTTPError, KernelNotFoundError, ProtocolError
 from .._gateway.gateway import Gateway, open_gateway
 from .._secret import Secret, hide_values
 from .._session.kernel import Kernel
-from ._client import BlockingGatewayKernelClient, GatewayKernelClient
+from ._absent import WithoutProcess
+from ._client import BlockingGatewayKernelClient, GatewayKernelClient, Place
 from ._environment import choose_directory, choose_variables
+from ._errors import NotOnAGatewayError, as_jupyter_client
 from ._link import Link
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["BlockingGatewayKernelManager", "GatewayKernelManager", "start_new_kernel"]
+__all__ = [
+    "BlockingGatewayKernelManager",
+    "GatewayKernelManager",
+    "KernelOnGateway",
+    "start_new_async_kernel",
+    "start_new_kernel",
+]
 
 
-class _ManagerOnGateway(KernelManager):
+class KernelOnGateway(WithoutProcess, KernelManager):
+    """What all managers of kernels on gateways share. Whose gateway it is, and how it is asked, is theirs to say."""
+
+    kernel_id: Any = Unicode(None, allow_none=True)
+    blocking_class: Any = Type(BlockingGatewayKernelClient, klass="jupyter_client.client.KernelClient")
+
+    _kernel_spec: KernelSpec | None = None
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+    def _place(self) -> Place:
+        """Say where the kernel is reached. Raises RuntimeError: there is none."""
+        raise NotImplementedError
+
+    # Clients ----------------------------------------------------------------------------------------------------
+
+    def client(self, **arguments: Any) -> Any:
+        """Make a client for the kernel. There need be none yet: its channels can be started when there is.
+
+        Args:
+            **arguments: traits of the client.
+        """
+        return self._bound(self.client_factory, **arguments)
+
+    def blocking_client(self) -> Any:
+        """Make a client for the kernel whose methods block, for a thread that may wait."""
+        return self._bound(self.blocking_class)
+
+    def _bound(self, factory: Any, **arguments: Any) -> Any:
+        client = factory(**{"parent": self, "session": self.session.clone(), **arguments})
+        client.bind(self._place, self._links.add)
+        return client
+
+    def _expect_restart(self) -> None:
+        for link in list(self._links):
+            link.expect_restart()
+
+    # What is known of it ----------------------------------------------------------------------------------------
+
+    @property
+    def kernel_spec(self) -> KernelSpec | None:
+        """The kernelspec, as the gateway tells; None before a kernel was started, and where it does not tell."""
+        if self._kernel_spec is None:
+            try:
+                place = self._place()
+            except RuntimeError:
+                return None
+            self._kernel_spec = _as_kernel_spec(place.gateway.kernelspecs._last_listed(self.kernel_name))
+        return self._kernel_spec
+
+    def resolve_path(self, path: str) -> None:
+        """Return None: which files the kernel sees is not known here."""
+        del path
+
+    # What jupyter_client's methods in several steps come to -----------------------------------------------------
+
+    async def _async_request_shutdown(self, restart: bool = False) -> None:
+        await self._async_shutdown_kernel(restart=restart)
+
+    async def _async_finish_shutdown(self, *arguments: Any, **more: Any) -> None:
+        """Do nothing: the gateway has seen to it."""
+
+    async def _async_kill_kernel(self, restart: bool = False) -> None:
+        await self._async_shutdown_kernel(now=True, restart=restart)
+
+    async def _async_send_kernel_sigterm(self, restart: bool = False) -> None:
+        await self._async_shutdown_kernel(restart=restart)
+
+    async def _async_signal_kernel(self, signum: int) -> None:
+        """Interrupt the kernel, for SIGINT.
+
+        Raises:
+            NotOnAGatewayError: it is another signal, and gateways send none.
+        """
+        if signum != signal.SIGINT:
+            raise NotOnAGatewayError("signal_kernel", "a gateway sends its kernels no signal but SIGINT")
+        await self._async_interrupt_kernel()
+
+    def start_restarter(self) -> None:
+        """Do nothing: the gateway starts a kernel again that has died."""
+
+    def stop_restarter(self) -> None:
+        """Do nothing: the gateway starts a kernel again that has died."""
+
+    def update_env(self, *, env: dict[str, str]) -> None:
+        """Do nothing: a gateway's kernel keeps its environment."""
+        del env
+
+    def _check_encryption(self, wanted: object = None) -> None:
+        """See that nobody relies on an encryption that is not there. Raises NotOnAGatewayError."""
+        if "required" in (wanted, getattr(self, "transport_encryption", None)):  # older ones have no such trait
+            why = "CurveZMQ is for sockets, and none lead to a kernel on a gateway; an https URL encrypts the way to the gateway"
+            raise NotOnAGatewayError("transport_encryption", why)
+
+
+def _as_kernel_spec(spec: Any) -> KernelSpec | None:
+    if spec is None:
+        return None
+    mode = spec.interrupt_mode if spec.interrupt_mode in ("signal", "message") else "signal"
+    return KernelSpec(
+        name=spec.name,
+        argv=list(spec.argv),
+        env=dict(spec.env),
+        display_name=spec.display_name,
+        language=spec.language,
+        interrupt_mode=mode,
+        metadata=dict(spec.metadata),
+    )
+
+
+@asynccontextmanager
+async def _take_or_start(
+    gateway: Gateway, kernel_id: str | None, name: str | None, owns: bool, **arguments: Any
+) -> AsyncGenerator[tuple[Kernel, bool]]:
+    """Take the kernel that runs under an id, or start one under it. In Trio.
+
+    Yields:
+        The kernel, and whether it is shut down with this block: one that ran before is not.
+    """
+    there = False
+    if kernel_id is not None:
+        try:
+            await gateway.kernels.get(kernel_id)
+            there = True
+        except KernelNotFoundError:
+            if not owns:
+                raise
+    if there:
+        assert kernel_id is not None
+        async with gateway.attach_kernel(kernel_id) as kernel:
+            yield kernel, False
+        return
+    if name is None:
+        # What is started then, the list tells; where a name is given, it is looked up in it anyway.
+        with suppress(GatewayHTTPError, ProtocolError):
+            await gateway.kernelspecs.list()
+    request = gateway.kernels.prepare(name, path=None, launch_timeout=None, kernel_id=kernel_id, **arguments)
+    async with gateway._start(request) as kernel:
+        yield kernel, True
+
+
+class _ManagerOnGateway(KernelOnGateway):
     """What the asynchronous and the blocking manager share."""
 
     url: Any = Unicode("", help="The gateway's URL; empty for JUPYTER_GATEWAY_URL.").tag(config=True)
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)
     settings: Any = Dict(help="Other settings of trio_gateway.GatewayConfig, by name.").tag(config=True)
 
-    kernel_id: Any = Unicode(None, allow_none=True)
-
     _realm: Realm | None = None
     _gateway_block: RealmCrossing[Gateway] | None = None
     _gateway: Gateway | None = None
-    _kernel_block: Crossing[Kernel] | None = None
+    _kernel_block: Crossing[Any] | None = None
     _kernel: Kernel | None = None
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._links: list[Link] = []
+    _owned = False
+    _wish: str | None = None
+    _chosen: str | None = None
 
     def _open_gateway(self, realm: Realm) -> AbstractAsyncContextManager[Gateway]:
         self._realm = realm
@@ -67,16 +219,30 @@ class _ManagerOnGateway(KernelManager):
 
     @in_pending_state
     async def _async_start_kernel(self, **arguments: Any) -> None:
-        """Start a kernel.
+        """Start a kernel, or take one that runs on the gateway.
 
         Args:
             **arguments: `env` and `cwd`; others are for kernels on this machine, and ignored. Of `env` is sent what differs from
                 this process's environment; of this process's environment its `KERNEL_*`, and what `allowed_envs` names.
+                And `kernel_id`, as is the trait of this name: the id to start it under. A kernel that runs under it is taken:
+                `shutdown_kernel()` shuts that down too, and nothing else does. A gateway that chooses ids itself is told of
+                in the log.
 
         Raises:
+            NoSuchKernelError: the gateway has no such kernelspec.
             GatewayError: it could not be started; none is left.
+            RuntimeError: this manager has a kernel already.
         """
         arguments = {**arguments, "env": hide_values(arguments.get("env"))}
+        self._attempted_start = True
+        if self._kernel is not None:
+            raise RuntimeError("this manager has a kernel already: shut that down first")
+        self._check_encryption(arguments.get("transport_encryption"))
+        if self.kernel_id != self._chosen:
+            self._wish = self.kernel_id
+        wish = self._wish or arguments.get("kernel_id")
+        if wish is None and not self.owns_kernel:
+            raise RuntimeError("a manager that owns no kernel starts none: its kernel_id says which one to take")
         name = self.kernel_name or None
         self._gateway_block = RealmCrossing(self._open_gateway, translate)
         self._gateway = await self._gateway_block.__aenter__()
@@ -85,13 +251,31 @@ class _ManagerOnGateway(KernelManager):
             if name == "python" and (await self._gateway.kernelspecs.list()).find(name) is None:
                 name = None
             env = choose_variables(arguments.get("env"), os.environ, self.log.warning)
-            block: Any = self._gateway.start_kernel(name, env=env, cwd=choose_directory(arguments.get("cwd"), self.log.warning))
-            kernel = await block.__aenter__()
+            cwd = choose_directory(arguments.get("cwd"), self.log.warning)
+            place = self._where(self._gateway)
+            opened = _take_or_start(place.gateway, wish, name, self.owns_kernel, env=env, cwd=cwd)
+            block: Crossing[Any] = Crossing(place.realm, opened, lambda realm, given: (translate(realm, given[0]), given[1]))
+            with as_jupyter_client():
+                kernel, self._owned = await block.__aenter__()
         except BaseException:
             await self._async_close()  # noqa: ASYNC102 - bounded in Trio
             raise
         self._kernel_block, self._kernel = block, kernel
+        self._chosen = None if kernel.id == wish else kernel.id
         self.kernel_id = kernel.id
+        if kernel.name:
+            self.kernel_name = kernel.name
+        if wish is not None and kernel.id != wish:
+            self.log.warning("the gateway takes no kernel ids: the kernel's is %s, and not %s", kernel.id, wish)
+
+    def _where(self, gateway: Any, kernel_id: str = "") -> Place:
+        assert self._realm is not None
+        return Place(self._realm, gateway._original, kernel_id)
+
+    def _place(self) -> Place:
+        if self._kernel is None or self._gateway is None:
+            raise RuntimeError("No kernel is running!")
+        return self._where(self._gateway, self._kernel.id)
 
     async def _async_close(self) -> None:
         """Leave both blocks."""
@@ -104,22 +288,6 @@ class _ManagerOnGateway(KernelManager):
         finally:
             if gateway_block is not None:
                 await gateway_block.__aexit__(None, None, None)  # noqa: ASYNC102 - bounded in Trio
-
-    def client(self, **arguments: Any) -> Any:
-        """Make a client for the kernel that was started.
-
-        Args:
-            **arguments: traits of the client.
-
-        Raises:
-            RuntimeError: no kernel was started.
-        """
-        if self._kernel is None or self._gateway is None or self._realm is None:
-            raise RuntimeError("No kernel is running!")
-        client: Any = self.client_factory(parent=self, session=self.session, **arguments)
-        original: Any = self._gateway
-        client.bind(self._realm, original._original, self._kernel.id, self._links.append)
-        return client
 
     async def _async_is_alive(self) -> bool:
         """Say whether the kernel is there, as the gateway tells."""
@@ -140,37 +308,17 @@ class _ManagerOnGateway(KernelManager):
         """Restart the kernel; returns when it answers again. What the arguments say is the gateway's business."""
         del now, newports, arguments
         kernel = self._running()
-        for link in self._links:
-            link.expect_restart()
+        self._expect_restart()
         await kernel.restart()
 
     async def _async_shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
-        """Shut the kernel down, or restart it."""
+        """Shut the kernel down, or restart it. A manager that owns no kernel leaves it running."""
         if restart:
             await self._async_restart_kernel(now)
-        else:
-            await self._async_close()
-
-    async def _async_request_shutdown(self, restart: bool = False) -> None:
-        await self._async_shutdown_kernel(restart=restart)
-
-    async def _async_finish_shutdown(self, *arguments: Any, **more: Any) -> None:
-        """Do nothing: the gateway has seen to it."""
-
-    async def _async_kill_kernel(self, restart: bool = False) -> None:
-        await self._async_shutdown_kernel(now=True, restart=restart)
-
-    async def _async_signal_kernel(self, signum: int) -> None:
-        """Interrupt the kernel, for SIGINT.
-
-        Raises:
-            NotImplementedError: it is another signal, and gateways send none.
-        """
-        import signal
-
-        if signum != signal.SIGINT:
-            raise NotImplementedError("a gateway sends its kernels no signal but SIGINT")
-        await self._async_interrupt_kernel()
+            return
+        if self._kernel is not None and not self._owned and self.owns_kernel:
+            await self._kernel.shutdown()
+        await self._async_close()
 
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         """Leave what is still open."""
@@ -191,6 +339,7 @@ class GatewayKernelManager(_ManagerOnGateway, AsyncKernelManager):
     `url`, `auth_token` and `settings`, or by the variables `JUPYTER_GATEWAY_*`.
     """
 
+    client_class: Any = DottedObjectName("trio_gateway.jupyter.GatewayKernelClient", config=True)
     client_factory: Any = Type(GatewayKernelClient, klass="jupyter_client.client.KernelClient", config=True)
 
     start_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_start_kernel
@@ -203,12 +352,14 @@ class GatewayKernelManager(_ManagerOnGateway, AsyncKernelManager):
     cleanup_resources: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_cleanup_resources
     is_alive: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_is_alive
     _kill_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_kill_kernel
+    _send_kernel_sigterm: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_send_kernel_sigterm
     client: Callable[..., Any] = _ManagerOnGateway.client
 
 
 class BlockingGatewayKernelManager(_ManagerOnGateway):
     """A `jupyter_client.KernelManager` whose kernel runs on a gateway. Else as `GatewayKernelManager`."""
 
+    client_class: Any = DottedObjectName("trio_gateway.jupyter.BlockingGatewayKernelClient", config=True)
     client_factory: Any = Type(BlockingGatewayKernelClient, klass="jupyter_client.client.KernelClient", config=True)
 
     start_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_start_kernel)
@@ -221,6 +372,7 @@ class BlockingGatewayKernelManager(_ManagerOnGateway):
     cleanup_resources: Callable[..., Any] = run_sync(_ManagerOnGateway._async_cleanup_resources)
     is_alive: Callable[..., Any] = run_sync(_ManagerOnGateway._async_is_alive)
     _kill_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_kill_kernel)
+    _send_kernel_sigterm: Callable[..., Any] = run_sync(_ManagerOnGateway._async_send_kernel_sigterm)
 
 
 def start_new_kernel(
@@ -246,5 +398,32 @@ def start_new_kernel(
     except BaseException:
         client.stop_channels()
         manager.shutdown_kernel()
+        raise
+    return manager, client
+
+
+async def start_new_async_kernel(
+    startup_timeout: float = 60, kernel_name: str = "python3", **arguments: Any
+) -> tuple[GatewayKernelManager, GatewayKernelClient]:
+    """As `jupyter_client.manager.start_new_async_kernel`: start a kernel, and connect to it.
+
+    Args:
+        startup_timeout: how long it may take until it answers, in seconds.
+        kernel_name: the kernelspec's name.
+        **arguments: as for `GatewayKernelManager.start_kernel`.
+
+    Raises:
+        GatewayError: it could not be started.
+        RuntimeError: it did not answer in time.
+    """
+    manager = GatewayKernelManager(kernel_name=kernel_name)
+    await manager.start_kernel(**arguments)
+    client = manager.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=startup_timeout)
+    except BaseException:
+        client.stop_channels()
+        await manager.shutdown_kernel()  # noqa: ASYNC102 - bounded in Trio
         raise
     return manager, client

@@ -21,23 +21,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Final, NoReturn
 
 import attrs
 import trio
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
 from jupyter_server.services.sessions.sessionmanager import SessionManager
-from jupyter_server.utils import url_path_join
+from jupyter_server.utils import url_escape, url_path_join
 from tornado import web
 from tornado.websocket import WebSocketClosedError
-from traitlets import Dict, Unicode
-from traitlets.config import LoggingConfigurable
+from traitlets import Dict, DottedObjectName, Type, Unicode, default
 
 from .._config import hidden_settings
 from .._crossing.calls import Block, Realm
@@ -51,15 +52,21 @@ from .._errors import (
     GatewayTimeoutError,
     InvalidInputError,
     KernelNotFoundError,
+    KernelSpecNotFoundError,
     ProtocolError,
 )
+from .._events import GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
 from .._models import KernelModel, KernelSpec
 from .._protocol.codec import V1_SUBPROTOCOL
 from .._protocol.culling import CullPolicy
+from .._protocol.rest import kernels_path, parse_kernel
 from .._secret import Secret, hide_values
 from .._session.kernel_channels import KernelChannels
+from ._client import GatewayKernelClient, Place
 from ._environment import SESSION_NAME, choose_directory, choose_variables
+from ._errors import NotOnAGatewayError
+from ._manager import KernelOnGateway
 
 __all__ = [
     "GatewayKernel",
@@ -67,7 +74,11 @@ __all__ = [
     "GatewayMappingKernelManager",
     "GatewaySessionManager",
     "GatewayWebSocketConnection",
+    "NoSuchKernelHTTPError",
 ]
+
+KERNEL_ACTIONS: Final = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
+"""The schema of what is told of actions on kernels (jupyter_server, event_schemas/kernel_actions/v1.yaml)."""
 
 
 @contextmanager
@@ -75,6 +86,8 @@ def _as_http() -> Generator[None]:
     """Say what went wrong with the gateway in the server's words: HTTP statuses."""
     try:
         yield
+    except KernelSpecNotFoundError as error:
+        raise NoSuchKernelHTTPError(error.name, str(error)) from error
     except KernelNotFoundError as error:
         raise web.HTTPError(404, str(error)) from error
     except InvalidInputError as error:
@@ -91,11 +104,258 @@ def _as_http() -> Generator[None]:
         raise web.HTTPError(500, str(error)) from error
 
 
-class GatewayKernel(LoggingConfigurable):
-    """A kernel that this server knows: its id and its kernelspec. What can be done with it is the mapping manager's business."""
+class NoSuchKernelHTTPError(web.HTTPError, NoSuchKernel):
+    """404, for a kernelspec that the gateway does not have: Jupyter Server looks for jupyter_client's error too."""
 
-    kernel_id: Any = Unicode("")
-    kernel_name: Any = Unicode("")
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(404, message)
+        self.name = name
+
+
+class GatewayKernel(KernelOnGateway, ServerKernelManager):
+    """Jupyter Server's kernel manager, of one kernel: what `get_kernel()` of the mapping manager gives.
+
+    The kernel is the server's and no block's: it is shut down by `shutdown_kernel()`, or with the server. What is known of it,
+    such as its `execution_state`, is as of the last look; each list of the kernels is one. Start, interrupt, restart and shutdown
+    are told as events `kernel_actions`, with success or the error's status.
+
+    The callbacks of `add_restart_callback` are called when a look shows that the gateway starts the kernel again (`"restart"`),
+    or that it is gone (`"dead"`).
+    """
+
+    client_class: Any = DottedObjectName("trio_gateway.jupyter.GatewayKernelClient", config=True)
+    client_factory: Any = Type(GatewayKernelClient, klass="jupyter_client.client.KernelClient", config=True)
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._model: KernelModel | None = None
+        self._callbacks: list[tuple[str, Callable[[], object]]] = []
+        self.execution_state = "starting"
+        self.last_activity = datetime.now(UTC)
+
+    @property
+    def mapping(self) -> GatewayMappingKernelManager:
+        """The mapping manager that it belongs to, which has the gateway.
+
+        Raises:
+            RuntimeError: it has none.
+        """
+        if not isinstance(self.parent, GatewayMappingKernelManager):
+            raise RuntimeError("it has no mapping manager: trio_gateway.jupyter.GatewayKernelManager needs none")  # noqa: TRY004
+        return self.parent
+
+    def _place(self) -> Place:
+        if not self.has_kernel:
+            raise RuntimeError("No kernel is running!")
+        return self.mapping.place(self.kernel_id)
+
+    # What is known of it ----------------------------------------------------------------------------------------
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether there is a kernel, as far as is known."""
+        return self._model is not None
+
+    @property
+    def kernel(self) -> dict[str, Any] | None:
+        """The kernel's model, as of the last look; None where there is none."""
+        return None if self._model is None else _kernel_as_json(self._model)
+
+    @property
+    def kernels_url(self) -> str:
+        """The URL of the gateway's kernels."""
+        return self.mapping.kernels_url
+
+    @property
+    def kernel_url(self) -> str:
+        """The kernel's URL on the gateway."""
+        return url_path_join(self.kernels_url, url_escape(str(self.kernel_id)))
+
+    async def refresh_model(self, model: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Look at the kernel.
+
+        Args:
+            model: what a look has just shown, as JSON; None to ask the gateway.
+
+        Returns:
+            The model; None if the gateway says that the kernel is gone.
+
+        Raises:
+            tornado.web.HTTPError: it can't be told.
+        """
+        if not self.has_kernel:
+            return None
+        with _as_http():
+            try:
+                if model is None:
+                    found = await (await self.mapping.gateway()).kernels.get(self.kernel_id)
+                else:
+                    found = parse_kernel(dict(model), kernel_id=self.kernel_id)
+            except KernelNotFoundError:
+                self.end("dead")
+                return None
+        if self.has_kernel:  # else it was shut down meanwhile
+            self.learn(found)
+        return self.kernel
+
+    def learn(self, model: KernelModel) -> None:
+        """Take note of a look at the kernel. For the mapping manager."""
+        before: str = self.execution_state or ""
+        self._model = model
+        self.kernel_id = model.id
+        if model.name:
+            self.kernel_name = model.name
+        self.execution_state = model.execution_state
+        self.reason = str(model.extra.get("reason", ""))
+        if model.last_activity is not None:
+            self.last_activity = model.last_activity
+        self.mapping.note(self.kernel_id, model)
+        if "restarting" in model.execution_state and "restarting" not in before:
+            self._call_back("restart")
+
+    def end(self, event: str = "") -> None:
+        """Take note that there is no kernel any more. For the mapping manager.
+
+        Args:
+            event: which callbacks to call: `"dead"` for one that ended without our doing.
+        """
+        if self._model is not None:
+            self._model = None
+            self.execution_state = "dead"
+            self.mapping.drop(self)
+            if event:
+                self._call_back(event)
+
+    def add_restart_callback(self, callback: Callable[[], object], event: str = "restart") -> None:
+        """Have a function called when this server learns that the gateway starts the kernel again, or that it is gone.
+
+        Args:
+            callback: the function.
+            event: `"restart"` or `"dead"`.
+        """
+        self._callbacks.append((event, callback))
+
+    def remove_restart_callback(self, callback: Callable[[], object], event: str = "restart") -> None:
+        """Have it called no more; one that is not known is fine."""
+        with suppress(ValueError):
+            self._callbacks.remove((event, callback))
+
+    def _call_back(self, event: str) -> None:
+        for of, callback in list(self._callbacks):
+            if of == event:
+                try:
+                    callback()
+                except Exception:  # it is the extension's, and no reason to end anything
+                    self.log.exception("A callback for the event %r of kernel %s failed", event, self.kernel_id)
+
+    # What is done with it ---------------------------------------------------------------------------------------
+
+    async def start_kernel(self, *, kernel_id: str | None = None, **arguments: Any) -> None:
+        """Start a kernel, or take one that runs on the gateway.
+
+        Args:
+            kernel_id: one that runs; or the id to start one under.
+            **arguments: `kernel_name`, `env` and `cwd`, as for the mapping manager.
+
+        Raises:
+            tornado.web.HTTPError: what the gateway said; for an unknown kernelspec a `NoSuchKernel` too.
+        """
+        arguments = {**arguments, "env": hide_values(arguments.get("env"))}
+        name = arguments.get("kernel_name")
+        if self._ready is None or self._ready.done():
+            self._ready = asyncio.get_running_loop().create_future()
+        ready: Any = self._ready
+        self.kernel_name = name or ""
+        try:
+            with self._told("start", "Kernel {} was started."), _as_http():
+                self._check_encryption(arguments.get("transport_encryption"))
+                self.learn(await self.mapping.start_or_take(name, kernel_id, arguments.get("env"), arguments.get("cwd")))
+            ready.set_result(None)
+        except Exception as error:
+            ready.set_exception(error)
+            ready.exception()  # whoever does not ask has heard of it
+            raise
+        finally:
+            ready.cancel()
+
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        """Shut the kernel down, or restart it; one that is gone already is fine."""
+        if restart:
+            await self.restart_kernel(now=now)
+        elif self.has_kernel:
+            self.shutting_down = True
+            try:
+                with self._told("shutdown", "Kernel {} was shutdown."), _as_http():
+                    await (await self.mapping.gateway()).kernels.shutdown(self.kernel_id)
+                self.end()
+            finally:
+                self.shutting_down = False
+
+    async def restart_kernel(self, now: bool = False, newports: bool = False, **arguments: Any) -> None:
+        """Restart the kernel. What the arguments say is the gateway's business."""
+        del now, newports, arguments
+        with self._told("restart", "Kernel {} was restarted."), _as_http():
+            self._expect_restart()
+            model = await (await self.mapping.gateway()).kernels.restart(self.kernel_id)
+        self.learn(model)
+
+    async def interrupt_kernel(self) -> None:
+        """Interrupt what the kernel is doing."""
+        with self._told("interrupt", "Kernel {} was interrupted."), _as_http():
+            await (await self.mapping.gateway()).kernels.interrupt(self.kernel_id)
+
+    async def is_alive(self) -> bool:
+        """Say whether the kernel is there, as the gateway tells; where nobody can tell, it is."""
+        try:
+            return self.has_kernel and await self.refresh_model() is not None and self.execution_state != "dead"
+        except web.HTTPError:
+            return True  # only the gateway's own word makes a kernel gone
+
+    async def cleanup_resources(self, restart: bool = False) -> None:
+        """Do nothing: a kernel on a gateway has left nothing here."""
+        del restart
+
+    _async_start_kernel = start_kernel
+    _async_shutdown_kernel = shutdown_kernel
+    _async_restart_kernel = restart_kernel
+    _async_interrupt_kernel = interrupt_kernel
+    _async_is_alive = is_alive
+    _async_cleanup_resources = cleanup_resources
+    request_shutdown: Any = KernelOnGateway._async_request_shutdown
+    finish_shutdown: Any = KernelOnGateway._async_finish_shutdown
+    signal_kernel: Any = KernelOnGateway._async_signal_kernel
+    _kill_kernel: Any = KernelOnGateway._async_kill_kernel
+    _send_kernel_sigterm: Any = KernelOnGateway._async_send_kernel_sigterm
+
+    # Events -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _told(self, action: str, done: str) -> Generator[None]:
+        """Tell how an action ends, as Jupyter Server's own managers do."""
+        try:
+            yield
+        except Exception as error:
+            status = {"status_code": error.status_code} if isinstance(error, web.HTTPError) else {}
+            self.tell(action, "error", getattr(error, "log_message", None) or str(error), **status)
+            raise
+        self.tell(action, "success", done.format(self.kernel_id))
+
+    def tell(self, action: str, status: str, msg: str, **more: Any) -> None:
+        """Tell of an action on the kernel. Raises nothing: what was done is done, whoever hears of it.
+
+        Args:
+            action: `"start"`, `"interrupt"`, `"restart"` or `"shutdown"`.
+            status: `"success"` or `"error"`.
+            msg: what there is to say about it.
+            **more: `status_code`.
+        """
+        data = {"kernel_name": self.kernel_name, "action": action, "status": status, "msg": msg, **more}
+        if self.kernel_id:
+            data["kernel_id"] = self.kernel_id
+        try:
+            self.emit(schema_id=KERNEL_ACTIONS, data=data)  # type: ignore[no-untyped-call]
+        except Exception:  # a listener's failure must not cost the kernel that was just started
+            self.log.exception("An event could not be told: %s", data)
 
 
 class GatewayMappingKernelManager(AsyncMappingKernelManager):
@@ -108,9 +368,18 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)
     settings: Any = Dict(help="Other settings of trio_gateway.GatewayConfig, by name.").tag(config=True)
 
+    @default("kernel_manager_class")
+    def _default_kernel_manager_class(self) -> str:
+        return f"{__name__}.GatewayKernel"
+
+    @default("shared_context")
+    def _default_shared_context(self) -> bool:
+        return False
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)  # type: ignore[no-untyped-call]
         self._opening = asyncio.Lock()
+        self._starting: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._block: RealmCrossing[Gateway] | None = None
         self._gateway: Gateway | None = None
         self.realm: Realm | None = None
@@ -138,15 +407,15 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             settings["url"] = self.url
         if self.auth_token:
             settings["auth_token"] = Secret.of(self.auth_token)
-        cull = None
-        if self.cull_idle_timeout > 0:
-            cull = CullPolicy(
-                idle_timeout=self.cull_idle_timeout,
-                interval=self.cull_interval,
-                cull_busy=self.cull_busy,
-                cull_connected=self.cull_connected,
-            )
-        return open_gateway(cull=cull, **settings)
+        loop = asyncio.get_running_loop()
+
+        def observe(event: GatewayEvent) -> None:
+            # In Trio's thread. What is done through a kernel of ours, that tells itself.
+            if event.kind == "kernel" and event.action == "cull" and event.kernel_id is not None:
+                with suppress(RuntimeError):  # the loop was closed
+                    loop.call_soon_threadsafe(self._note_culled, event.kernel_id, event.status, event.message, event.status_code)
+
+        return open_gateway(cull=self._policy(), on_event=observe, **settings)
 
     async def close_gateway(self) -> None:
         """Close the gateway; the next question opens it again."""
@@ -161,7 +430,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         """Start a kernel, or take one that runs on the gateway into this server's.
 
         Args:
-            kernel_id: one that runs; or the id to start one under.
+            kernel_id: one that runs; or the id to start one under. A gateway that chooses ids itself is told of in the log.
             path: the API path of the folder to work in; the gateway is told it as `KERNEL_WORKING_DIR`.
             **arguments: `kernel_name`, and `env`: the server's whole environment and the notebook's path. Of it are sent
                 `KERNEL_*`, what `allowed_envs` names, and that path, `JPY_SESSION_NAME`. What can't be sent is left out, with a
@@ -171,30 +440,124 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             The kernel's id.
 
         Raises:
-            tornado.web.HTTPError: 404 for a kernel that is not there; else what the gateway said.
+            tornado.web.HTTPError: what the gateway said; for an unknown kernelspec a `NoSuchKernel` too.
         """
         arguments = {**arguments, "env": hide_values(arguments.get("env"))}
-        with _as_http():
-            gateway = await self.gateway()
-            model = None
-            if kernel_id is not None:
-                with suppress(KernelNotFoundError):
-                    model = await gateway.kernels.get(kernel_id)
-            if model is None:
-                name, warn = arguments.get("kernel_name"), self.log.warning
-                only = {SESSION_NAME, *gateway.config.allowed_envs}
-                env = choose_variables(arguments.get("env"), os.environ, warn, only=only)
-                cwd = None if path is None else choose_directory(self.cwd_for_path(path), warn)  # type: ignore[no-untyped-call]
-                model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=kernel_id)
-        # One that was there before is known from now on, as one that was started is: it is listed, and culled.
-        self._know(gateway, model)
-        name = model.name or arguments.get("kernel_name") or ""
-        self._kernels[model.id] = GatewayKernel(parent=self, log=self.log, kernel_id=model.id, kernel_name=name)
-        return model.id
+        arguments.setdefault("transport_encryption", getattr(self, "transport_encryption", None))
+        if path is not None:
+            arguments["cwd"] = self.cwd_for_path(path)  # type: ignore[no-untyped-call]
+        if kernel_id is None:
+            return await self._start(None, arguments)
+        # Of those who want the same kernel at once, the first starts it, and the others take it.
+        lock = self._starting.setdefault(kernel_id, asyncio.Lock())
+        async with lock:
+            known = self._kernels.get(kernel_id)
+            if known is not None and await known.refresh_model() is not None:
+                return kernel_id
+            return await self._start(kernel_id, arguments)
 
-    def _know(self, gateway: Any, model: KernelModel) -> None:
-        assert self.realm is not None
-        self.realm.run_sync(lambda: gateway._original._roster.add(model.id, model.name))
+    async def _start(self, kernel_id: str | None, arguments: Mapping[str, Any]) -> str:
+        kernel = self._make()
+        await kernel.start_kernel(kernel_id=kernel_id, **arguments)
+        self._kernels[kernel.kernel_id] = kernel
+        return str(kernel.kernel_id)
+
+    def _make(self) -> GatewayKernel:
+        specs = {} if self.kernel_spec_manager is None else {"kernel_spec_manager": self.kernel_spec_manager}
+        kernel: GatewayKernel = self.kernel_manager_factory(parent=self, log=self.log, **specs)
+        return kernel
+
+    async def take_in(self, kernel_id: str) -> bool:
+        """Take a kernel that runs on the gateway into this server's, unless it is.
+
+        Returns:
+            Whether it is the server's now; not if the gateway says that it is gone.
+
+        Raises:
+            tornado.web.HTTPError: it can't be told.
+        """
+        async with self._starting.setdefault(kernel_id, asyncio.Lock()):
+            if kernel_id not in self._kernels:
+                with _as_http():
+                    try:
+                        model = await (await self.gateway()).kernels.get(kernel_id)
+                    except KernelNotFoundError:
+                        return False
+                    self._know(model)
+                kernel = self._make()
+                kernel.learn(model)
+                self._kernels[kernel_id] = kernel
+            return True
+
+    def _know(self, model: KernelModel) -> None:
+        """Have the library know a kernel, whoever started it: it is listed, and culled."""
+        place = self.place(model.id)
+        place.realm.run_sync(partial(place.gateway._roster.add, model.id, model.name))
+
+    async def start_or_take(self, name: str | None, kernel_id: str | None, env: Any, cwd: Any) -> KernelModel:
+        """Start a kernel, or look at one that runs. For a `GatewayKernel`, whose arguments these are.
+
+        Raises:
+            GatewayError: what the gateway said.
+        """
+        gateway: Any = await self.gateway()
+        model: KernelModel | None = None
+        if kernel_id is not None:
+            with suppress(KernelNotFoundError):
+                model = await gateway.kernels.get(kernel_id)
+        if model is None:
+            if name is None:
+                # What is started then, the list tells; where a name is given, it is looked up in it anyway.
+                with suppress(GatewayHTTPError, ProtocolError):
+                    await gateway.kernelspecs.list()
+            only = {SESSION_NAME, *gateway.config.allowed_envs}
+            env = choose_variables(env, os.environ, self.log.warning, only=only)
+            cwd = choose_directory(cwd, self.log.warning)
+            model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=kernel_id)
+            if kernel_id is not None and model.id != kernel_id:
+                self.log.warning("The gateway takes no kernel ids: the kernel's is %s, and not %s", model.id, kernel_id)
+        self._know(model)
+        return model
+
+    def place(self, kernel_id: str) -> Place:
+        """Say where a kernel is reached. For a `GatewayKernel`.
+
+        Raises:
+            RuntimeError: the gateway was closed.
+        """
+        gateway: Any = self._gateway
+        if gateway is None or self.realm is None:
+            raise RuntimeError("the gateway is not open")
+        return Place(self.realm, gateway._original, kernel_id)
+
+    def note(self, kernel_id: str, model: KernelModel) -> None:
+        """Take note of a look at a kernel. For a `GatewayKernel`."""
+        self._kernel_connections[kernel_id] = model.connections or 0
+        if model.last_activity is not None:
+            self.last_kernel_activity = max(self.last_kernel_activity, model.last_activity)
+
+    def drop(self, kernel: GatewayKernel) -> None:
+        """Forget a kernel that has ended. For a `GatewayKernel`."""
+        if self._kernels.get(kernel.kernel_id) is kernel:
+            self.remove_kernel(kernel.kernel_id)
+        self.last_kernel_activity = datetime.now(UTC)
+
+    @property
+    def kernels_url(self) -> str:
+        """The URL of the gateway's kernels; `""` before it was opened."""
+        if self._gateway is None:
+            return ""
+        config = self._gateway.config
+        return config.http_url(kernels_path(config.kernels_endpoint))
+
+    def get_kernel(self, kernel_id: str) -> GatewayKernel:
+        """Give the manager of one of this server's kernels.
+
+        Raises:
+            tornado.web.HTTPError: 404: it has none of this id.
+        """
+        kernel: GatewayKernel = super().get_kernel(kernel_id)  # type: ignore[assignment]
+        return kernel
 
     async def kernel_model(self, kernel_id: str) -> dict[str, Any]:
         """Give a kernel's model, as the gateway has it now.
@@ -202,57 +565,51 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         Raises:
             tornado.web.HTTPError: 404 only if the gateway says so.
         """
-        self.get_kernel(str(kernel_id))
-        try:
-            with _as_http():
-                return _kernel_as_json(await (await self.gateway()).kernels.get(kernel_id))
-        except web.HTTPError as error:
-            if error.status_code == 404:
-                self.remove_kernel(kernel_id)
-            raise
+        model: dict[str, Any] | None = await self.get_kernel(str(kernel_id)).refresh_model()
+        if model is None:
+            raise web.HTTPError(404, f"the gateway knows no kernel {kernel_id}")
+        return model
 
     async def list_kernels(self, **arguments: Any) -> list[dict[str, Any]]:
         """Give the models of this server's kernels. One is forgotten only if the gateway says of its very id that it is gone."""
         del arguments
         with _as_http():
             models = {model.id: model for model in await (await self.gateway()).kernels.list()}
-        kernel_ids = list(self._kernels)
+        kernels = list(self._kernels.items())
         # What the list lacks is asked about by its id.
-        await asyncio.gather(*(self._look(kernel_id, models) for kernel_id in kernel_ids if kernel_id not in models))
-        return [_kernel_as_json(models[kernel_id]) for kernel_id in kernel_ids if kernel_id in models]
+        return [
+            found
+            for found in await asyncio.gather(*(self._look(kernel, models.get(kernel_id)) for kernel_id, kernel in kernels))
+            if found is not None
+        ]
 
-    async def _look(self, kernel_id: str, models: dict[str, KernelModel]) -> None:
+    async def _look(self, kernel: GatewayKernel, model: KernelModel | None) -> dict[str, Any] | None:
+        if model is not None and kernel.has_kernel:
+            kernel.learn(model)
+            return kernel.kernel
         try:
-            models[kernel_id] = await (await self.gateway()).kernels.get(kernel_id)
-        except KernelNotFoundError:
-            self.remove_kernel(kernel_id)
-        except GatewayError:
-            models[kernel_id] = KernelModel(id=kernel_id, name=self._kernels[kernel_id].kernel_name)
+            return await kernel.refresh_model()
+        except web.HTTPError:
+            return {**(kernel.kernel or {"id": kernel.kernel_id}), "execution_state": "unknown"}
+
+    def list_kernel_ids(self) -> list[str]:
+        """Give the ids of this server's kernels."""
+        return list(self._kernels)
 
     async def shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
         """Shut a kernel down; one that is gone already is fine."""
-        del now
-        self.get_kernel(kernel_id)
-        if restart:
-            await self.restart_kernel(kernel_id)
-            return
-        with _as_http():
-            await (await self.gateway()).kernels.shutdown(kernel_id)
-        self.remove_kernel(kernel_id)
+        await self.get_kernel(kernel_id).shutdown_kernel(now=now, restart=restart)
+        if not restart:
+            self.remove_kernel(kernel_id)
 
     async def restart_kernel(self, kernel_id: str, now: bool = False, **arguments: Any) -> None:
         """Restart a kernel."""
-        del now, arguments
-        self.get_kernel(kernel_id)
-        with _as_http():
-            await (await self.gateway()).kernels.restart(kernel_id)
+        await self.get_kernel(kernel_id).restart_kernel(now=now, **arguments)
 
     async def interrupt_kernel(self, kernel_id: str, **arguments: Any) -> None:
         """Interrupt what a kernel is doing."""
         del arguments
-        self.get_kernel(kernel_id)
-        with _as_http():
-            await (await self.gateway()).kernels.interrupt(kernel_id)
+        await self.get_kernel(kernel_id).interrupt_kernel()
 
     async def shutdown_all(self, now: bool = False) -> None:
         """Shut all of this server's kernels down at once, each whatever becomes of the others, and close the gateway."""
@@ -267,6 +624,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     def remove_kernel(self, kernel_id: str) -> Any:
         """Forget a kernel."""
+        self._kernel_connections.pop(kernel_id, None)
         return self._kernels.pop(kernel_id, None)
 
     def update_env(self, *, kernel_id: str, env: dict[str, str]) -> None:
@@ -275,6 +633,52 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     def initialize_culler(self) -> None:
         """Do nothing: the library culls."""
+
+    async def cull_kernels(self) -> None:
+        """Cull this server's idle kernels now, by the traits."""
+        await self._cull(None)
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """Cull a kernel now, if it is idle by the traits."""
+        await self._cull(kernel_id)
+
+    async def _cull(self, kernel_id: str | None) -> None:
+        policy = self._policy(None if kernel_id is None else lambda model: model.id == kernel_id)
+        if policy is not None:
+            try:
+                await (await self.gateway()).kernels.cull(policy)
+            except ExceptionGroup as failures:
+                for failure in failures.exceptions:
+                    self.log.warning("Culling failed: %s", failure)
+
+    def _policy(self, only: Callable[[KernelModel], bool] | None = None) -> CullPolicy | None:
+        if self.cull_idle_timeout <= 0:
+            return None
+        return CullPolicy(
+            idle_timeout=self.cull_idle_timeout,
+            interval=self.cull_interval if self.cull_interval > 0 else self.cull_interval_default,
+            cull_busy=self.cull_busy,
+            cull_connected=self.cull_connected,
+            only=only,
+        )
+
+    def _note_culled(self, kernel_id: str, status: str, message: str, status_code: int | None) -> None:
+        kernel = self._kernels.get(kernel_id)
+        if kernel is not None:
+            kernel.tell("shutdown", status, message, **({} if status_code is None else {"status_code": status_code}))
+            if status == "success":
+                kernel.end("dead")
+
+    def start_watching_activity(self, kernel_id: str) -> None:
+        """Do nothing: the gateway watches its kernels."""
+
+    def stop_watching_activity(self, kernel_id: str) -> None:
+        """Do nothing: the gateway watches its kernels."""
+
+    def ports_changed(self, kernel_id: str) -> bool:
+        """Say no: a kernel on a gateway has no ports here."""
+        del kernel_id
+        return False
 
     def notify_connect(self, kernel_id: str) -> None:
         """Do nothing: the gateway counts connections."""
@@ -304,18 +708,38 @@ class GatewayKernelSpecManager(KernelSpecManager):
 
     async def get_all_specs(self) -> dict[str, Any]:
         """Give all kernelspecs; the gateway's default becomes the server's."""
+        kernelspecs: dict[str, Any] = (await self.list_kernel_specs())["kernelspecs"]
+        return kernelspecs
+
+    async def list_kernel_specs(self) -> dict[str, Any]:
+        """Give all kernelspecs, as `kernelspecs`, and the name of the gateway's default, as `default`."""
         with _as_http():
             specs = await (await self._gateway()).kernelspecs.list()
         server: Any = self.parent
         if specs.default is not None:
             server.kernel_manager.default_kernel_name = specs.default
-        return {name: self._as_json(spec) for name, spec in specs.kernelspecs.items()}
+        kernelspecs = {name: self._as_json(spec) for name, spec in specs.kernelspecs.items()}
+        return {"default": specs.default, "kernelspecs": kernelspecs}
+
+    def find_kernel_specs(self) -> NoReturn:
+        """Raise NotOnAGatewayError: a gateway's kernelspecs have no folders here."""
+        raise NotOnAGatewayError("find_kernel_specs", "a gateway's kernelspecs have no folders here; await get_all_specs()")
+
+    def install_kernel_spec(self, *arguments: Any, **more: Any) -> NoReturn:
+        """Raise NotOnAGatewayError: a gateway's kernelspecs are its administrator's."""
+        del arguments, more
+        raise NotOnAGatewayError("install_kernel_spec", "kernelspecs are installed on the gateway, by its administrator")
+
+    def remove_kernel_spec(self, name: str) -> NoReturn:
+        """Raise NotOnAGatewayError: a gateway's kernelspecs are its administrator's."""
+        del name
+        raise NotOnAGatewayError("remove_kernel_spec", "kernelspecs are removed on the gateway, by its administrator")
 
     async def get_kernel_spec(self, kernel_name: str, **arguments: Any) -> dict[str, Any]:
         """Give one kernelspec.
 
         Raises:
-            KeyError: the gateway has none of this name.
+            NoSuchKernel: the gateway has none of this name. It is a `KeyError`.
         """
         del arguments
         try:
@@ -323,7 +747,7 @@ class GatewayKernelSpecManager(KernelSpecManager):
                 return self._as_json(await (await self._gateway()).kernelspecs.get(kernel_name))
         except web.HTTPError as error:
             if error.status_code == 404:
-                raise KeyError(kernel_name) from error
+                raise NoSuchKernel(kernel_name) from error
             raise
 
     async def get_kernel_spec_resource(self, kernel_name: str, path: str) -> bytes:
@@ -359,7 +783,8 @@ class GatewaySessionManager(SessionManager):
 
     async def kernel_culled(self, kernel_id: str) -> bool:
         """Say whether a kernel is gone."""
-        if kernel_id not in self.kernel_manager:
+        # One that this server does not know may be of a session that was kept in a file, by a server before this one.
+        if kernel_id not in self.kernel_manager and not await self.kernel_manager.take_in(kernel_id):
             return True
         try:
             await self.kernel_manager.kernel_model(kernel_id)
