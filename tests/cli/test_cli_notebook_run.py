@@ -25,7 +25,7 @@ from trio_gateway import (
     UpdateDisplayData,
 )
 from trio_gateway._cli.notebook import NotebookRun
-from trio_gateway._cli.notebook_file import NotebookFile
+from trio_gateway._cli.notebook_file import NotebookFile, read_notebook
 from trio_gateway._cli.notebook_model import LiveNotebook
 from trio_gateway._cli.notebook_saver import Saver
 from trio_gateway._cli.progress import title_of
@@ -326,3 +326,58 @@ async def test_the_real_file_holds_what_the_recording_one_would(tmp_path: Path) 
 )
 def test_a_title_is_one_short_harmless_line(source: str, title: str) -> None:
     assert title_of(source) == title
+
+
+# --------------------------------------------------------------------------------------------- what sloppy kernels send
+
+
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = {"a": [value]}
+    return value
+
+
+ODD_OUTPUTS: dict[str, tuple[Any, Any]] = {
+    "lone surrogate": (Stream("stdout", "a\ud800b"), {"text": ["a\ufffdb"]}),
+    "NaN": (
+        DisplayData({"application/json": {"x": [1.5, float("nan"), float("inf")]}}),
+        {"data": {"application/json": {"x": [1.5, None, None]}}},
+    ),
+    "null for text": (ExecuteResult(1, {"text/plain": None, "text/html": "<b>"}), {"data": {"text/html": ["<b>"]}}),
+    "object for text": (DisplayData({"text/plain": {"a": [1, None]}}), {"data": {"text/plain": ['{"a": [1, null]}']}}),
+    "numbers for lines": (DisplayData({"text/plain": ["a", 5]}), {"data": {"text/plain": ["a5"]}}),
+    "odd metadata": (DisplayData(plain("x"), {"\ud800": float("nan")}), {"metadata": {"\ufffd": None}}),
+    "surrogate for an error": (Error("E\udfff", "v", ("\ud800",)), {"ename": "E\ufffd", "traceback": ["\ufffd"]}),
+    "a huge number": (DisplayData({"application/json": 10**400}), {"data": {"application/json": 10**400}}),
+}
+
+
+@pytest.mark.parametrize("name", ODD_OUTPUTS)
+async def test_whatever_a_kernel_sent_the_file_can_be_read_by_all(
+    name: str, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    output, saved = ODD_OUTPUTS[name]
+    path = tmp_path / "n.ipynb"
+    await Run(FakeKernel({"a": [output, "ok"]}), "a", file=NotebookFile(path))()  # type: ignore[arg-type]
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    notebook = json.loads(path.read_bytes().decode("utf-8"), parse_constant=refuse)
+    told = notebook["cells"][0]["outputs"][0]
+    assert {key: told[key] for key in saved} == saved
+    read_notebook(path)
+
+
+@pytest.mark.parametrize("depth", [40, 200, 400, 2000])
+async def test_what_is_nested_so_deeply_that_it_cant_be_saved_is_cut_off(
+    depth: int, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = tmp_path / "n.ipynb"
+    output = DisplayData({"application/json": nested(depth), **plain("shown")}, nested(depth))
+    await Run(FakeKernel({"a": [output, Stream("stdout", "after")]}), "a", file=NotebookFile(path))()  # type: ignore[arg-type]
+    notebook, _ = read_notebook(path)
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "shown"
+    assert notebook.cells[0].outputs[1].text == "after"
+    assert ("nested too deeply" in path.read_text(encoding="utf-8")) is (depth > 40)

@@ -197,10 +197,31 @@ async def test_what_can_not_be_erased_safely_stays(text: str) -> None:
         ({"application/vnd.x+json": [1]}, "[\n  1\n]"),
         ({"image/png": "iVBO", "x/\x1b": ""}, "[image/png, x/\\x1b]"),
         ({}, "[nothing]"),
+        # What sloppy kernels send.
+        ({"text/plain": None, "text/markdown": "m"}, "m"),
+        ({"text/plain": {"a": 1}}, '{"a": 1}'),
+        ({"text/plain": ["a", 5, None]}, "a5"),
+        ({"text/plain": 1.5}, "1.5"),
+        ({"application/json": [float("nan"), "\ud800"]}, '[\n  null,\n  "\ufffd"\n]'),
     ],
 )
 def test_a_bundle_is_shown_in_its_most_readable_form(data: dict[str, Any], expected: str) -> None:
     assert as_text(data) == expected
+
+
+@pytest.mark.parametrize("mime", ["text/plain", "application/json", "image/png"])
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_no_value_is_too_odd_to_be_shown(mime: str, terminal: bool) -> None:
+    deep: Any = "x"
+    for _ in range(3000):
+        deep = [deep]
+    for value in (None, 5, float("nan"), True, [], {}, "\ud800", ["\udfff", {}], deep, 10**400):
+        output = DisplayData({mime: value}, {}, "d")
+        out, _ = await shown(
+            output, UpdateDisplayData({mime: value}, {}, "d"), ClearOutput(), Stream("stdout", "!"), terminal=terminal
+        )
+        assert out.endswith("!")
+        json.loads(as_json(result_as_dict(ExecutionResult("ok", (output,), {})), ok=True), parse_constant=pytest.fail)
 
 
 def test_gaps_are_told_with_their_counts() -> None:
@@ -224,7 +245,7 @@ def test_a_result_as_json_holds_all_a_script_needs() -> None:
         "status": "error",
         "execution_count": 4,
         "outputs": [
-            {"output_type": "stream", "name": "stdout", "text": "ü\ud800"},
+            {"output_type": "stream", "name": "stdout", "text": "ü\ufffd"},
             {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]},
         ],
         "error": {"ename": "E", "evalue": "v", "traceback": ["t"]},

@@ -6,12 +6,14 @@ made included. No kernel, no file, no Trio in here.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import nbformat
 
-from .._outputs import DisplayData, ExecuteResult, Output, UpdateDisplayData
+from .._outputs import DisplayData, ExecuteResult, Output, ShownOutput, UpdateDisplayData
 from .._protocol.execution import OutputArea
+from .._values import MAX_DEPTH, as_plain_json
 
 __all__ = ["LiveCell", "LiveNotebook"]
 
@@ -95,9 +97,21 @@ class LiveNotebook:
     def current(self) -> Any:
         """Return the notebook with all outputs that have come so far."""
         for cell in self._changed:
-            cell.node.outputs = [_from_dict(output.to_nbformat()) for output in cell.area.outputs]
+            cell.node.outputs = [_node_of(output) for output in cell.area.outputs]
         self._changed.clear()
         return self._notebook
+
+
+def _node_of(output: ShownOutput) -> Any:
+    """Return nbformat's node of an output, such that each reader of JSON can read its file, whatever a kernel sent."""
+    fields = output.to_nbformat()
+    try:
+        text = json.dumps(fields, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        odd = text.count("[") + text.count("{") > MAX_DEPTH  # it may be nested so deeply that nbformat can't copy it
+    except (ValueError, RecursionError):
+        odd = True
+    return _from_dict(as_plain_json(fields) if odd else fields)
 
 
 def _tags(node: Any) -> list[str]:

@@ -29,6 +29,8 @@ from .._outputs import (
     UpdateDisplayData,
     as_terminal_text,
 )
+from .._values import as_plain_json
+from .._values import as_text as text_of_value
 from .control import ControlFilter
 from .exits import printable
 from .sinks import Sink
@@ -216,12 +218,11 @@ class Renderer:
 def as_text(data: Mapping[str, Any]) -> str:
     """Return the form of a MIME bundle that a terminal can show, or else the names of those that it can't."""
     for mime in _TEXTUAL:
-        if mime in data:
-            value = data[mime]
-            return "".join(map(str, value)) if isinstance(value, list) else str(value)
+        if data.get(mime) is not None:
+            return text_of_value(data[mime])
     for mime, value in data.items():
         if mime == "application/json" or mime.endswith("+json"):
-            return json.dumps(value, ensure_ascii=False, indent=2)
+            return json.dumps(as_plain_json(value), ensure_ascii=False, indent=2)
     return f"[{', '.join([printable(mime) for mime in data]) or 'nothing'}]"
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._values import as_plain_json
 from .exits import printable
 from .sinks import standard_output
 from .wording import Failure
@@ -33,8 +34,8 @@ def as_json(report: Mapping[str, object], *, ok: bool, error: Failure | None = N
         error: what went wrong, where it is not the command's own part that says so.
     """
     head = {"ok": ok, "error": None if error is None else attrs.asdict(error)}
-    # Escapes only: a lone surrogate has no UTF-8.
-    return json.dumps(head | dict(report), ensure_ascii=True) + "\n"
+    # Whatever a kernel sent, each reader of JSON can read it.
+    return json.dumps(as_plain_json(head | dict(report)), ensure_ascii=True, allow_nan=False) + "\n"
 
 
 async def write_json(report: Mapping[str, object]) -> None:

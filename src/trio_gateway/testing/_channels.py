@@ -6,7 +6,10 @@ the queue is as unbounded as a gateway's, so a client that does not read holds n
 
 from __future__ import annotations
 
+import json
+import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -17,8 +20,8 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from .._errors import GatewayError
 from .._protocol import codec
-from .._protocol.messages import Message
-from ._faults import Garbage, MessageAction
+from .._protocol.messages import Buffer, Message
+from ._faults import Garbage, MessageAction, Spoilt
 
 if TYPE_CHECKING:
     from ._gateway import FakeGateway
@@ -160,14 +163,13 @@ class Channels:
             self._held.append(message)
             self._gateway.spawn(self._release_late, "reorder")
             return
-        if MessageAction.SPOIL in actions:
-            message = _spoilt(message)
+        spoils = [action for action in actions if isinstance(action, Spoilt)]
         for action in actions:
             if isinstance(action, Garbage):
                 self._put(_as_event(action.frame))
         cut = 0.5 if MessageAction.CUT_INSIDE in actions else 0.0 if MessageAction.CUT_BEFORE in actions else None
         for _ in range(2 if MessageAction.DUPLICATE in actions else 1):
-            self._send(message, cut)
+            self._send(message, cut, spoils)
         self._release()
 
     def _release(self) -> None:
@@ -180,10 +182,14 @@ class Channels:
         await trio.sleep(_LATE)
         self._release()
 
-    def _send(self, message: Message, cut: float | None = None) -> None:
+    def _send(self, message: Message, cut: float | None = None, spoils: Sequence[Spoilt] = ()) -> None:
         self._gateway.conversation.message(f"{self._name} >", message)
         self.sent_messages += 1
-        frame = codec.encode_v1(message) if self._v1 else codec.encode_legacy(message)
+        frame: bytes | str
+        if spoils:
+            frame = _spoilt(message, spoils, v1=self._v1)
+        else:
+            frame = codec.encode_v1(message) if self._v1 else codec.encode_legacy(message)
         self._put(_as_event(frame), cut=cut)
 
     def _put(self, event: ws_events.Event, *, cut: float | None = None, last: bool = False) -> None:
@@ -296,9 +302,31 @@ class Channels:
             self._kernel.take(message, self._streams)
 
 
-def _spoilt(message: Message) -> Message:
-    parts = (message.header_raw, message.parent_raw, message.metadata_raw, b"[]")
-    return Message.from_wire(message.channel, *parts, tuple(map(memoryview, message.buffers)), message.size)
+def _spoilt(message: Message, spoils: Sequence[Spoilt], *, v1: bool) -> bytes | str:
+    """Make a frame of a message, some parts of which are something else."""
+    parts = {
+        "channel": message.channel.encode() if v1 else json.dumps(message.channel).encode(),
+        "header": bytes(message.header_raw),
+        "parent_header": bytes(message.parent_raw),
+        "metadata": bytes(message.metadata_raw),
+        "content": bytes(message.content_raw),
+    }
+    for spoilt in spoils:
+        parts[spoilt.part] = spoilt.by(parts[spoilt.part])
+    if v1:
+        pieces: list[Buffer] = [*parts.values(), *message.buffers]
+        offsets = [8 * (len(pieces) + 2)]
+        for piece in pieces:
+            offsets.append(offsets[-1] + len(piece))
+        return b"".join([struct.pack(f"<{len(offsets) + 1}Q", len(offsets), *offsets), *pieces])
+    text = ",".join([f'"{name}":{value.decode("utf-8", "replace")}' for name, value in parts.items()])
+    if not message.buffers:
+        return f"{{{text}}}"
+    pieces = [f"{{{text}}}".encode(), *message.buffers]
+    offsets = [4 * (len(pieces) + 1)]
+    for piece in pieces[:-1]:
+        offsets.append(offsets[-1] + len(piece))
+    return b"".join([struct.pack(f">{len(offsets) + 1}I", len(pieces), *offsets), *pieces])
 
 
 def _as_event(frame: bytes | str) -> ws_events.Event:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._kernel import FakeKernel
     from ._streams import ServerStream
 
-__all__ = ["Chaos", "Fault", "Faults", "Garbage", "MessageAction", "RequestPlan"]
+__all__ = ["Chaos", "Fault", "Faults", "Garbage", "MessageAction", "RequestPlan", "Spoilt"]
 
 Nth: TypeAlias = int | Collection[int] | None
 """Which of the things that match, counted from 1 when the fault is made; None for all."""
@@ -37,7 +37,6 @@ class MessageAction(enum.Enum):
     DROP = "drop"
     DUPLICATE = "duplicate"
     HOLD = "reorder"
-    SPOIL = "spoil"
     CUT_BEFORE = "cut before a message"
     CUT_INSIDE = "cut inside a frame"
 
@@ -47,6 +46,14 @@ class Garbage:
     """A frame that is no message, sent before one that is."""
 
     frame: bytes | str
+
+
+@attrs.frozen
+class Spoilt:
+    """A part of a message that is sent otherwise than it was made."""
+
+    part: str
+    by: Callable[[bytes], bytes]
 
 
 @attrs.define
@@ -153,7 +160,7 @@ class Faults:
         self._connections: list[tuple[Fault, Mapping[str, Any]]] = []
         self._requests: list[tuple[Fault, str, Callable[[RequestPlan], None]]] = []
         self._websockets: list[tuple[Fault, int | None, int | None]] = []
-        self._messages: list[tuple[Fault, str, bool, MessageAction | Garbage]] = []
+        self._messages: list[tuple[Fault, str, bool, MessageAction | Garbage | Spoilt]] = []
         self._mutes: list[Fault] = []
         self._mute_sessions: set[str] = set()
 
@@ -249,10 +256,13 @@ class Faults:
         self._websockets.append((fault, after_received, after_sent))
         return fault
 
-    def _message(self, action: MessageAction | Garbage, pattern: str, direction: str, nth: Nth, times: int | None) -> Fault:
+    def _message(
+        self, action: MessageAction | Garbage | Spoilt, pattern: str, direction: str, nth: Nth, times: int | None
+    ) -> Fault:
         if direction not in ("to_client", "to_kernel"):
             raise ValueError(f'direction is {direction!r}; it is "to_client" or "to_kernel"')
-        fault = Fault("garbage" if isinstance(action, Garbage) else action.value, nth=nth, times=times)
+        kind = action.value if isinstance(action, MessageAction) else "garbage" if isinstance(action, Garbage) else "spoil"
+        fault = Fault(kind, nth=nth, times=times)
         self._messages.append((fault, pattern, direction == "to_client", action))
         return fault
 
@@ -286,9 +296,30 @@ class Faults:
         """Send messages to the client after the one that follows them, or a second late."""
         return self._message(MessageAction.HOLD, pattern, "to_client", nth, times)
 
-    def spoil(self, pattern: str, *, nth: Nth = None, times: int | None = None) -> Fault:
-        """Send messages to the client whose content is no JSON object. As `drop`."""
-        return self._message(MessageAction.SPOIL, pattern, "to_client", nth, times)
+    def spoil(
+        self,
+        pattern: str,
+        *,
+        part: Literal["channel", "header", "parent_header", "metadata", "content"] = "content",
+        by: bytes | Callable[[bytes], bytes] = b"[]",
+        nth: Nth = None,
+        times: int | None = None,
+    ) -> Fault:
+        """Send messages to the client as a sloppy kernel would, one part of them being something else.
+
+        Args:
+            pattern: as for `drop`.
+            part: which part: one of the four of JSON, or the name of the channel.
+            by: the bytes to send in its place, or a function that makes them of what was to be sent; without it a content that is
+                no object. They need be neither JSON nor UTF-8. In the older framing, as gateways do, bytes that are no UTF-8 are
+                sent as U+FFFD; what is no JSON makes the whole frame no JSON.
+            nth: which of them.
+            times: how many at most.
+        """
+        if part not in ("channel", "header", "parent_header", "metadata", "content"):
+            raise ValueError(f"part is {part!r}; it is a part of a message")
+        make = by if callable(by) else lambda _: by
+        return self._message(Spoilt(part, make), pattern, "to_client", nth, times)
 
     def cut_at_message(
         self,
@@ -403,12 +434,12 @@ class Faults:
                 self._mute_sessions.add(session_id)
         return session_id in self._mute_sessions
 
-    def on_message(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage]:
+    def on_message(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage | Spoilt]:
         """Say what becomes of a message."""
         if not self._messages and self._chaos is None:
             return []
         name = f"{message.channel} {message.msg_type}"
-        found: list[MessageAction | Garbage] = []
+        found: list[MessageAction | Garbage | Spoilt] = []
         for fault, pattern, direction, action in self._messages:
             if direction is to_client and re.fullmatch(pattern, name) and fault.strikes():
                 self.counts[fault.kind] += 1
@@ -417,8 +448,8 @@ class Faults:
             found += self._chaotic(kernel, message, to_client=to_client)
         return found
 
-    def _chaotic(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage]:
-        found: list[MessageAction | Garbage] = []
+    def _chaotic(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage | Spoilt]:
+        found: list[MessageAction | Garbage | Spoilt] = []
         if self._chance("cut"):
             found.append(MessageAction.CUT_BEFORE)
         if self._chance("cut_inside"):
