@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["drive", "driver_folder", "node_modules", "program"]
 
-PLAYWRIGHT = {"playwright-core": "1"}
+PLAYWRIGHT = {"playwright-core": "1", "axe-core": "4"}
+"""What drives a browser, and what looks at a page as a screen reader's user would have it."""
 PACKAGES = Path("/var/lib/dpkg")
 """Where Debian's packages are noted; locked by us while we install some."""
 

@@ -27,6 +27,7 @@ from ._channels import Relays
 from ._config import ProxyConfig, hidden
 from ._gate import Caller, Gate, Refused
 from ._metrics import Metrics
+from ._page import sign_in_page
 from ._rest import Rest
 from ._shapes import error_of
 
@@ -55,7 +56,7 @@ class Proxy:
         # The wall clock, for people: front ends are told since when the server runs.
         started = datetime.now(UTC)  # noqa: TID251
         self._relays = Relays(gateway, config, self._metrics)
-        rest = Rest(gateway, config, self._metrics, started, lambda: self._relays.is_draining)
+        rest = Rest(gateway, config, self._gate, self._metrics, started, lambda: self._relays.is_draining)
         self._router = Router(rest.routes(), redirect_slashes=False)
 
     @property
@@ -138,7 +139,7 @@ class Proxy:
                 return
             response = await self._respond(scope, method, headers, receive, answer)
         except Refused as refused:
-            response = _error(refused.status_code, refused.message)
+            response = self._refusal(refused, method, headers)
         except HTTPException as error:
             response = _error(error.status_code, _phrase(error.status_code))
             response.headers.update(error.headers or {})
@@ -154,9 +155,18 @@ class Proxy:
             return
         if response.status_code == 401:
             response.headers["WWW-Authenticate"] = "token"
-        for name, value in (*_HEADERS, *answer.headers):
+        for name, value in _HEADERS:
+            response.headers.setdefault(name, value)
+        for name, value in answer.headers:
             response.headers[name] = value
         await response(scope, receive, answer)
+
+    def _refusal(self, refused: Refused, method: str, headers: Mapping[str, str]) -> Response:
+        """Return the answer for who may not come in: for a person in a browser, a page to sign in."""
+        if refused.status_code != 401 or method not in {"GET", "HEAD", "POST"} or "text/html" not in headers.get("accept", ""):
+            return _error(refused.status_code, refused.message)
+        more, content = sign_in_page(self._config.base_path, "That is not the proxy's token." if refused.wrong_token else None)
+        return Response(content, 401, more)
 
     async def _check(self, scope: Scope, method: str, headers: Mapping[str, str], answer: _Answer) -> None:
         """See whether the caller may come in.
@@ -175,6 +185,8 @@ class Proxy:
         preflight = method == "OPTIONS" and "access-control-request-method" in headers
         if origin is not None:
             answer.headers += self._gate.cors_headers(origin, preflight=preflight)
+        if method == "POST" and path == self._config.base_path:
+            return  # the token is in the body
         if method != "OPTIONS":
             caller = self._gate.check_token(method, headers, scope["query_string"])
             if caller is Caller.QUERY and scope["type"] == "http":

@@ -49,12 +49,14 @@ class Refused(Exception):
     Args:
         status_code: HTTP status of the answer.
         message: for the caller.
+        wrong_token: whether they showed a token, and it is not the proxy's.
     """
 
-    def __init__(self, status_code: int, message: str) -> None:
+    def __init__(self, status_code: int, message: str, *, wrong_token: bool = False) -> None:
         super().__init__(status_code, message)
         self.status_code = status_code
         self.message = message
+        self.wrong_token = wrong_token
 
 
 @attrs.define
@@ -135,12 +137,12 @@ class Gate:
         if scheme:
             if scheme.lower() in {"token", "bearer"} and _same(given.strip(), self._token):
                 return Caller.HEADER
-            raise Refused(401, "the token in the header Authorization is not the proxy's")
+            raise Refused(401, "the token in the header Authorization is not the proxy's", wrong_token=True)
         tokens = [value for name, value in _pairs(query) if name == "token"]
         if tokens:
             if len(tokens) == 1 and _same(tokens[0], self._token):
                 return Caller.QUERY
-            raise Refused(401, "the token in the URL is not the proxy's")
+            raise Refused(401, "the token in the URL is not the proxy's", wrong_token=True)
         if _same(_cookie(headers.get("cookie", "")), self.cookie_value()):
             # A browser sends it whoever asks; that a page of ours asks, only its Origin says.
             if method not in _SAFE_METHODS and "origin" not in headers:
@@ -148,12 +150,21 @@ class Gate:
             return Caller.COOKIE
         raise Refused(401, "the proxy's token is needed: in the header Authorization, or as ?token=")
 
+    def knows(self, form: bytes) -> bool:
+        """Whether a form that was filled in has the token in its field `token`. Blanks around it are nobody's wish.
+
+        Raises:
+            Refused: it has too many fields.
+        """
+        tokens = [value for name, value in _pairs(form) if name == "token"]
+        return self.config.allow_anyone or (len(tokens) == 1 and _same(tokens[0].strip(), self._token))
+
     def cookie_value(self) -> str:
         """Return what the cookie holds: something that only who knows the token can make, and from which nobody can tell it."""
         return base64.urlsafe_b64encode(hmac.digest(self._token.encode(), b"trio-gateway-proxy cookie", "sha256")).decode()
 
     def set_cookie(self, *, secure: bool) -> str:
-        """Return the header `Set-Cookie` for who came with the token in the URL."""
+        """Return the header `Set-Cookie` for who came with the token in the URL, or in the page's form."""
         flags = "; Secure" if secure else ""
         return f"{COOKIE}={self.cookie_value()}; Path={self.config.base_path}; HttpOnly; SameSite=Strict{flags}"
 
@@ -196,7 +207,7 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
     except ValueError:
-        raise Refused(400, "the URL has too many parameters") from None
+        raise Refused(400, "there are too many parameters") from None
 
 
 def _cookie(header: str) -> str:

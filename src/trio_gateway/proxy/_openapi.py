@@ -45,6 +45,13 @@ _WISHES: Final[Json] = {
     "type": {**_WISHED, "minLength": 1},
     "kernel": {**_object({"id": {**_NAME, "type": ["string", "null"]}, "name": _WISHED}), "type": ["object", "null"]},
 }
+_NUMBER_OR_NONE: Final[Json] = {"type": ["number", "null"]}
+_PART: Final = _object(
+    {"age": _NUMBER_OR_NONE, "unanswered": _NUMBER_OR_NONE, "message": _OPTIONAL_TEXT},
+    ("age", "unanswered", "message"),
+    description="How old a part of the answer is, in seconds (null: it never came); for how long a newer one has been waited "
+    "for (null: it came); and what is wrong (null: nothing).",
+)
 _COUNTS: Final = _object({"to_kernel": {"type": "integer"}, "to_front": {"type": "integer"}}, ("to_kernel", "to_front"))
 _KERNEL: Final = _object(
     {
@@ -55,6 +62,17 @@ _KERNEL: Final = _object(
         "last_activity": {"type": "string", "format": "date-time"},
     },
     ("id", "name", "execution_state", "connections"),
+)
+_DOCUMENT: Final = _object({"path": _TEXT, "name": _TEXT, "type": _TEXT}, ("path", "name", "type"))
+_SHOWN: Final = _object(
+    {
+        "display_name": _TEXT,
+        "state_seconds": {"type": "number"},
+        "documents": {"type": "array", "items": _DOCUMENT},
+        "channels": {"type": "integer"},
+        "messages": _COUNTS,
+    },
+    ("display_name", "state_seconds", "documents", "channels", "messages"),
 )
 _SCHEMAS: Final[Json] = {
     "Error": _object({"message": _TEXT, "reason": _TEXT}, ("message", "reason"), additionalProperties=False),
@@ -77,22 +95,37 @@ _SCHEMAS: Final[Json] = {
     "Status": _object(
         {
             "draining": {"type": "boolean"},
-            "gateway": _object({"reachable": {"type": "boolean"}, "message": _OPTIONAL_TEXT}, ("reachable", "message")),
+            "proxy": _object(
+                {"version": _TEXT, "started": {"type": "string", "format": "date-time"}, "up": {"type": "number"}},
+                ("version", "started", "up"),
+            ),
+            "gateway": _object(
+                {
+                    "reachable": {"type": "boolean"},
+                    "message": _OPTIONAL_TEXT,
+                    "version": _OPTIONAL_TEXT,
+                    "gateway_version": _OPTIONAL_TEXT,
+                    "lists_all": {"type": ["boolean", "null"]},
+                },
+                ("reachable", "message", "version", "gateway_version", "lists_all"),
+            ),
+            "news": _object({"kernels": _PART, "sessions": _PART}, ("kernels", "sessions")),
             "channels": {"type": "integer"},
             "resumed": {"type": "integer"},
             "messages": _COUNTS,
             "kernels": {
                 "type": "array",
-                "items": {"allOf": [_ref("Kernel"), _object({"channels": {"type": "integer"}, "messages": _COUNTS})]},
+                "items": {"allOf": [_ref("Kernel"), _SHOWN]},
             },
             "sessions": {"type": "array", "items": _ref("Session")},
         },
-        ("draining", "gateway", "channels", "resumed", "messages", "kernels", "sessions"),
+        ("draining", "proxy", "gateway", "news", "channels", "resumed", "messages", "kernels", "sessions"),
     ),
 }
 _WORDS: Final = {
     200: "Here it is.",
     201: "It was made.",
+    303: "You are signed in: here is a cookie.",
     204: "Done.",
     304: "You have it already.",
     400: "Something in the request can't be used; the message says what.",
@@ -141,6 +174,18 @@ def _operation(what: str, *answers: tuple[int, Json], takes: str | None = None, 
     return described
 
 
+def _sign_in() -> Json:
+    """Describe what the page to sign in does: a form, where all else is JSON."""
+    described = _operation("Sign in: get a cookie for the token.", (303, _answer(303)), open_to_all=True)
+    described["responses"] |= {str(status): _answer(status) for status in (400, 401, 403, 408, 413)}
+    # Whoever follows sees the page; and a person in a browser, in place of an error, the page to sign in.
+    described["responses"]["200"] = _answer(200, _TEXT, "text/html")
+    described["responses"]["401"]["content"]["text/html"] = {"schema": _TEXT}
+    form = {"schema": _object({"token": _TEXT}, ("token",))}
+    described["requestBody"] = {"required": True, "content": {"application/x-www-form-urlencoded": form}}
+    return described
+
+
 def _list_of(name: str) -> Json:
     return {"type": "array", "items": _ref(name)}
 
@@ -156,7 +201,7 @@ _FILE: Final[Json] = {"type": "string", "format": "binary"}
 def _paths() -> Mapping[str, Mapping[str, Json]]:
     missing, done = (404, _answer(404)), (204, _answer(204))
     return {
-        "": {"get": _operation("The status page.", (200, _answer(200, _TEXT, "text/html")))},
+        "": {"get": _operation("The status page.", (200, _answer(200, _TEXT, "text/html"))), "post": _sign_in()},
         "page/{name}": {"get": _operation("A file of the status page.", (200, _answer(200, _FILE, "*/*")), missing)},
         "status.json": {"get": _operation("What the status page shows.", _ok(_ref("Status")))},
         "api": {"get": _operation("The version.", _ok(_object({"version": _TEXT}, ("version",))))},

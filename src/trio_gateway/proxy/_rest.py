@@ -20,9 +20,11 @@ from starlette.routing import Route
 
 from .._errors import KernelNotFoundError
 from .._gateway.gateway import Gateway
+from .._secret import SecretBytes
 from .._version import __version__
 from ._config import ProxyConfig
-from ._gate import Refused
+from ._gate import Gate, Refused
+from ._gather import Gather
 from ._metrics import Metrics
 from ._openapi import describe
 from ._page import PAGE_HEADERS, page_file, status_json
@@ -48,6 +50,7 @@ class Rest:
     Args:
         gateway: where the kernels are.
         config: the proxy's configuration.
+        gate: who may come in.
         metrics: what is counted.
         started: when the proxy was started.
         is_draining: whether it is about to end.
@@ -55,14 +58,22 @@ class Rest:
 
     gateway: Gateway
     config: ProxyConfig
+    gate: Gate
     metrics: Metrics
     started: datetime
     is_draining: Callable[[], bool]
+    _gather: Gather = attrs.field(init=False)
+    _born: float = attrs.field(init=False, factory=trio.current_time)
+
+    @_gather.default
+    def _make_gather(self) -> Gather:
+        return Gather(self.gateway)
 
     def routes(self) -> list[Route]:
         """Return the routes; which methods a path has, they say."""
         api = [
             ("", "GET", self._page),
+            ("", "POST", self._sign_in),
             ("page/{name}", "GET", self._page),
             ("status.json", "GET", self._page_status),
             ("api", "GET", self._version),
@@ -95,7 +106,26 @@ class Rest:
         return Response(found[1], headers={**PAGE_HEADERS, "Content-Type": found[0]})
 
     async def _page_status(self, _request: Request) -> Response:
-        return JSONResponse(await status_json(self.gateway, self.metrics, draining=self.is_draining()))
+        await self._gather.look()
+        now = trio.current_time()
+        shown = status_json(
+            self._gather.news,
+            self.metrics,
+            draining=self.is_draining(),
+            now=now,
+            up=now - self._born,
+            started=time_text(self.started),
+        )
+        return JSONResponse(shown, headers={"Cache-Control": "no-store"})
+
+    async def _sign_in(self, request: Request) -> Response:
+        """Take the token out of the form of the page to sign in, and give a cookie for it."""
+        content = SecretBytes(await self._content(request))
+        if not self.gate.knows(content):
+            raise Refused(401, "That is not the proxy's token.", wrong_token=True)
+        cookie = self.gate.set_cookie(secure=request.url.scheme == "https")
+        # To an address of its own: shown anew, the page does not send the form again.
+        return Response(status_code=303, headers={"Location": self.config.base_path, "Set-Cookie": cookie})
 
     async def _version(self, _request: Request) -> Response:
         return JSONResponse({"version": __version__})
@@ -239,11 +269,11 @@ class Rest:
 
     # Bodies -----------------------------------------------------------------------------------------------------
 
-    async def _body(self, request: Request) -> Mapping[str, Any]:
-        """Read a body that has to be a JSON object, or nothing at all.
+    async def _content(self, request: Request) -> bytearray:
+        """Read a body.
 
         Raises:
-            Refused: it is too large, too slow, or no object of JSON.
+            Refused: it is too large or too slow.
         """
         too_large = Refused(413, f"the body is larger than {self.config.max_body_size} bytes")
         length = request.headers.get("content-length", "0")
@@ -260,6 +290,15 @@ class Rest:
                 raise Refused(400, "the body did not come whole") from None
         if scope.cancelled_caught:
             raise Refused(408, f"the body took longer than {self.config.body_seconds:g} s")
+        return content
+
+    async def _body(self, request: Request) -> Mapping[str, Any]:
+        """Read a body that has to be a JSON object, or nothing at all.
+
+        Raises:
+            Refused: it is too large, too slow, or no object of JSON.
+        """
+        content = await self._content(request)
         if not content:
             return {}
         try:

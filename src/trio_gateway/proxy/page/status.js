@@ -1,180 +1,190 @@
-// The status page: asks the proxy how it is, again and again, and shows it. A row is made once and then changed, so that the
-// keyboard's focus stays where it is.
+// The status page: asks the proxy how it is, again and again, and shows it, with how old it is. What is old is shown as old, and
+// nothing can be done by it.
+import { RateChart } from "./chart.js";
+import { Kernels } from "./kernels.js";
+import { clock, count, duration, plain } from "./words.js";
+
 const EVERY = 1000; // milliseconds between two questions
-const POINTS = 60; // of a chart
-const NS = "http://www.w3.org/2000/svg";
+const OUTSTANDING = 2; // questions at a time: while one waits for the gateway, the other says for how long
+const GIVE_UP = 15_000; // milliseconds after which a question is not waited for any more
+const OLD = 4; // seconds after which news are old
 const $ = (id) => document.getElementById(id);
-const histories = new Map(); // by name: what was counted last, and the rates since
-const rows = new Map(); // by kernel: its row
-let asked = 0;
-let answer = null; // takes the answer to the question that stands
+
+let asking = 0;
+let shown = null; // the last answer of the proxy's
+let heard = null; // when it came, in milliseconds
+const opened = Date.now();
+let proxyFailure = null; // why the last question had no answer
+let signedOut = false;
+let kindsShown = ""; // how many kernels are in which state
+let how = "asking"; // what was last told of the gateway
 
 // The token that came in the address has become a cookie: it need not stand there.
-if (location.search.includes("token=")) {
-  history.replaceState(null, "", location.pathname);
+if (location.search.includes("token=")) history.replaceState(null, "", location.pathname);
+
+const charts = { to_front: new RateChart("To front ends"), to_kernel: new RateChart("To kernels") };
+for (const [id, chart] of Object.entries(charts)) $(id).append(chart.element);
+
+function set(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
 }
 
-function say(text) {
-  if ($("news").textContent !== text) $("news").textContent = text;
+function say(text, bad = false) {
+  set("told", `${text} (${clock(Date.now())})`);
+  $("told").classList.toggle("bad", bad);
 }
 
-function make(tag, text, more = {}) {
-  return Object.assign(document.createElement(tag), { textContent: text, ...more });
-}
-
-async function request(path, method = "GET") {
-  const answer = await fetch(path, { method, cache: "no-store" });
+async function request(path, method = "GET", signal = undefined) {
+  const answer = await fetch(path, { method, cache: "no-store", signal });
+  signedOut = answer.status === 401;
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const said = await answer.json().catch(() => ({}));
-  throw new Error(said.message || answer.statusText);
+  throw new Error(said.message || answer.statusText || `status ${answer.status}`);
 }
 
-// Counts become rates, and the rates a line.
-function chart(svg, name, count, now) {
-  const past = histories.get(name) ?? { count, at: now, rates: [] };
-  histories.set(name, past);
-  if (now > past.at) {
-    past.rates.push(Math.max(0, ((count - past.count) * 1000) / (now - past.at)));
-    past.rates.splice(0, past.rates.length - POINTS);
-    past.count = count;
-    past.at = now;
+const kernels = new Kernels({ body: $("kernels"), title: $("kernels-title"), say, request, look });
+
+// How old, in seconds, something is that was so old when the last answer came.
+const grown = (age) => age + (Date.now() - heard) / 1000;
+
+// What is wrong, and since when: the proxy or the gateway; null where nothing is.
+function trouble() {
+  if (signedOut) return { unheard: true, what: "You are signed out", why: "you are signed out" };
+  const silent = (Date.now() - (heard ?? opened)) / 1000;
+  if (proxyFailure !== null || silent > OLD) {
+    return { unheard: true, what: `No answer from the proxy for ${duration(silent)}`, why: "the proxy does not answer", more: proxyFailure };
   }
-  const highest = Math.max(...past.rates, 1);
-  const points = past.rates.map((rate, index) => `${index + POINTS - past.rates.length},${30 - (28 * rate) / highest}`);
-  const last = Math.round(past.rates.at(-1) ?? 0);
-  if (!svg.firstChild) {
-    svg.setAttribute("viewBox", `0 0 ${POINTS} 32`);
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.append(document.createElementNS(NS, "title"), document.createElementNS(NS, "polyline"));
+  if (shown === null) return { asking: true, what: "Asking …", why: "the gateway was not heard yet" };
+  if (shown.draining) return { what: "The proxy is shutting down", why: "the proxy is shutting down" };
+  const { age, unanswered, message } = shown.news.kernels;
+  if (message === null && age === null) return { asking: true, what: "Asking …", why: "the gateway was not heard yet" };
+  if (message !== null || grown(age) > OLD) {
+    return { what: `No answer from the gateway for ${duration(grown(unanswered ?? age))}`, why: "the gateway does not answer", more: message };
   }
-  svg.querySelector("polyline").setAttribute("points", points.join(" "));
-  const words = `${last} messages a second, at most ${Math.round(Math.max(...past.rates, 0))} in the last ${past.rates.length} s`;
-  svg.querySelector("title").textContent = words;
-  svg.setAttribute("aria-label", words);
-  svg.dataset.highest = Math.max(...past.rates, 0);
+  return null;
 }
 
-function confirmed(question, action) {
-  const dialog = $("ask");
-  answer?.(false);
-  $("question").textContent = question;
-  $("yes").textContent = action;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) => (answer = resolve));
-}
-
-// A browser tells of a closed dialog in a task of its own: the next question may be open by then.
-$("ask").addEventListener("close", () => {
-  if ($("ask").open) return;
-  answer?.($("ask").returnValue === "yes");
-  answer = null;
-});
-
-async function act(row, path, method, doing, done, question) {
-  const name = row.dataset.name;
-  if (question && !(await confirmed(question, doing))) return;
-  say(`${doing}: ${name} …`);
-  try {
-    await request(path, method);
-    say(`${done}: ${name}.`);
-  } catch (error) {
-    say(`${doing} did not work: ${error.message}`);
+// What changes by itself, from second to second; and what is off while the news are old.
+function tick() {
+  const wrong = trouble();
+  const known = shown?.news.kernels.age ?? null;
+  const since = known === null ? null : Date.now() - grown(known) * 1000;
+  const state = wrong === null ? "well" : wrong.asking ? "asking" : "ill";
+  $("gateway-box").dataset.state = state;
+  $("gateway-shape").setAttribute("href", { well: "#shape-well", asking: "#shape-unknown", ill: "#shape-ill" }[state]);
+  set("gateway", wrong === null ? "The gateway answers" : wrong.what);
+  set("age", known === null ? "No news yet" : `News of ${duration(grown(known))} ago`);
+  document.body.classList.toggle("old", wrong !== null);
+  document.body.classList.toggle("unheard", wrong !== null && wrong.unheard === true); // what the proxy itself counts is old, too
+  $("banner").hidden = state !== "ill";
+  if (state === "ill") showBanner(wrong, since);
+  kernels.setOff(wrong === null ? null : wrong.why);
+  if (shown !== null) {
+    const seconds = grown(shown.proxy.up);
+    kernels.tick(seconds);
+    for (const chart of Object.values(charts)) chart.draw(seconds);
   }
-  await look();
-}
-
-function makeRow(kernel) {
-  const row = document.createElement("tr");
-  const path = `api/kernels/${encodeURIComponent(kernel.id)}`;
-  row.dataset.id = kernel.id;
-  row.dataset.name = `${kernel.name} ${kernel.id.slice(0, 8)}`;
-  const name = make("th", `${kernel.name} `, { scope: "row" });
-  name.append(make("code", kernel.id.slice(0, 8), { title: kernel.id }));
-  const svg = document.createElementNS(NS, "svg");
-  svg.setAttribute("class", "chart");
-  svg.setAttribute("role", "img");
-  const messages = make("td", "");
-  messages.append(svg);
-  const actions = make("td", "");
-  for (const [label, way, method, done, question] of [
-    ["Interrupt", `${path}/interrupt`, "POST", "Interrupted", null],
-    ["Restart", `${path}/restart`, "POST", "Restarted", "Restart this kernel? All its variables are lost."],
-    ["Shut down", path, "DELETE", "Shut down", "Shut down this kernel? All its variables are lost."],
-  ]) {
-    const button = make("button", label, { type: "button" });
-    button.setAttribute("aria-label", `${label} ${row.dataset.name}`);
-    button.addEventListener("click", () => act(row, way, method, label, done, question));
-    actions.append(button);
+  // A screen reader is told when it changes, and not from second to second.
+  const now = wrong === null ? "well" : wrong.why;
+  if (how !== now && !wrong?.asking) {
+    if (wrong !== null) set("changes", `${sentence(wrong.why)}. What is shown is old.`);
+    else if (how !== "asking") set("changes", "The gateway answers again.");
+    how = now;
   }
-  row.append(name, make("td", ""), make("td", ""), messages, actions);
-  return row;
+  document.title = document.hidden ? "Kernels" : title(wrong);
 }
 
-function showKernels(kernels, now) {
-  const there = new Set(kernels.map((kernel) => kernel.id));
-  for (const [id, row] of rows) {
-    if (!there.has(id)) {
-      row.remove();
-      rows.delete(id);
-      histories.delete(id);
+function title(wrong) {
+  if (wrong?.asking) return "Kernels";
+  if (wrong) return `${wrong.what.replace(/ for .*/, "")} · Kernels`;
+  const busy = shown.kernels.filter((kernel) => kernel.execution_state === "busy").length;
+  return busy ? `${busy} busy · Kernels` : "Kernels";
+}
+
+function showBanner(wrong, since) {
+  const parts = [];
+  if (signedOut) {
+    if (!$("sign-in")) {
+      const link = Object.assign(document.createElement("a"), { href: "./", id: "sign-in", textContent: "Sign in" });
+      $("banner").replaceChildren("", link, " to see how it is now. ", document.createElement("span"));
     }
+    const words = since === null ? "" : `What is below is of ${clock(since)}.`;
+    if ($("banner").lastChild.textContent !== words) $("banner").lastChild.textContent = words;
+    return;
   }
-  for (const kernel of kernels) {
-    if (!rows.has(kernel.id)) {
-      rows.set(kernel.id, makeRow(kernel));
-      $("kernels").append(rows.get(kernel.id));
-    }
-    const row = rows.get(kernel.id);
-    row.children[1].textContent = kernel.execution_state;
-    row.children[1].className = kernel.execution_state;
-    row.children[2].textContent = kernel.channels;
-    chart(row.querySelector("svg"), kernel.id, kernel.messages.to_kernel + kernel.messages.to_front, now);
-  }
+  if (wrong.more) parts.push(`${sentence(wrong.more)}.`);
+  parts.push(since === null ? "Nothing is known of its kernels yet." : `What is below is of ${clock(since)}, and may have changed. The buttons are off until there are news.`);
+  set("banner", parts.join(" "));
 }
 
-function showSessions(sessions) {
-  $("sessions").replaceChildren(
-    ...sessions.map((session) => {
-      const row = document.createElement("tr");
-      row.append(make("th", session.path, { scope: "row" }), make("td", session.type), make("td", `${session.kernel.name} `));
-      row.lastChild.append(make("code", session.kernel.id.slice(0, 8)));
-      return row;
-    }),
-  );
+function sentence(text) {
+  const words = plain(text).replace(/\.$/, "");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function show(found) {
+  if (shown !== null && shown.proxy.started === found.proxy.started && found.proxy.up < shown.proxy.up) return; // a later question was answered sooner
+  shown = found;
+  heard = Date.now();
+  set("proxy", `Through the proxy ${location.host}, trio_gateway ${plain(found.proxy.version)}`);
+  const { version, gateway_version: own, lists_all: all } = found.gateway;
+  set("version", [own && `Enterprise Gateway ${plain(own)}`, version && `Jupyter server ${plain(version)}`].filter(Boolean).join(", "));
+  charts.to_front.add(found.messages.to_front, found.proxy.up);
+  charts.to_kernel.add(found.messages.to_kernel, found.proxy.up);
+  set("channels", String(found.channels));
+  set("resumed", found.resumed ? `${found.resumed} resumed` : "through this proxy");
+  const old = found.news.sessions;
+  $("documents-old").hidden = old.message === null || found.news.kernels.message !== null;
+  if (!$("documents-old").hidden) set("documents-old", `Which documents have which kernel is ${old.age === null ? "not known" : `${duration(old.age)} old`}: ${plain(old.message)}.`);
+  const never = found.news.kernels.age === null;
+  if (!never) showKernels(found);
+  const none = found.kernels.length === 0;
+  $("table").hidden = none;
+  $("no-kernels").hidden = !none;
+  set("no-kernels", never ? "It is not known which kernels there are." : found.news.kernels.message !== null ? "There were none when the gateway last answered." : "No kernel is running.");
+  $("not-all").hidden = all !== false;
+}
+
+function showKernels(found) {
+  const states = new Map();
+  for (const kernel of found.kernels) states.set(kernel.execution_state, (states.get(kernel.execution_state) ?? 0) + 1);
+  set("kernel-count", String(found.kernels.length));
+  const words = [...states].sort().map(([state, number]) => `${number} ${plain(state)}`);
+  if (JSON.stringify(words) !== kindsShown) {
+    kindsShown = JSON.stringify(words);
+    $("kernel-states").replaceChildren(...words.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
+  }
+  const without = found.kernels.filter((kernel) => kernel.documents.length === 0).length;
+  set("document-count", String(found.sessions.length));
+  set("document-more", without ? `${count(without, "kernel", "kernels")} without` : "");
+  // Seconds of the proxy's life, and milliseconds of its clock, of which the news are.
+  const of = found.proxy.up - found.news.kernels.age;
+  kernels.show(found.kernels, of, Date.parse(found.proxy.started) + of * 1000);
 }
 
 async function look() {
-  const turn = ++asked;
+  if (asking >= OUTSTANDING) return;
+  asking += 1;
   try {
-    const found = await request("status.json");
-    if (turn !== asked) return; // a later question was answered sooner
-    const now = performance.now();
-    const well = found.gateway.reachable;
-    $("gateway").textContent = well ? "reachable" : found.gateway.message;
-    $("gateway").className = well ? "good" : "bad";
-    $("kernel-count").textContent = found.kernels.length;
-    $("session-count").textContent = found.sessions.length;
-    $("channels").textContent = found.channels;
-    $("resumed").textContent = found.resumed;
-    chart($("to_front"), " to_front", found.messages.to_front, now);
-    chart($("to_kernel"), " to_kernel", found.messages.to_kernel, now);
-    if (well) {
-      showKernels(found.kernels, now);
-      showSessions(found.sessions);
-    }
-    $("no-kernels").hidden = found.kernels.length > 0;
-    $("no-sessions").hidden = found.sessions.length > 0;
-    if (found.draining) say("The proxy is shutting down.");
-    else if ($("news").textContent.startsWith("Asking") || $("news").textContent.startsWith("No answer")) say("Up to date.");
+    const found = await request("status.json", "GET", AbortSignal.timeout(GIVE_UP));
+    proxyFailure = null;
+    show(found);
   } catch (error) {
-    say(`No answer from the proxy: ${error.message}`);
+    proxyFailure = error.name === "TypeError" ? "It can't be reached" : error.name === "TimeoutError" ? "It does not answer" : error.message;
   }
+  asking -= 1;
+  tick();
 }
 
-async function keepLooking() {
-  if (!document.hidden) await look();
+function keepLooking() {
+  tick();
+  if (!document.hidden) void look();
   setTimeout(keepLooking, EVERY);
 }
+
+document.addEventListener("visibilitychange", () => {
+  tick();
+  if (!document.hidden) void look();
+});
 
 keepLooking();
