@@ -219,7 +219,8 @@ class Gateway:
             KernelNotFoundError: the gateway does not know it.
             GatewayError: as for each request to the gateway.
 
-        Cancellation: closes the connection; an execution that runs is interrupted.
+        Cancellation: closes the connection; an execution that runs is interrupted. A handshake that has begun is seen through
+            in the background of the gateway's block.
         """
         model = await self._kernels.get(kernel_id)
         self._roster.add(model.id, model.name)
@@ -248,7 +249,8 @@ class Gateway:
             KernelNotFoundError: the gateway does not know the kernel.
             GatewayError: as for each request to the gateway.
 
-        Cancellation: closes the connection.
+        Cancellation: closes the connection. A handshake that has begun is seen through in the background of the gateway's block;
+            who opens the same session meanwhile takes it over.
         """
         if session_id is None:
             session_id = uuid.uuid4().hex
@@ -295,7 +297,9 @@ async def open_gateway(
         InvalidInputError: another argument can't be used.
         SessionStoreError: the file of sessions is damaged.
 
-    Cancellation: closes the gateway's connections.
+    Cancellation: closes the gateway's connections. Waits, shielded, for WebSocket handshakes that have begun, at most for the
+        shorter one of the settings `connect_timeout` and `cleanup_timeout`: a gateway that could not answer one keeps nothing any
+        more of what the kernel's sessions miss.
     """
     settings = hidden_settings(settings)
     gateway = hidden_url(gateway)
@@ -341,7 +345,7 @@ async def open_local_gateway(
         InvalidInputError: another argument can't be used.
         SessionStoreError: the file of sessions is damaged.
 
-    Cancellation: ends the process and its kernels, shielded and bounded.
+    Cancellation: as for `open_gateway`; ends the process and its kernels, shielded and bounded.
     """
     settings = hidden_settings(settings)
     env = hide_values(env)

@@ -43,7 +43,7 @@ from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.messages import CHANNELS, Message, MessageFactory, decode_json
 from .._transport.http import HttpClient
-from .._transport.services import Services, open_services
+from .._transport.services import open_services
 from .._transport.websocket import WebSocket, WebSocketClosed
 from .exchange import SMALLEST_LIMIT
 from .inbox import FAIRNESS
@@ -111,13 +111,10 @@ class KernelChannels:
         session_id: this client's session; the gateway buffers and replays by it.
         v1: the framing of `send` and `receive`: `v1.kernel.websocket.jupyter.org`, or else the legacy one.
         http: the gateway's HTTP client.
-        services: of the block that owns the connection.
         known: whether the gateway may know the session already, so that it may restore sockets that lead nowhere.
     """
 
-    def __init__(
-        self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient, services: Services, known: bool = False
-    ) -> None:
+    def __init__(self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient, known: bool = False) -> None:
         self.kernel_id: str = kernel_id
         self.session_id: str = session_id
         self.connections: int = 0
@@ -129,7 +126,7 @@ class KernelChannels:
         self._unheard = False  # whether the connection before this one brought nothing
         self._v1 = v1
         self._there_v1 = v1
-        self._supervisor = Supervisor(self, self, http, services)
+        self._supervisor = Supervisor(self, self, http)
         self._opened_once = trio.Event()
         # One batch that waits and one that is being handed over: the gateway is not read further until somebody took them. (A
         # memory channel would do, and take a kilobyte of each connection.)
@@ -623,7 +620,7 @@ async def open_kernel_channels(
         GatewayError: the connection could not be made.
     """
     async with open_services() as services:
-        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http, services=services, known=known)
+        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http, known=known)
         services.start_soon(channels.run, name=f"trio_gateway.channels[{kernel_id:.8}]")
         await channels.wait_opened()
         yield channels

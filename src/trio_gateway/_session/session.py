@@ -110,7 +110,7 @@ class KernelSession:
         self._config = http.config
         self._services = services
         self._exchange = MessageExchange(self)
-        self._supervisor = Supervisor(self, self._exchange, http, services)
+        self._supervisor = Supervisor(self, self._exchange, http)
         self._factory = MessageFactory(session_id, http.config.kernel_username or "trio_gateway")
         self._pending: dict[str, Pending] = {}
         self._reader = StatusReader()

@@ -36,7 +36,6 @@ from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.retry import reconnect_delay
 from .._transport.http import HttpClient
-from .._transport.services import Services
 from .._transport.websocket import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
 
 __all__ = ["Exchange", "Supervised", "Supervisor"]
@@ -139,14 +138,12 @@ class Supervisor:
         session: whose connection it is, and whom to tell what becomes of it.
         exchange: what goes over it.
         http: the gateway's HTTP client: credentials, cookies, TLS and the way to open streams.
-        services: of the block that the session lives in.
     """
 
-    def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient, services: Services) -> None:
+    def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient) -> None:
         self._session = session
         self._exchange = exchange
         self._http = http
-        self._services = services
         self._scope: trio.CancelScope | None = None
 
     def reconnect(self) -> None:
@@ -225,7 +222,7 @@ class Supervisor:
         # None for a first connection: a scope takes memory, and there may be very many connections.
         making = trio.CancelScope(deadline=outage.until(limit)) if outage.failures and self._session.connections else None
         with making or nullcontext():
-            async with _open(self._http, self._services, self._url()) as websocket:
+            async with _open(self._http, self._url()) as websocket:
                 if making is not None:
                     making.deadline = math.inf
                     await trio.lowlevel.checkpoint_if_cancelled()  # the limit and the answer came in the same moment
@@ -369,7 +366,7 @@ class _Outage:
 
 
 @asynccontextmanager
-async def _open(http: HttpClient, services: Services, url: str) -> AsyncGenerator[WebSocket]:
+async def _open(http: HttpClient, url: str) -> AsyncGenerator[WebSocket]:
     """Open the WebSocket with the gateway's credentials, and keep the cookies that come with it."""
     config = http.config
     async with open_websocket(
@@ -381,7 +378,7 @@ async def _open(http: HttpClient, services: Services, url: str) -> AsyncGenerato
         options=WebSocketOptions(
             config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
         ),
-        services=services,
+        handshakes=http.handshakes,
         mask=http.mask,
     ) as websocket:
         http.store_cookies([value for name, value in websocket.response_headers if name == "set-cookie"], url)

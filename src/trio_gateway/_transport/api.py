@@ -225,12 +225,19 @@ class KernelApi:
             try:
                 with self._told(action, _Action(kernel_id, kernel_name, None, message)) as told:
                     told.status_code = (await self._kernel("DELETE", kernel_id)).status_code
+                self._drop_handshakes(kernel_id)
             except KernelNotFoundError:
+                self._drop_handshakes(kernel_id)
                 if not ours or kernel_id in turns.unsettled:
                     await self._look_whether_it_comes_back(kernel_id)  # noqa: ASYNC120 - a cancellation may take its place
                 raise
             if not ours or kernel_id in turns.unsettled:
                 await self._look_whether_it_comes_back(kernel_id)
+
+    def _drop_handshakes(self, kernel_id: str) -> None:
+        """Let go of handshakes that nobody waits for: the kernel has gone, and a gateway may withhold the answer for a minute."""
+        config = self._http.config
+        self._http.handshakes.drop(config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id)))
 
     async def _look_whether_it_comes_back(self, kernel_id: str) -> None:
         """Look for a kernel that was shut down in the middle of a restart, and shut it down again."""

@@ -238,3 +238,7 @@ class WebSocketEngine(WebSocket, Protocol):
     async def aclose(self) -> None:
         """Say goodbye; the caller bounds it and closes the stream."""
         ...
+
+    async def end(self) -> None:
+        """Wait for the end of what it does by itself; the stream was closed before."""
+        ...

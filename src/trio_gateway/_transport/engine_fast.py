@@ -67,7 +67,7 @@ class FastWebSocket:
         self._said_goodbye = False
         self._pings: dict[bytes, trio.Event] = {}
         self._answer: bytes | None = None  # a short frame that a task of its own is to send
-        self._answering = False
+        self._answered: trio.Event | None = None  # set when that task ends
 
     async def open(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         """Shake hands over an open stream."""
@@ -239,6 +239,11 @@ class FastWebSocket:
         async with self._writing:
             pass  # what is being said is said to its end
 
+    async def end(self) -> None:
+        """Wait for the end of what it does by itself; the stream was closed before."""
+        if self._answered is not None:
+            await self._answered.wait()
+
     def _key(self) -> bytes:
         """Return the next mask's key, four random bytes that nobody can foretell. Reading many at a time saves system calls."""
         if not self._keys:
@@ -272,8 +277,8 @@ class FastWebSocket:
     def _have_sent(self, frame: bytes) -> None:
         """Have a short frame sent by a task of its own, in place of one that still waits."""
         self._answer = frame
-        if not self._answering:
-            self._answering = True
+        if self._answered is None:
+            self._answered = trio.Event()
             self._services.start_soon(self._send_answers, name="trio_gateway.websocket_answers")
 
     async def _send_answers(self) -> None:
@@ -286,7 +291,9 @@ class FastWebSocket:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._answer = None  # the receiver tells how it ended
         finally:
-            self._answering = False
+            answered, self._answered = self._answered, None
+            if answered is not None:
+                answered.set()
 
     def _note_pong(self, payload: bytes) -> None:
         if payload not in self._pings:

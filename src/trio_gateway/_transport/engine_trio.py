@@ -64,8 +64,15 @@ class _Reader:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._scope: trio.CancelScope | None = None
         self.ended = trio.Event()
         self.error: Exception | None = None
+
+    async def end(self) -> None:
+        """End the task, if there is one."""
+        if self._scope is not None:
+            self._scope.cancel()
+            await self.ended.wait()
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: object) -> None:
         # There is no public way to look at what is collected; where its reader is another one, all works as well, unbounded.
@@ -73,7 +80,7 @@ class _Reader:
         for name, guard in (("_handle_message_event", _Fragments), ("_handle_reject_data_event", _RefusalBody)):
             if hasattr(connection, name):
                 setattr(connection, name, guard(getattr(connection, name)))
-        self._services.start_soon(self._run, function, args, name="trio_gateway.websocket_reader")
+        self._scope = self._services.start_soon(self._run, function, args, name="trio_gateway.websocket_reader")
 
     async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[object, ...]) -> None:
         try:
@@ -272,6 +279,10 @@ class TrioWebSocket:
         """Say goodbye; the caller bounds it and closes the stream."""
         if self._connection is not None and not self._reader.ended.is_set():
             await self._connection.aclose()
+
+    async def end(self) -> None:
+        """Wait for the end of what it does by itself; the stream was closed before."""
+        await self._reader.end()
 
     def _open(self) -> trio_websocket.WebSocketConnection:
         assert self._connection is not None

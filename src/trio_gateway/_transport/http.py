@@ -43,6 +43,7 @@ from .._secret import Secret, SecretBytes, hide_values
 from .._version import __version__
 from .connector import Connector, TLSRefusedError, connect_tcp
 from .credentials import Credentials
+from .handshakes import Handshakes, open_handshakes
 from .tls import load_ssl_context
 from .turns import Turns
 
@@ -173,6 +174,8 @@ class HttpClient:
     """How large a WebSocket message the gateway takes, in bytes; None where that is not known, as mostly."""
     turns: Turns
     """Whose turn it is to restart a kernel or to shut it down."""
+    handshakes: Handshakes
+    """Where WebSocket handshakes are made."""
 
     def __init__(
         self,
@@ -182,6 +185,7 @@ class HttpClient:
         ssl_context: ssl.SSLContext | None,
         emit: EventSink,
         pool: ConnectionPool,
+        handshakes: Handshakes,
         rng: random.Random,
     ) -> None:
         self.config = config
@@ -190,6 +194,7 @@ class HttpClient:
         self.restarts = Counter()
         self.turns = Turns()
         self.takes_bytes = None
+        self.handshakes = handshakes
         self._emit = emit
         self._pool = pool
         self._host = urlsplit(config.base_url).netloc
@@ -725,23 +730,28 @@ async def open_http_client(
 
     Raises:
         ConfigError: a certificate or key can't be used, or the token renewer can't be made.
+
+    Cancellation: closes the client; waits, shielded, for WebSocket handshakes that have begun, at most for the shorter one of
+        `connect_timeout` and `cleanup_timeout`.
     """
     from .pool import ConnectionPool
 
     ssl_context = await load_ssl_context(config)
     # ws_url alone may be one of TLS.
     pool = ConnectionPool(config, connector, ssl_context if config.base_url.startswith("https:") else None)
-    http = HttpClient(
-        config,
-        connector=connector,
-        ssl_context=ssl_context,
-        emit=emit,
-        pool=pool,
-        rng=random.Random() if rng is None else rng,  # noqa: S311 - it spreads retries and guards nothing
-    )
-    try:
-        yield http
-    finally:
-        http.close()
-        with trio.move_on_after(_CLOSE_LIMIT, shield=True):
-            await pool.aclose()
+    async with open_handshakes(min(config.connect_timeout, config.cleanup_timeout)) as handshakes:
+        http = HttpClient(
+            config,
+            connector=connector,
+            ssl_context=ssl_context,
+            emit=emit,
+            pool=pool,
+            handshakes=handshakes,
+            rng=random.Random() if rng is None else rng,  # noqa: S311 - it spreads retries and guards nothing
+        )
+        try:
+            yield http
+        finally:
+            http.close()
+            with trio.move_on_after(_CLOSE_LIMIT, shield=True):
+                await pool.aclose()

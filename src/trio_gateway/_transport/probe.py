@@ -242,6 +242,7 @@ async def shake_hands(http: HttpClient, url: str, headers: list[tuple[str, str]]
             options=WebSocketOptions(
                 config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
             ),
+            handshakes=http.handshakes,
             mask=http.mask,
         ) as websocket:
             return Handshake(101, websocket.subprotocol)

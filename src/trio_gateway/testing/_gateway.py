@@ -137,6 +137,9 @@ class FakeGateway:
         self.requests: list[FakeRequest] = []
         self.connections: dict[int, ServerStream] = {}
         self.protocol_errors: list[str] = []
+        self.handshakes_abandoned: int = 0
+        """How many WebSocket handshakes their client gave up before they were answered, while the kernel was there. As on a
+        Kernel Gateway, each makes the kernel's count of connections one too low, and nothing is buffered for it from then on."""
         self.conversation: Conversation = Conversation()
         self.faults: Faults = Faults(seed)
         self._random = random.Random(seed)  # noqa: S311 - ids that can be had again

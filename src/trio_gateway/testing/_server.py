@@ -5,6 +5,8 @@ The one idea: these are real bytes, so what the library sends is read by another
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import h11
@@ -20,6 +22,7 @@ from ._rest import answer_request, refusal
 
 if TYPE_CHECKING:
     from ._gateway import FakeGateway
+    from ._kernel import FakeKernel
     from ._streams import ServerStream
 
 __all__ = ["serve_connection"]
@@ -98,8 +101,8 @@ class _Connection:
             self._note("x", "connection lost before the request")
             self._stream.reset()
             return False
-        if plan.delay:
-            await trio.sleep(plan.delay)
+        if plan.delay and not await self._is_there_after(partial(trio.sleep, plan.delay), request):
+            return False
         answer = plan.answer or refusal(self._gateway, request)
         if answer is None:
             if request.is_upgrade:
@@ -129,6 +132,42 @@ class _Connection:
     async def _send(self, event: h11.Event) -> None:
         await self._stream.send_all(self._http.send(event) or b"")
 
+    async def _wait_ready(self, kernel: FakeKernel) -> None:
+        with trio.move_on_after(self._gateway.kernel_info_timeout):
+            await kernel.wait_ready()
+
+    async def _is_there_after(self, act: Callable[[], Awaitable[object]], request: FakeRequest) -> bool:
+        """Do something before a request is answered; if it is a handshake, say whether the client waited for it."""
+        if not request.is_upgrade:
+            await act()
+            return True
+        gone = False
+
+        async def watch() -> None:
+            nonlocal gone
+            while data := await self._stream.receive_some():
+                self._http.receive_data(data)  # it comes early, and is for the WebSocket
+            gone = True
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, name="fake.watch")
+            await act()
+            nursery.cancel_scope.cancel()
+        if gone:
+            self._note_abandoned(request)
+        return not gone
+
+    def _note_abandoned(self, request: FakeRequest) -> None:
+        """Do as Kernel Gateway does with a handshake that ends unanswered: count a connection less, though it never came."""
+        kernel = self._gateway.kernels.get(request.segments[2]) if len(request.segments) == 4 else None
+        if kernel is None:
+            return
+        kernel.connections -= 1
+        if not self._stream.over:  # else a fault of ours has cut it
+            self._note("x", "handshake abandoned by the client")
+            self._gateway.handshakes_abandoned += 1
+
     async def _upgrade(self, request: FakeRequest, *, lost: bool) -> FakeAnswer | None:
         """Serve a WebSocket to its end; or give the answer that refuses it."""
         segments = request.segments
@@ -145,8 +184,8 @@ class _Connection:
             return error(400, str(problem))
         assert isinstance(upgrade, ws_events.Request)
         # The answer is withheld until the kernel can say who it is, for a while.
-        with trio.move_on_after(self._gateway.kernel_info_timeout):
-            await kernel.wait_ready()
+        if not await self._is_there_after(partial(self._wait_ready, kernel), request):
+            return None
         if self._gateway.kernels.get(kernel.id) is not kernel:
             return error(404, f"Kernel does not exist: {kernel.id}")
         if lost:
@@ -155,6 +194,7 @@ class _Connection:
         accepted = ws.send(ws_events.AcceptConnection(subprotocol=V1_SUBPROTOCOL if v1 else None))
         self._note(">", f"101, {'v1' if v1 else 'legacy'} framing")
         if not await self._stream.send_all(accepted):
+            self._note_abandoned(request)
             return None
         session_id = request.query.get("session_id") or self._gateway.new_hex()
         channels = Channels(self._gateway, self._stream, ws, kernel, session_id, v1=v1)
