@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from suite.budgets import examples
 from trio_gateway._errors import InvalidInputError, ProtocolError
-from trio_gateway._protocol.codec import MAX_BUFFERS, V1_SUBPROTOCOL, TooLargeError, decode, encode_legacy, encode_v1
+from trio_gateway._protocol.codec import MAX_BUFFERS, V1_SUBPROTOCOL, Decoder, TooLargeError, decode, encode_legacy, encode_v1
 from trio_gateway._protocol.frames import CutMessage
 from trio_gateway._protocol.messages import CHANNELS, VIEW_BYTES, Header, Message
 
@@ -244,12 +244,17 @@ def test_an_unknown_channel_is_kept_as_it_is_named() -> None:
 
 
 @pytest.mark.parametrize("odd", ["", "NaN", '"\\ud800"'])
-def test_null_and_missing_parts_are_empty(odd: str) -> None:
+def test_null_and_missing_parts_are_empty_and_stay_what_they_are(odd: str) -> None:
     more = f',"odd":{odd}' if odd else ""
-    for parts in (',"parent_header":null,"metadata":null,"content":null', ""):
-        message = decode('{"channel":"iopub","header":{"msg_id":"m","msg_type":"t"}' + parts + more + "}", v1=False)
+    for parts in ({"parent_header": None, "metadata": None, "content": None}, {}):
+        text = json.dumps({"channel": "iopub", "header": {"msg_id": "m", "msg_type": "t"}, **parts})
+        message = decode(text[:-1] + more + "}", v1=False)
         assert message == Message("iopub", Header("m", "t"))
-        assert message.content_raw == message.metadata_raw == message.parent_raw == b"{}"
+        again = json.loads(encode_legacy(message))
+        assert {name: again[name] for name in ("parent_header", "metadata", "content") if name in again} == parts
+        # v1 has a place for each part.
+        in_v1 = decode(encode_v1(message), v1=True)
+        assert in_v1.content_raw == in_v1.metadata_raw == in_v1.parent_raw == (b"null" if parts else b"{}")
     assert decode(v1(parent=b"null", metadata=b"null", content=b"null"), v1=True) == Message("iopub", Header("m", "t"))
 
 
@@ -466,7 +471,7 @@ def test_a_legacy_binary_frame_may_have_no_buffers_and_an_empty_last_one() -> No
         ("[]", "not a JSON object with a header"),
         ("{}", "not a JSON object with a header"),
         ('{"header":NaN}', "not a JSON object with a header"),
-        ('{"header":null}', "no msg_type"),
+        ('{"header":null}', "not a JSON object with a header"),
         ('{"header":{"msg_id":"m"}}', "no msg_type"),
         (legacy_text(channel="\ud800"), "names its channel with something that is not text"),
     ],
@@ -474,6 +479,24 @@ def test_a_legacy_binary_frame_may_have_no_buffers_and_an_empty_last_one() -> No
 def test_broken_legacy_text_says_what_is_broken(frame: str, says: str) -> None:
     with pytest.raises(ProtocolError, match=says):
         decode(frame, v1=False)
+
+
+@pytest.mark.parametrize("part", [b"", b"nonsense", b'{},"channel":"shell"', b'{"a":1', b"{}{}"])
+def test_a_part_that_is_not_json_spoils_no_other_in_the_legacy_framing(part: bytes) -> None:
+    for buffers in ((), (b"x",)):
+        with pytest.raises(ProtocolError, match="a part that is not JSON"):
+            encode_legacy(decode(v1(b"iopub", HEADER, b"{}", part, b"{}", *buffers), v1=True))
+
+
+@pytest.mark.parametrize("header", [b"nonsense", b"[]", b"null", b"{}", b'{"msg_id":"m","msg_type":5}', b"", b"\xff"])
+def test_what_is_only_passed_on_needs_no_header_that_says_something(header: bytes) -> None:
+    for is_parent in (False, True):
+        frame = v1(**({"parent": header} if is_parent else {"header": header}))
+        message = Decoder(v1=True, relayed=True).decode(frame)
+        assert encode_v1(message) == frame
+        assert message.msg_type == ("t" if is_parent else "")
+    with pytest.raises(ProtocolError):
+        decode(v1(header=header), v1=True)
 
 
 @pytest.mark.parametrize("odd", ["", ',"y":NaN'])

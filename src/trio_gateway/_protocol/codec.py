@@ -20,13 +20,13 @@ import struct
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from .._errors import InvalidInputError, ProtocolError
 from .frames import CutMessage
-from .messages import EMPTY_OBJECT, VIEW_BYTES, Buffer, Message, decode_json, parse_header, parse_parent
+from .messages import EMPTY_OBJECT, LACKING, VIEW_BYTES, Buffer, Message, decode_json, parse_header, parse_parent
 
 __all__ = ["V1_SUBPROTOCOL", "Decoder", "TooLargeError", "decode", "encode_legacy", "encode_v1", "frame_size", "parts_v1"]
 
@@ -70,12 +70,14 @@ class Decoder:
 
     Args:
         v1: whether the v1 subprotocol was selected; text is taken as legacy JSON all the same.
+        relayed: whether messages are only to be passed on: then headers need not say anything.
     """
 
-    __slots__ = ("_parent", "_parent_raw", "_v1")
+    __slots__ = ("_parent", "_parent_raw", "_relayed", "_v1")
 
-    def __init__(self, *, v1: bool) -> None:
+    def __init__(self, *, v1: bool, relayed: bool = False) -> None:
         self._v1 = v1
+        self._relayed = relayed
         self._parent_raw = EMPTY_OBJECT
         self._parent = parse_parent(EMPTY_OBJECT)
 
@@ -91,10 +93,11 @@ class Decoder:
         """
         if isinstance(frame, str):
             # Its views keep the text, which may have four bytes a character, and its bytes.
-            return _decode_legacy_json(frame, (), len(frame) if frame.isascii() else 2 * sys.getsizeof(frame))
+            size = len(frame) if frame.isascii() else 2 * sys.getsizeof(frame)
+            return _decode_legacy_json(frame, (), size, relayed=self._relayed)
         if type(frame) is CutMessage:
             raise _too_large(frame, v1=self._v1)
-        return self._decode_v1(frame) if self._v1 else _decode_legacy_binary(frame)
+        return self._decode_v1(frame) if self._v1 else _decode_legacy_binary(frame, relayed=self._relayed)
 
     def _decode_v1(self, frame: bytes) -> Message:
         length = len(frame)
@@ -134,7 +137,7 @@ class Decoder:
             channel = _foreign_channel(name)
         parent_raw = front[at_parent:at_metadata]
         if parent_raw != self._parent_raw:
-            self._parent = parse_parent(parent_raw)
+            self._parent = parse_parent(parent_raw, relayed=self._relayed)
             self._parent_raw = parent_raw
         return Message.from_wire(
             channel,
@@ -145,6 +148,7 @@ class Decoder:
             buffers,
             length + VIEW_BYTES * len(buffers) if buffers else length,
             self._parent,
+            relayed=self._relayed,
         )
 
 
@@ -168,7 +172,7 @@ def _foreign_channel(name: bytes) -> str:
         raise ProtocolError("a v1 frame names its channel with bytes that are not UTF-8") from None
 
 
-def _decode_legacy_binary(frame: bytes) -> Message:
+def _decode_legacy_binary(frame: bytes, *, relayed: bool) -> Message:
     length = len(frame)
     if length < 4:
         raise ProtocolError(f"a legacy binary frame of {length} bytes has no room for its part count")
@@ -181,7 +185,7 @@ def _decode_legacy_binary(frame: bytes) -> Message:
     _check_offsets(offsets, start, length, "legacy binary")
     view = memoryview(frame)
     parts = [view[a:b] for a, b in pairwise(offsets)]
-    return _decode_legacy_json(parts[0], tuple(parts[1:]), length + VIEW_BYTES * (count - 1))
+    return _decode_legacy_json(parts[0], tuple(parts[1:]), length + VIEW_BYTES * (count - 1), relayed=relayed)
 
 
 def _check_buffers(count: int, framing: str) -> None:
@@ -248,55 +252,55 @@ def _check_offsets(offsets: Sequence[int], start: int, length: int, framing: str
 
 class _LegacyMessage(msgspec.Struct):
     header: msgspec.Raw
-    parent_header: msgspec.Raw = msgspec.Raw(EMPTY_OBJECT)
-    metadata: msgspec.Raw = msgspec.Raw(EMPTY_OBJECT)
-    content: msgspec.Raw = msgspec.Raw(EMPTY_OBJECT)
+    parent_header: msgspec.Raw = msgspec.Raw(LACKING)
+    metadata: msgspec.Raw = msgspec.Raw(LACKING)
+    content: msgspec.Raw = msgspec.Raw(LACKING)
     channel: str | None = None
 
 
 _decode_legacy = msgspec.json.Decoder(_LegacyMessage).decode
+_NO_HEADER: Final = "a legacy message is not a JSON object with a header"
 
 
-def _decode_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], size: int) -> Message:
+def _decode_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], size: int, *, relayed: bool) -> Message:
     try:
         message = _decode_legacy(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _decode_odd_legacy_json(text, buffers, size)
+        return _decode_odd_legacy_json(text, buffers, size, relayed=relayed)
+    header = memoryview(message.header)
+    if bytes(header[:1]) != b"{":
+        raise ProtocolError(_NO_HEADER)
     return Message.from_wire(
         message.channel or "shell",  # what the server itself takes a missing channel for
-        memoryview(message.header),
-        _or_empty(memoryview(message.parent_header)),
-        _or_empty(memoryview(message.metadata)),
-        _or_empty(memoryview(message.content)),
+        header,
+        memoryview(message.parent_header) or LACKING,
+        memoryview(message.metadata) or LACKING,
+        memoryview(message.content) or LACKING,
         buffers,
         size,
+        relayed=relayed,
     )
 
 
-def _or_empty(raw: memoryview) -> Buffer:
-    return EMPTY_OBJECT if len(raw) == 4 and bytes(raw) == b"null" else raw
-
-
-def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], size: int) -> Message:
+def _decode_odd_legacy_json(text: Buffer | str, buffers: tuple[memoryview, ...], size: int, *, relayed: bool) -> Message:
     """Take what only Python's own decoder accepts, such as lone surrogates, and keep it as ASCII JSON."""
     fields = decode_json(text)
     if not isinstance(fields, dict) or not isinstance(fields.get("header"), dict):
-        raise ProtocolError("a legacy message is not a JSON object with a header")
+        raise ProtocolError(_NO_HEADER)
     channel = fields.get("channel")
     if not isinstance(channel, str) or not channel:
         channel = "shell"
     elif not _is_unicode(channel):
         raise ProtocolError("a legacy message names its channel with something that is not text")
 
-    def part(name: str) -> bytes:
-        value: Any = fields.get(name)
-        return EMPTY_OBJECT if value is None else json.dumps(value).encode()
+    def part(name: str) -> Buffer:
+        return json.dumps(fields[name]).encode() if name in fields else LACKING
 
     try:
         header, parent, metadata, content = [part(name) for name in ("header", "parent_header", "metadata", "content")]
     except RecursionError:  # it could be read, just so
         raise ProtocolError("a legacy message is nested too deeply") from None
-    return Message.from_wire(channel, header, parent, metadata, content, buffers, size)
+    return Message.from_wire(channel, header, parent, metadata, content, buffers, size, relayed=relayed)
 
 
 def _is_unicode(text: str) -> bool:
@@ -313,13 +317,11 @@ def encode_v1(message: Message) -> bytes:
 
 
 def parts_v1(message: Message) -> list[Buffer]:
-    """Return the parts of a v1 frame, without a copy of the message's own."""
+    """Return the parts of a v1 frame, without a copy of the message's own. What the message lacks is empty: it has a place."""
     parts: list[Buffer] = [
         message.channel.encode(),
         message.header_raw,
-        message.parent_raw,
-        message.metadata_raw,
-        message.content_raw,
+        *[EMPTY_OBJECT if part is LACKING else part for part in (message.parent_raw, message.metadata_raw, message.content_raw)],
         *message.buffers,
     ]
     count = len(parts) + 1
@@ -345,31 +347,30 @@ def encode_legacy(message: Message, *, as_server: bool = False) -> str | bytes:
 
     Raises:
         InvalidInputError: it has more than 4 GiB of buffers, which the framing can't hold.
-        ProtocolError: it came from elsewhere, and a part that nobody looked at is not UTF-8.
+        ProtocolError: it came from elsewhere, and a part that nobody looked at is not JSON in UTF-8.
     """
-    repeated = json.dumps({"msg_id": message.msg_id, "msg_type": message.msg_type})[1:-1].encode() + b"," if as_server else b""
-    text = b"".join(
-        [
-            b"{",
-            repeated,
-            b'"channel":',
-            json.dumps(message.channel).encode(),
-            b',"header":',
-            message.header_raw,
-            b',"parent_header":',
-            message.parent_raw,
-            b',"metadata":',
-            message.metadata_raw,
-            b',"content":',
-            message.content_raw,
-            b',"buffers":[]}',
-        ]
+    said = {"msg_id": message.msg_id, "msg_type": message.msg_type} if as_server else {}
+    repeated = b"".join([b'"%b":%b,' % (name.encode(), json.dumps(value).encode()) for name, value in said.items() if value])
+    pieces: list[Buffer] = [b"{", repeated, b'"channel":', json.dumps(message.channel).encode()]
+    named = (
+        (b'"header"', message.header_raw),
+        (b'"parent_header"', message.parent_raw),
+        (b'"metadata"', message.metadata_raw),
+        (b'"content"', message.content_raw),
     )
+    for name, part in named:
+        if part is not LACKING:
+            _check_json(part)  # in v1 it stood by itself; here it would spoil all the others
+            pieces += [b",", name, b":", part]
+    pieces.append(b',"buffers":[]}')
+    text = b"".join(pieces)
+    try:
+        as_text = text.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"a message has a part that is not UTF-8: {error}") from None
     if not message.buffers:
-        try:
-            return text.decode()
-        except UnicodeDecodeError as error:
-            raise ProtocolError(f"a message has a part that is not UTF-8: {error}") from None
+        return as_text
+    del as_text
     parts: list[Buffer] = [text, *message.buffers]
     offsets = [4 * (len(parts) + 1)]
     for part in parts[:-1]:
@@ -379,3 +380,13 @@ def encode_legacy(message: Message, *, as_server: bool = False) -> str | bytes:
     except struct.error:
         raise InvalidInputError("buffers", f"{len(parts) - 1} buffers", "less than 4 GiB in all, with this gateway") from None
     return b"".join([table, *parts])
+
+
+_any_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def _check_json(part: Buffer) -> None:
+    try:
+        _any_json(part)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        decode_json(part)

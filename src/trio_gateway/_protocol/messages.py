@@ -20,6 +20,7 @@ from .._errors import InvalidInputError, ProtocolError
 __all__ = [
     "CHANNELS",
     "EMPTY_OBJECT",
+    "LACKING",
     "VIEW_BYTES",
     "Buffer",
     "Header",
@@ -36,6 +37,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 CHANNELS: Final = ("shell", "iopub", "stdin", "control")
 PROTOCOL_VERSION: Final = "5.4"
 EMPTY_OBJECT: Final = b"{}"
+LACKING: Final = memoryview(b"")
+"""Stands for a part that a message has not at all, which only the legacy framing can say. Known by identity."""
 VIEW_BYTES: Final = 200
 """What a buffer takes beside its bytes: a view of them."""
 
@@ -133,10 +136,14 @@ _decode_header = msgspec.json.Decoder(Header).decode
 _decode_parent = msgspec.json.Decoder(Parent).decode
 
 
-def parse_header(raw: Buffer) -> Header:
+def parse_header(raw: Buffer, *, relayed: bool = False) -> Header:
     """Decode a header.
 
     What is missing, or is no text, is taken as empty. Without its type nothing can be made of a message.
+
+    Args:
+        raw: its JSON.
+        relayed: whether it is only to be passed on: then its type too is `""` where it can't be read.
 
     Raises:
         ProtocolError: it is not an object with `msg_type`.
@@ -144,15 +151,19 @@ def parse_header(raw: Buffer) -> Header:
     try:
         return _decode_header(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        fields = decode_json(raw)
-        if not isinstance(fields, dict) or not isinstance(fields.get("msg_type"), str):
+        fields = _decode_fields(raw, relayed=relayed)
+        if not relayed and not isinstance(fields.get("msg_type"), str):
             raise ProtocolError("a message's header has no msg_type") from None
         known = {name: value for name in Header.__struct_fields__ if isinstance(value := fields.get(name), str)}
-        return Header(**{"msg_id": "", **known})
+        return Header(**{"msg_id": "", "msg_type": "", **known})
 
 
-def parse_parent(raw: Buffer) -> Parent:
+def parse_parent(raw: Buffer, *, relayed: bool = False) -> Parent:
     """Decode what routing needs of a parent header; whatever is not an object counts as none.
+
+    Args:
+        raw: its JSON.
+        relayed: whether it is only to be passed on: then it counts as none where it can't be read.
 
     Raises:
         ProtocolError: it is not JSON.
@@ -162,11 +173,20 @@ def parse_parent(raw: Buffer) -> Parent:
     try:
         return _decode_parent(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        fields = decode_json(raw)
-        if not isinstance(fields, dict):
-            return _NO_PARENT
+        fields = _decode_fields(raw, relayed=relayed)
         known = {name: value for name in Parent.__struct_fields__ if isinstance(value := fields.get(name), str)}
         return Parent(**known)
+
+
+def _decode_fields(raw: Buffer, *, relayed: bool) -> dict[str, Any]:
+    """Decode an object; of anything else return none of its fields."""
+    try:
+        fields = decode_json(raw)
+    except ProtocolError:
+        if not relayed:
+            raise
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 class Message:
@@ -242,6 +262,8 @@ class Message:
         buffers: tuple[memoryview, ...],
         size: int,
         parent: Parent | None = None,
+        *,
+        relayed: bool = False,
     ) -> Message:
         """Make a message of the parts that a frame held; the header is decoded and checked at once.
 
@@ -254,20 +276,21 @@ class Message:
             buffers: the buffers.
             size: about how many bytes it takes.
             parent: what `parse_parent` makes of `parent_raw`, if that is known.
+            relayed: whether it is only to be passed on: then nothing is wrong with it.
 
         Raises:
             ProtocolError: the header or the parent is none.
         """
         self = cls.__new__(cls)
         self.channel = channel
-        self.header = parse_header(header_raw)
+        self.header = parse_header(header_raw, relayed=relayed)
         self.header_raw = header_raw
         self.parent_raw = parent_raw
         self.metadata_raw = metadata_raw
         self.content_raw = content_raw
         self.buffers = buffers
         self.size = size
-        self._parent = parse_parent(parent_raw) if parent is None else parent
+        self._parent = parse_parent(parent_raw, relayed=relayed) if parent is None else parent
         self._content = None
         self._metadata = None
         return self
@@ -424,14 +447,9 @@ class MessageFactory:
 
 
 def _header_fields(header: Header) -> dict[str, str]:
-    fields = {
-        "msg_id": header.msg_id,
-        "msg_type": header.msg_type,
-        "session": header.session,
-        "username": header.username,
-        "date": header.date,
-        "version": header.version,
-    }
+    fields = {"msg_id": header.msg_id, "msg_type": header.msg_type}
+    # What somebody's header lacks, it goes on lacking: a kernel can't read an empty version, and is content with none.
+    fields |= {name: value for name in ("session", "username", "date", "version") if (value := getattr(header, name))}
     if header.subshell_id is not None:
         fields["subshell_id"] = header.subshell_id
     return fields

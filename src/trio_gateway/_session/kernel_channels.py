@@ -1,7 +1,9 @@
 """A kernel's channels as frames: what a relay needs of a connection, which is to pass things on without looking into them.
 
-The one idea: the caller speaks one framing for as long as it likes, and the gateway speaks whichever it selected, connection
-by connection. Where both agree a frame goes through as it is; where not, it is put into the other framing. The connection is
+The one idea: the caller speaks one framing, and the gateway is asked for the same: a frame goes through as it is, and means to
+the gateway what it would mean if the caller had sent it itself. (In the legacy framing Kernel Gateway reads headers, and puts in
+a version where kernels need one; in v1 it looks into nothing.) Only where the gateway does not speak the caller's framing a
+message is put into the other one: with the parts that it has, and no word more. The connection is
 kept by the same supervisor as a session's own. What was asked and is answered is remembered by id alone, so that after a
 connection was lost nobody waits for ever: a `kernel_info_request` is sent as a barrier, and what it overtakes is answered
 here, with an error (as for a session).
@@ -81,6 +83,8 @@ _GARBLED: Final = (
     "It may have run; it was not sent again."
 )
 _ANSWERING: Final = {b"shell": "shell", b"control": "control"}
+_ENDS_IOPUB: Final = '"channel": "iopub"}'
+"""So ends legacy text of Jupyter's servers with what a kernel publishes; one brace: it is the message's own channel."""
 _two: Final = struct.Struct("<QQ").unpack_from
 
 
@@ -126,7 +130,7 @@ class KernelChannels:
         self._unheard = False  # whether the connection before this one brought nothing
         self._v1 = v1
         self._there_v1 = v1
-        self._supervisor = Supervisor(self, self, http)
+        self._supervisor = Supervisor(self, self, http, v1=v1)
         self._opened_once = trio.Event()
         # One batch that waits and one that is being handed over: the gateway is not read further until somebody took them. (A
         # memory channel would do, and take a kilobyte of each connection.)
@@ -138,7 +142,7 @@ class KernelChannels:
         self._outgoing_bytes = 0
         self._filled = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
-        self._decode = codec.Decoder(v1=v1).decode
+        self._decode = codec.Decoder(v1=v1, relayed=True).decode
         self._asked: dict[str, _Asked] = {}
         self._asked_bytes = 0
         self._largest = 0  # of the frames that nobody waits for, over this connection
@@ -192,7 +196,8 @@ class KernelChannels:
         by an error reply that says so.
 
         Raises:
-            ProtocolError: it is no message in the framing that was chosen, or for a channel that there is not.
+            ProtocolError: it is no frame in the framing that was chosen, or for a channel that there is not. What its headers
+                say or lack is between the caller and the kernel.
             GatewayError: there is no connection any more; `receive` says the same.
 
         Cancellation: safe: it is sent whole or not at all.
@@ -372,7 +377,7 @@ class KernelChannels:
         Of a flood of small frames, which come one by one, those of some milliseconds are read together.
         """
         agree = self._v1 == self._there_v1
-        decode = codec.Decoder(v1=self._there_v1).decode
+        decode = codec.Decoder(v1=self._there_v1, relayed=True).decode
         encode = codec.encode_v1 if self._v1 else _encode_legacy
         last = trio.current_time()
         cut = websocket.cut
@@ -466,7 +471,9 @@ class KernelChannels:
 
     def _may_answer(self, frame: bytes | str) -> bool:
         """Whether a frame, in the framing that the gateway selected, may be a reply; without reading more than its channel."""
-        if not self._there_v1 or isinstance(frame, str) or len(frame) < 24:
+        if isinstance(frame, str):
+            return self._there_v1 or not frame.endswith(_ENDS_IOPUB)
+        if not self._there_v1 or len(frame) < 24:
             return True
         start, end = _two(frame, 8)
         return frame[start:end] in _ANSWERING if end - start < 16 else True
@@ -480,7 +487,7 @@ class KernelChannels:
         """
         if message.channel not in {"shell", "control"} or not message.msg_type.endswith("_request"):
             return False
-        if message.msg_id in self._barriers:
+        if not message.msg_id or message.msg_id in self._barriers:
             return False
         header = bytes(message.header_raw)
         if len(header) > LIMIT_REQUEST_BYTES:
@@ -504,7 +511,7 @@ class KernelChannels:
         """Look at what may be a reply; return None for one to pass on, and else what is to be told in its place."""
         if message.channel not in {"shell", "control"}:
             return None
-        if message.parent_id == self._greeting:
+        if self._greeting and message.parent_id == self._greeting:
             self._greeting = ""
             if self._heard is not None:
                 self._heard.set()
@@ -527,17 +534,20 @@ class KernelChannels:
         message = error.message
         if message is None:
             return ()
+        asked = self._asked.get(message.parent_id)
         made = self._settle(message)
         if made is not None:
             return made
         kind, parent = message.msg_type, dict(message.parent_header)
+        # Cut legacy text does not say any more on which channel it came.
+        channel = message.channel if asked is None else asked.line[0]
         if message.channel == "iopub":
             notice = {"name": "stderr", "text": f"{error}; it was left out.\n"}
             return [self._make("iopub", "stream", notice, parent=parent)] if kind in OUTPUT_TYPES else ()
         reply: dict[str, Any] = {"status": "error", "ename": "MessageTooLarge", "evalue": str(error), "traceback": [str(error)]}
         if kind == "execute_reply":
             reply["execution_count"] = 0
-        return [self._make(message.channel, kind, reply, parent=parent)] if kind.endswith("_reply") else ()
+        return [self._make(channel, kind, reply, parent=parent)] if kind.endswith("_reply") else ()
 
     def _answer_lost(self, asked: _Asked) -> Iterable[Message]:
         """Answer a request in the kernel's place: it or its reply was lost."""

@@ -138,10 +138,12 @@ class Supervisor:
         session: whose connection it is, and whom to tell what becomes of it.
         exchange: what goes over it.
         http: the gateway's HTTP client: credentials, cookies, TLS and the way to open streams.
+        v1: whether to offer the v1 framing; else the legacy one is spoken.
     """
 
-    def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient) -> None:
+    def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient, *, v1: bool = True) -> None:
         self._session = session
+        self._subprotocols = [codec.V1_SUBPROTOCOL] if v1 else []
         self._exchange = exchange
         self._http = http
         self._scope: trio.CancelScope | None = None
@@ -222,7 +224,7 @@ class Supervisor:
         # None for a first connection: a scope takes memory, and there may be very many connections.
         making = trio.CancelScope(deadline=outage.until(limit)) if outage.failures and self._session.connections else None
         with making or nullcontext():
-            async with _open(self._http, self._url()) as websocket:
+            async with _open(self._http, self._url(), self._subprotocols) as websocket:
                 if making is not None:
                     making.deadline = math.inf
                     await trio.lowlevel.checkpoint_if_cancelled()  # the limit and the answer came in the same moment
@@ -366,7 +368,7 @@ class _Outage:
 
 
 @asynccontextmanager
-async def _open(http: HttpClient, url: str) -> AsyncGenerator[WebSocket]:
+async def _open(http: HttpClient, url: str, subprotocols: list[str]) -> AsyncGenerator[WebSocket]:
     """Open the WebSocket with the gateway's credentials, and keep the cookies that come with it."""
     config = http.config
     async with open_websocket(
@@ -374,7 +376,7 @@ async def _open(http: HttpClient, url: str) -> AsyncGenerator[WebSocket]:
         connector=http.connector,
         ssl_context=http.ssl_context,
         headers=await http.handshake_headers(url),
-        subprotocols=[codec.V1_SUBPROTOCOL],
+        subprotocols=subprotocols,
         options=WebSocketOptions(
             config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
         ),
