@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 INTERNAL = (
-    {"Kernels.prepare", "Kernels.keep_culling", "Channel.publish", "Channel.end"}
-    | {f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "session", "live")}
-    | {f"KernelChannels.{name}" for name in ("begin", "gone", "lost", "opened", "receive_all", "run", "send_all")}
+    {"Kernels.prepare", "Kernels.keep_culling", "Channel.publish", "Channel.end", "OutputStream.read"}
+    | {f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "find_lost", "session", "live")}
+    | {f"KernelChannels.{name}" for name in ("begin", "gone", "lost", "opened", "receive_all", "refused", "run", "send_all")}
 )
 """What the library's own parts call on each other."""
 RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}

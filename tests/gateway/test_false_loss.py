@@ -50,17 +50,19 @@ async def test_a_number_that_is_never_sent_is_no_loss(gateway: trio_gateway.Gate
         assert outputs.result.output_gaps == ()
 
 
-async def test_where_the_connection_broke_it_may_be_one(real_gateway: RunningGateway, shared_kernel_id: str) -> None:
+async def test_where_the_connection_broke_it_may_be_one(real_gateway: RunningGateway, shared_kernel_id: str, wire: Wire) -> None:
     """Nobody can tell then: "at most" is what is known. When an execution has come whole, the next hole is no loss again."""
     async with (
         open_tcp_proxy(real_gateway.url) as proxy,
         trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token) as gateway,
         gateway.attach_kernel(shared_kernel_id) as kernel,
     ):
-        async with kernel.stream(f"print('begun', flush=True)\n{SHOWS_ITSELF}") as outputs:
+        # The code goes on when its connection is gone: it may else have ended over the old one.
+        async with kernel.stream(f"{wire.code}\nprint('begun', flush=True)\nwire('go on')\n{SHOWS_ITSELF}") as outputs:
             async for output in outputs:
                 if isinstance(output, trio_gateway.Stream) and "begun" in output.text:
                     proxy.reset_all()
+                    await (await wire.hears("go on")).answer()
         gaps = outputs.result.output_gaps
         assert [gap.kind for gap in gaps] == ["lost"]
         assert gaps[0].count is None or gaps[0].count >= 1
