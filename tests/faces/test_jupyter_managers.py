@@ -1,9 +1,10 @@
-"""Jupyter Server's managers on a fake gateway, in this process: what they promise to whoever holds them."""
+"""The managers of Jupyter Server, and those of one's own, on a fake gateway in this process: what their holders may rely on."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,15 @@ from jupyter_tools import cell
 from tornado import web
 from traitlets.config import LoggingConfigurable
 
-from trio_gateway.jupyter import NotOnAGatewayError
+import trio_gateway
+from trio_gateway.jupyter import (
+    BlockingGatewayKernelManager,
+    GatewayKernelManager,
+    NoSuchKernelError,
+    NotOnAGatewayError,
+    start_new_async_kernel,
+    start_new_kernel,
+)
 from trio_gateway.jupyter.server import (
     KERNEL_ACTIONS,
     GatewayKernel,
@@ -545,3 +554,190 @@ def test_a_listener_that_fails_costs_no_kernel(fake: Fake, monkeypatch: pytest.M
         assert await app.kernel_manager.start_kernel(kernel_name="python3") in app.kernel_manager
 
     with_app(fake, use)
+
+
+# ------------------------------------------------------------------------------------------------------- a manager of one's own
+
+ID = "6f1b4e5a-8c1d-4f7e-9a53-0c2b6a1d9e77"
+
+
+class Own:
+    """A manager of one's own, asynchronous or not, on the fake: each of its methods can be awaited."""
+
+    def __init__(self, fake: Fake, kind: type[Any], **traits: Any) -> None:
+        self.manager = kind(url=fake.url, auth_token=fake.gateway.token, kernel_name="python3", **traits)
+
+    def __getattr__(self, name: str) -> Any:
+        async def ask(*arguments: Any, **more: Any) -> Any:
+            if isinstance(self.manager, BlockingGatewayKernelManager):
+                return await asyncio.to_thread(self._in_a_thread, name, arguments, more)
+            return await getattr(self.manager, name)(*arguments, **more)
+
+        return ask
+
+    def _in_a_thread(self, name: str, arguments: Any, more: Any) -> Any:
+        try:
+            return getattr(self.manager, name)(*arguments, **more)
+        finally:
+            ensure_event_loop().close()  # jupyter_core has made it for this thread
+
+
+@pytest.fixture(params=[GatewayKernelManager, BlockingGatewayKernelManager])
+def kind(request: pytest.FixtureRequest) -> type[Any]:
+    """The class of the manager."""
+    found: type[Any] = request.param
+    return found
+
+
+def with_own(fake: Fake, kind: type[Any], use: Callable[[Own], Awaitable[None]], **traits: Any) -> None:
+    """Run a test with a manager of one's own, whose kernel ends with it."""
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE):
+            own = Own(fake, kind, **traits)
+            try:
+                await use(own)
+            finally:
+                await own.shutdown_kernel()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("by", ["trait", "argument"])
+def test_the_id_that_a_manager_is_given(fake: Fake, kind: type[Any], by: str) -> None:
+    """It is the kernel's, each time."""
+
+    async def use(own: Own) -> None:
+        for _ in range(2):
+            await own.start_kernel(**({"kernel_id": ID} if by == "argument" else {}))
+            assert (own.manager.kernel_id, list(fake.gateway.kernels)) == (ID, [ID])
+            await own.shutdown_kernel()
+            assert fake.gateway.kernels == {}
+
+    with_own(fake, kind, use, **({"kernel_id": ID} if by == "trait" else {}))
+
+
+def test_a_manager_without_an_id_takes_a_new_one_each_time(fake: Fake, kind: type[Any]) -> None:
+    """A kernel's id is not the next one's; a manager has one kernel at a time."""
+
+    async def use(own: Own) -> None:
+        await own.start_kernel()
+        first = own.manager.kernel_id
+        with pytest.raises(RuntimeError, match="already"):
+            await own.start_kernel()
+        assert list(fake.gateway.kernels) == [first]
+        await own.shutdown_kernel()
+        await own.start_kernel()
+        assert list(fake.gateway.kernels) == [own.manager.kernel_id] != [first]
+
+    with_own(fake, kind, use)
+
+
+def test_a_gateway_that_chooses_ids_itself(fake: Fake, kind: type[Any], caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so, and the kernel is there under the gateway's."""
+
+    async def use(own: Own) -> None:
+        fake.gateway.takes_kernel_id = False
+        await own.start_kernel()
+        assert list(fake.gateway.kernels) == [own.manager.kernel_id] != [ID]
+        assert f"{own.manager.kernel_id}, and not {ID}" in caplog.text
+        await own.shutdown_kernel()
+        assert fake.gateway.kernels == {}
+
+    caplog.set_level(logging.WARNING)
+    with_own(fake, kind, use, kernel_id=ID)
+
+
+@pytest.mark.parametrize("owns", [True, False])
+def test_a_kernel_that_runs_is_taken(fake: Fake, kind: type[Any], owns: bool) -> None:
+    """It is shut down when that is asked for, by a manager that owns it; and by nothing else."""
+
+    async def use(own: Own) -> None:
+        there = await start_elsewhere(fake)
+        await own.start_kernel(kernel_id=there)
+        assert own.manager.kernel_id == there
+        assert await own.is_alive()
+        await own.restart_kernel()
+        await own.cleanup_resources()
+        assert list(fake.gateway.kernels) == [there]
+        await own.start_kernel(kernel_id=there)
+        await own.shutdown_kernel()
+        assert (there in fake.gateway.kernels) != owns
+        if not owns:
+            fake.do(lambda: fake.gateway.remove_kernel(fake.gateway.kernels[there]))
+            with pytest.raises(trio_gateway.KernelNotFoundError):
+                await own.start_kernel(kernel_id=there)
+            with pytest.raises(RuntimeError, match="owns no kernel"):
+                await Own(fake, kind, owns_kernel=False).start_kernel()
+            assert fake.gateway.kernels == {}
+
+    with_own(fake, kind, use, owns_kernel=owns)
+
+
+def test_an_id_that_no_gateway_takes(fake: Fake, kind: type[Any]) -> None:
+    """Nothing is started."""
+
+    async def use(own: Own) -> None:
+        with pytest.raises(trio_gateway.InvalidInputError, match="UUID"):
+            await own.start_kernel(kernel_id="mine")
+        assert "POST /api/kernels" not in fake.asked()
+
+    with_own(fake, kind, use)
+
+
+def test_an_unknown_kernelspec_is_both_errors(fake: Fake, kind: type[Any]) -> None:
+    """jupyter_client's, and the library's with all it says."""
+
+    async def use(own: Own) -> None:
+        own.manager.kernel_name = "cobol"
+        with pytest.raises(NoSuchKernel) as caught:
+            await own.start_kernel()
+        error: Any = caught.value
+        assert isinstance(error, trio_gateway.KernelSpecNotFoundError)
+        for one in (error, pickle.loads(pickle.dumps(error)), NoSuchKernelError("cobol", available=["python3"])):
+            assert (one.name, one.available, one.status_code) == ("cobol", ("python3",), 404)
+            assert "python3" in str(one)
+        assert own.manager.ready.exception() is error
+
+    with_own(fake, kind, use)
+
+
+def test_a_client_that_is_made_before_its_kernel(fake: Fake) -> None:
+    """As programs that use jupyter_client may: its channels are started when there is a kernel; a second kernel is another."""
+
+    async def main() -> None:
+        own = Own(fake, GatewayKernelManager)
+        manager = own.manager
+        client = manager.client()
+        assert not await client.is_alive()
+        with pytest.raises(RuntimeError, match="No kernel is running"):
+            client.start_channels()
+        for _ in range(2):
+            await manager.start_kernel()
+            client.start_channels()
+            await client.wait_for_ready(timeout=PATIENCE)
+            assert client.kernel_id == manager.kernel_id
+            client.stop_channels()
+            await manager.shutdown_kernel()
+
+    asyncio.run(main())
+
+
+def test_a_new_kernel_by_one_call(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`start_new_kernel` and its asynchronous brother take an id too; one that does not answer leaves no kernel."""
+    monkeypatch.setenv("JUPYTER_GATEWAY_URL", fake.url)
+    monkeypatch.setenv("JUPYTER_GATEWAY_AUTH_TOKEN", fake.gateway.token)
+
+    async def main() -> None:
+        manager, client = await start_new_async_kernel(kernel_id=ID)
+        assert manager.kernel_id == ID
+        assert (await client.execute("1", reply=True, timeout=PATIENCE))["content"]["status"] == "ok"
+        client.stop_channels()
+        await manager.shutdown_kernel()
+        with pytest.raises(RuntimeError, match="respond"):
+            await start_new_async_kernel(startup_timeout=0)
+
+    asyncio.run(main())
+    manager, client = start_new_kernel(kernel_id=ID)
+    client.stop_channels()
+    manager.shutdown_kernel()

@@ -21,6 +21,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.client import KernelClient
 from jupyter_client.jsonutil import extract_dates
 from jupyter_core.utils import run_sync
+from traitlets import Type
 
 from .._crossing.calls import Block, Realm
 from .._crossing.calls import Message as Note
@@ -183,6 +184,7 @@ class _ClientOnLink(WithoutSockets, KernelClient):
     _find: Callable[[], Place] | None = None
     _linked: tuple[Realm, Link, Block] | None = None
     on_link: Callable[[Link], object] | None = None
+    blocking_class: Any = Type("trio_gateway.jupyter.BlockingGatewayKernelClient", klass=object)
     kernel_id: str | None = None
     """The kernel that the channels were last started to."""
 
@@ -202,7 +204,7 @@ class _ClientOnLink(WithoutSockets, KernelClient):
         """Make a client for the same kernel whose methods block, for a thread that may wait."""
         assert self._find is not None
         assert self.on_link is not None
-        client = BlockingGatewayKernelClient(parent=self.parent, session=self.session.clone())
+        client = self.blocking_class(parent=self.parent, session=self.session.clone())
         client.bind(self._find, self.on_link)
         return client
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager, KernelManager, in_pending_state
 from jupyter_core.utils import run_sync
-from traitlets import Dict, DottedObjectName, Type, Unicode
+from traitlets import Dict, DottedObjectName, Type, Unicode, default
 
 from .._config import hidden_settings
 from .._crossing.calls import Realm
@@ -51,6 +51,10 @@ class KernelOnGateway(WithoutProcess, KernelManager):
     blocking_class: Any = Type(BlockingGatewayKernelClient, klass="jupyter_client.client.KernelClient")
 
     _kernel_spec: KernelSpec | None = None
+
+    @default("cache_ports")
+    def _default_cache_ports(self) -> bool:
+        return False
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -123,6 +127,12 @@ class KernelOnGateway(WithoutProcess, KernelManager):
         if signum != signal.SIGINT:
             raise NotOnAGatewayError("signal_kernel", "a gateway sends its kernels no signal but SIGINT")
         await self._async_interrupt_kernel()
+
+    async def _async_cleanup_resources(self, restart: bool = False) -> None:
+        """End the ZeroMQ context, if somebody has asked for it."""
+        if self._created_context and not restart:
+            self._created_context = False
+            self.context.destroy(linger=0)
 
     def start_restarter(self) -> None:
         """Do nothing: the gateway starts a kernel again that has died."""
@@ -324,6 +334,7 @@ class _ManagerOnGateway(KernelOnGateway):
         """Leave what is still open."""
         if not restart:
             await self._async_close()
+        await super()._async_cleanup_resources(restart)
 
     def _running(self) -> Kernel:
         if self._kernel is None:

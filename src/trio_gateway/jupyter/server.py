@@ -311,16 +311,12 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
         except web.HTTPError:
             return True  # only the gateway's own word makes a kernel gone
 
-    async def cleanup_resources(self, restart: bool = False) -> None:
-        """Do nothing: a kernel on a gateway has left nothing here."""
-        del restart
-
     _async_start_kernel = start_kernel
     _async_shutdown_kernel = shutdown_kernel
     _async_restart_kernel = restart_kernel
     _async_interrupt_kernel = interrupt_kernel
     _async_is_alive = is_alive
-    _async_cleanup_resources = cleanup_resources
+    cleanup_resources: Any = KernelOnGateway._async_cleanup_resources
     request_shutdown: Any = KernelOnGateway._async_request_shutdown
     finish_shutdown: Any = KernelOnGateway._async_finish_shutdown
     signal_kernel: Any = KernelOnGateway._async_signal_kernel
@@ -712,18 +708,28 @@ class GatewayKernelSpecManager(KernelSpecManager):
         return kernelspecs
 
     async def list_kernel_specs(self) -> dict[str, Any]:
-        """Give all kernelspecs, as `kernelspecs`, and the name of the gateway's default, as `default`."""
+        """Give all kernelspecs that the trait `allowed_kernelspecs` lets through, and the name of the gateway's default.
+
+        Returns:
+            `kernelspecs`, by name, and `default`.
+        """
         with _as_http():
             specs = await (await self._gateway()).kernelspecs.list()
         server: Any = self.parent
         if specs.default is not None:
             server.kernel_manager.default_kernel_name = specs.default
-        kernelspecs = {name: self._as_json(spec) for name, spec in specs.kernelspecs.items()}
+        allowed = self.allowed_kernelspecs or specs.kernelspecs
+        kernelspecs = {name: self._as_json(spec) for name, spec in specs.kernelspecs.items() if name in allowed}
         return {"default": specs.default, "kernelspecs": kernelspecs}
 
     def find_kernel_specs(self) -> NoReturn:
         """Raise NotOnAGatewayError: a gateway's kernelspecs have no folders here."""
         raise NotOnAGatewayError("find_kernel_specs", "a gateway's kernelspecs have no folders here; await get_all_specs()")
+
+    def install_native_kernel_spec(self, *arguments: Any, **more: Any) -> NoReturn:
+        """Raise NotOnAGatewayError: a gateway's kernelspecs are its administrator's."""
+        del arguments, more
+        raise NotOnAGatewayError("install_native_kernel_spec", "kernelspecs are installed on the gateway, by its administrator")
 
     def install_kernel_spec(self, *arguments: Any, **more: Any) -> NoReturn:
         """Raise NotOnAGatewayError: a gateway's kernelspecs are its administrator's."""
