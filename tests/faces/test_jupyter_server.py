@@ -148,6 +148,24 @@ def test_sessions_by_http(server: Server, real_gateway: RunningGateway) -> None:
     assert session["kernel"]["id"] not in kernel_ids(real_gateway)
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["before the next list", "after it"])
+def test_a_session_whose_kernel_is_gone_gets_another(server: Server, real_gateway: RunningGateway, listed: bool) -> None:
+    """JupyterLab's "change kernel" after a restart of the gateway: the front end asks for the session that it knows."""
+    path = f"gone {listed}.ipynb"
+    body = {"path": path, "name": "gone", "type": "notebook", "kernel": {"name": "python3"}}
+    session = ask(server, "POST", "/api/sessions", body)[1]
+    rest(real_gateway, "DELETE", f"/api/kernels/{session['kernel']['id']}")  # what a gateway that was restarted does not know
+    if listed:
+        assert ask(server, "GET", "/api/sessions")[1] == []
+    status, moved = ask(server, "PATCH", f"/api/sessions/{session['id']}", {"kernel": {"name": "python3"}})
+    assert (status, moved["id"], moved["path"]) == (200, session["id"], path)
+    assert moved["kernel"]["id"] in kernel_ids(real_gateway)
+    assert [found["kernel"]["id"] for found in ask(server, "GET", "/api/sessions")[1]] == [moved["kernel"]["id"]]
+    assert ask(server, "DELETE", f"/api/sessions/{session['id']}")[0] == 204
+    assert ask(server, "PATCH", f"/api/sessions/{session['id']}", {"kernel": {"name": "python3"}})[0] == 404
+    assert moved["kernel"]["id"] not in kernel_ids(real_gateway)
+
+
 @pytest.mark.usefixtures("framing")
 def test_a_browser_that_comes_back(server: Server) -> None:
     """Its connection is cut, and it comes again under the same session id: the gateway has kept what it has missed."""

@@ -79,6 +79,8 @@ __all__ = [
 
 KERNEL_ACTIONS: Final = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 """The schema of what is told of actions on kernels (jupyter_server, event_schemas/kernel_actions/v1.yaml)."""
+_MAX_ENDED: Final = 1000
+"""How many sessions and kernels that have ended are remembered; of more, the oldest are forgotten."""
 
 
 @contextmanager
@@ -224,6 +226,7 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
             self.execution_state = "dead"
             self.mapping.drop(self)
             if event:
+                self.mapping.note_gone(self.kernel_id)
                 self._call_back(event)
 
     def add_restart_callback(self, callback: Callable[[], object], event: str = "restart") -> None:
@@ -379,6 +382,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         self._block: RealmCrossing[Gateway] | None = None
         self._gateway: Gateway | None = None
         self.realm: Realm | None = None
+        self._gone: dict[str, None] = {}
         self.wires: dict[tuple[str, str], _Wire] = {}
         """The browsers' connections by kernel and session; for Trio's thread."""
 
@@ -478,6 +482,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
                     try:
                         model = await (await self.gateway()).kernels.get(kernel_id)
                     except KernelNotFoundError:
+                        self.note_gone(kernel_id)
                         return False
                     self._know(model)
                 kernel = self._make()
@@ -538,6 +543,12 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             self.remove_kernel(kernel.kernel_id)
         self.last_kernel_activity = datetime.now(UTC)
 
+    def note_gone(self, kernel_id: str) -> None:
+        """Remember a kernel that the gateway says is gone: to shut it down is fine. For a `GatewayKernel`."""
+        self._gone[kernel_id] = None
+        if len(self._gone) > _MAX_ENDED:
+            del self._gone[next(iter(self._gone))]
+
     @property
     def kernels_url(self) -> str:
         """The URL of the gateway's kernels; `""` before it was opened."""
@@ -594,6 +605,8 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     async def shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
         """Shut a kernel down; one that is gone already is fine."""
+        if kernel_id in self._gone and kernel_id not in self._kernels:
+            return
         await self.get_kernel(kernel_id).shutdown_kernel(now=now, restart=restart)
         if not restart:
             self.remove_kernel(kernel_id)
@@ -785,7 +798,87 @@ def _plain(value: Any) -> Any:
 
 
 class GatewaySessionManager(SessionManager):
-    """Jupyter Server's `session_manager_class`: a session ends when the gateway says that its kernel is gone."""
+    """Jupyter Server's `session_manager_class`: a session ends when the gateway says that its kernel is gone.
+
+    It is not listed any more then, and its document gets another one when it is opened again. Whoever has the document open does
+    not know that yet: asked for by its id, the session is there with a dead kernel, and can be given another one (`PATCH`).
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)  # type: ignore[no-untyped-call]
+        self._names: dict[str, str] = {}
+        self._ended: dict[str, dict[str, Any]] = {}
+
+    async def row_to_model(self, row: Any, tolerate_culled: bool = False) -> dict[str, Any] | None:
+        """Give the model of a session that is kept.
+
+        Raises:
+            KeyError: its kernel is gone, and so the session has ended.
+        """
+        kept = dict(row)
+        try:
+            model: dict[str, Any] | None = await super().row_to_model(row, tolerate_culled)  # type: ignore[no-untyped-call]
+        except KeyError:
+            self._ended[kept["session_id"]] = kept
+            if len(self._ended) > _MAX_ENDED:
+                self._forget(next(iter(self._ended)))
+            raise
+        if model is None:
+            self._forget(kept["session_id"])  # its path is about to get another session
+        else:
+            self._names[kept["session_id"]] = model["kernel"]["name"]
+        return model
+
+    async def get_session(self, **columns: Any) -> dict[str, Any]:
+        """Give the model of a session; of one that has ended, by its id alone, with a dead kernel.
+
+        Raises:
+            tornado.web.HTTPError: 404: there is none.
+        """
+        try:
+            model: dict[str, Any] = await super().get_session(**columns)  # type: ignore[no-untyped-call]
+        except web.HTTPError as error:
+            ended = self._ended.get(columns.get("session_id", ""))
+            if error.status_code != 404 or ended is None or len(columns) > 1:
+                raise
+            return self._ended_as_json(ended)
+        return model
+
+    async def save_session(self, session_id: str, path: str | None = None, **more: Any) -> dict[str, Any]:
+        """Keep a new session; one of the same path that has ended is forgotten."""
+        for ended in [ended for ended, row in self._ended.items() if row["path"] == path]:
+            self._forget(ended)
+        model: dict[str, Any] = await super().save_session(session_id, path=path, **more)  # type: ignore[no-untyped-call]
+        return model
+
+    async def update_session(self, session_id: str, **columns: Any) -> None:
+        """Change what is kept of a session; one that has ended lives again with another kernel."""
+        await self.get_session(session_id=session_id)
+        ended = self._ended.get(session_id)
+        if ended is None:
+            await super().update_session(session_id, **columns)  # type: ignore[no-untyped-call]
+            return
+        if unknown := columns.keys() - ended.keys():
+            raise TypeError(f"No such column: {min(unknown)!r}")
+        ended |= columns
+        if "kernel_id" in columns:
+            del self._ended[session_id]
+            await self.save_session(**ended)
+
+    async def delete_session(self, session_id: str) -> None:
+        """End a session, and its kernel."""
+        await super().delete_session(session_id)  # type: ignore[no-untyped-call]
+        self._forget(session_id)
+
+    def _forget(self, session_id: str) -> None:
+        self._ended.pop(session_id, None)
+        self._names.pop(session_id, None)
+
+    def _ended_as_json(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        kernel = KernelModel(id=row["kernel_id"], name=self._names.get(row["session_id"], ""), execution_state="dead")
+        model = {"id": row["session_id"], "path": row["path"], "name": row["name"], "type": row["type"]}
+        notebook = {"notebook": {"path": row["path"], "name": row["name"]}} if row["type"] == "notebook" else {}
+        return {**model, "kernel": _kernel_as_json(kernel), **notebook}
 
     async def kernel_culled(self, kernel_id: str) -> bool:
         """Say whether a kernel is gone."""
