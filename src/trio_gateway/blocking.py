@@ -7,6 +7,8 @@ the last of them. Everything may be used by any number of threads, also while an
 Ctrl-C cancels the call that the main thread waits for, as a cancelled scope does in Trio: the kernel is interrupted, that is
 waited for, and KeyboardInterrupt is raised.
 
+`fail_after` and `move_on_after` limit the calls of a block in the same way.
+
 - What a call asks of you, such as `stdin`, is called in the calling thread; it must be a plain function.
 - The functions of `on_event` and a `connector` are called in Trio's thread, where nothing of this module can be called.
 - Exceptions are the same, Trio's too: `trio.EndOfChannel`, `trio.WouldBlock`, `trio.ClosedResourceError`.
@@ -24,6 +26,9 @@ from ._config import GatewayConfig as GatewayConfig
 from ._config import hidden_settings
 from ._crossing.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio
 from ._crossing.calls import Realm
+from ._crossing.deadlines import CancelScope as CancelScope
+from ._crossing.deadlines import fail_after as fail_after
+from ._crossing.deadlines import move_on_after as move_on_after
 from ._crossing.from_thread import BlockingRealmCrossing, block_on, take_blocking
 from ._crossing.reading import Reading, read
 from ._errors import AuthenticationError as AuthenticationError

@@ -58,6 +58,10 @@ def blocking() -> None:
         kernel.execute(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         kernel.execute("1", silently=True)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         kernel.stream("1", when_full="never")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with tg.move_on_after(1) as scope, tg.fail_after(1.5) as other:
+        assert_type(scope, tg.CancelScope)
+        assert_type(other, tg.CancelScope)
+        assert_type(scope.cancelled_caught, bool)
     with tg.open_local_gateway(cwd="/") as gateway:
         assert_type(gateway, tg.Gateway)
     with tg.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

@@ -178,9 +178,13 @@ class Call:
         realm: where.
         function: the function, with its arguments.
         caller: who waits.
+        cancelled: whether it is cancelled from the first: it comes as far as its first checkpoint.
     """
 
-    def __init__(self, realm: Realm, function: Callable[[], Awaitable[object]], caller: Caller) -> None:
+    def __init__(
+        self, realm: Realm, function: Callable[[], Awaitable[object]], caller: Caller, *, cancelled: bool = False
+    ) -> None:
+        self._cancelled = cancelled
         self._realm = realm
         self._function = function
         self._caller = caller
@@ -197,6 +201,8 @@ class Call:
             if nursery is None:
                 self._caller.deliver(Raised(closed()))
             else:
+                if self._cancelled:
+                    self._scope.cancel(reason="its caller was cancelled before, elsewhere")
                 context.run(nursery.start_soon, self._run)
 
         try:

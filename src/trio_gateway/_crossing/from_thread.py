@@ -1,7 +1,8 @@
 """Calls and blocks as plain threads make them: the side of the blocking face.
 
 The one idea: the calling thread itself waits, and does what is asked of it. What a signal raises in it, such as
-KeyboardInterrupt, is caught, cancels the call in Trio, and goes on once the clean-up there is over.
+KeyboardInterrupt, is caught, cancels the call in Trio, and goes on once the clean-up there is over. So is the end of a time limit
+around it (see `deadlines`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar, final
 
 from .._errors import InvalidInputError
-from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, swallowed, value_of
+from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, Stopped, swallowed, value_of
+from .deadlines import Cancelled, check_limits, seconds_left, waking
 from .reading import Reading, forget
 
 __all__ = ["BlockingCrossing", "BlockingRealmCrossing", "block_on", "take_blocking"]
@@ -45,13 +47,29 @@ class ThreadCaller:
 
         Raises:
             BaseException: what a signal raised; waits for the last message first.
+            Cancelled: the time around it has passed, and so it was cancelled; waits for the last message first.
         """
+        if seconds_left() is None:
+            return self._converse(start, cancel)
+        with waking(lambda: self._wake.put(None)):
+            try:
+                last = self._converse(start, cancel)
+            except Cancelled:
+                latest = self._arrived[-1]
+                if not isinstance(latest, (Returned, Raised)):  # else it was faster
+                    raise
+                last = latest
+            if isinstance(last, Stopped):
+                check_limits()
+            return last
+
+    def _converse(self, start: Callable[[], None], cancel: Callable[[], None]) -> Entered | Last:
         seen = 0
         try:
             start()
             while True:
                 while len(self._arrived) == seen:
-                    self._wake.get()
+                    self._wait()
                 message = self._arrived[seen]
                 seen += 1
                 if not isinstance(message, Asked):
@@ -60,6 +78,14 @@ class ThreadCaller:
         except BaseException:
             self._settle(cancel)
             raise
+
+    def _wait(self) -> None:
+        """Wait until something arrives, or until the time around it has passed."""
+        left = seconds_left()
+        if left == 0:
+            raise Cancelled
+        with suppress(Empty):
+            self._wake.get(timeout=left)
 
     def _settle(self, cancel: Callable[[], None]) -> None:
         """Cancel, and wait for the last message, however often a signal comes meanwhile. It is bounded in Trio."""
@@ -104,13 +130,14 @@ def block_on(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
     Raises:
         Exception: what the function raised.
         KeyboardInterrupt: Ctrl-C; the call is cancelled in Trio, and its clean-up was waited for.
+        Cancelled: so it is where the time around it has passed.
         trio.ClosedResourceError: the gateway's block has ended.
         ForkedProcessError: this process was forked off inside the gateway's block.
         RuntimeError: this is Trio's own thread.
     """
     _check_outside(realm)
     caller = ThreadCaller()
-    crossing = Call(realm, function, caller)
+    crossing = Call(realm, function, caller, cancelled=seconds_left() == 0)
     return value_of(caller.converse(crossing.start, crossing.cancel))
 
 
@@ -120,8 +147,10 @@ def take_blocking(realm: Realm, reading: Reading[T]) -> T:
     Raises:
         Exception: why there is none.
         KeyboardInterrupt: Ctrl-C. No item that a crossing brought is lost by it.
+        Cancelled: the time around it has passed. Nor by this.
     """
     while True:
+        check_limits()
         realm.thread.check_process()  # what was handed over is the parent's too
         with suppress(IndexError):
             return reading.claim()
@@ -151,11 +180,18 @@ class BlockingCrossing(AbstractContextManager[T]):
     def __enter__(self) -> T:
         if self._block is not None:
             raise RuntimeError("this block was entered before")
+        check_limits()
         caller = ThreadCaller()
         self._block = block = self._open(caller)
-        message = caller.converse(block.enter, lambda: block.leave(caller, KeyboardInterrupt()))
+        try:
+            message = caller.converse(block.enter, lambda: block.leave(caller, KeyboardInterrupt()))
+        except BaseException:
+            self._ended()
+            raise
         if not isinstance(message, Entered):
             self._ended()
+        if isinstance(message, Returned):
+            raise Cancelled  # it was entered when the time had passed, and left again
         self._given = self._translate(self._realm, value_of(message))
         return self._given
 

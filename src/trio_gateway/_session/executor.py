@@ -178,6 +178,7 @@ class Executor:
         if on_cancel not in ("interrupt", "abandon"):
             raise InvalidInputError("on_cancel", on_cancel, '"interrupt" or "abandon"')
         session = self._session
+        await trio.lowlevel.checkpoint_if_cancelled()  # else it could be sent before the cancellation is noticed
         try:
             self._turn.acquire_nowait()
         except trio.WouldBlock:

@@ -224,6 +224,7 @@ class KernelSession:
 
         Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         pending = PendingReply(self.make(channel, msg_type, content, subshell_id=subshell_id))
         self.submit(pending)
         try:
