@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 import uuid
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from cli_kit import Done, ServedFake, write_notebook
+
+from trio_gateway._cli.options import _PlainFormatter
 
 Served = Callable[..., ServedFake]
 
@@ -205,3 +208,37 @@ def test_no_code_at_all_is_told(served: Served, monkeypatch: pytest.MonkeyPatch)
     assert done.code == 2
     assert "CODE" in done.err
     assert gateway.asked == []
+
+
+# ---------------------------------------------------------------------------------------------- a gateway that is not there
+
+
+@pytest.mark.parametrize("arguments", [["exec", "1"], ["exec", "--kernel", "python3", "1"], ["kernels", "start"]])
+def test_a_gateway_that_takes_nothing_now_is_told_at_once_and_no_kernel_is_looked_for(
+    arguments: list[str], served: Served
+) -> None:
+    gateway = served()
+    gateway.fake.faults.answer(".*", 503)
+    done = gateway.cli.run(*arguments)
+    assert (done.code, done.out) == (3, "")
+    assert set(gateway.asked) == {"GET /api/kernelspecs"}
+    first, advice = done.err.splitlines()
+    assert "answered 503" in first
+    assert "trio-gateway doctor" in advice
+
+
+def test_a_gateway_that_tells_of_no_kernelspecs_starts_kernels_all_the_same(served: Served) -> None:
+    gateway = served()
+    gateway.fake.faults.answer("GET /api/kernelspecs", 404)
+    assert gateway.cli.run("exec", "6 * 7").out == "42\n"
+
+
+def test_what_the_log_says_to_everybody_is_in_words_and_names_a_kernel_once() -> None:
+    record = logging.makeLogRecord(
+        {"msg": "kernel_may_be_left: %s: %s", "args": ("abc", "why"), "levelname": "WARNING", "gateway.kernel_id": "abc"}
+    )
+    assert _PlainFormatter("trio-gateway: warning: %(message)s").format(record) == (
+        "trio-gateway: warning: a kernel may be left on the gateway: abc: why"
+    )
+    record = logging.makeLogRecord({"msg": "still_busy", "gateway.kernel_id": "abc"})
+    assert _PlainFormatter("%(message)s").format(record) == "the kernel was interrupted and is still busy kernel_id=abc"

@@ -11,6 +11,7 @@ import trio.testing
 from trio.testing import MockClock
 
 import trio_gateway
+from trio_gateway.testing import FakeGateway
 
 
 async def test_cancelled_while_it_connects_a_start_ends_at_once(autojump_clock: MockClock) -> None:
@@ -78,3 +79,25 @@ async def test_a_gateway_that_goes_away_with_the_answer_is_looked_for_twice_and_
     (warning,) = caplog.records
     assert "kernel_may_be_left" in warning.getMessage()
     assert trio.current_time() < 2
+
+
+async def test_a_gateway_that_takes_no_start_now_is_looked_through_for_seconds_and_not_for_cleanup_timeout(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "trio_gateway")
+    async with FakeGateway() as fake, fake.open(cleanup_timeout=300) as gateway:
+        fake.faults.answer("POST /api/kernels", 503, times=1)
+        with pytest.raises(trio_gateway.GatewayHTTPError) as caught:
+            async with gateway.start_kernel():
+                pytest.fail("it was not started")
+        assert caught.value.status_code == 503
+        assert trio.current_time() < 10
+        assert not caplog.records, "it was looked for, and is not there"
+
+        fake.faults.answer(".*", 503)
+        begun = trio.current_time()
+        with pytest.raises(trio_gateway.GatewayHTTPError):
+            async with gateway.start_kernel():
+                pytest.fail("it was not started")
+        assert trio.current_time() - begun < 30
+        assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["kernel_may_be_left"]

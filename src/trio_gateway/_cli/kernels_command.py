@@ -15,7 +15,7 @@ from trio_gateway import Gateway
 from .._errors import AuthenticationError, InvalidInputError, KernelNotFoundError
 from .._models import KernelModel
 from .exits import ExitCode, exit_code_of, printable
-from .opening import open_gateway, require_gateway
+from .opening import check_ready, open_gateway, require_gateway
 from .options import Options, common_options, cwd_option, json_option, pass_options
 from .placing import place_named, put_into_place
 from .sinks import standard_output
@@ -71,6 +71,7 @@ def start(options: Options, name: str | None, cwd: Path | None) -> int:
 
     async def command() -> int:
         async with open_gateway(options) as gateway:
+            await check_ready(gateway)
             place = None if cwd is None else place_named(cwd)
             model = await gateway.kernels.start(name or options.kernel, cwd=None if place is None else place.directory)
             try:

@@ -8,16 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import rich_click as click
 
 import trio_gateway
 
+from .._errors import GatewayHTTPError, ProtocolError
 from .._gateway.ownership import KERNEL_VARIABLES, is_named
 from .options import Options
 from .placing import Place, put_into_place
 
-__all__ = ["configured_gateway", "open_gateway", "open_kernel", "require_gateway"]
+_TAKES_NONE: Final = frozenset({401, 429, 502, 503, 504})
+"""Answers that speak of all requests and not of this one."""
+
+__all__ = ["check_ready", "configured_gateway", "open_gateway", "open_kernel", "require_gateway"]
 
 
 def configured_gateway(options: Options, *, for_others: bool = False) -> trio_gateway.GatewayConfig:
@@ -86,12 +91,31 @@ async def open_kernel(options: Options, name: str | None, place: Place | None) -
                 yield kernel
             return
         ours = not options.has_gateway
+        if not ours:
+            await check_ready(gateway)
         # Another machine's gateway may have no such directory, so only one that was asked for by name is asked of it.
         cwd = place.directory if place is not None and (ours or place.option) else None
         async with gateway.start_kernel(name, cwd=cwd) as kernel:
             if place is not None and not ours:
                 await put_into_place(options, kernel, place)
             yield kernel
+
+
+async def check_ready(gateway: trio_gateway.Gateway) -> None:
+    """Ask a gateway something harmless before a kernel is started there.
+
+    What answers in place of a gateway that is away, or overloaded, says so now, and after a start nobody would know for sure
+    whether there is a kernel, and would have to look for it.
+
+    Raises:
+        GatewayError: the gateway can't be reached, takes no requests now, or refuses us.
+    """
+    try:
+        await gateway.kernelspecs.list()
+    except (GatewayHTTPError, ProtocolError) as error:
+        # Whatever else it says is about kernelspecs, which a gateway need not tell of.
+        if isinstance(error, GatewayHTTPError) and error.status_code in _TAKES_NONE:
+            raise
 
 
 def require_gateway(options: Options) -> None:

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import rich_click as click
@@ -45,12 +45,36 @@ class _Console(Console):
         self.quiet = True
 
 
+_RECORDS: Final = {
+    "kernel_may_be_left": "a kernel may be left on the gateway",
+    "variable_not_sent": "a variable was not sent to the kernel",
+    "token_renewal_failed": "the token could not be renewed",
+    "still_busy": "the kernel was interrupted and is still busy",
+    "connection_is_mute": "a connection led nowhere and was replaced",
+    "message_not_understood": "a message of the kernel can't be understood",
+    "message_too_large": "a message of the kernel is too large",
+}
+"""How the library's log records begin, and what that is to a person."""
+
+
 class _Formatter(logging.Formatter):
-    """Shows what the library's log records carry beside their fixed message."""
+    """Shows what the library's log records carry beside their fixed message, once; those for everybody in a person's words."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = [f"{name.partition('.')[2]}={value}" for name, value in vars(record).items() if name.startswith("gateway.")]
-        return printable(" ".join([super().format(record), *fields]))
+        text = super().format(record)
+        fields = [
+            f"{name.partition('.')[2]}={value}"
+            for name, value in vars(record).items()
+            if name.startswith("gateway.") and str(value) not in text
+        ]
+        return printable(" ".join([text, *fields]))
+
+
+class _PlainFormatter(_Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        prefix, code, rest = text.partition(record.getMessage().partition(":")[0])
+        return f"{prefix}{_RECORDS[code]}{rest}" if code in _RECORDS else text
 
 
 def _stderr_console() -> Console:
@@ -106,7 +130,10 @@ class Options:
     def set_up_logging(self) -> None:
         """Send the library's log to standard error: warnings, or everything with `--debug`."""
         handler = logging.StreamHandler()
-        handler.setFormatter(_Formatter("trio-gateway: %(levelname)s: %(name)s: %(message)s"))
+        if self.debug:
+            handler.setFormatter(_Formatter("trio-gateway: %(levelname)s: %(name)s: %(message)s"))
+        else:
+            handler.setFormatter(_PlainFormatter("trio-gateway: warning: %(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         if self.debug:
             logging.getLogger("trio_gateway").setLevel(logging.DEBUG)

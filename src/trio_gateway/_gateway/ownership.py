@@ -61,7 +61,9 @@ _REFUSED_IN_VALUES: Final = re.compile(r"[$`\n\r\0]")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # These are settings, which are read from the variables of the same names; a setting that is given otherwise wins over them.
 _SETTINGS: Final = frozenset({"KERNEL_ID", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_USERNAME"})
-_MAY_HAVE_STARTED: Final = frozenset({408, 502, 503, 504})
+_MAY_HAVE_STARTED: Final = frozenset({408, 502, 504})
+_NOT_TAKEN: Final = 503
+"""The word of a server that takes no requests now (RFC 9110, 15.6.4); a proxy that had passed it on has others, as a rule."""
 
 
 @attrs.frozen
@@ -281,7 +283,9 @@ async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Excepti
     ):
         # The gateway may be starting it still: look until it is there, or until the caller's bound.
         await _await_and_remove(api, kernel_id)
-    elif isinstance(outcome, (GatewayConnectionError, ProtocolError)):
+    elif isinstance(outcome, (GatewayConnectionError, ProtocolError)) or (
+        isinstance(outcome, GatewayHTTPError) and outcome.status_code == _NOT_TAKEN
+    ):
         await _await_and_remove(api, kernel_id, looks=len(LOOK_PAUSES) + 1)
     elif isinstance(outcome, GatewayHTTPError) and outcome.status_code >= 500:
         await _shutdown_now(api, kernel_id)
@@ -290,21 +294,24 @@ async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Excepti
 async def _await_and_remove(api: KernelApi, kernel_id: str, looks: int | None = None) -> None:
     """Look for a kernel until it is there and shut down. So often at most; where the gateway can't be reached, twice."""
     attempt = refused = 0
+    unsure: GatewayError | None = None
     while looks is None or attempt < looks:
         await trio.sleep(LOOK_PAUSES[min(attempt, len(LOOK_PAUSES) - 1)])
         attempt += 1
         try:
             await api.shutdown(kernel_id, action="cleanup")
         except KernelNotFoundError:
-            refused = 0
+            refused, unsure = 0, None
         except GatewayError as error:
+            unsure = error
             _logger.debug("look_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
             refused = refused + 1 if isinstance(error, GatewayConnectionError) else 0
             if looks is not None and refused > 1:
-                _warn_of_orphan(kernel_id, str(error))
-                return
+                break
         else:
             return
+    if unsure is not None:
+        _warn_of_orphan(kernel_id, str(unsure))
 
 
 async def _shutdown_now(api: KernelApi, kernel_id: str) -> None:
