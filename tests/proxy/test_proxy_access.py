@@ -175,7 +175,15 @@ def test_the_token_shows_nowhere() -> None:
 
 async def test_http_is_guarded() -> None:
     async with open_proxy(None) as proxy:
-        for path in ("/api", "/api/kernels", "/kernelspecs/python3/logo-64x64.png", "/metrics", "/nothing"):
+        for path in (
+            "/api/me",
+            "/api/terminals",
+            "/api/",
+            "/api/kernels",
+            "/kernelspecs/python3/logo-64x64.png",
+            "/metrics",
+            "/nothing",
+        ):
             refused = await proxy.ask("GET", path, token=None)
             assert refused.status == 401
             assert refused.headers["www-authenticate"] == "token"
@@ -186,6 +194,19 @@ async def test_http_is_guarded() -> None:
         assert "access-control-allow-origin" not in foreign.headers
         own = await proxy.ask("GET", "/api", headers={"Origin": f"http://127.0.0.1:{proxy.port}"})
         assert own.status == 200
+
+
+async def test_the_version_is_told_to_who_has_no_token() -> None:
+    """Clients of Jupyter servers wait for it; Host and Origin are checked as everywhere."""
+    async with open_proxy(None) as proxy:
+        for method, wrong in (("GET", None), ("HEAD", None), ("GET", "wrong")):
+            answer = await proxy.ask(method, "/api", token=wrong)
+            assert (answer.status, answer.headers.get("set-cookie")) == (200, None)
+            assert answer.body == b"" or answer.json() == {"version": trio_gateway.__version__}
+        assert (await proxy.ask("GET", "/api?token=wrong", token=None)).status == 200
+        assert (await proxy.ask("POST", "/api", token=None)).status == 401
+        for headers in ({"Host": "rebound.example"}, {"Origin": "https://evil.example"}):
+            assert (await proxy.ask("GET", "/api", token=None, headers=headers)).status == 403
 
 
 async def test_who_comes_with_the_token_in_the_url_gets_a_cookie() -> None:

@@ -168,6 +168,13 @@ async def test_sessions_are_served_here(behind: Behind) -> None:
         assert (await proxy.ask("POST", "/api/sessions", {"kernel": {}})).status == 400
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_terminals_are_said_not_to_be_there(method: str) -> None:
+    async with open_proxy(None) as proxy:
+        answer = await proxy.ask(method, "/api/terminals")
+        assert (answer.status, answer.json()) == (404, {"message": "this proxy has no terminals", "reason": "Not Found"})
+
+
 async def test_methods_that_a_path_does_not_have() -> None:
     async with open_proxy(None) as proxy:
         refused = await proxy.ask("PUT", "/api/kernels")

@@ -188,7 +188,12 @@ class Proxy:
         if method == "POST" and path == self._config.base_path:
             return  # the token is in the body
         if method != "OPTIONS":
-            caller = self._gate.check_token(method, headers, scope["query_string"])
+            try:
+                caller = self._gate.check_token(method, headers, scope["query_string"])
+            except Refused as refused:
+                if refused.status_code == 401 and method in {"GET", "HEAD"} and path == f"{self._config.base_path}api":
+                    return  # the version: clients of Jupyter servers wait for it before they show a token
+                raise
             if caller is Caller.QUERY and scope["type"] == "http":
                 answer.headers.append(("Set-Cookie", self._gate.set_cookie(secure=scope["scheme"] == "https")))
 

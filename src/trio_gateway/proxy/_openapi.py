@@ -186,6 +186,13 @@ def _sign_in() -> Json:
     return described
 
 
+def _version() -> Json:
+    """Describe the one thing of `api` that is told without a token. Who shows one in a query gets a cookie for it."""
+    described = _operation("The version.", _ok(_object({"version": _TEXT}, ("version",))), open_to_all=True)
+    described["responses"] |= {str(status): _answer(status) for status in (400, 403)}
+    return described
+
+
 def _list_of(name: str) -> Json:
     return {"type": "array", "items": _ref(name)}
 
@@ -204,10 +211,14 @@ def _paths() -> Mapping[str, Mapping[str, Json]]:
         "": {"get": _operation("The status page.", (200, _answer(200, _TEXT, "text/html"))), "post": _sign_in()},
         "page/{name}": {"get": _operation("A file of the status page.", (200, _answer(200, _FILE, "*/*")), missing)},
         "status.json": {"get": _operation("What the status page shows.", _ok(_ref("Status")))},
-        "api": {"get": _operation("The version.", _ok(_object({"version": _TEXT}, ("version",))))},
+        "api": {"get": _version()},
         "api/openapi.json": {"get": _operation("This description.", _ok({"type": "object"}))},
         "api/status": {"get": _operation("How many kernels and connections there are.", _ok({"type": "object"}))},
         "api/me": {"get": _operation("Who is asking: nobody in particular.", _ok({"type": "object"}))},
+        "api/terminals": {
+            "get": _operation("There are no terminals.", missing),
+            "post": _operation("There are no terminals.", missing),
+        },
         "api/kernels": {
             "get": _operation("The kernels.", _ok(_list_of("Kernel"))),
             "post": _operation(

@@ -80,6 +80,8 @@ class Rest:
             ("api/openapi.json", "GET", self._description),
             ("api/status", "GET", self._status),
             ("api/me", "GET", self._me),
+            ("api/terminals", "GET", self._no_terminals),
+            ("api/terminals", "POST", self._no_terminals),
             ("api/kernels", "GET", self._list_kernels),
             ("api/kernels", "POST", self._start_kernel),
             ("api/kernels/{kernel_id}", "GET", self._get_kernel),
@@ -126,6 +128,10 @@ class Rest:
         cookie = self.gate.set_cookie(secure=request.url.scheme == "https")
         # To an address of its own: shown anew, the page does not send the form again.
         return Response(status_code=303, headers={"Location": self.config.base_path, "Set-Cookie": cookie})
+
+    async def _no_terminals(self, _request: Request) -> Response:
+        """Say it in words: front ends ask for them. (404 is what a Jupyter server without terminals answers.)"""
+        raise Refused(404, "this proxy has no terminals")
 
     async def _version(self, _request: Request) -> Response:
         return JSONResponse({"version": __version__})
