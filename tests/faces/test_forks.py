@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import jupyter_core.utils
+import nbclient
+import nbformat
 import pytest
+from traitlets.config import Config
 
 import trio_gateway.anyio
 import trio_gateway.blocking as tg
-from trio_gateway.jupyter import BlockingGatewayKernelManager
+from trio_gateway import GatewayConfig
+from trio_gateway.jupyter import BlockingGatewayKernelManager, GatewayKernelManager
 
 if TYPE_CHECKING:
-    from trio_gateway import GatewayConfig
+    from conftest import RunningGateway
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -185,6 +192,101 @@ def test_the_asyncio_face(fake_gateway_server: GatewayConfig) -> None:
                 assert (await kernel.execute("6 * 7")).text == "42"
 
     asyncio.run(main())
+
+
+def run_notebook(gateway: GatewayConfig) -> str:
+    """Run a notebook of one cell as a synchronous program does."""
+    return run_notebook_on(gateway.url, str(gateway.auth_token), 6)
+
+
+def run_notebook_on(url: str, token: str, number: int) -> str:
+    """The same, for a worker."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"{number} * 7")])
+    config = Config(GatewayKernelManager={"url": url, "auth_token": token})
+    nbclient.NotebookClient(notebook, kernel_manager_class=GatewayKernelManager, kernel_name="python3", config=config).execute()
+    return str(notebook.cells[0].outputs[0].data["text/plain"])
+
+
+def run_code(gateway: GatewayConfig) -> str:
+    """Run code with the blocking manager."""
+    manager = BlockingGatewayKernelManager(url=gateway.url, auth_token=str(gateway.auth_token))
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    shown: list[Any] = []
+    client.execute_interactive("6 * 7", output_hook=shown.append)
+    client.stop_channels()
+    manager.shutdown_kernel()
+    return str(next(message for message in shown if message["msg_type"] == "execute_result")["content"]["data"]["text/plain"])
+
+
+def own_loop() -> Any:
+    """The event loop that jupyter_core keeps for synchronous calls; its wake-up pipe is the process's own."""
+    return jupyter_core.utils.ensure_event_loop()
+
+
+@pytest.mark.parametrize("run", [run_notebook, run_code])
+def test_a_worker_of_jupyters_tools_has_an_event_loop_of_its_own(fake_gateway_server: GatewayConfig, run: Any) -> None:
+    """It took its parent's, with the pipe by which that is woken: whoever of the family is faster takes the wake-up."""
+    assert run(fake_gateway_server) == "42"
+    parents = own_loop()
+
+    def in_worker() -> object:
+        found = run(fake_gateway_server)
+        return found, own_loop() is parents
+
+    assert in_child(in_worker) == "('42', False)"
+    assert own_loop() is parents
+    assert run(fake_gateway_server) == "42"
+
+
+def test_a_worker_whose_parent_called_synchronously_in_a_running_loop(fake_gateway_server: GatewayConfig) -> None:
+    """There jupyter_core has a thread for it, which is not there in the child; and the child may do the same."""
+
+    async def main() -> str:
+        return run_notebook(fake_gateway_server)
+
+    assert asyncio.run(main()) == "42"
+    assert in_child(lambda: asyncio.run(main())) == "42"
+    assert in_child(lambda: run_notebook(fake_gateway_server)) == "42"
+    assert asyncio.run(main()) == "42"
+
+
+def test_a_loop_that_was_made_before_the_fork(fake_gateway_server: GatewayConfig) -> None:
+    """Who goes on with one of their own is told, before anything waits for a wake-up that another may get."""
+
+    async def main() -> str:
+        async with trio_gateway.anyio.open_gateway(fake_gateway_server) as gateway, gateway.start_kernel() as kernel:
+            return (await kernel.execute("6 * 7")).text
+
+    loop = asyncio.new_event_loop()
+    try:
+        assert loop.run_until_complete(main()) == "42"
+        assert in_child(lambda: loop.run_until_complete(main())) == "ForkedProcessError"
+        assert in_child(lambda: asyncio.run(main())) == "42"
+        assert loop.run_until_complete(main()) == "42"
+    finally:
+        loop.close()
+
+
+@pytest.mark.full
+@pytest.mark.gateway
+def test_a_pool_of_workers_after_a_notebook_in_the_parent(real_gateway: RunningGateway) -> None:
+    """Three workers run twelve notebooks, five times; wake-ups that went to a sibling made one in two of these hang."""
+    gateway = (real_gateway.url, real_gateway.token)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for _ in range(5):
+            assert run_notebook_on(*gateway, 1) == "7"
+            with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork")) as pool:
+                workers = [pool.submit(run_notebook_on, *gateway, number) for number in range(12)]
+                try:
+                    assert [worker.result(timeout=200) for worker in workers] == [str(number * 7) for number in range(12)]
+                except TimeoutError:
+                    for process in pool._processes.values():
+                        process.kill()
+                    raise
 
 
 JUPYTER: dict[str, Callable[[Any, Any], object]] = {

@@ -19,6 +19,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 import trio_gateway
 from trio_gateway.jupyter import BlockingGatewayKernelManager, GatewayKernelClient, GatewayKernelManager
+from trio_gateway.jupyter.server import GatewayMappingKernelManager
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -234,8 +235,14 @@ def test_wrong_uses_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(trio_gateway.KernelSpecNotFoundError):
             await manager.start_kernel()
         monkeypatch.delenv("JUPYTER_GATEWAY_URL")
+        manager = GatewayKernelManager(kernel_name="python3")
         with pytest.raises(trio_gateway.ConfigError):
-            await GatewayKernelManager(kernel_name="python3").start_kernel()
+            await manager.start_kernel()
+        await manager.cleanup_resources()  # says nothing a second time
+        kernels = GatewayMappingKernelManager()
+        with pytest.raises(trio_gateway.ConfigError):
+            await kernels.gateway()
+        await kernels.shutdown_all()
 
     asyncio.run(main())
 

@@ -7,23 +7,19 @@ that leaves nothing behind, and moved; of all others it is said that they were n
 
 from __future__ import annotations
 
-import ast
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 
 from trio_gateway import Kernel
 
 from .._errors import InvalidInputError
+from .._gateway.placing import ask, is_the_same, value_of
 from .options import Options
 
 __all__ = ["Place", "place_named", "put_into_place"]
-
-_LOOKS: Final = 3
-"""How often two looks at a directory that somebody writes to are compared."""
 
 
 @attrs.frozen
@@ -65,60 +61,18 @@ async def put_into_place(options: Options, kernel: Kernel, place: Place) -> None
         (options.warn if place.option else options.say)(words if place.option else _sentence(words))
         return
     if place.option:
-        answer = await _ask(kernel, f"(lambda os: os.chdir({path!r}))(__import__('os'))")
+        answer = await ask(kernel, f"(lambda os: os.chdir({path!r}))(__import__('os'))")
         if answer is not None and answer.get("status") == "error":
             reason = f"{answer.get('ename')}: {answer.get('evalue')}"
             raise InvalidInputError(place.option, path, f"a directory on the kernel's machine ({reason})")
         if answer is None:
             options.warn(f"whether the kernel works in {path} is not known: it does not answer expressions")
-    elif await _is_the_same(kernel, place.directory):
-        await _ask(kernel, f"(lambda os: os.chdir({path!r}))(__import__('os'))")
+    elif await is_the_same(kernel, path):
+        await ask(kernel, f"(lambda os: os.chdir({path!r}))(__import__('os'))")
     else:
-        where = _value(await _ask(kernel, "__import__('os').getcwd()"))
+        where = value_of(await ask(kernel, "__import__('os').getcwd()"))
         found = f"works in {where} on its own machine" if isinstance(where, str) else "works where its gateway has it"
         options.say(f"The kernel {found}, not in {place.what}: it has no {path}, or another one.")
-
-
-async def _is_the_same(kernel: Kernel, directory: Path) -> bool:
-    """Whether a directory is the same one for the kernel as for us: by what no two directories of any machines have in common."""
-    code = f"(lambda s: [s.st_ino, s.st_mtime_ns, s.st_ctime_ns])(__import__('os').stat({str(directory)!r}))"
-    for _ in range(_LOOKS):
-        before = _mark(directory)
-        theirs = _value(await _ask(kernel, code))
-        if not isinstance(theirs, list) or before is None:
-            return False
-        if theirs in (before, _mark(directory)):
-            return True
-        if theirs[:1] != before[:1]:
-            return False
-    return False
-
-
-def _mark(directory: Path) -> list[int] | None:
-    try:
-        found = os.stat(directory)  # noqa: PTH116 - as it is asked there
-    except OSError:
-        return None
-    return [found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
-
-
-async def _ask(kernel: Kernel, expression: str) -> Mapping[str, Any] | None:
-    """Have the kernel evaluate an expression; None where it does not do that. No name, history or counter is left behind."""
-    result = await kernel.execute("", silent=True, store_history=False, user_expressions={"place": expression})
-    answers = result.reply.get("user_expressions")
-    answer = cast("Mapping[str, object]", answers).get("place") if isinstance(answers, Mapping) else None
-    return cast("Mapping[str, Any]", answer) if isinstance(answer, Mapping) else None
-
-
-def _value(answer: Mapping[str, Any] | None) -> object:
-    """Return what an expression came to, if it did to something that can be written down."""
-    if answer is None or answer.get("status") != "ok":
-        return None
-    data = answer.get("data")
-    try:
-        return ast.literal_eval(cast("Mapping[str, str]", data)["text/plain"])
-    except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
 
 
 def _sentence(words: str) -> str:

@@ -20,6 +20,7 @@ import trio
 
 from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, swallowed, value_of
 from .reading import Reading, forget
+from .thread import check_loop
 
 __all__ = ["Crossing", "RealmCrossing", "call", "run_in_loop", "take"]
 
@@ -222,6 +223,7 @@ class RealmCrossing(Crossing[T]):
 
     def _open(self, caller: LoopCaller) -> Block:
         loop = asyncio.get_running_loop()
+        check_loop(loop)
         self._realm = realm = Realm()
         return Block(realm, self._opener(realm), caller, outermost=True, gone=loop.is_closed)
 

@@ -7,7 +7,7 @@ but then code that blocks the loop stops the heartbeats of every kernel.
 
 `_shared` is the library's only mutable state of a module. It has to be one: gateways that know nothing of each other are to share
 a thread, and they have nothing else in common. It holds the thread and counts its users, and is empty when there are none; and it
-counts forks, for what was made before one is of no use after it.
+counts forks, for what was made before one is of no use after it: also the event loops that have used the thread.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
-from typing import TypeVarTuple, final
+from typing import Any, TypeVarTuple, final
+from weakref import WeakKeyDictionary
 
 import attrs
 import trio
 
 from .._errors import ForkedProcessError
 
-__all__ = ["TrioThread", "join_shared_thread", "leave_shared_thread"]
+__all__ = ["TrioThread", "check_loop", "join_shared_thread", "leave_shared_thread"]
 
 Args = TypeVarTuple("Args")
 
@@ -129,6 +130,8 @@ class _Shared:
     users: int = 0
     forks: int = 0
     """How many forks lie between this process and the one that the program began as."""
+    loops: WeakKeyDictionary[Any, int] = attrs.field(factory=WeakKeyDictionary)
+    """The event loops that have opened a gateway, and how many forks there had been."""
 
     def forget(self) -> None:
         """Start anew in a process that was forked off: its parent's thread is not there."""
@@ -139,6 +142,23 @@ class _Shared:
 _shared = _Shared()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_shared.forget)
+
+
+def check_loop(loop: object) -> None:
+    """See that an event loop is one of this process, before it waits for anything.
+
+    Args:
+        loop: the running event loop, of which note is taken.
+
+    Raises:
+        ForkedProcessError: it was used by this process's parent: both share the pipe by which it is woken, and take each other's
+            wake-ups.
+    """
+    if _shared.loops.setdefault(loop, _shared.forks) != _shared.forks:
+        raise ForkedProcessError(
+            "this event loop was made before this process was forked off, and its wake-ups go to the parent as well; "
+            "run one of this process's own, by asyncio.run() for instance"
+        )
 
 
 def join_shared_thread() -> TrioThread:

@@ -8,13 +8,15 @@ added or changed, the `KERNEL_*` variables of this process, which are the gatewa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from .._errors import InvalidInputError
 from .._gateway.ownership import KERNEL_VARIABLES, check_variable, is_named
 
-__all__ = ["SESSION_NAME", "choose_directory", "choose_variables"]
+__all__ = ["SESSION_NAME", "absolute_directory", "choose_directory", "choose_variables"]
 
 SESSION_NAME: Final = "JPY_SESSION_NAME"
 """The notebook's path, which Jupyter Server adds for the kernel of a session."""
@@ -45,6 +47,11 @@ def choose_variables(
         if only is None or ((str(name).startswith("KERNEL_") or is_named(name, only)) and _can_be_sent(name, value, warn)):
             chosen[name] = value
     return chosen
+
+
+def absolute_directory(cwd: Any) -> Any:
+    """Return a directory's absolute path: relative ones are relative to this process's. What is no path is returned as it is."""
+    return str(Path(cwd).absolute()) if cwd and isinstance(cwd, (str, os.PathLike)) else cwd
 
 
 def choose_directory(cwd: Any, warn: Callable[[str], object]) -> Any:

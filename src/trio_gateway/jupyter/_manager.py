@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.kernelspec import KernelSpec
@@ -20,15 +22,17 @@ from traitlets import Dict, DottedObjectName, Type, Unicode, default
 
 from .._config import hidden_settings
 from .._crossing.calls import Realm
-from .._crossing.from_asyncio import Crossing, RealmCrossing
+from .._crossing.from_asyncio import Crossing, RealmCrossing, call
 from .._crossing.twins import translate
 from .._errors import ForkedProcessError, GatewayError, GatewayHTTPError, KernelNotFoundError, ProtocolError
 from .._gateway.gateway import Gateway, open_gateway
+from .._gateway.placing import put_into_place
 from .._secret import Secret, hide_values
 from .._session.kernel import Kernel
+from . import _forks  # noqa: F401 - it does its work by being there
 from ._absent import WithoutProcess
 from ._client import BlockingGatewayKernelClient, GatewayKernelClient, Place
-from ._environment import choose_directory, choose_variables
+from ._environment import absolute_directory, choose_directory, choose_variables
 from ._errors import NotOnAGatewayError, as_jupyter_client
 from ._link import Link
 
@@ -212,6 +216,8 @@ class _ManagerOnGateway(KernelOnGateway):
     _owned = False
     _wish: str | None = None
     _chosen: str | None = None
+    _directory: object = None
+    """Where the kernel is to work: an absolute path; None for the gateway's choice."""
 
     def _open_gateway(self, realm: Realm) -> AbstractAsyncContextManager[Gateway]:
         self._realm = realm
@@ -233,7 +239,9 @@ class _ManagerOnGateway(KernelOnGateway):
 
         Args:
             **arguments: `env` and `cwd`; others are for kernels on this machine, and ignored. Of `env` is sent what differs from
-                this process's environment; of this process's environment its `KERNEL_*`, and what `allowed_envs` names.
+                this process's environment; of this process's environment its `KERNEL_*`, and what `allowed_envs` names. In `cwd`,
+                relative to this process's directory, the kernel works if the gateway obeys, or if it is in Python and has the
+                same directory.
                 And `kernel_id`, as is the trait of this name: the id to start it under. A kernel that runs under it is taken:
                 `shutdown_kernel()` shuts that down too, and nothing else does. A gateway that chooses ids itself is told of
                 in the log.
@@ -242,6 +250,9 @@ class _ManagerOnGateway(KernelOnGateway):
             NoSuchKernelError: the gateway has no such kernelspec.
             GatewayError: it could not be started; none is left.
             RuntimeError: this manager has a kernel already.
+
+        Warns:
+            UserWarning: the kernel does not work in `cwd`.
         """
         arguments = {**arguments, "env": hide_values(arguments.get("env"))}
         self._attempted_start = True
@@ -254,23 +265,27 @@ class _ManagerOnGateway(KernelOnGateway):
         if wish is None and not self.owns_kernel:
             raise RuntimeError("a manager that owns no kernel starts none: its kernel_id says which one to take")
         name = self.kernel_name or None
-        self._gateway_block = RealmCrossing(self._open_gateway, translate)
-        self._gateway = await self._gateway_block.__aenter__()
+        gateway_block = RealmCrossing(self._open_gateway, translate)
+        self._gateway = await gateway_block.__aenter__()
+        self._gateway_block = gateway_block
         try:
             # jupyter_client's name for any Python, which a gateway need not have.
             if name == "python" and (await self._gateway.kernelspecs.list()).find(name) is None:
                 name = None
             env = choose_variables(arguments.get("env"), os.environ, self.log.warning)
-            cwd = choose_directory(arguments.get("cwd"), self.log.warning)
+            directory = absolute_directory(arguments.get("cwd"))
+            cwd = choose_directory(directory, self.log.warning)
             place = self._where(self._gateway)
             opened = _take_or_start(place.gateway, wish, name, self.owns_kernel, env=env, cwd=cwd)
             block: Crossing[Any] = Crossing(place.realm, opened, lambda realm, given: (translate(realm, given[0]), given[1]))
             with as_jupyter_client():
                 kernel, self._owned = await block.__aenter__()
+            self._kernel_block, self._kernel = block, kernel
+            self._directory = directory if self._owned else None  # one that was taken stays where it is
+            await self._put_into_place()
         except BaseException:
             await self._async_close()  # noqa: ASYNC102 - bounded in Trio
             raise
-        self._kernel_block, self._kernel = block, kernel
         self._chosen = None if kernel.id == wish else kernel.id
         self.kernel_id = kernel.id
         if kernel.name:
@@ -286,6 +301,16 @@ class _ManagerOnGateway(KernelOnGateway):
         if self._kernel is None or self._gateway is None:
             raise RuntimeError("No kernel is running!")
         return self._where(self._gateway, self._kernel.id)
+
+    async def _put_into_place(self) -> None:
+        """Have a fresh process work where it was asked to, or say that it does not."""
+        if not isinstance(self._directory, str):
+            return
+        place, kernel = self._place(), self._running()
+        put = partial(put_into_place, kernel._original, self._directory, limit=place.gateway.config.launch_timeout)  # type: ignore[attr-defined]
+        reason = await call(place.realm, put)
+        if reason is not None:
+            warnings.warn(f"the kernel does not work in {self._directory}: {reason}", UserWarning, stacklevel=2)
 
     async def _async_close(self) -> None:
         """Leave both blocks."""
@@ -320,6 +345,7 @@ class _ManagerOnGateway(KernelOnGateway):
         kernel = self._running()
         self._expect_restart()
         await kernel.restart()
+        await self._put_into_place()
 
     async def _async_shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
         """Shut the kernel down, or restart it. A manager that owns no kernel leaves it running."""

@@ -5,6 +5,7 @@ papermill loads it by its entry point, in the middle of its own import: so paper
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 __all__ = ["PapermillEngine"]
@@ -14,6 +15,23 @@ def _own_engine() -> Any:
     from papermill.engines import NBClientEngine  # type: ignore[import-untyped]
 
     return NBClientEngine
+
+
+def _asked_directory() -> str | None:
+    """Give the directory of papermill's `--cwd`; None without it.
+
+    papermill does not tell its engines: it changes this process's directory, which local kernels inherit. Where the process was
+    before, it goes on to look for its own files, and that it tells.
+    """
+    from papermill.iorw import papermill_io  # type: ignore[import-untyped]
+
+    now = str(Path.cwd())
+    files = papermill_io.get_handler("local")
+    if not hasattr(files, "cwd"):
+        return None
+    before = files.cwd(now)
+    files.cwd(before)
+    return now if before is not None and Path(before) != Path(now) else None
 
 
 class PapermillEngine:
@@ -29,6 +47,9 @@ class PapermillEngine:
             **arguments: as for papermill's own engine.
         """
         arguments.setdefault("kernel_manager_class", "trio_gateway.jupyter.GatewayKernelManager")
+        directory = _asked_directory()
+        if directory is not None:
+            arguments.setdefault("resources", {"metadata": {"path": directory}})
         return _own_engine().execute_notebook(nb, kernel_name, **arguments)
 
     @staticmethod

@@ -396,8 +396,9 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         """
         async with self._opening:
             if self._gateway is None:
-                self._block = RealmCrossing(self._open, translate)
-                self._gateway = await self._block.__aenter__()
+                block = RealmCrossing(self._open, translate)
+                self._gateway = await block.__aenter__()
+                self._block = block
             return self._gateway
 
     def _open(self, realm: Realm) -> AbstractAsyncContextManager[Gateway]:

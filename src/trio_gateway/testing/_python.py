@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
 
@@ -171,6 +172,7 @@ class TinyPython(Engine):
         """Of the cell that runs now: while its thread has the baton, nothing else runs."""
         self._idle = [self._now]
         self._runs = [self._now]
+        self._directory = str(Path.cwd())
         self._modules = self._make_modules(dict(environ or {}), pid)
         names = dict(vars(builtins))
         names.update(
@@ -192,12 +194,18 @@ class TinyPython(Engine):
         vars(modules["os"]).update(
             _exit=self._exit, getpid=lambda: pid, kill=self._kill, abort=self._exit, environ=environ, getenv=environ.get
         )
+        vars(modules["os"]).update(getcwd=lambda: self._directory, chdir=self._chdir)  # of its own, not this process's
         return modules
 
     # In the thread ------------------------------------------------------------------------------------------------
 
     def _import(self, name: str, *args: Any, **kwargs: Any) -> ModuleType:
         return self._modules.get(name) or __import__(name, *args, **kwargs)
+
+    def _chdir(self, path: str) -> None:
+        directory = Path(self._directory, path)
+        with os.scandir(directory):  # fails as `os.chdir` would
+            self._directory = str(directory)
 
     def _sleep(self, seconds: float) -> None:
         if seconds < 0:
