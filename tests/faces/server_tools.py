@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from serving import Server, serve
 
-__all__ = ["open_server"]
+__all__ = ["ask", "open_server"]
 
 MODULE = "trio_gateway.jupyter.server"
 
@@ -69,3 +72,19 @@ def open_server(
     said = server.log.read_text()
     assert server.process.returncode == 0, said
     assert "Traceback" not in said, said
+
+
+def ask(server: Server, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    """Ask the server by HTTP; give the status and what came."""
+    request = urllib.request.Request(
+        server.url + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"token {server.token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=250) as answer:
+            content = answer.read()
+            return answer.status, json.loads(content) if "json" in (answer.headers["Content-Type"] or "") else content
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from face_tools import kernel_ids, rest
-from server_tools import open_server
+from server_tools import ask, open_server
 
 import trio_gateway.blocking as tg
 from trio_gateway._session import supervisor
@@ -30,22 +27,6 @@ def server(real_gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactor
     """A Jupyter Server whose kernels are on the real gateway."""
     with open_server(real_gateway, tmp_path_factory.mktemp("server")) as server:
         yield server
-
-
-def ask(server: Server, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    """Ask the server by HTTP; give the status and what came."""
-    request = urllib.request.Request(
-        server.url + path,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"token {server.token}"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=250) as answer:
-            content = answer.read()
-            return answer.status, json.loads(content) if "json" in (answer.headers["Content-Type"] or "") else content
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
 
 
 @pytest.fixture(params=["v1", "legacy"])
