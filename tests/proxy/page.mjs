@@ -230,6 +230,7 @@ try {
   page.on("request", (request) => request.method() !== "GET" && restarts.push(request.url()));
   await happen("hang");
   await check("a gateway that hangs is said to, and for how long", () => reads("No answer from the gateway for [3-9] s"));
+  const busyOf = await text(".seen");
   await check("for longer and longer", () => reads("No answer from the gateway for ([6-9]|\\d\\d) s"));
   await check("a question can't be said yes to meanwhile", async () => {
     await page.keyboard.press("Tab");
@@ -240,6 +241,7 @@ try {
   await check("its buttons are off", off);
   await check("the rows are shown as old, with their time", () => reads("What is below is of \\d+:\\d\\d:\\d\\d"));
   await check("the age of the news grows", () => reads("News of ([6-9]|\\d\\d) s ago"));
+  await check("old news are not counted as new", async () => /of \d+ s/.test(busyOf) && (await text(".seen")) === busyOf);
   await check("a screen reader is told once", async () => (await page.locator("#changes").textContent()) === "The gateway does not answer. What is shown is old.");
   await check("a button that is off does nothing, and says why", async () => {
     await page.getByRole("button", { name: "Interrupt work/first.ipynb" }).press("Enter");
@@ -272,8 +274,27 @@ try {
   await page.reload();
   await on();
 
+  // What else may be old, or not all there is.
+  await page.route("**/status.json", async (route) => {
+    const response = await route.fetch();
+    const found = await response.json();
+    found.gateway.lists_all = false;
+    Object.assign(found.news.sessions, { age: 40, message: "the record can't be read" });
+    await route.fulfill({ response, json: found });
+  });
+  await check("that documents are old is told", () => reads("Which documents have which kernel is 40 s old: the record can't be read"));
+  await check("that there may be others is told", () => reads("there may be others"));
+  await page.unroute("**/status.json");
+  await check("who signs out is asked for the token", async () => {
+    await page.getByRole("button", { name: "Sign out" }).press("Enter");
+    await page.locator("#token").fill(token);
+    await page.keyboard.press("Enter");
+    return on();
+  });
+
   // Nothing runs; and then the token is another one.
   await happen("empty");
+  await check("what others have ended is told", () => told("Gone: "));
   await check("that nothing runs is said only when it is known", async () => (await reads("No kernel is running")) && (await text("#kernel-count")) === "0");
   await lookAtAll("empty");
   await happen("sign_out");

@@ -6,17 +6,18 @@ import base64
 import hashlib
 import math
 import re
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
 from front import PATIENCE, open_front
-from proxy_kit import TOKEN, Served, serve_gateway
+from proxy_kit import TOKEN, Served, open_proxy, serve_gateway
 
 from browser import drive, driver_folder
 from trio_gateway import Message
@@ -25,6 +26,9 @@ from trio_gateway.proxy._gather import Gather, Part
 from trio_gateway.proxy._metrics import Metrics
 from trio_gateway.proxy._page import status_json
 from trio_gateway.testing import FakeGateway, FakeKernelSpec, Sleep
+
+if TYPE_CHECKING:
+    from proxy_kit import Behind
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 NOTHING = {"to_kernel": 0, "to_front": 0}
@@ -98,6 +102,22 @@ async def test_what_the_page_shows() -> None:
         assert shown["messages"]["to_kernel"] == 1
         proxy.app.drain()
         assert (await proxy.ask("GET", "/status.json")).json()["draining"] is True
+
+
+async def test_a_gateway_is_shown_as_it_is(behind: Behind) -> None:
+    async with open_proxy(behind) as proxy:
+        path = f"{uuid.uuid4()}.ipynb"
+        made = (await proxy.ask("POST", "/api/sessions", {"path": path, "kernel": {"name": "python3"}})).json()
+        try:
+            shown = (await proxy.ask("GET", "/status.json")).json()
+            assert (shown["gateway"]["reachable"], shown["gateway"]["lists_all"]) == (True, True)
+            assert re.match(r"\d+\.\d+", shown["gateway"]["version"])
+            (kernel,) = [kernel for kernel in shown["kernels"] if kernel["id"] == made["kernel"]["id"]]
+            assert [document["path"] for document in kernel["documents"]] == [path]
+            assert kernel["display_name"]
+        finally:
+            with trio.move_on_after(60, shield=True):
+                await proxy.ask("DELETE", f"/api/sessions/{made['id']}")
 
 
 async def test_a_gateway_that_is_away_is_shown_without_its_address() -> None:
@@ -181,9 +201,11 @@ async def test_what_was_known_stays_and_gets_older(autojump_clock: trio.testing.
         await gateway.sessions.create("a.ipynb")
         gather, metrics = Gather(gateway), Metrics()
 
+        born = trio.current_time() - 100
+
         def shown() -> dict[str, Any]:
             now = trio.current_time()
-            return status_json(gather.news, metrics, draining=False, now=now, up=0.0, started="2026-01-01T00:00:00Z")
+            return status_json(gather.news, metrics, draining=False, now=now, up=now - born, started="", asks_token=True)
 
         await gather.look()
         await trio.sleep(7)
@@ -195,13 +217,13 @@ async def test_what_was_known_stays_and_gets_older(autojump_clock: trio.testing.
         seen = shown()
         assert (seen["gateway"]["reachable"], seen["gateway"]["message"]) == (False, "the gateway can't be reached")
         assert [(kernel["documents"][0]["path"], kernel["state_seconds"]) for kernel in seen["kernels"]] == [("a.ipynb", 7.0)]
-        assert seen["news"]["kernels"] == {"age": 30.0, "unanswered": 0.0, "message": "the gateway can't be reached"}
+        assert seen["news"]["kernels"] == {"at": 107.0, "age": 30.0, "unanswered": 0.0, "message": "the gateway can't be reached"}
         await trio.sleep(12)
         await gather.look()
         assert shown()["news"]["kernels"]["unanswered"] == 12.0
         refused.remove()
         await gather.look()
-        assert shown()["news"]["kernels"] == {"age": 0.0, "unanswered": None, "message": None}
+        assert shown()["news"]["kernels"] == {"at": 149.0, "age": 0.0, "unanswered": None, "message": None}
 
 
 async def test_a_gateway_that_lists_nothing_is_not_one_without_kernels(autojump_clock: trio.testing.MockClock) -> None:
@@ -303,6 +325,13 @@ async def test_who_signs_in_gets_a_cookie() -> None:
         page = await proxy.ask("GET", "/", token=None, headers={**HTML, "Cookie": cookie})
         assert page.status == 200
         assert b"page/status.js" in page.body
+        # To sign out is to lose the cookie; a page from elsewhere signs nobody out.
+        assert (await proxy.ask("DELETE", "/", token=None, headers={"Cookie": cookie})).status == 403
+        out = await proxy.ask("DELETE", "/", token=None, headers={"Cookie": cookie, **own})
+        assert (out.status, out.headers["set-cookie"]) == (
+            204,
+            f"{cookie.partition('=')[0]}=; Path=/; Max-Age=0; {'; '.join(flags[1:])}",
+        )
         proxy.app.change_token("another")
         assert (await proxy.ask("GET", "/", token=None, headers={**HTML, "Cookie": cookie})).status == 401
 

@@ -168,6 +168,10 @@ class Gate:
         flags = "; Secure" if secure else ""
         return f"{COOKIE}={self.cookie_value()}; Path={self.config.base_path}; HttpOnly; SameSite=Strict{flags}"
 
+    def clear_cookie(self) -> str:
+        """Return the header `Set-Cookie` for who signs out."""
+        return f"{COOKIE}=; Path={self.config.base_path}; Max-Age=0; HttpOnly; SameSite=Strict"
+
     def cors_headers(self, origin: str, *, preflight: bool) -> list[tuple[str, str]]:
         """Return what a browser must be told so that an allowed page from elsewhere may read the answer."""
         headers = [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", "ETag, Location")]

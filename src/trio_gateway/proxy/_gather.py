@@ -193,7 +193,7 @@ class Gather:
             except GatewayError as error:
                 part.fail(error_of(error)[1])
         if scope.cancelled_caught:
-            part.fail(f"the gateway did not answer within {limit:g} s")
+            part.fail(f"the gateway did not answer within {limit:.0f} s")
 
     async def _lists_all(self) -> bool:
         try:

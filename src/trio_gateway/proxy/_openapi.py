@@ -47,10 +47,10 @@ _WISHES: Final[Json] = {
 }
 _NUMBER_OR_NONE: Final[Json] = {"type": ["number", "null"]}
 _PART: Final = _object(
-    {"age": _NUMBER_OR_NONE, "unanswered": _NUMBER_OR_NONE, "message": _OPTIONAL_TEXT},
-    ("age", "unanswered", "message"),
-    description="How old a part of the answer is, in seconds (null: it never came); for how long a newer one has been waited "
-    "for (null: it came); and what is wrong (null: nothing).",
+    {"at": _NUMBER_OR_NONE, "age": _NUMBER_OR_NONE, "unanswered": _NUMBER_OR_NONE, "message": _OPTIONAL_TEXT},
+    ("at", "age", "unanswered", "message"),
+    description="How old a part of the answer is, in seconds, and of which second of the proxy's life (null: it never came); "
+    "for how long a newer one has been waited for (null: it came); and what is wrong (null: nothing).",
 )
 _COUNTS: Final = _object({"to_kernel": {"type": "integer"}, "to_front": {"type": "integer"}}, ("to_kernel", "to_front"))
 _KERNEL: Final = _object(
@@ -96,8 +96,13 @@ _SCHEMAS: Final[Json] = {
         {
             "draining": {"type": "boolean"},
             "proxy": _object(
-                {"version": _TEXT, "started": {"type": "string", "format": "date-time"}, "up": {"type": "number"}},
-                ("version", "started", "up"),
+                {
+                    "version": _TEXT,
+                    "started": {"type": "string", "format": "date-time"},
+                    "up": {"type": "number"},
+                    "asks_token": {"type": "boolean"},
+                },
+                ("version", "started", "up", "asks_token"),
             ),
             "gateway": _object(
                 {
@@ -208,7 +213,11 @@ _FILE: Final[Json] = {"type": "string", "format": "binary"}
 def _paths() -> Mapping[str, Mapping[str, Json]]:
     missing, done = (404, _answer(404)), (204, _answer(204))
     return {
-        "": {"get": _operation("The status page.", (200, _answer(200, _TEXT, "text/html"))), "post": _sign_in()},
+        "": {
+            "get": _operation("The status page.", (200, _answer(200, _TEXT, "text/html"))),
+            "post": _sign_in(),
+            "delete": _operation("Sign out: the cookie is taken back.", done),
+        },
         "page/{name}": {"get": _operation("A file of the status page.", (200, _answer(200, _FILE, "*/*")), missing)},
         "status.json": {"get": _operation("What the status page shows.", _ok(_ref("Status")))},
         "api": {"get": _version()},

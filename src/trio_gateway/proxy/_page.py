@@ -76,7 +76,9 @@ def sign_in_page(base_path: str, problem: str | None) -> tuple[dict[str, str], b
     return headers, page.encode()
 
 
-def status_json(news: News, metrics: Metrics, *, draining: bool, now: float, up: float, started: str) -> dict[str, Any]:
+def status_json(
+    news: News, metrics: Metrics, *, draining: bool, now: float, up: float, started: str, asks_token: bool
+) -> dict[str, Any]:
     """Return what the page shows: what is known, and of each part how old it is. Pure.
 
     Args:
@@ -86,6 +88,7 @@ def status_json(news: News, metrics: Metrics, *, draining: bool, now: float, up:
         now: what time it is, in seconds of the clock that the news have.
         up: for how long the proxy has run, in seconds.
         started: when it was started, as Jupyter servers write it.
+        asks_token: whether it asks for a token: who has shown one can sign out.
     """
     problem = news.kernels.problem(now)
     as_of = now if news.kernels.asked_at is None else news.kernels.asked_at
@@ -109,7 +112,7 @@ def status_json(news: News, metrics: Metrics, *, draining: bool, now: float, up:
     version, gateway_version = news.versions.value
     return {
         "draining": draining,
-        "proxy": {"version": __version__, "started": started, "up": round(up, 3)},
+        "proxy": {"version": __version__, "started": started, "up": round(up, 3), "asks_token": asks_token},
         "gateway": {
             "reachable": problem is None,
             "message": problem,
@@ -117,7 +120,7 @@ def status_json(news: News, metrics: Metrics, *, draining: bool, now: float, up:
             "gateway_version": gateway_version,
             "lists_all": news.lists_all.value,
         },
-        "news": {"kernels": _part_json(news.kernels, now), "sessions": _part_json(news.sessions, now)},
+        "news": {"kernels": _part_json(news.kernels, now, up), "sessions": _part_json(news.sessions, now, up)},
         "channels": metrics.channels,
         "resumed": metrics.resumed,
         "messages": {"to_kernel": metrics.frames_to_kernel, "to_front": metrics.frames_to_front},
@@ -126,9 +129,10 @@ def status_json(news: News, metrics: Metrics, *, draining: bool, now: float, up:
     }
 
 
-def _part_json(part: Part[Any], now: float) -> dict[str, Any]:
+def _part_json(part: Part[Any], now: float, up: float) -> dict[str, Any]:
     age, unanswered = part.age(now), part.unanswered(now)
     return {
+        "at": None if part.asked_at is None else round(up - (now - part.asked_at), 3),
         "age": None if age is None else round(age, 3),
         "unanswered": None if unanswered is None else round(unanswered, 3),
         "message": part.problem(now),

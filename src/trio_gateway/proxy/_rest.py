@@ -74,6 +74,7 @@ class Rest:
         api = [
             ("", "GET", self._page),
             ("", "POST", self._sign_in),
+            ("", "DELETE", self._sign_out),
             ("page/{name}", "GET", self._page),
             ("status.json", "GET", self._page_status),
             ("api", "GET", self._version),
@@ -117,6 +118,7 @@ class Rest:
             now=now,
             up=now - self._born,
             started=time_text(self.started),
+            asks_token=not self.config.allow_anyone,
         )
         return JSONResponse(shown, headers={"Cache-Control": "no-store"})
 
@@ -132,6 +134,10 @@ class Rest:
     async def _no_terminals(self, _request: Request) -> Response:
         """Say it in words: front ends ask for them. (404 is what a Jupyter server without terminals answers.)"""
         raise Refused(404, "this proxy has no terminals")
+
+    async def _sign_out(self, _request: Request) -> Response:
+        """Take the cookie back; the token stays what it is."""
+        return Response(status_code=204, headers={"Set-Cookie": self.gate.clear_cookie()})
 
     async def _version(self, _request: Request) -> Response:
         return JSONResponse({"version": __version__})

@@ -66,6 +66,7 @@ export class BusyChart {
     let known = "";
     let looks = 0;
     let busy = 0;
+    let seenSeconds = 0;
     for (const [step, bar] of this.#bars) {
       const x = BARS - 1 - (last - step);
       if (x < 0) {
@@ -74,17 +75,18 @@ export class BusyChart {
       }
       looks += bar.looks;
       busy += bar.busy;
+      seenSeconds += Math.min(STEP, bar.looks); // a look is about a second
       const height = (HEIGHT * bar.busy) / bar.looks;
       known += `M${x} ${HEIGHT - 1}h1v1h-1z`;
       if (height) bars += `M${x + 0.1} ${HEIGHT}v${-height}h.8v${height}z`;
     }
-    if (bars + known === this.drawn) return;
-    this.drawn = bars + known;
+    if (bars + known + looks === this.drawn) return;
+    this.drawn = bars + known + looks;
     this.#shape.setAttribute("d", bars);
     this.#known.setAttribute("d", known);
     const share = looks ? Math.round((100 * busy) / looks) : null;
     this.#parts.number.textContent = share === null ? "–" : `${share} %`;
-    const seen = duration(Math.min(SPAN, this.#bars.size * STEP));
+    const seen = duration(seenSeconds);
     this.#seen.textContent = share === null ? "" : `of ${seen}`;
     const words = share === null ? "Not seen in the last 5 min" : `Busy ${share} % of ${seen} that were seen in the last 5 min`;
     if (this.#parts.picture.getAttribute("aria-label") !== words) this.#parts.picture.setAttribute("aria-label", words);

@@ -5,6 +5,7 @@ import { confirmed, setOff, withdraw } from "./question.js";
 import { count, duration, plain, rate, split } from "./words.js";
 
 const SHAPES = new Set(["busy", "idle", "starting", "restarting", "dead"]);
+const AT_ONCE = 3; // requests of buttons; a browser has six connections, and the page asks for news on two of them
 const PATIENCE = 2; // seconds after which a button's request that is not answered is told
 const ACTIONS = [
   { label: "Interrupt", doing: "Interrupting", done: "Interrupted", method: "POST", end: "/interrupt" },
@@ -76,7 +77,8 @@ class Row {
     return cell;
   }
 
-  update(kernel, seconds, now) {
+  // `of` and `up` are seconds of the proxy's life: of which the news are, and of which the counts of messages are.
+  update(kernel, { of, up, now }) {
     this.kernel = kernel;
     const documents = kernel.documents.map((one) => one.path || one.name);
     const kind = kernel.display_name || kernel.name || "Kernel";
@@ -98,8 +100,8 @@ class Row {
       this.kind.replaceChildren(foreign(kind), " · ", code);
       for (const [index, action] of ACTIONS.entries()) this.buttons[index].setAttribute("aria-label", `${action.label} ${this.name}`);
     }
-    if (this.of !== seconds) this.busy.add(kernel.execution_state === "busy", seconds); // old news say nothing of now
-    this.of = seconds;
+    if (this.of !== of) this.busy.add(kernel.execution_state === "busy", of); // the same news again say nothing of now
+    this.of = of;
     const state = plain(kernel.execution_state);
     this.shape.setAttribute("href", `#shape-${SHAPES.has(state) ? state : "unknown"}`);
     this.element.dataset.state = state;
@@ -110,20 +112,18 @@ class Row {
     set(this.connections, String(kernel.connections));
     const total = kernel.messages.to_kernel + kernel.messages.to_front;
     const before = this.counted;
-    if (before?.seconds !== seconds) {
-      this.counted = { total, seconds };
-      const grown = before && seconds > before.seconds ? (total - before.total) / (seconds - before.seconds) : 0;
-      set(this.traffic, kernel.channels ? `${rate(Math.max(0, grown))} msg/s` : "");
-    }
+    this.counted = { total, up };
+    const grown = before && up > before.up ? (total - before.total) / (up - before.up) : 0;
+    set(this.traffic, kernel.channels ? `${rate(Math.max(0, grown))} msg/s` : "");
     this.tick();
   }
 
   // What changes by itself, from second to second.
   tick(seconds) {
     if (seconds !== undefined) this.busy.draw(seconds);
-    const waited = this.pending ? (Date.now() - this.pending.since) / 1000 : 0;
+    const waited = this.pending?.since ? (Date.now() - this.pending.since) / 1000 : 0;
     set(this.word, this.pending ? `${this.pending.action.doing} …` : this.stateWord);
-    set(this.since, this.pending ? (waited > PATIENCE ? `no answer for ${duration(waited)}` : "") : `for ${duration(this.inState)}`);
+    set(this.since, this.pending ? (this.pending.since === null ? "waits for others" : waited > PATIENCE ? `no answer for ${duration(waited)}` : "") : `for ${duration(this.inState)}`);
     const off = this.pending !== null || this.kernels.off !== null;
     for (const button of this.buttons) {
       // Not `disabled`: that would take the focus away from whoever is there.
@@ -138,15 +138,19 @@ class Row {
     if (action.asks && !(await this.isMeant(action))) return;
     if (this.kernels.off !== null) return this.kernels.say(`${action.label} was not asked for: ${this.kernels.off}.`);
     const { name } = this;
-    this.pending = { action, since: Date.now() };
+    this.pending = { action, since: null };
     this.tick();
     this.kernels.say(`${action.doing} ${name} …`);
+    const done = await this.kernels.turn();
     try {
+      this.pending.since = Date.now();
       await this.kernels.request(`api/kernels/${encodeURIComponent(this.kernel.id)}${action.end}`, action.method);
+      this.ended = action.method === "DELETE";
       this.kernels.say(`${action.done}: ${name}.`);
     } catch (error) {
       this.kernels.say(`${action.label} did not work for ${name}: ${plain(error.message)}.`, true);
     }
+    done();
     this.pending = null;
     this.tick();
     await this.kernels.look();
@@ -168,6 +172,8 @@ class Row {
 
 export class Kernels {
   #rows = new Map(); // by id
+  #under = 0; // requests of buttons that are under way
+  #waiting = []; // who waits for its turn to send one
   off = null; // why nothing can be done now
   asked = null; // the row that a question is about
 
@@ -175,13 +181,13 @@ export class Kernels {
     Object.assign(this, { body, title, say, request, look });
   }
 
-  show(kernels, seconds, now) {
+  show(kernels, times) {
     const there = new Set(kernels.map((kernel) => kernel.id));
     for (const [id, row] of this.#rows) if (!there.has(id)) this.#remove(id, row);
     for (const kernel of kernels) {
       const known = this.#rows.get(kernel.id);
       const row = known ?? new Row(kernel, this);
-      row.update(kernel, seconds, now);
+      row.update(kernel, times);
       if (!known) {
         this.#rows.set(kernel.id, row);
         const after = [...this.body.children].find((element) => this.#rows.get(element.dataset.id).sortKey > row.sortKey);
@@ -192,15 +198,24 @@ export class Kernels {
 
   // Who was in a row that goes is in the next one then, or at the title: not lost at the top of the page.
   #remove(id, row) {
-    if (this.asked === row) {
-      withdraw();
-      this.say(`The kernel of ${row.name} is gone.`);
-    }
+    if (this.asked === row) withdraw();
+    if (!row.ended && !row.pending) this.say(`Gone: ${row.name}.`); // somebody else's doing
     const next = row.element.nextElementSibling ?? row.element.previousElementSibling;
     const inside = row.element.contains(document.activeElement);
     row.element.remove();
     this.#rows.delete(id);
     if (inside) (next ? this.#rows.get(next.dataset.id).head : this.title).focus();
+  }
+
+  // Waits for its turn, and gives what ends it.
+  async turn() {
+    if (this.#under >= AT_ONCE) await new Promise((resolve) => this.#waiting.push(resolve));
+    else this.#under += 1;
+    return () => {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#under -= 1;
+    };
   }
 
   setOff(why) {

@@ -42,6 +42,15 @@ async function request(path, method = "GET", signal = undefined) {
   throw new Error(said.message || answer.statusText || `status ${answer.status}`);
 }
 
+$("sign-out").addEventListener("click", async () => {
+  try {
+    await request("./", "DELETE");
+    location.reload();
+  } catch (error) {
+    say(`Signing out did not work: ${plain(error.message)}.`, true);
+  }
+});
+
 const kernels = new Kernels({ body: $("kernels"), title: $("kernels-title"), say, request, look });
 
 // How old, in seconds, something is that was so old when the last answer came.
@@ -127,6 +136,7 @@ function show(found) {
   shown = found;
   heard = Date.now();
   set("proxy", `Through the proxy ${location.host}, trio_gateway ${plain(found.proxy.version)}`);
+  $("sign-out").hidden = !found.proxy.asks_token;
   const { version, gateway_version: own, lists_all: all } = found.gateway;
   set("version", [own && `Enterprise Gateway ${plain(own)}`, version && `Jupyter server ${plain(version)}`].filter(Boolean).join(", "));
   charts.to_front.add(found.messages.to_front, found.proxy.up);
@@ -158,8 +168,8 @@ function showKernels(found) {
   set("document-count", String(found.sessions.length));
   set("document-more", without ? `${count(without, "kernel", "kernels")} without` : "");
   // Seconds of the proxy's life, and milliseconds of its clock, of which the news are.
-  const of = found.proxy.up - found.news.kernels.age;
-  kernels.show(found.kernels, of, Date.parse(found.proxy.started) + of * 1000);
+  const of = found.news.kernels.at;
+  kernels.show(found.kernels, { of, up: found.proxy.up, now: Date.parse(found.proxy.started) + of * 1000 });
 }
 
 async function look() {
