@@ -138,6 +138,12 @@ class Call:
         self.over.set()
 
 
+async def without_connections(gateway: RunningGateway, kernel: trio_gateway.Kernel) -> None:
+    """Wait until the gateway knows that a kernel's connection is gone: what the kernel says goes to its buffer from then on."""
+    while (await trio.to_thread.run_sync(rest, gateway, "GET", f"/api/kernels/{kernel.id}"))["connections"]:
+        pass  # it counts a connection that was reset until its own loop has seen the reset
+
+
 class Wire:
     """A wire out of a kernel: how a test learns what code is doing without looking again and again, and tells it to go on.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from gateway_tools import without_connections
 
 import trio_gateway
 from tcp_proxy import open_tcp_proxy
@@ -57,12 +58,18 @@ async def test_where_the_connection_broke_it_may_be_one(real_gateway: RunningGat
         trio_gateway.open_gateway(proxy.url, auth_token=real_gateway.token) as gateway,
         gateway.attach_kernel(shared_kernel_id) as kernel,
     ):
-        # The code goes on when its connection is gone: it may else have ended over the old one.
+        # The code goes on when the gateway knows that its connection is gone.
+        # Else its end would come over the old one, or be lost with it.
         async with kernel.stream(f"{wire.code}\nprint('begun', flush=True)\nwire('go on')\n{SHOWS_ITSELF}") as outputs:
             async for output in outputs:
                 if isinstance(output, trio_gateway.Stream) and "begun" in output.text:
+                    call = await wire.hears("go on")
+                    await proxy.refuse()
                     proxy.reset_all()
-                    await (await wire.hears("go on")).answer()
+                    await kernel.wait_for(trio_gateway.ConnectionState.RECONNECTING)
+                    await without_connections(real_gateway, kernel)
+                    await call.answer()
+                    await proxy.listen()
         gaps = outputs.result.output_gaps
         assert [gap.kind for gap in gaps] == ["lost"]
         assert gaps[0].count is None or gaps[0].count >= 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from gateway_tools import QUICK, Wire, cut_off, each_engine, rest
+from gateway_tools import QUICK, Wire, cut_off, each_engine, rest, without_connections
 
 import trio_gateway
 from tcp_proxy import TcpProxy, open_tcp_proxy
@@ -56,12 +56,6 @@ async def another_way(real_gateway: RunningGateway, kernel: trio_gateway.Kernel)
 def missing(result: trio_gateway.ExecutionResult) -> int:
     """How many messages the result says are missing."""
     return sum(gap.count or 0 for gap in result.output_gaps)
-
-
-async def without_connections(gateway: RunningGateway, kernel: trio_gateway.Kernel) -> None:
-    """Wait until the gateway knows that a kernel's connection is gone: what the kernel says goes to its buffer from then on."""
-    while (await trio.to_thread.run_sync(rest, gateway, "GET", f"/api/kernels/{kernel.id}"))["connections"]:
-        pass  # it counts a connection that was reset until its own loop has seen the reset
 
 
 def channels_of(proxy: TcpProxy) -> list[Any]:
