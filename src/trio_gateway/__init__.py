@@ -4,6 +4,7 @@ This module re-exports the library's names and holds nothing else.
 """
 
 from ._config import GatewayConfig as GatewayConfig
+from ._errors import AsyncLibraryError as AsyncLibraryError
 from ._errors import AuthenticationError as AuthenticationError
 from ._errors import ConfigError as ConfigError
 from ._errors import ConfigProblem as ConfigProblem

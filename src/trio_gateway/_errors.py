@@ -21,6 +21,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     ├── MessageTooLargeError                the caller: a message of ours is larger than the gateway takes
     ├── ExecutionError                      code raised in the kernel; only from ExecutionResult.raise_for_error()
     ├── SlowConsumerError                   the caller: it read too slowly, and had chosen to fail then (or the disk is full)
+    ├── AsyncLibraryError (RuntimeError)    the caller: this is not Trio, and another module is for it
     ├── ForkedProcessError (RuntimeError)   the caller: it belongs to the process that this one was forked off
     ├── ProtocolError                       the other side sent something that can't be understood
     └── GatewayInternalError                a defect in this library
@@ -34,6 +35,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "AsyncLibraryError",
     "AuthenticationError",
     "ConfigError",
     "ConfigProblem",
@@ -529,6 +531,33 @@ class SlowConsumerError(GatewayError):
             f"messages came faster than they were read, and {self.limit_messages:.0f} messages or {self.limit_bytes:.0f} bytes "
             f"were waiting; {why}"
         )
+
+
+class AsyncLibraryError(GatewayError, RuntimeError):
+    """What runs on Trio was used where another async library runs, or none. Nothing was done.
+
+    Args:
+        what: what was used.
+        library: what runs there, such as `"asyncio"`; `""` for none.
+        instead: what to do.
+    """
+
+    what: str
+    """What was used."""
+    library: str
+    """What runs there, such as `"asyncio"`; `""` for none."""
+    instead: str
+    """What to do."""
+
+    def __init__(self, what: str, library: str, instead: str) -> None:
+        super().__init__(what, library, instead)
+        self.what = what
+        self.library = library
+        self.instead = instead
+
+    def __str__(self) -> str:
+        here = f"this is {self.library}" if self.library else "no async library runs here"
+        return f"{self.what} runs on Trio, and {here}: {self.instead}"
 
 
 class ForkedProcessError(GatewayError, RuntimeError):

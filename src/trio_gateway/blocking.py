@@ -31,6 +31,7 @@ from ._crossing.deadlines import fail_after as fail_after
 from ._crossing.deadlines import move_on_after as move_on_after
 from ._crossing.from_thread import BlockingRealmCrossing, block_on, take_blocking
 from ._crossing.reading import Reading, read
+from ._errors import AsyncLibraryError as AsyncLibraryError
 from ._errors import AuthenticationError as AuthenticationError
 from ._errors import ConfigError as ConfigError
 from ._errors import ConfigProblem as ConfigProblem

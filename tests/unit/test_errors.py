@@ -13,6 +13,7 @@ import pytest
 
 from trio_gateway import _errors
 from trio_gateway._errors import (
+    AsyncLibraryError,
     AuthenticationError,
     ConfigError,
     ConfigProblem,
@@ -59,6 +60,7 @@ TREE = {
     ExecutionError: (GatewayError,),
     MessageTooLargeError: (GatewayError,),
     SlowConsumerError: (GatewayError,),
+    AsyncLibraryError: (GatewayError, RuntimeError),
     ForkedProcessError: (GatewayError, RuntimeError),
     ProtocolError: (GatewayError,),
     GatewayInternalError: (GatewayError,),
@@ -214,6 +216,16 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         SlowConsumerError(math.inf, 5.0, "the disk is full"),
         "messages came faster than they were read, and inf messages or 5 bytes were waiting; the disk is full",
         {"limit_messages": math.inf, "limit_bytes": 5.0, "detail": "the disk is full"},
+    ),
+    (
+        AsyncLibraryError("trio_gateway.open_gateway", "asyncio", "import the other one"),
+        "trio_gateway.open_gateway runs on Trio, and this is asyncio: import the other one",
+        {"what": "trio_gateway.open_gateway", "library": "asyncio", "instead": "import the other one"},
+    ),
+    (
+        AsyncLibraryError("it", "", "start one"),
+        "it runs on Trio, and no async library runs here: start one",
+        {"library": ""},
     ),
     (
         ForkedProcessError(),

@@ -18,6 +18,7 @@ import anyio
 import anyio.lowlevel
 import trio
 
+from .._transport.blocks import OnlyAsyncWith
 from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, swallowed, value_of
 from .reading import Reading, forget
 from .thread import check_loop
@@ -152,7 +153,7 @@ class _Nobody:
         return False
 
 
-class Crossing(AbstractAsyncContextManager[T]):
+class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
     """A context manager of Trio's, for an asyncio task. Can be entered once.
 
     Args:
@@ -162,6 +163,7 @@ class Crossing(AbstractAsyncContextManager[T]):
     """
 
     def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._opened_by = getattr(manager, "_opened_by", "")
         self._realm = realm
         self._manager = manager
         self._translate = translate

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar, final
 
 from .._errors import InvalidInputError
+from .._transport.blocks import OnlyWith
 from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, Stopped, swallowed, value_of
 from .deadlines import Cancelled, check_limits, seconds_left, waking
 from .reading import Reading, forget
@@ -161,7 +162,7 @@ def take_blocking(realm: Realm, reading: Reading[T]) -> T:
             raise
 
 
-class BlockingCrossing(AbstractContextManager[T]):
+class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
     """A context manager of Trio's, for a thread. Can be entered once.
 
     Args:
@@ -171,6 +172,7 @@ class BlockingCrossing(AbstractContextManager[T]):
     """
 
     def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._opened_by = getattr(manager, "_opened_by", "")
         self._realm = realm
         self._manager = manager
         self._translate = translate
@@ -226,6 +228,7 @@ class BlockingRealmCrossing(BlockingCrossing[T]):
     """
 
     def __init__(self, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._opened_by = getattr(manager, "_opened_by", "")
         self._manager = manager
         self._translate = translate
         self._block = None

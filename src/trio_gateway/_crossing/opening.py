@@ -17,6 +17,7 @@ from .._config import GatewayConfig, hidden_settings
 from .._gateway import gateway
 from .._gateway.gateway import Gateway
 from .._tokens import TokenRenewer
+from .._transport.blocks import block
 from .callbacks import listen_in_loop, renew_in_loop
 from .calls import Realm
 from .from_asyncio import RealmCrossing
@@ -34,6 +35,7 @@ def _anywhere(opener: Opener) -> Callable[[Callable[[], None]], Opener]:
         del name_only
 
         @functools.wraps(opener)
+        @block(opener.__name__)
         @asynccontextmanager
         async def open_anywhere(*args: Any, **arguments: Any) -> AsyncGenerator[Gateway]:
             args = tuple(map(gateway.hidden_url, args))

@@ -23,6 +23,7 @@ from .._session.kernel import Kernel
 from .._session.kernel_channels import KernelChannels, open_kernel_channels
 from .._session.watch import KernelWatch
 from .._transport.api import KernelApi
+from .._transport.blocks import block, check_trio
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http import HttpClient, open_http_client
 from .._transport.services import open_services
@@ -162,6 +163,7 @@ class Gateway:
         env = hide_values(env)
         return self._start(self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout))
 
+    @block("gateway.start_kernel")
     @asynccontextmanager
     async def _start(self, request: StartRequest) -> AsyncGenerator[Kernel]:
         if request.name is not None:
@@ -205,6 +207,7 @@ class Gateway:
         if self._store is not None and self._store.path is None:
             self._store.close_memory()
 
+    @block("gateway.attach_kernel")
     @asynccontextmanager
     async def attach_kernel(self, kernel_id: str) -> AsyncGenerator[Kernel]:
         """Open a session with a kernel that runs already. It is left running when the block ends.
@@ -227,6 +230,7 @@ class Gateway:
         async with self._open(model.id, model.name) as kernel:
             yield kernel
 
+    @block("gateway.open_channels")
     @asynccontextmanager
     async def open_channels(
         self, kernel_id: str, *, session_id: str | None = None, v1: bool = True
@@ -265,6 +269,7 @@ class Gateway:
             yield channels
 
 
+@block("open_gateway")
 @asynccontextmanager
 async def open_gateway(
     gateway: str | GatewayConfig | None = None,
@@ -301,6 +306,7 @@ async def open_gateway(
         shorter one of the settings `connect_timeout` and `cleanup_timeout`: a gateway that could not answer one keeps nothing any
         more of what the kernel's sessions miss.
     """
+    check_trio("trio_gateway.open_gateway")
     settings = hidden_settings(settings)
     gateway = hidden_url(gateway)
     config = _resolve(gateway, settings)
@@ -308,6 +314,7 @@ async def open_gateway(
         yield opened
 
 
+@block("open_local_gateway")
 @asynccontextmanager
 async def open_local_gateway(
     *,
@@ -347,6 +354,7 @@ async def open_local_gateway(
 
     Cancellation: as for `open_gateway`; ends the process and its kernels, shielded and bounded.
     """
+    check_trio("trio_gateway.open_local_gateway")
     settings = hidden_settings(settings)
     env = hide_values(env)
     directory = None if cwd is None else checked_directory(cwd)

@@ -16,6 +16,7 @@ import trio
 
 from .._errors import InvalidInputError, fresh
 from .._protocol.messages import Buffer, Message
+from .._transport.blocks import block
 from .inbox import Inbox, InboxStatistics, WhenFull
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Channel:
         """The channel's name."""
         return self._name
 
+    @block("channel.subscribe")
     @asynccontextmanager
     async def subscribe(
         self,

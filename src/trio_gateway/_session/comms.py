@@ -17,6 +17,7 @@ import trio
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError
 from .._protocol import contents
 from .._protocol.messages import Buffer, Message
+from .._transport.blocks import block
 from .inbox import Inbox
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Comms:
         self._targets: dict[str, Inbox] = {}
         self._looking = False
 
+    @block("kernel.comms.open")
     @asynccontextmanager
     async def open(
         self,
@@ -204,6 +206,7 @@ class Comms:
             inbox.discard()
             self.live.pop(comm_id, None)
 
+    @block("kernel.comms.accept")
     @asynccontextmanager
     async def accept(self, target_name: str) -> AsyncGenerator[IncomingComms]:
         """Take the comms that the kernel opens for a target from now on, such as `"jupyter.widget"`.

@@ -21,6 +21,7 @@ from .._outputs import ExecutionResult, Output
 from .._protocol import contents
 from .._protocol.execution import Execution, parse_output
 from .._protocol.messages import Message
+from .._transport.blocks import block
 from .._values import as_plain_json
 from .channels import check_when_full
 from .inbox import Inbox, InboxStatistics, WhenFull
@@ -155,6 +156,7 @@ class Executor:
         content = _execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
         return self._stream(content, on_cancel, stdin, when_full)
 
+    @block("kernel.stream")
     @asynccontextmanager
     async def _stream(
         self, content: Mapping[str, Any], on_cancel: OnCancel, stdin: Stdin | None, when_full: WhenFull

@@ -15,6 +15,7 @@ import trio
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, fresh
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
+from .._transport.blocks import block
 from .._values import as_lines
 from .channels import Channel
 from .comms import Comms
@@ -319,6 +320,7 @@ class Kernel(Executor):
         content = {"type": "request", "seq": self._debug_requests, "command": command, "arguments": dict(arguments or {})}
         return await self._session.ask("control", "debug_request", content)
 
+    @block("kernel.subshell")
     @asynccontextmanager
     async def subshell(self) -> AsyncGenerator[Subshell]:
         """Open a second place in this kernel where code can run beside its main shell (JEP 91).

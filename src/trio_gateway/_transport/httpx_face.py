@@ -17,6 +17,7 @@ import trio
 from httpx import AsyncClient, Client
 
 from .._errors import InvalidInputError
+from .blocks import block
 from .http import HttpClient, HttpResponse
 
 __all__ = ["AsyncClient", "Client", "Transport", "make_blocking_twin", "make_twin", "open_httpx_client"]
@@ -128,6 +129,7 @@ def _empty(headers: httpx.Headers) -> None:
         del headers[name]
 
 
+@block("gateway.http_client")
 @asynccontextmanager
 async def open_httpx_client(http: HttpClient) -> AsyncGenerator[AsyncClient]:
     """Open an httpx client whose requests go through `http`.

@@ -23,6 +23,7 @@ from starlette.routing import Match, Route, Router
 from .._errors import GatewayError
 from .._gateway.gateway import Gateway
 from .._secret import Secret, SecretBytes
+from .._transport.blocks import check_trio
 from ._channels import Relays
 from ._config import ProxyConfig, hidden
 from ._gate import Caller, Gate, Refused
@@ -31,7 +32,7 @@ from ._page import sign_in_page
 from ._rest import Rest
 from ._shapes import error_of
 
-__all__ = ["Proxy", "create_app"]
+__all__ = ["ON_TRIO", "Proxy", "create_app"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,6 +41,9 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _logger = logging.getLogger("trio_gateway.proxy")
 _access = logging.getLogger("trio_gateway.proxy.access")
 
+ON_TRIO: Final = (
+    "serve it with trio_gateway.proxy.serve, with the command trio-gateway proxy, or with another ASGI server that runs on Trio"
+)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
 _LONGEST_PATH: Final = 2048
@@ -94,6 +98,7 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, as ASGI has it."""
+        check_trio("the application of trio_gateway.proxy", ON_TRIO)
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] in {"http", "websocket"}:

@@ -26,6 +26,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from .._errors import InvalidInputError
+from .._transport.blocks import check_trio
 from .._transport.strict_http1 import StrictServerConnection
 from .._transport.websocket_server import Keeper, parse_upgrade, read_head
 from ._app import Proxy
@@ -90,6 +91,7 @@ async def serve(
 
     Cancellation: cuts all connections.
     """
+    check_trio("trio_gateway.proxy.serve", "call it in a program that Trio runs, or use the command trio-gateway proxy")
     context = None if certfile is None else _tls(certfile, keyfile)
     listeners = await _listen(host, port, context)
     config = _hypercorn_config(proxy)

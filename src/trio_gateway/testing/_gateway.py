@@ -20,6 +20,7 @@ import trio
 
 from .._gateway.gateway import Gateway, open_gateway
 from .._models import find_name
+from .._transport.blocks import AsyncBlock, block, check_trio
 from .._transport.services import Services, open_services
 from ._cell import Script
 from ._conversation import Conversation
@@ -35,10 +36,14 @@ from ._streams import BUFFER_BYTES, ServerStream, memory_connection
 __all__ = ["FakeGateway", "Framing"]
 
 Framing = Literal["v1", "legacy"]
+ON_ASYNCIO: Final = (
+    "for asyncio, and for synchronous code, take the fixture fake_gateway_server, a fake on a loopback port, and open its URL "
+    "with trio_gateway.anyio or trio_gateway.blocking"
+)
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class FakeGateway:
+class FakeGateway(AsyncBlock):
     """A Jupyter gateway in memory: the real protocol, in whatever time Trio's clock has, which breaks on command.
 
     Example::
@@ -156,6 +161,7 @@ class FakeGateway:
     # As a context manager -------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        check_trio("FakeGateway", ON_ASYNCIO)
         self._started_at = trio.current_time()
         self._services = await self._stack.enter_async_context(open_services())
         self.spawn(self._cull_for_ever, "culling")
@@ -203,6 +209,7 @@ class FakeGateway:
         await trio.lowlevel.cancel_shielded_checkpoint()
         return ours
 
+    @block("fake.listen")
     @asynccontextmanager
     async def listen(self, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
         """Listen on a real port too, for clients in other processes and languages.
