@@ -158,6 +158,7 @@ def test_the_origin(origin: str | None, host: str, found: Any) -> None:
         ("max_message_size", -1),
         ("max_channels", True),
         ("body_seconds", float("inf")),
+        ("header_seconds", 0),
     ],
 )
 def test_a_wrong_setting_is_named_and_a_token_is_never_shown(setting: str, value: object) -> None:

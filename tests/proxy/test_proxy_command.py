@@ -103,6 +103,22 @@ async def test_a_random_token_is_printed_and_sigterm_drains(behind: Behind) -> N
         assert upstream.token not in log + command.said
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads its process's limits, as Linux tells them")
+async def test_it_may_have_as_many_files_open_as_its_connections_take() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024) if soft >= 0 else 1024, hard))
+    try:
+        async with open_upstream(None) as upstream, run(upstream) as command:
+            await command.hears("Listening on")
+            limits = await trio.Path(f"/proc/{command.process.pid}/limits").read_text(encoding="ascii")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    allowed = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files"))
+    assert int(allowed) == (2264 if hard == resource.RLIM_INFINITY else min(2264, hard))
+
+
 async def test_sighup_reads_the_token_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")

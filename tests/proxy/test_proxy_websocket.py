@@ -196,9 +196,8 @@ async def test_a_connection_that_was_used_before_can_become_a_websocket() -> Non
         assert isinstance(told, Close)
 
 
-async def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server, "HEADER_SECONDS", 0.01)
-    async with a_proxy() as (proxy, _):
+async def test_who_says_nothing_is_not_waited_for() -> None:
+    async with a_proxy(header_seconds=0.01) as (proxy, _):
         for begun in (b"", b"GET /api HTTP/1.1\r\nHost: 127.0.0.1\r\n"):
             async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
                 await stream.send_all(begun)

@@ -84,6 +84,7 @@ def proxy(
     """Serve a gateway's kernels to notebook front ends."""
     try:
         from .. import proxy as package
+        from ..proxy._server import files_needed
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is not installed: pip install 'trio-gateway[proxy]'") from None
     if allow_anyone and proxy_token_file is not None:
@@ -105,6 +106,7 @@ def proxy(
     async def command() -> int:
         async with open_gateway(options, for_others=True) as gateway:
             app = package.create_app(gateway, config)
+            _allow_files(files_needed(config))
             running = _Running(options, app, proxy_token_file)
 
             async def serve() -> None:
@@ -187,6 +189,18 @@ def _token(path: Path) -> str:
 def _signals() -> list[signal.Signals]:
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process have so many files open, or as many as it may allow itself: often it begins with 1,024."""
+    try:
+        import resource
+    except ImportError:  # not on Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _log_access() -> None:

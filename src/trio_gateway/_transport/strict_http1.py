@@ -51,7 +51,10 @@ class StrictServerConnection(h11.Connection):
             raise h11.RemoteProtocolError("there are two lengths", error_status_hint=400)
         if b"upgrade" not in names:
             return request
+        # Nor is a WebSocket's extension spoken: what a compressed message unpacks to is bounded by nobody.
         headers = [
-            (name, value) for name, value in request.headers if name != b"upgrade" or value.strip().lower() == b"websocket"
+            (name, value)
+            for name, value in request.headers
+            if name != b"sec-websocket-extensions" and (name != b"upgrade" or value.strip().lower() == b"websocket")
         ]
         return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)

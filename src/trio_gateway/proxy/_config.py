@@ -88,6 +88,8 @@ class ProxyConfig:
     """How many WebSockets may be open at a time; one more is answered with 503."""
     body_seconds: float = attrs.field(default=30.0, validator=_check_amount)
     """How long the body of a request may take to come, in seconds."""
+    header_seconds: float = attrs.field(default=10.0, validator=_check_amount)
+    """How long a request's headers may take to come, and how long a connection may be idle between requests, in seconds."""
 
     def replace(self, **changes: Any) -> ProxyConfig:
         """Return a copy with these settings in place of its own."""

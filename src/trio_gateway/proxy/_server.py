@@ -13,8 +13,8 @@ import math
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import attrs
@@ -30,26 +30,47 @@ from .._transport.blocks import check_trio
 from .._transport.strict_http1 import StrictServerConnection
 from .._transport.websocket_server import Keeper, parse_upgrade, read_head
 from ._app import Proxy
+from ._config import ProxyConfig
 from ._front import serve_websocket
 
-__all__ = ["Listening", "serve"]
+__all__ = ["Listening", "files_needed", "serve"]
 
 _logger = logging.getLogger("trio_gateway.proxy")
 
-HEADER_SECONDS: Final = 10.0
-"""How long a connection may be idle, or take for a request's headers, in seconds."""
 UNREAD_SECONDS: Final = 90.0
 """How long a front end may take nothing of what was sent to it, in seconds; as long as Jupyter servers wait."""
 PING_SECONDS: Final = 30.0
 """How often a front end's WebSocket is pinged, in seconds."""
 LINGER_SECONDS: Final = 2.0
 """How long the rest of a body that nobody wants is taken, so that the answer to it is read, in seconds."""
-_END: Final = "trio_gateway.end"
-"""Where in a connection's state stands what ends the connection."""
+_CONNECTION: Final = "trio_gateway.connection"
+"""Where in the state of hypercorn's connection stands ours."""
 HEAD_BYTES: Final = 16 * 1024
 """How large a request's headers may be, in bytes."""
 EXTRA_CONNECTIONS: Final = 100
 """How many connections there may be beside WebSockets."""
+_OTHER_FILES: Final = 64
+"""So many files a process has open beside its connections."""
+
+
+def files_needed(config: ProxyConfig) -> int:
+    """Return how many files a process has open at most that serves a proxy: each front end, and its kernel's connection."""
+    return 2 * (config.max_channels + EXTRA_CONNECTIONS) + _OTHER_FILES
+
+
+def _connections_allowed(config: ProxyConfig) -> int:
+    """Return how many connections there may be: as many as the configuration says, or as the system lets this process have."""
+    wanted = config.max_channels + EXTRA_CONNECTIONS
+    try:
+        import resource
+    except ImportError:  # not on Windows, which has no such limit
+        return wanted
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY or files >= files_needed(config):
+        return wanted
+    allowed = max((files - _OTHER_FILES) // 2, 1)
+    _logger.warning("few_open_files", extra={"proxy.files": files, "proxy.connections": allowed, "proxy.wanted": wanted})
+    return allowed
 
 
 @attrs.frozen
@@ -134,39 +155,58 @@ class _Handler:
         self._keeper = keeper
         self._app = wrap_app(_Considerate(proxy), config.wsgi_max_body_size, "asgi")
         self._config = config
-        self._limit = proxy.config.max_channels + EXTRA_CONNECTIONS
+        self._limit = _connections_allowed(proxy.config)
+        self._count = 0
+        self._silent: dict[_Connection, None] = {}  # those that ask for nothing, the longest first
         self._streams: set[trio.abc.Stream] = set()
         self._idle = trio.Event()
         self.context = WorkerContext(None)
 
     async def __call__(self, stream: Any) -> None:
-        if len(self._streams) >= self._limit:
-            _logger.warning("too_many_connections", extra={"proxy.connections": len(self._streams)})
-            await trio.aclose_forcefully(stream)
-            return
+        if self._count >= self._limit:
+            _logger.warning("too_many_connections", extra={"proxy.connections": self._count})
+            if not self._silent:
+                await trio.aclose_forcefully(stream)
+                return
+            self._drop(next(iter(self._silent)))
+        self._count += 1
         self._streams.add(stream)
+        connection = _Connection(self._silent, self._proxy.config.header_seconds + LINGER_SECONDS)
         try:
-            head = b""
-            with trio.move_on_after(HEADER_SECONDS):
-                head = await read_head(stream, HEAD_BYTES)
-            if not head:
-                return
-            conversation = self._websocket(stream, head)
-            if conversation is not None:
-                head = b""  # not kept while it lives
-                await conversation
-                return
-            with trio.CancelScope() as scope:
-                state = ConnectionState({_END: scope.cancel})
-                begun: Any = _Begun(stream, head)
-                await _Http1Server(self._app, self._config, self.context, state, begun)
+            with connection.scope:
+                await self._converse(connection, stream)
         except Exception as error:
             _logger.debug("connection_failed", exc_info=error)
         finally:
             await trio.aclose_forcefully(stream)  # noqa: ASYNC102 - it does not wait
+            self._drop(connection)
             self._streams.discard(stream)
             if not self._streams:
                 self._idle.set()
+
+    def _drop(self, connection: _Connection) -> None:
+        """End a connection, which counts no more from now on."""
+        if not connection.dropped:
+            connection.dropped = True
+            connection.scope.cancel()
+            self._silent.pop(connection, None)
+            self._count -= 1
+
+    async def _converse(self, connection: _Connection, stream: Any) -> None:
+        head = b""
+        with trio.move_on_after(self._proxy.config.header_seconds):
+            head = await read_head(stream, HEAD_BYTES)
+        if not head:
+            return
+        conversation = self._websocket(stream, head)
+        if conversation is not None:
+            head = b""  # not kept while it lives
+            with connection.answering():
+                await conversation
+            return
+        state = ConnectionState({_CONNECTION: connection})
+        begun: Any = _Begun(stream, head)
+        await _Http1Server(self._app, self._config, self.context, state, begun)
 
     def _websocket(self, stream: Any, head: bytes) -> Coroutine[Any, Any, None] | None:
         """Return what serves a WebSocket, if that is what the request asks for."""
@@ -196,6 +236,38 @@ class _Handler:
         """Close what is left, whether or not anybody reads: a write that hangs ends with its stream and no sooner."""
         for stream in list(self._streams):
             await trio.aclose_forcefully(stream)
+
+
+class _Connection:
+    """One front end's connection. While it asks for nothing its time runs, and it makes room for another one where there is none.
+
+    Hypercorn has a clock of its own, which does not run after some requests that it refuses by itself.
+
+    Args:
+        silent: the connections that ask for nothing, of which it is one.
+        seconds: for how long it may.
+    """
+
+    __slots__ = ("_seconds", "_silent", "dropped", "scope")
+
+    def __init__(self, silent: dict[_Connection, None], seconds: float) -> None:
+        self._silent = silent
+        self._seconds = seconds
+        self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        self.dropped = False
+        silent[self] = None
+
+    @contextmanager
+    def answering(self) -> Generator[None]:
+        """Have it keep its place for the block, however long that takes."""
+        self._silent.pop(self, None)
+        self.scope.deadline = math.inf
+        try:
+            yield
+        finally:
+            self.scope.deadline = trio.current_time() + self._seconds
+            if not self.dropped:
+                self._silent[self] = None
 
 
 class _Http1Server(TCPServer):
@@ -295,10 +367,12 @@ class _Considerate:
                             await receive_and_see()
                 await self._end(receive, send, message)
 
-        await self._proxy(scope, receive_and_see, send_and_take)
+        connection: _Connection = scope["state"][_CONNECTION]
+        with connection.answering():
+            await self._proxy(scope, receive_and_see, send_and_take)
         if scope["type"] == "websocket":
             await self._end(receive, send, None)
-            scope["state"][_END]()
+            connection.scope.cancel()
 
     async def _end(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]], message: Any) -> None:
         async with trio.open_nursery() as nursery:
@@ -318,8 +392,8 @@ def _hypercorn_config(proxy: Proxy) -> hypercorn.config.Config:
     config.accesslog = None
     config.errorlog = logging.getLogger("trio_gateway.proxy.server")
     config.include_server_header = False
-    config.keep_alive_timeout = HEADER_SECONDS
-    config.ssl_handshake_timeout = HEADER_SECONDS
+    config.keep_alive_timeout = proxy.config.header_seconds
+    config.ssl_handshake_timeout = proxy.config.header_seconds
     config.websocket_ping_interval = PING_SECONDS
     config.websocket_max_message_size = proxy.config.max_message_size
     # Messages and chunks of bodies that wait for the application.
