@@ -73,7 +73,7 @@ class Cli:
     async def run(self, *arguments: str | Path, stdin: str = "", **environment: str) -> Done:
         """Run it to its end."""
         done = await trio.run_process(
-            [sys.executable, "-m", "trio_gateway", *map(str, arguments)],
+            [sys.executable, "-m", "trio_gateway_command", *map(str, arguments)],
             stdin=stdin.encode(),
             capture_stdout=True,
             capture_stderr=True,
@@ -87,7 +87,7 @@ class Cli:
     async def start(self, *arguments: str | Path, **environment: str) -> AsyncGenerator[Running]:
         """Start it; it is killed if it still runs at the block's end."""
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trio_gateway", *map(str, arguments)],
+            [sys.executable, "-m", "trio_gateway_command", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

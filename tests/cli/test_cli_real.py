@@ -138,7 +138,7 @@ async def test_tracebacks_have_colours_on_a_terminal_unless_told_otherwise(cli: 
     seen = bytearray()
     try:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trio_gateway", "exec", "1/0"],
+            [sys.executable, "-m", "trio_gateway_command", "exec", "1/0"],
             stdin=subprocess.DEVNULL,
             stdout=terminal,
             stderr=terminal,

@@ -72,7 +72,7 @@ async def at_terminal(cli: Cli, *arguments: str | Path, out: int | None = None) 
     controller, terminal = pty.openpty()
     try:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trio_gateway", *map(str, arguments)],
+            [sys.executable, "-m", "trio_gateway_command", *map(str, arguments)],
             stdin=terminal,
             stdout=terminal if out is None else out,
             stderr=terminal,

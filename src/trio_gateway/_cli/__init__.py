@@ -26,7 +26,7 @@ def main() -> None:
     try:
         code = _run()
     except KeyboardInterrupt:
-        # Ctrl-C before the event loop's own handling was in place, or after it was gone.
+        # Ctrl-C before the event loop's own handling was in place, or after it was gone; see `trio_gateway_command` too.
         code = _INTERRUPTED
     if sys.stdout is not None:
         try:

@@ -1,0 +1,34 @@
+"""Where the command `trio-gateway` begins: Ctrl-C ends it without a word from the first moment on.
+
+It is a package of its own, because importing anything of `trio_gateway` imports all of that first, which takes a good part of a
+second. Somebody who presses Ctrl-C then wants the prompt back, and no traceback of an import.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130  # 128 and SIGINT, as a shell reports it
+
+
+def _end(*_: object) -> None:
+    # Nothing is open yet, or nothing any more: no event loop, no kernel, no file.
+    os._exit(_INTERRUPTED)
+
+
+def main() -> None:
+    """Run the command line with the arguments of this process, and exit with the code that its help describes.
+
+    Raises:
+        SystemExit: always.
+    """
+    # Ignored, as in the background of a script's shell, it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # While a command runs its event loop has the signal, and gives it back at its end.
+        signal.signal(signal.SIGINT, _end)
+    from trio_gateway._cli import main as run
+
+    run()
