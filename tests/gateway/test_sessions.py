@@ -471,6 +471,58 @@ async def test_update_gives_a_session_whose_kernel_is_gone_a_new_one(scene: Scen
     assert await scene.paths() == {"b": updated.kernel.id}
 
 
+@pytest.mark.parametrize("how", ["start", "take"])
+async def test_a_session_that_was_dropped_can_be_given_another_kernel(scene: Scene, how: str) -> None:
+    """A front end that has the document open asks for the session that it knows."""
+    session = await scene.sessions.create("folder/a", name="n", type="console")
+    scene.kernels.running.clear()
+    assert await scene.sessions.list() == []
+    with pytest.raises(SessionNotFoundError):
+        await scene.sessions.get(session.id)
+    with pytest.raises(SessionNotFoundError):
+        await scene.sessions.update(session.id, name="m")
+    wanted: Any = {"kernel_name": "ir"} if how == "start" else {"kernel_id": scene.kernels.add("ir").id}
+    updated = await scene.sessions.update(session.id, name="m", **wanted)
+    assert updated == attrs.evolve(session, name="m", kernel=updated.kernel)
+    assert (updated.kernel.name, list(scene.kernels.running)) == ("ir", [updated.kernel.id])
+    assert await scene.sessions.list() == [updated]
+    assert scene.events[-1].action == "update"
+    await scene.sessions.delete(session.id)
+    with pytest.raises(SessionNotFoundError):
+        await scene.sessions.update(session.id, kernel_name="ir")
+    assert scene.kernels.running == {}
+
+
+async def test_a_session_that_is_dropped_while_its_new_kernel_starts_gets_it(scene: Scene) -> None:
+    session = await scene.sessions.create("a")
+    scene.kernels.running.clear()
+    scene.kernels.hooks["start"] = scene.sessions.list
+    updated = await scene.sessions.update(session.id, kernel_name="ir")
+    assert await scene.paths() == {"a": updated.kernel.id}
+    assert list(scene.kernels.running) == [updated.kernel.id]
+
+
+async def test_a_session_that_was_dropped_is_forgotten_with_the_next_of_its_path(scene: Scene) -> None:
+    session = await scene.sessions.create("a")
+    scene.kernels.running.clear()
+    other = await scene.sessions.create("a")
+    with pytest.raises(SessionNotFoundError):
+        await scene.sessions.update(session.id, kernel_name="ir")
+    assert await scene.paths() == {"a": other.kernel.id}
+    assert list(scene.kernels.running) == [other.kernel.id]
+
+
+async def test_a_session_that_was_dropped_and_its_path_taken_by_another_program(scene: Scene) -> None:
+    session = await scene.sessions.create("a")
+    scene.kernels.running.clear()
+    assert await scene.sessions.list() == []
+    taker = scene.kernels.add()
+    await scene.store.insert(SessionRow(id="other", path="a", name="", type="t", kernel_id=taker.id, created=NOON, updated=NOON))
+    with pytest.raises(PathTakenError):
+        await scene.sessions.update(session.id, kernel_name="ir")
+    assert list(scene.kernels.running) == [taker.id]
+
+
 async def test_update_with_a_kernel_of_someone_uses_it(scene: Scene) -> None:
     session = await scene.sessions.create("a")
     kernel = scene.kernels.add()

@@ -168,6 +168,20 @@ async def test_sessions_are_served_here(behind: Behind) -> None:
         assert (await proxy.ask("POST", "/api/sessions", {"kernel": {}})).status == 400
 
 
+async def test_a_session_whose_kernel_is_gone_gets_another(behind: Behind) -> None:
+    """As after a restart of the gateway: the front end has polled the sessions, and asks for the one that it knows."""
+    async with open_proxy(behind) as proxy:
+        made = (await proxy.ask("POST", "/api/sessions", {"path": "a.ipynb", "kernel": {"name": "python3"}})).json()
+        await proxy.gateway.kernels.shutdown(made["kernel"]["id"])
+        assert (await proxy.ask("GET", "/api/sessions")).json() == []
+        path = f"/api/sessions/{made['id']}"
+        assert (await proxy.ask("GET", path)).status == 404
+        moved = await proxy.ask("PATCH", path, {"kernel": {"name": "python3"}})
+        assert (moved.status, moved.json()["id"]) == (200, made["id"])
+        assert [each["id"] for each in (await proxy.ask("GET", "/api/sessions")).json()] == [made["id"]]
+        assert (await proxy.ask("DELETE", path)).status == 204
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_terminals_are_said_not_to_be_there(method: str) -> None:
     async with open_proxy(None) as proxy:

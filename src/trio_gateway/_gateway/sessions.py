@@ -39,6 +39,8 @@ _logger = logging.getLogger("trio_gateway.sessions")
 _LONGEST_PATH: Final = 4096
 _LONGEST_NAME: Final = 1024
 _LONGEST_WORD: Final = 256
+_MAX_DROPPED: Final = 1000
+"""How many sessions that were dropped are remembered; of more, the oldest are forgotten."""
 _LOOKS_AT_ONCE: Final = 10
 
 
@@ -90,7 +92,8 @@ class Sessions:
     here, not by the gateway, and may be shared by programs that use the same database.
 
     A session whose kernel is gone is dropped when it is next looked at, and only if the gateway says of that kernel's id that it
-    does not know it. As long as it can't be asked, the session stays.
+    does not know it. As long as it can't be asked, the session stays. One that was dropped can still be given another kernel by
+    `update`, for whoever has the document open, until its path has another session; the last 1,000 are remembered.
 
     Every method raises SessionStoreError if the database fails, and what requests to the gateway raise: GatewayConnectionError,
     GatewayTimeoutError, GatewayHTTPError and AuthenticationError. Safe for any number of tasks.
@@ -121,6 +124,7 @@ class Sessions:
         self._cleanup_timeout = cleanup_timeout
         self._now = now
         self._creating = _Turns()
+        self._dropped: dict[str, SessionRow] = {}
 
     async def create(
         self,
@@ -273,9 +277,11 @@ class Sessions:
         _check_kernel(kernel_id, kernel_name)
         with self._failures_told("update", kernel_id, kernel_name) as started:
             rows = await self._store.find(id=session_id)
-            if not rows:
+            dropped = self._dropped.get(session_id) if kernel_id is not None or kernel_name is not None else None
+            if not rows and dropped is None:
                 raise SessionNotFoundError(key)
-            row = rows[0]
+            row = rows[0] if rows else dropped
+            assert row is not None
             if path is not None:
                 await self._check_free(path, row)
             if kernel_id is None and kernel_name is None:
@@ -328,6 +334,9 @@ class Sessions:
             # Only as long as it has that kernel: another task or program may have given it a new one while we asked.
             dropped = await self._store.delete(row.id, kernel_id=row.kernel_id)
             if dropped is not None:
+                self._dropped[row.id] = dropped
+                if len(self._dropped) > _MAX_DROPPED:
+                    del self._dropped[next(iter(self._dropped))]
                 self._tell("drop", dropped, "its kernel is gone", started=started)
                 return None
             rows = await self._store.find(id=row.id)
@@ -388,6 +397,8 @@ class Sessions:
         while True:
             kept = await self._store.insert(row)
             if kept.id == row.id:
+                for dropped in [dropped.id for dropped in self._dropped.values() if dropped.path == path]:
+                    del self._dropped[dropped]
                 self._tell("create", row, kernel_name=kernel.name, started=started)
                 return _session(row, kernel)
             session = await self._live(kept)
@@ -452,7 +463,24 @@ class Sessions:
                 taken = error
             else:
                 if changed is None:
-                    raise SessionNotFoundError(_key(session_id=row.id), "it was deleted meanwhile")
+                    dropped = None if kernel is None else self._dropped.get(row.id)
+                    if dropped is None or kernel is None:
+                        raise SessionNotFoundError(_key(session_id=row.id), "it was deleted meanwhile")
+                    row = attrs.evolve(
+                        dropped,
+                        path=dropped.path if path is None else path,
+                        name=dropped.name if name is None else name,
+                        type=dropped.type if type is None else type,
+                        kernel_id=kernel.id,
+                        updated=self._now(),
+                    )
+                    kept = await self._store.insert(row)
+                    if (kept.id, kept.kernel_id) != (row.id, row.kernel_id):
+                        if kept.id != row.id and await self._live(kept) is not None:
+                            raise PathTakenError(kept)
+                        continue
+                    self._dropped.pop(row.id, None)
+                    changed = dropped, kept
                 self._tell("update", changed[1], kernel_name=None if kernel is None else kernel.name, started=started)
                 return changed
             # Another task or program has taken the path since _check_free looked.
