@@ -201,7 +201,9 @@ def test_each_field_of_each_message_is_what_it_should_be(kind: str, field: str, 
             assert value == "stdout"
         case "execution_count":
             assert value == (5 if odd == "number" else None)
-        case "wait" | "password" | "restart":
+        case "restart":
+            assert value is (odd == "bool")
+        case "wait" | "password":
             assert value is (odd not in {"missing", "null"})
         case "data" if kind.startswith("comm_"):
             assert value == OBJECTS.get(odd, {})

@@ -34,6 +34,11 @@ def _lines(value: object) -> list[str]:
     return list(as_lines(value))
 
 
+def _is_restart(value: object) -> bool:
+    """Strictly: whoever waits for the process that is said to go is told so, and the gateway can be asked."""
+    return value in (1, "true")
+
+
 def _status(value: object) -> str:
     return as_text(value) if isinstance(value, (str, list)) else ""
 
@@ -55,7 +60,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Callable[[object], Any]]]] = {
     "comm_open": {"comm_id": as_text, "target_name": as_text, "data": as_object},
     "comm_msg": {"comm_id": as_text, "data": as_object},
     "comm_close": {"comm_id": as_text, "data": as_object},
-    "shutdown_reply": {"restart": as_flag},
+    "shutdown_reply": {"restart": _is_restart},
     "kernel_info_reply": {"implementation": as_text, "supported_features": _lines},
     "comm_info_reply": {"comms": as_object},
 }

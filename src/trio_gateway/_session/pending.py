@@ -84,6 +84,11 @@ class Pending:
         """Take a message whose parent is this request, and the number that its sender gave it."""
         raise NotImplementedError
 
+    def note_unreadable(self, error: ProtocolError) -> None:
+        """Take in that a message could not be read which may have been this request's: its reply, or what it has caused."""
+        if not self.replied:
+            self.garbled = error
+
     def note_too_large(self, message: Message, number: int, error: TooLargeError) -> None:  # noqa: ARG002 - only executions count
         """Take in that a message whose parent is this request was too large to be taken: it is there without its content.
 
@@ -261,6 +266,11 @@ class PendingExecution(Pending):
             self._note_reply()
         if self._started is not None and execution.started:
             self._started.set()
+
+    def note_unreadable(self, error: ProtocolError) -> None:
+        """Take in that a message could not be read which may have been this request's."""
+        super().note_unreadable(error)
+        self.execution.note_unreadable(error)
 
     def note_too_large(self, message: Message, number: int, error: TooLargeError) -> None:
         """Take in that a message whose parent is this request was too large to be taken."""

@@ -33,7 +33,7 @@ from .._errors import (
 from .._outputs import OutputGap
 from .._protocol import contents
 from .._protocol.codec import TooLargeError
-from .._protocol.execution import may_be_rate_notice
+from .._protocol.execution import OUTPUT_TYPES, may_be_rate_notice
 from .._protocol.kernel_state import CONNECTION_TRANSITIONS, ConnectionState, KernelState, StatusReader, next_kernel_state
 from .._protocol.liveness import Liveness, Verdict
 from .._protocol.loss import DUPLICATE, MessageLedger
@@ -377,6 +377,8 @@ class KernelSession:
             inbox = pending.inbox
             if inbox is not None and inbox.full:
                 self.pause_for(inbox)
+        elif not message.parent_id:
+            self._note_unowned(message)
         elif message.header.msg_type == "stream" and may_be_rate_notice(message):
             self.ledger.note_possible_drop()  # it answers another client's request, and ours are dropped with it
         channel = self.channels.get(message.channel)
@@ -412,15 +414,26 @@ class KernelSession:
         elif kind.startswith("comm_"):
             self.comms.observe(message)
 
+    def _note_unowned(self, message: Message) -> None:
+        """A message that has no parent is nobody's; but a reply always has one, and a parent that can't be read was one."""
+        kind = message.header.msg_type
+        error = ProtocolError(f"a {kind[:40]} does not say which request it is about")
+        if kind in OUTPUT_TYPES and bytes(message.parent_raw).strip() not in (b"", b"{}", b"null"):
+            self.note_garbage(error)
+        elif kind.endswith("_reply") and message.channel in ("shell", "control"):
+            asked = f"{kind.removesuffix('_reply')}_request"
+            self.log_unread(str(error))
+            for pending in self._pending.values():
+                if pending.sent and not pending.replied and pending.message.msg_type == asked:
+                    pending.note_unreadable(error)
+
     def note_garbage(self, error: ProtocolError) -> None:
         """A frame that can't be understood is skipped, and whoever waits is told that something is missing: it may be theirs."""
         self.ledger.note_possible_drop()
         self.log_unread(str(error))
         for pending in self._pending.values():
-            if pending.sent and not pending.replied:
-                pending.garbled = error
-            if isinstance(pending, PendingExecution) and pending.sent:
-                pending.execution.note_unreadable(error)
+            if pending.sent:
+                pending.note_unreadable(error)
 
     def log_unread(self, reason: str) -> None:
         """Log that a message, or what matters in it, could not be read."""
