@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cli_kit import Done, ServedFake, write_notebook
+from cli_kit import CliHere, Done, ServedFake, write_notebook
 
 from trio_gateway._cli.options import _PlainFormatter
 
@@ -163,7 +163,7 @@ def test_a_kernel_that_runs_takes_no_wishes(arguments: list[str], words: str, se
     assert gateway.asked == []
 
 
-def test_without_a_gateway_there_is_nothing_to_attach_to(bare_cli_here: Any) -> None:
+def test_without_a_gateway_there_is_nothing_to_attach_to(bare_cli_here: CliHere) -> None:
     for arguments in (["exec", "--attach", UNKNOWN, "1"], ["kernels", "start"]):
         done = bare_cli_here.run(*arguments)
         assert done.code == 2
@@ -242,3 +242,10 @@ def test_what_the_log_says_to_everybody_is_in_words_and_names_a_kernel_once() ->
     )
     record = logging.makeLogRecord({"msg": "still_busy", "gateway.kernel_id": "abc"})
     assert _PlainFormatter("%(message)s").format(record) == "the kernel was interrupted and is still busy kernel_id=abc"
+
+
+def test_doctor_says_in_json_too_what_kept_it_from_checking(bare_cli_here: CliHere) -> None:
+    done = bare_cli_here.run("doctor", "--json", "--url", "http://127.0.0.1:1", "--token-file", "missing")
+    assert done.code == 2
+    report = report_of(done)
+    assert "missing" in report["error"]["message"]

@@ -18,7 +18,7 @@ from .._errors import ConfigError
 from .._gateway.doctor import STEPS, Check, examine
 from .exits import ExitCode, exit_code_of, printable
 from .opening import configured_gateway, open_gateway
-from .options import Options, common_options, kernel_option, pass_options
+from .options import Options, common_options, json_option, kernel_option, pass_options
 from .sinks import standard_output
 from .supervision import run_command
 from .tables import write_json, write_table
@@ -33,11 +33,11 @@ _WIDTH: Final = max(map(len, STEPS))
 @click.command(epilog="Example: trio-gateway doctor --no-kernel")
 @click.option("--all", "show_all", is_flag=True, help="Show all settings, also those that have their default.")
 @click.option("--no-kernel", is_flag=True, help="Start no kernel. Whether WebSockets work can then be told only in part.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts: all settings and all checks.")
+@json_option
 @kernel_option
 @common_options
 @pass_options
-def doctor(options: Options, show_all: bool, no_kernel: bool, as_json: bool) -> int:
+def doctor(options: Options, show_all: bool, no_kernel: bool) -> int:
     """Show the settings and where each comes from, and check the way to the gateway and to a kernel behind it.
 
     Secrets are masked. Each step is a line: the settings' files, the host's name, TCP, TLS, HTTP, authentication, the
@@ -49,9 +49,11 @@ def doctor(options: Options, show_all: bool, no_kernel: bool, as_json: bool) -> 
     async def command() -> int:
         try:
             async with _gateway_settings(options) as config:
-                return await _examine(options, config, show_all=show_all, with_kernel=not no_kernel, as_json=as_json)
+                code = await _examine(options, config, show_all=show_all, with_kernel=not no_kernel, as_json=options.as_json)
         except ConfigError as error:
-            return await _refuse(error, as_json=as_json)
+            code = await _refuse(error, as_json=options.as_json)
+        options.reported = True
+        return code
 
     return run_command(options, command)
 
