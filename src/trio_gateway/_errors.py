@@ -60,6 +60,7 @@ __all__ = [
     "SessionStoreError",
     "SlowConsumerError",
     "fresh",
+    "missing_extra",
 ]
 
 _short = reprlib.Repr()
@@ -95,6 +96,20 @@ def fresh(error: Exception) -> Exception:
     again.__cause__ = error.__cause__
     again.__suppress_context__ = error.__suppress_context__  # setting a cause, even None, hides the context
     return again
+
+
+def missing_extra(error: ModuleNotFoundError, what: str, extra: str) -> ModuleNotFoundError:
+    """Return the error of who uses what needs an extra that is not installed.
+
+    Args:
+        error: what Python said.
+        what: what needs the extra, such as `"trio_gateway.proxy"`.
+        extra: the extra's name; after it, with commas, other packages that are needed and no extra brings.
+    """
+    name, *others = extra.split(",")
+    install = " ".join([f"'trio-gateway[{name}]'", *others])
+    text = f"{what} needs the extra {name!r}: pip install {install} (there is no module {error.name!r})"
+    return ModuleNotFoundError(text, name=error.name, path=error.path)
 
 
 class InvalidInputError(GatewayError, ValueError):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ._errors import InvalidInputError
+from ._errors import InvalidInputError, missing_extra
 from ._events import EventSink, GatewayEvent
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def to_jupyter_events(logger: EventLogger) -> EventSink:
     try:
         from jupyter_events import EventLogger
     except ModuleNotFoundError as error:
-        raise _missing(error, "to_jupyter_events", "events") from None
+        raise missing_extra(error, "trio_gateway.events.to_jupyter_events()", "events") from None
     if not isinstance(logger, EventLogger):
         raise InvalidInputError("logger", logger, "a jupyter_events.EventLogger")
     if GATEWAY_CLIENT_SCHEMA_ID not in logger.schemas:
@@ -134,7 +134,7 @@ def to_opentelemetry(
     try:
         from opentelemetry import metrics, trace
     except ModuleNotFoundError as error:
-        raise _missing(error, "to_opentelemetry", "otel") from None
+        raise missing_extra(error, "trio_gateway.events.to_opentelemetry()", "otel") from None
     from ._version import __version__
 
     meter = metrics.get_meter("trio_gateway", __version__, meter_provider)
@@ -215,8 +215,3 @@ def _span_name(event: GatewayEvent) -> str:
     if event.method is None or event.path is None:
         return f"{event.kind} {event.action}"
     return f"{event.method} {_KERNEL_ID.sub('{kernel_id}', event.path)}"
-
-
-def _missing(error: ModuleNotFoundError, function: str, extra: str) -> ModuleNotFoundError:
-    text = f"{function}() needs the extra {extra!r}: pip install 'trio-gateway[{extra}]' (there is no module {error.name!r})"
-    return ModuleNotFoundError(text, name=error.name)

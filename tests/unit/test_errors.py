@@ -264,7 +264,7 @@ def test_the_tree_is_as_drawn() -> None:
     assert {cls: cls.__bases__ for cls in TREE} == TREE
     classes = {value for value in vars(_errors).values() if isinstance(value, type) and issubclass(value, BaseException)}
     assert classes == set(TREE)
-    assert set(_errors.__all__) == {cls.__name__ for cls in TREE} | {"ConfigProblem", "fresh"}
+    assert set(_errors.__all__) == {cls.__name__ for cls in TREE} | {"ConfigProblem", "fresh", "missing_extra"}
 
 
 def test_every_class_has_a_sample() -> None:

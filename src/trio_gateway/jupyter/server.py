@@ -31,14 +31,20 @@ from typing import Any, Final, NoReturn
 
 import attrs
 import trio
-from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
-from jupyter_server.services.sessions.sessionmanager import SessionManager
-from jupyter_server.utils import url_escape, url_path_join
-from tornado import web
-from tornado.websocket import WebSocketClosedError
-from traitlets import Dict, DottedObjectName, Type, Unicode, default
+
+from .._errors import missing_extra
+
+try:
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
+    from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
+    from jupyter_server.services.sessions.sessionmanager import SessionManager
+    from jupyter_server.utils import url_escape, url_path_join
+    from tornado import web
+    from tornado.websocket import WebSocketClosedError
+    from traitlets import Dict, DottedObjectName, Type, Unicode, default
+except ModuleNotFoundError as error:
+    raise missing_extra(error, "trio_gateway.jupyter.server", "jupyter,jupyter_server") from None
 
 from .._config import hidden_settings
 from .._crossing.calls import Block, Realm

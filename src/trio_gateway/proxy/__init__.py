@@ -8,8 +8,13 @@
 the command `trio-gateway proxy`. Needs the extra `proxy`.
 """
 
-from ._app import Proxy as Proxy
-from ._app import create_app as create_app
-from ._config import ProxyConfig as ProxyConfig
-from ._server import Listening as Listening
-from ._server import serve as serve
+from .._errors import missing_extra
+
+try:
+    from ._app import Proxy as Proxy
+    from ._app import create_app as create_app
+    from ._config import ProxyConfig as ProxyConfig
+    from ._server import Listening as Listening
+    from ._server import serve as serve
+except ModuleNotFoundError as error:
+    raise missing_extra(error, "trio_gateway.proxy", "proxy") from None
