@@ -35,6 +35,9 @@ The gateway is the one of `--url` or of the environment variable JUPYTER_GATEWAY
 started for the one command and ended with it. Secrets never go on a command line: the token comes from
 JUPYTER_GATEWAY_AUTH_TOKEN or `--token-file`. All other settings are the JUPYTER_GATEWAY_* variables.
 
+**Shell completion:** `eval "$(_TRIO_GATEWAY_COMPLETE=bash_source trio-gateway)"`, or `zsh_source`; the page docs/command.md
+says how to keep it. It has the schema of `--json` too.
+
 **Exit codes:**
 
 {codes}
