@@ -345,12 +345,13 @@ async def test_requests_that_do_not_end_are_ended(process: Process) -> None:
     assert found == {name: expected for name, (_, expected) in HTTP.items()}
 
 
-async def test_frames_that_are_wrong_end_their_own_websocket(process: Process) -> None:
+@pytest.mark.parametrize("used_before", [False, True])
+async def test_frames_that_are_wrong_end_their_own_websocket(process: Process, *, used_before: bool) -> None:
     found: dict[str, int | None] = {}
 
     async def attack(_: Person) -> None:
         async def do(name: str, steps: Sequence[Step], expected: int | None) -> None:
-            found[name] = await frames(process, steps, ends=expected is not None)
+            found[name] = await frames(process, steps, ends=expected is not None, used_before=used_before)
 
         async with trio.open_nursery() as nursery:
             for name, (steps, expected) in WEBSOCKETS.items():

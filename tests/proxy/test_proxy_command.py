@@ -81,7 +81,7 @@ async def test_a_random_token_is_printed_and_sigterm_drains(behind: Behind) -> N
     async with open_upstream(behind) as upstream, run(upstream) as command:
         found = await command.hears(r"Listening on (http://127\.0\.0\.1:(\d+)/)\?token=([0-9a-f]{48})")
         url, port, token = found[1], int(found[2]), found[3]
-        assert (await curl(f"{url}api"))[0] == 401
+        assert (await curl(f"{url}api/status"))[0] == 401
         status, body = await curl("-H", f"Authorization: token {token}", f"{url}api")
         assert (status, json.loads(body)) == (200, {"version": trio_gateway.__version__})
         made = await curl("-X", "POST", "-H", f"Authorization: Bearer {token}", f"{url}api/kernels")
@@ -129,7 +129,7 @@ async def test_sighup_reads_the_token_again(tmp_path: Path) -> None:
         file.write_text("second\n")
         command.process.send_signal(signal.SIGHUP)
         await command.hears("The token was read again")
-        assert (await curl("-H", "Authorization: token first", f"{url}api"))[0] == 401
+        assert (await curl("-H", "Authorization: token first", f"{url}api/status"))[0] == 401
         assert (await curl("-H", "Authorization: token second", f"{url}api"))[0] == 200
         file.write_text("two words")
         command.process.send_signal(signal.SIGHUP)

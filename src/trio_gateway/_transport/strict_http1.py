@@ -1,7 +1,7 @@
 """The server's side of HTTP/1, stricter than h11 alone: what front ends may send to the proxy.
 
 The one idea: a request that two readers could take for two different ones is refused, not interpreted (RFC 9112, section 11), and
-nobody is led to another protocol by it.
+nobody is led to another protocol by it but whoever is told that a WebSocket is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,21 @@ from typing import Any
 
 import h11
 
-__all__ = ["StrictServerConnection"]
+from .websocket_server import UpgradeRequest, upgrade_request
+
+__all__ = ["StrictServerConnection", "WebSocketAsked"]
+
+
+class WebSocketAsked(Exception):
+    """A request asks for a WebSocket: from there on the connection is one.
+
+    Args:
+        request: the request.
+    """
+
+    def __init__(self, request: UpgradeRequest) -> None:
+        super().__init__("a WebSocket is asked for")
+        self.request = request
 
 
 class StrictServerConnection(h11.Connection):
@@ -28,7 +42,12 @@ class StrictServerConnection(h11.Connection):
         self._head_bytes = head_bytes
 
     def next_event(self) -> Any:
-        """Return the next event, as h11 does. Raises h11.RemoteProtocolError for what is refused."""
+        """Return the next event, as h11 does.
+
+        Raises:
+            h11.RemoteProtocolError: it is refused.
+            WebSocketAsked: it asks for a WebSocket.
+        """
         before = len(self.trailing_data[0]) if self.their_state is h11.IDLE else 0
         try:
             event = super().next_event()
@@ -51,10 +70,11 @@ class StrictServerConnection(h11.Connection):
             raise h11.RemoteProtocolError("there are two lengths", error_status_hint=400)
         if b"upgrade" not in names:
             return request
-        # Nor is a WebSocket's extension spoken: what a compressed message unpacks to is bounded by nobody.
-        headers = [
-            (name, value)
-            for name, value in request.headers
-            if name != b"sec-websocket-extensions" and (name != b"upgrade" or value.strip().lower() == b"websocket")
-        ]
+        asked = upgrade_request(request, self.trailing_data[0])
+        if asked is not None:
+            raise WebSocketAsked(asked)
+        words = b",".join([value for name, value in request.headers if name in {b"connection", b"upgrade"}]).lower()
+        if {b"upgrade", b"websocket"} <= {word.strip() for word in words.split(b",")}:
+            raise h11.RemoteProtocolError("a WebSocket is asked for in a wrong way", error_status_hint=400)
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         return h11.Request(method=request.method, target=request.target, headers=headers, http_version=request.http_version)

@@ -35,7 +35,7 @@ from .._protocol.frames import (
 )
 from .engine import RECEIVE_BYTES, WebSocketClosed, find_mask
 
-__all__ = ["Keeper", "ServerWebSocket", "UpgradeRequest", "parse_upgrade", "read_head", "response_bytes"]
+__all__ = ["Keeper", "ServerWebSocket", "UpgradeRequest", "parse_upgrade", "read_head", "response_bytes", "upgrade_request"]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
@@ -92,6 +92,16 @@ def parse_upgrade(data: bytes) -> UpgradeRequest | None:
             return None
     except h11.RemoteProtocolError:
         return None
+    return upgrade_request(request, connection.trailing_data[0])
+
+
+def upgrade_request(request: h11.Request, rest: bytes) -> UpgradeRequest | None:
+    """Return what a request asks for, if that is a WebSocket and it is right in every way; None for all else.
+
+    Args:
+        request: the request.
+        rest: what came behind its headers.
+    """
     headers = [(bytes(name), bytes(value)) for name, value in request.headers]
     known = dict(headers)
     words = [word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")]
@@ -102,12 +112,13 @@ def parse_upgrade(data: bytes) -> UpgradeRequest | None:
         and b"upgrade" in words
         and _is_key(key)
         and b"transfer-encoding" not in known
+        and known.get(b"content-length", b"0") == b"0"
     )
     if not right:
         return None
     offered = b",".join([value for name, value in headers if name == b"sec-websocket-protocol"]).decode("latin-1")
     subprotocols = [word.strip() for word in offered.split(",") if word.strip()]
-    return UpgradeRequest(bytes(request.target), headers, key, subprotocols, connection.trailing_data[0])
+    return UpgradeRequest(bytes(request.target), headers, key, subprotocols, rest)
 
 
 def _is_key(key: bytes) -> bool:

@@ -1,9 +1,9 @@
 """Serves a proxy: HTTP on hypercorn's Trio worker, WebSockets by themselves.
 
-The one idea: the listeners and the streams are ours, and the beginning of each connection is looked at. One that asks for a
-WebSocket is served without a server in between (`_front`); on all others the protocol is hypercorn's, also where a connection
-that had other requests before asks for one. So connections are counted and bounded, sockets are set up for front ends that fall
-silent, and at the end no stream that nobody reads holds anybody up.
+The one idea: the listeners and the streams are ours, and each request is looked at. One that asks for a WebSocket is served
+without a server in between (`_front`), also on a connection that had other requests before; on all others the protocol is
+hypercorn's. So connections are counted and bounded, sockets are set up for front ends that fall silent, and at the end no stream
+that nobody reads holds anybody up.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from hypercorn.utils import wrap_app
 
 from .._errors import InvalidInputError
 from .._transport.blocks import check_trio
-from .._transport.strict_http1 import StrictServerConnection
-from .._transport.websocket_server import Keeper, parse_upgrade, read_head
+from .._transport.strict_http1 import StrictServerConnection, WebSocketAsked
+from .._transport.websocket_server import Keeper, UpgradeRequest, parse_upgrade, read_head
 from ._app import Proxy
 from ._config import ProxyConfig
 from ._front import serve_websocket
@@ -198,21 +198,21 @@ class _Handler:
             head = await read_head(stream, HEAD_BYTES)
         if not head:
             return
-        conversation = self._websocket(stream, head)
-        if conversation is not None:
-            head = b""  # not kept while it lives
-            with connection.answering():
-                await conversation
-            return
-        state = ConnectionState({_CONNECTION: connection})
-        begun: Any = _Begun(stream, head)
-        await _Http1Server(self._app, self._config, self.context, state, begun)
-
-    def _websocket(self, stream: Any, head: bytes) -> Coroutine[Any, Any, None] | None:
-        """Return what serves a WebSocket, if that is what the request asks for."""
         request = parse_upgrade(head) if len(head) <= HEAD_BYTES else None
         if request is None:
-            return None
+            state = ConnectionState({_CONNECTION: connection})
+            begun: Any = _Begun(stream, head)
+            await _Http1Server(self._app, self._config, self.context, state, begun)
+            request = begun.asked
+            del begun
+        if request is not None:
+            conversation = self._websocket(stream, request)
+            del head, request  # not kept while it lives
+            with connection.answering():
+                await conversation
+
+    def _websocket(self, stream: Any, request: UpgradeRequest) -> Coroutine[Any, Any, None]:
+        """Return what serves a WebSocket."""
         secure = isinstance(stream, trio.SSLStream)
         peer = (stream.transport_stream if secure else stream).socket.getpeername()
         return serve_websocket(
@@ -271,17 +271,21 @@ class _Connection:
 
 
 class _Http1Server(TCPServer):
-    """Hypercorn's connection, that speaks HTTP/1 and nothing else.
+    """Hypercorn's connection, that speaks HTTP/1 and nothing else, and stops where a WebSocket is asked for.
 
     Hypercorn changes to HTTP/2 where a request asks for it, and there its idle limit never begins: a few bytes hold a connection
-    for ever.
+    for ever. Its WebSocket has other limits than ours, and unpacks what is compressed.
     """
 
     async def _read_data(self) -> None:
         stream: Any = self.stream
         protocol: Any = self.protocol.protocol
         protocol.connection = StrictServerConnection(self.config.h11_max_incomplete_size, stream.refuse)
-        await super()._read_data()
+        try:
+            await super()._read_data()
+        except WebSocketAsked as asked:
+            stream.hand_over(asked.request)
+            await self.idle_task.stop()
 
 
 class _Begun:
@@ -296,10 +300,20 @@ class _Begun:
         self._stream = stream
         self._data = data
         self._refused = False
+        self.asked: UpgradeRequest | None = None
 
     def refuse(self) -> None:
         """Note that what came is refused: more of it may be on its way."""
         self._refused = True
+
+    def hand_over(self, request: UpgradeRequest) -> None:
+        """Note that a WebSocket was asked for: whoever serves it closes the stream."""
+        self.asked = request
+
+    async def aclose(self) -> None:
+        """Close the stream, unless it was handed over."""
+        if self.asked is None:
+            await self._stream.aclose()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -313,6 +327,8 @@ class _Begun:
 
     async def send_eof(self) -> None:
         """Say that nothing more comes; after a refusal, take what still comes for a moment, or the refusal might be lost."""
+        if self.asked is not None:
+            return
         with suppress(AttributeError):  # TLS has no such thing
             await self._stream.send_eof()
         if self._refused:
@@ -326,8 +342,7 @@ class _Considerate:
     """Ends each conversation well, on hypercorn.
 
     Hypercorn gives up a stream only when the application's queue has room for that news, and nobody else makes room once the
-    application has said its last word: a body larger than it wanted would hold the connection for ever. And it pings a
-    WebSocket that has ended once more before it lets go of the connection.
+    application has said its last word: a body larger than it wanted would hold the connection for ever.
 
     Args:
         proxy: the application.
@@ -337,28 +352,20 @@ class _Considerate:
         self._proxy = proxy
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-        is_http = scope["type"] == "http"
-        whole = gone = False
+        whole = False
 
         async def receive_and_see() -> Any:
-            nonlocal whole, gone
+            nonlocal whole
             message = await receive()
             whole = whole or not message.get("more_body")
-            gone = gone or message["type"].endswith(".disconnect")
             return message
 
         async def send_and_take(message: Any) -> None:
             kind = message["type"]
-            if kind == "websocket.close":
-                await send(message)
-                # Closed at once, the goodbye might be lost with what the front end still sends.
-                with trio.move_on_after(LINGER_SECONDS):
-                    while not gone:
-                        await receive_and_see()
-            elif not kind.endswith(".body") or message.get("more_body"):
+            if not kind.endswith(".body") or message.get("more_body"):
                 await send(message)
             else:
-                if is_http and not whole:
+                if not whole:
                     # And so might an answer: who sends a body looks for it afterwards.
                     await send({**message, "more_body": True})
                     message = {"type": kind, "body": b""}
@@ -370,9 +377,6 @@ class _Considerate:
         connection: _Connection = scope["state"][_CONNECTION]
         with connection.answering():
             await self._proxy(scope, receive_and_see, send_and_take)
-        if scope["type"] == "websocket":
-            await self._end(receive, send, None)
-            connection.scope.cancel()
 
     async def _end(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]], message: Any) -> None:
         async with trio.open_nursery() as nursery:
@@ -394,8 +398,6 @@ def _hypercorn_config(proxy: Proxy) -> hypercorn.config.Config:
     config.include_server_header = False
     config.keep_alive_timeout = proxy.config.header_seconds
     config.ssl_handshake_timeout = proxy.config.header_seconds
-    config.websocket_ping_interval = PING_SECONDS
-    config.websocket_max_message_size = proxy.config.max_message_size
     # Messages and chunks of bodies that wait for the application.
     config.max_app_queue_size = 2
     config.h11_max_incomplete_size = HEAD_BYTES
