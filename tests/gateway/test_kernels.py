@@ -171,6 +171,18 @@ async def test_a_restart_that_fails_is_not_called_an_unknown_kernel(autojump_clo
     assert (type(caught.value), caught.value.status_code) == (GatewayHTTPError, 500)
 
 
+async def test_a_start_under_the_id_of_a_kernel_that_runs_ends_nothing(autojump_clock: MockClock) -> None:
+    """Enterprise Gateway answers 500 to it, after which an own kernel would be cleaned up: nothing is asked for, it is given."""
+    fake = RestFake()
+    fake.add(ID_A, name="ir")
+    fake.script("POST /api/kernels", error(500))
+    async with open_fake(fake) as gateway:
+        assert (await gateway.kernels.start("python3", env={}, kernel_id=ID_A)).name == "ir"
+        fake.lists = False
+        assert [model.id for model in await gateway.kernels.list()] == [ID_A]
+    assert fake.asked() == [f"GET /api/kernels/{ID_A}", "GET /api/kernels", f"GET /api/kernels/{ID_A}"]
+
+
 @pytest.mark.parametrize(("status", "content"), [(204, b""), (200, b""), (200, b"null")])
 async def test_a_restart_that_is_answered_without_a_model(autojump_clock: MockClock, status: int, content: bytes) -> None:
     """It is done, and what the kernel is like is asked for; where that can't be told, it is done all the same."""

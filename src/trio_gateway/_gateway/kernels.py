@@ -11,6 +11,7 @@ import os
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -143,7 +144,8 @@ class Kernels:
             cwd: the directory it works in, on the kernel's host.
             path: the same, as the gateway's API path.
             launch_timeout: how long the start may take, in seconds, in place of the setting.
-            kernel_id: the id to ask for, a UUID of the random kind; a new one if None. Older gateways choose another.
+            kernel_id: the id to ask for, a UUID of the random kind; a new one if None. Older gateways choose another. Of a kernel
+                that runs under it already the model is returned.
 
         Returns:
             The kernel's model.
@@ -157,6 +159,12 @@ class Kernels:
         """
         env = hide_values(env)
         request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, kernel_id=kernel_id)
+        if kernel_id is not None:
+            # As Kernel Gateway has it. Enterprise Gateway answers 500, and whose kernel would be cleaned up after that?
+            with suppress(KernelNotFoundError):
+                model = await self.get(kernel_id)
+                self._roster.add(model.id, model.name)
+                return model
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
         return await launch(self._api, request, self._config.cleanup_timeout)
