@@ -10,9 +10,9 @@ Here live the classes and how they print; when one is raised is decided by the l
     ├── GatewayTimeoutError (TimeoutError)  a limit of the configuration ran out (never the caller's own scope)
     ├── GatewayHTTPError                    the gateway answered, and not with success
     │   ├── AuthenticationError             401 or 403, after one renewal of the token
-    │   ├── KernelNotFoundError (KeyError)
+    │   ├── KernelNotFoundError (KernelError, KeyError)
     │   └── KernelSpecNotFoundError (KeyError)
-    ├── KernelError                         the kernel can't answer this request any more
+    ├── KernelError                         the kernel can't answer this request any more: its variables are gone
     │   ├── KernelDiedError
     │   ├── KernelRestartedError
     │   └── KernelCulledError
@@ -310,7 +310,7 @@ class GatewayHTTPError(GatewayError):
         attempts: int = 1,
         seconds: float = 0.0,
     ) -> None:
-        super().__init__(status_code, reason, message)
+        Exception.__init__(self, status_code, reason, message)  # past KernelError, which is a base of one of ours too
         self.status_code = status_code
         self.reason = reason
         self.message = message
@@ -327,20 +327,6 @@ class GatewayHTTPError(GatewayError):
 
 class AuthenticationError(GatewayHTTPError):
     """The gateway refused our credentials (401) or what they may do (403), also after the token was renewed once."""
-
-
-class KernelNotFoundError(GatewayHTTPError, KeyError):
-    """The gateway does not know this kernel: it was shut down, culled, or never started."""
-
-    kernel_id: str
-    """The kernel that is gone."""
-
-    def __init__(self, kernel_id: str, *, method: str = "GET", url: str = "", message: str = "") -> None:
-        super().__init__(404, "Not Found", message, method=method, url=url)
-        self.kernel_id = kernel_id
-
-    def __str__(self) -> str:
-        return f"the gateway knows no kernel {self.kernel_id}" + (f" ({self.message})" if self.message else "")
 
 
 class KernelSpecNotFoundError(GatewayHTTPError, KeyError):
@@ -373,7 +359,10 @@ class KernelSpecNotFoundError(GatewayHTTPError, KeyError):
 
 
 class KernelError(GatewayError):
-    """The kernel can't answer this request any more.
+    """The kernel can't answer this request any more, and what it had in memory is gone.
+
+    It is the base of all that say so. After a KernelRestartedError the kernel can be used again, from the beginning; after any
+    other one another kernel has to be started.
 
     Args:
         kernel_id: the kernel.
@@ -402,6 +391,20 @@ class KernelRestartedError(KernelError):
 
 class KernelCulledError(KernelError):
     """The kernel was shut down by someone else: culled for idleness, or deleted."""
+
+
+class KernelNotFoundError(GatewayHTTPError, KernelError, KeyError):
+    """The gateway does not know this kernel: it was shut down, culled, or never started."""
+
+    kernel_id: str
+    """The kernel that is gone."""
+
+    def __init__(self, kernel_id: str, *, method: str = "GET", url: str = "", message: str = "") -> None:
+        GatewayHTTPError.__init__(self, 404, "Not Found", message, method=method, url=url)
+        self.kernel_id = kernel_id
+
+    def __str__(self) -> str:
+        return f"the gateway knows no kernel {self.kernel_id}" + (f" ({self.message})" if self.message else "")
 
 
 class SessionNotFoundError(GatewayError, KeyError):

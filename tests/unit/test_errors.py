@@ -49,7 +49,7 @@ TREE = {
     GatewayTimeoutError: (GatewayError, TimeoutError),
     GatewayHTTPError: (GatewayError,),
     AuthenticationError: (GatewayHTTPError,),
-    KernelNotFoundError: (GatewayHTTPError, KeyError),
+    KernelNotFoundError: (GatewayHTTPError, KernelError, KeyError),
     KernelSpecNotFoundError: (GatewayHTTPError, KeyError),
     KernelError: (GatewayError,),
     KernelDiedError: (KernelError,),
@@ -408,3 +408,10 @@ def test_problems_are_kept_as_they_were() -> None:
     problems.clear()
     assert error.problems == tuple(TWO_PROBLEMS)
     assert error.args == (tuple(TWO_PROBLEMS),)
+
+
+def test_all_that_say_that_a_kernels_variables_are_gone_have_one_base() -> None:
+    gone = (KernelDiedError, KernelRestartedError, KernelCulledError, KernelNotFoundError)
+    assert all(issubclass(error, KernelError) for error in gone)
+    assert {error for error in TREE if issubclass(error, KernelError)} == {KernelError, *gone}
+    assert not issubclass(ConnectionLostError, KernelError), "the kernel may run on"
