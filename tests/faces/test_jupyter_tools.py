@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import unittest
 from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_tools import cell, run_tool
+from jupyter_tools import EXAMPLES, cell, run_tool
 
 from trio_gateway.jupyter import start_new_kernel
 
@@ -23,6 +25,18 @@ def test_nbconvert_executes(tmp_path: Path) -> None:
         cwd=tmp_path,
     )  # fmt: skip
     assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].outputs[0].text == "1"
+
+
+def test_a_command_that_asks_nobody_for_its_manager(tmp_path: Path) -> None:
+    """`jupyter execute`, and what else takes nbclient's own: docs/jupyter.md has one line for them."""
+    page = (EXAMPLES.parent / "docs" / "jupyter.md").read_text("utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("import jupyter_client, trio_gateway.jupyter;")]
+    nbformat.write(cell("import os; print(os.environ['KERNEL_GATEWAY'], os.getcwd(), end='')"), tmp_path / "in.ipynb")
+    code = f"{line}; from nbclient.cli import main; main()"
+    command = [sys.executable, "-W", "ignore", "-c", code, "--kernel_name=python3", "--output", "out", "in.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].outputs[0].text == f"1 {tmp_path}"
 
 
 def test_jupyter_kernel_test() -> None:
