@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 from cli_kit import Cli
+from rich.console import Console
 
 from trio_gateway import GatewayConfig
 from trio_gateway._cli.conformance_command import _show
@@ -44,6 +46,24 @@ async def test_json_and_what_is_wrong(capfd: pytest.CaptureFixture[str], monkeyp
         assert (out, err.splitlines()) == ("", ["[1/2] restart", "[2/2] execute"])
         found: Any = options.report["scenarios"]
         assert {each["name"]: each["outcome"] for each in found} == {"execute": "yes", "restart": "failed"}
+
+
+async def test_a_terminal_shows_how_far_it_is_beside_the_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [scenario for scenario in SCENARIOS if scenario.name in {"execute", "restart"}]
+    monkeypatch.setattr("trio_gateway.testing.scenarios.SCENARIOS", few)
+    monkeypatch.setattr("trio_gateway._cli.conformance_command.SCENARIOS", few)
+    file = io.StringIO()
+    options = Options(console=Console(file=file, force_terminal=True, width=80))
+    async with FakeGateway(restarter_seconds=0.2) as fake, fake.listen() as url:
+        assert await _show(options, GatewayConfig(url=url, auth_token=fake.token)) == 0
+    out, _ = capfd.readouterr()
+    assert [line.split()[:2] for line in out.splitlines()] == [["yes", "restart"], ["yes", "execute"]]
+    shown = file.getvalue()
+    assert shown.index("0/2") < shown.index("1/2")
+    assert "restart" in shown
+    assert "execute" in shown
 
 
 async def test_a_gateway_that_lets_us_not_in_is_no_gateway(bare_cli: Cli) -> None:

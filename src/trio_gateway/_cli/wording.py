@@ -41,6 +41,11 @@ _OPTIONS: Final = {
     "name": "--kernel",
     "kernel_id": "ID",
     "code": "CODE",
+    "allowed_origins": "--allow-origin",
+    "allowed_hosts": "--allow-host",
+    "base_path": "--base-path",
+    "certfile": "--certfile",
+    "port": "--port",
 }
 """What stands at a terminal for an argument of the library."""
 _BY_THE_PROGRAM: Final = re.compile(r" \(the argument [^)]*\)")
