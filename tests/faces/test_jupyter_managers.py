@@ -24,6 +24,7 @@ from tornado import web
 from traitlets.config import LoggingConfigurable
 
 import trio_gateway
+from trio_gateway._crossing.from_asyncio import LoopCaller
 from trio_gateway.jupyter import (
     BlockingGatewayKernelManager,
     GatewayKernelManager,
@@ -295,6 +296,28 @@ def test_one_id_that_several_ask_for_at_once(fake: Fake) -> None:
         kernel = manager.get_kernel(wish)
         await manager.start_kernel(kernel_id=wish)
         assert manager.get_kernel(wish) is kernel
+
+    with_app(fake, use)
+
+
+def test_g2_a_start_that_is_cancelled_when_its_answer_is_there(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is nobody's then, and is shut down."""
+
+    async def use(app: App) -> None:
+        await app.kernel_manager.gateway()
+        start = asyncio.create_task(app.kernel_manager.start_kernel(kernel_name="python3"))
+        told = LoopCaller._take
+
+        def take(self: LoopCaller, message: Any) -> None:
+            told(self, message)
+            if "KernelModel" in repr(getattr(message, "value", None)):
+                start.cancel()
+
+        monkeypatch.setattr(LoopCaller, "_take", take)
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert "POST /api/kernels" in fake.asked()
+        assert fake.gateway.kernels == {}
 
     with_app(fake, use)
 

@@ -20,6 +20,7 @@ In `jupyter_server_config.py`::
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import weakref
 from collections import deque
@@ -49,7 +50,7 @@ except ModuleNotFoundError as error:
 from .._config import hidden_settings
 from .._crossing.calls import Block, Realm
 from .._crossing.calls import Message as Note
-from .._crossing.from_asyncio import RealmCrossing, run_in_loop
+from .._crossing.from_asyncio import Crossing, RealmCrossing, run_in_loop
 from .._crossing.twins import translate
 from .._errors import (
     GatewayConnectionError,
@@ -82,6 +83,8 @@ __all__ = [
     "GatewayWebSocketConnection",
     "NoSuchKernelHTTPError",
 ]
+
+_logger = logging.getLogger("trio_gateway.kernels")
 
 KERNEL_ACTIONS: Final = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 """The schema of what is told of actions on kernels (jupyter_server, event_schemas/kernel_actions/v1.yaml)."""
@@ -521,7 +524,13 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             only = {SESSION_NAME, *gateway.config.allowed_envs}
             env = choose_variables(env, os.environ, self.log.warning, only=only)
             cwd = choose_directory(cwd, self.log.warning)
-            model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=kernel_id)
+            started = _start_unless_cancelled(gateway._original, name, env=env, cwd=cwd, kernel_id=kernel_id)
+            block: Crossing[Any] = Crossing(self.place("").realm, started, lambda _, given: given)
+            model, taken = await block.__aenter__()
+            # Nothing is awaited from here on until whoever asked for the kernel has it.
+            taken.append(True)
+            assert block._block is not None
+            block._block.leave(_NobodyWaits())
             if kernel_id is not None and model.id != kernel_id:
                 self.log.warning("The gateway takes no kernel ids: the kernel's is %s, and not %s", model.id, kernel_id)
         self._know(model)
@@ -701,6 +710,32 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     def notify_disconnect(self, kernel_id: str) -> None:
         """Do nothing: the gateway counts connections."""
+
+
+@asynccontextmanager
+async def _start_unless_cancelled(
+    gateway: Gateway, name: str | None, **arguments: Any
+) -> AsyncGenerator[tuple[KernelModel, list[bool]]]:
+    """Start a kernel, and shut it down with the block, unless it was taken. In Trio.
+
+    Whoever asks for it elsewhere may be cancelled when the answer is on its way to them.
+    """
+    model = await gateway.kernels.start(name, **arguments)
+    taken: list[bool] = []
+    try:
+        yield model, taken
+    finally:
+        if not taken:
+            left: object = "no answer within cleanup_timeout"
+            with trio.move_on_after(gateway.config.cleanup_timeout, shield=True):
+                try:
+                    await gateway.kernels.shutdown(model.id)
+                    left = None
+                except GatewayError as error:
+                    left = error
+                    await trio.lowlevel.checkpoint()
+            if left is not None:
+                _logger.warning("kernel_may_be_left: %s: %s", model.id, left)
 
 
 def _kernel_as_json(model: KernelModel) -> dict[str, Any]:
