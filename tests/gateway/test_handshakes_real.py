@@ -78,6 +78,22 @@ async def connections(gateway: RunningGateway, kernel_id: str) -> int:
     return int(model["connections"])
 
 
+async def test_what_a_gateway_makes_of_a_handshake_that_is_cut_off(real_gateway: RunningGateway) -> None:
+    """What the fake does too: it counts a connection less than there are."""
+    async with fresh_kernel(real_gateway) as kernel_id:
+        host, port = real_gateway.url.removeprefix("http://").split(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(
+                f"GET /api/kernels/{kernel_id}/channels?session_id=s HTTP/1.1\r\nHost: {host}\r\n"
+                f"Authorization: token {real_gateway.token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            )
+            await connections(real_gateway, kernel_id)  # it has read the request when it answers this one
+        while (count := await connections(real_gateway, kernel_id)) == 0:
+            pass
+        assert count == -1
+
+
 @each_engine
 @pytest.mark.parametrize("when", [as_it_connects, as_it_asks, while_it_waits, as_it_is_answered])
 async def test_a_handshake_that_is_given_up_costs_no_replay(

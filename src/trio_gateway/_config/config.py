@@ -180,7 +180,8 @@ class GatewayConfig:
     token_renewer: TokenRenewer | None = attrs.field(default=None, hash=False, metadata=setting(values.optional(values.renewer)))
     """The object that gives the token before each request; beats `gateway_token_renewer_class`."""
     handshake_timeout: float = attrs.field(default=75.0, metadata=number(infinite=True))
-    """Seconds for a WebSocket handshake, which a gateway withholds for up to 60 s while a kernel comes up; `inf` for no limit."""
+    """Seconds for a WebSocket handshake, which a gateway withholds for up to 60 s while a kernel comes up; `inf` for no limit.
+    Less than that cuts some off, and a Kernel Gateway then keeps nothing any more of what that kernel's sessions miss."""
     max_message_size: int = attrs.field(default=256 * _MEBI, metadata=whole("bytes", 1))
     """The largest WebSocket message to accept, in bytes."""
     max_response_size: int = attrs.field(default=64 * _MEBI, metadata=whole("bytes", 1))
