@@ -548,3 +548,13 @@ async def test_a_connection_that_takes_anothers_place_keeps_what_it_got(autojump
                 with trio.fail_after(10):
                     while not {"stream", "execute_reply"} <= seen:
                         seen |= {codec.decode(frame, v1=True).msg_type for frame in await channels.receive()}
+
+
+async def test_its_legacy_messages_repeat_type_and_id(autojump_clock: Clock) -> None:
+    """As those of Jupyter's servers do, and some front ends look only there."""
+    async with FakeGateway(framings=["legacy"]) as fake, fake.open() as gateway:
+        kernel = await gateway.kernels.start()
+        async with gateway.open_channels(kernel.id, session_id="front", v1=False) as channels:
+            (frame, *_) = await channels.receive()
+    message = json.loads(frame)
+    assert (message["msg_type"], message["msg_id"]) == (message["header"]["msg_type"], message["header"]["msg_id"])

@@ -189,7 +189,7 @@ class Channels:
         if spoils:
             frame = _spoilt(message, spoils, v1=self._v1)
         else:
-            frame = codec.encode_v1(message) if self._v1 else codec.encode_legacy(message)
+            frame = codec.encode_v1(message) if self._v1 else codec.encode_legacy(message, as_server=True)
         self._put(_as_event(frame), cut=cut)
 
     def _put(self, event: ws_events.Event, *, cut: float | None = None, last: bool = False) -> None:
