@@ -92,6 +92,7 @@ def settings_error(environ: dict[str, str], **settings: Any) -> trio_gateway.Con
         (GatewayTimeoutError("gateway start", 60, "startup_timeout", detail="raise it on a slow machine; its log ends:"), "log"),
         (InvalidInputError("cwd", "/x", "an existing directory"), "--cwd: '/x' can't be used; expected an existing directory"),
         (InvalidInputError("env['KERNEL_X']", "a value with '$'", "no $"), "the variable KERNEL_X: "),
+        (InvalidInputError("env['KERNEL_WORKING_DIR']", "a value with '$'", "no $"), "--cwd: "),
         (InvalidInputError("name", "", "a kernelspec's name"), "--kernel: "),
         (GatewayHTTPError(405, "No", "attach_kernel() takes one that runs"), "--attach takes one"),
     ],

@@ -127,5 +127,5 @@ def require_gateway(options: Options) -> None:
     if not options.has_gateway:
         raise click.UsageError(
             "No gateway is configured: give its address with --url or in JUPYTER_GATEWAY_URL. "
-            "A local gateway lives only as long as the command that starts it, so it has no kernels to show."
+            "A local gateway lives only as long as the command that starts it: it has no kernels to list or to attach to."
         )

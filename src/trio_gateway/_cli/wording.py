@@ -48,6 +48,8 @@ _OPTIONS: Final = {
     "port": "--port",
 }
 """What stands at a terminal for an argument of the library."""
+_VARIABLES: Final = {"KERNEL_WORKING_DIR": "--cwd"}
+"""The same for variables that the command sends of its own accord."""
 _BY_THE_PROGRAM: Final = re.compile(r" \(the argument [^)]*\)")
 _OWN_SETTING: Final = re.compile(r"; the limit is the setting \w+|raise it on a slow machine; ")
 _FOR_PROGRAMS: Final = {
@@ -92,7 +94,9 @@ def _message(error: Exception) -> str:
         case InvalidInputError():
             text = _translated(str(error).removeprefix(error.field))
             variable = re.fullmatch(r"env\['(\w+)'\]", error.field)
-            return (f"the variable {variable[1]}" if variable else _OPTIONS.get(error.field, error.field)) + text
+            if variable is not None:
+                return f"{_VARIABLES.get(variable[1], f'the variable {variable[1]}')}{text}"
+            return _OPTIONS.get(error.field, error.field) + text
         case GatewayTimeoutError() if _variables().get(error.setting) is None:
             return _OWN_SETTING.sub("", str(error))
         case GatewayTimeoutError():
