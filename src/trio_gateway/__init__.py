@@ -4,6 +4,7 @@ This module re-exports the library's names and holds nothing else.
 """
 
 from ._config import GatewayConfig as GatewayConfig
+from ._config import GatewaySettings as GatewaySettings
 from ._errors import AsyncLibraryError as AsyncLibraryError
 from ._errors import AuthenticationError as AuthenticationError
 from ._errors import ConfigError as ConfigError

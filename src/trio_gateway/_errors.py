@@ -146,9 +146,10 @@ class ConfigProblem:
         value: its value as text, or None where it is secret.
         expected: what would be right.
         source: where the value came from: `"argument"`, or the environment variable's name.
+        unknown: whether there is no setting of this name; `expected` is what may have been meant, or `""`.
     """
 
-    __slots__ = ("expected", "field", "source", "value")
+    __slots__ = ("expected", "field", "source", "unknown", "value")
 
     field: str
     """The setting's name."""
@@ -159,14 +160,22 @@ class ConfigProblem:
     source: str
     """`"argument"`, or the environment variable that the value came from."""
 
-    def __init__(self, field: str, value: str | None, expected: str, source: str = "argument") -> None:
+    unknown: bool
+    """Whether there is no setting of this name."""
+
+    def __init__(self, field: str, value: str | None, expected: str, source: str = "argument", *, unknown: bool = False) -> None:
         self.field = field
         self.value = value
         self.expected = expected
         self.source = source
+        self.unknown = unknown
 
     def __str__(self) -> str:
         where = "" if self.source == "argument" else f" (from {self.source})"
+        if self.unknown:
+            return f"{self.field}{where}: there is no setting of this name" + (
+                f"; did you mean {self.expected}?" if self.expected else ""
+            )
         value = "the value (not shown: it is secret)" if self.value is None else self.value
         return f"{self.field}{where}: {value} can't be used; expected {self.expected}"
 

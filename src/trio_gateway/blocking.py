@@ -23,6 +23,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ._config import GatewayConfig as GatewayConfig
+from ._config import GatewaySettings as GatewaySettings
 from ._config import hidden_settings
 from ._crossing.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio
 from ._crossing.calls import Realm

@@ -7,8 +7,9 @@ ignored error that isn't one).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Literal, assert_never, assert_type
+from typing import Any, Literal, Unpack, assert_never, assert_type
 
 import trio
 from jupyter_events import EventLogger
@@ -22,6 +23,7 @@ from trio_gateway import (
     Gateway,
     GatewayConfig,
     GatewayEvent,
+    GatewaySettings,
     Kernel,
     KernelModel,
     KernelState,
@@ -29,6 +31,11 @@ from trio_gateway import (
     TokenRenewer,
     events,
 )
+
+
+def open_mine(**settings: Unpack[GatewaySettings]) -> AbstractAsyncContextManager[Gateway]:
+    """Who passes settings on says so."""
+    return trio_gateway.open_gateway("http://127.0.0.1:8888", **settings)
 
 
 async def opening() -> None:
@@ -43,6 +50,19 @@ async def opening() -> None:
     async with trio_gateway.open_gateway(on_event=report) as gateway:
         assert_type(gateway, Gateway)
     async with trio_gateway.open_local_gateway() as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_gateway(request_timeout="5"):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        pass
+    async with trio_gateway.open_gateway(timeout=5):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        pass
+    async with trio_gateway.open_local_gateway(max_message_size=1, on_event=report) as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_local_gateway(url="http://a"):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        pass
+    assert_type(GatewayConfig.from_env({}, url="http://a", headers={"A": "b"}), GatewayConfig)
+    GatewayConfig.from_env({}, ping_intervall=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    gateway.config.replace(buffer_bytes="many")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    async with open_mine(idle_grace=1) as gateway:
         assert_type(gateway, Gateway)
     async with trio_gateway.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass

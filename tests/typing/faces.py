@@ -23,6 +23,8 @@ async def on_asyncio() -> None:
             assert_type(await kernel.execute("1"), trio_gateway.anyio.ExecutionResult)
     async with trio_gateway.anyio.open_local_gateway() as gateway:
         assert_type(gateway, trio_gateway.Gateway)
+    async with trio_gateway.anyio.open_gateway(timeout=5):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        pass
     async with trio_gateway.anyio.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass
 
@@ -64,5 +66,9 @@ def blocking() -> None:
         assert_type(scope.cancelled_caught, bool)
     with tg.open_local_gateway(cwd="/") as gateway:
         assert_type(gateway, tg.Gateway)
+    with tg.open_gateway(connect_timeout="5"):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        pass
+    with tg.open_local_gateway(timeout=5):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        pass
     with tg.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass

@@ -16,7 +16,7 @@ import warnings
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import attrs
 
@@ -25,6 +25,7 @@ from .._secret import Secret, SecretBytes, Unshown, hide_arguments, hide_values
 from .._tokens import NoOpTokenRenewer, TokenRenewer
 from . import values
 from .fields import Given, Setting, SettingRow, masked, number, readable, setting, setting_of, whole
+from .typed import GatewaySettings
 from .values import BadValue
 
 __all__ = ["WEBSOCKET_ENGINES", "GatewayConfig", "SettingRow", "hidden_settings", "settings_table", "settings_variables"]
@@ -275,7 +276,7 @@ class GatewayConfig:
     # ------------------------------------------------------------------------------------------------------ making one
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> GatewayConfig:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Unpack[GatewaySettings]) -> GatewayConfig:
         """Make a configuration from the environment and from arguments.
 
         An argument beats its variable, which beats the default. A variable that is set and empty counts as not set, except
@@ -298,13 +299,14 @@ class GatewayConfig:
             DeprecationWarning: `JUPYTER_GATEWAY_ENV_WHITELIST` is used, in the absence of `JUPYTER_GATEWAY_ALLOWED_ENVS`.
         """
         environ = Unshown(os.environ if environ is None else environ)
-        arguments = hidden_settings(arguments)
+        named = hidden_settings(arguments)
+        del arguments
         given: dict[str, Given] = {}
-        elsewhere = arguments.get("url") is not None and not _same_gateway(arguments["url"], environ)
+        elsewhere = named.get("url") is not None and not _same_gateway(named["url"], environ)
         ignored: list[str] = []
         for name, entry in _SETTINGS.items():
-            if name in arguments and not (name == "url" and arguments[name] is None):
-                given[name] = Given("argument", arguments[name])
+            if name in named and not (name == "url" and named[name] is None):
+                given[name] = Given("argument", named[name])
                 continue
             variable = _variable_in(environ, name, entry)
             if variable is None:
@@ -316,7 +318,7 @@ class GatewayConfig:
                 warnings.warn(f"{variable} is deprecated: set {entry.variable} instead", DeprecationWarning, stacklevel=2)
             given[name] = Given(variable, _hidden(name, environ[variable]))
         settings = {name: value.value for name, value in given.items()}
-        settings |= {name: value for name, value in arguments.items() if name not in _SETTINGS}
+        settings |= {name: value for name, value in named.items() if name not in _SETTINGS}
         return cls._checked(settings, given, tuple(ignored))
 
     @staticmethod
@@ -329,7 +331,7 @@ class GatewayConfig:
         environ = os.environ if environ is None else environ
         return bool(environ.get("JUPYTER_GATEWAY_URL", "").strip())
 
-    def replace(self, **changes: Any) -> GatewayConfig:
+    def replace(self, **changes: Unpack[GatewaySettings]) -> GatewayConfig:
         """Make a configuration that differs in some settings, and check it again.
 
         With a `url` of another scheme, host or port, what the environment gave to log in goes away as in `from_env`; with any
@@ -341,7 +343,7 @@ class GatewayConfig:
         Raises:
             ConfigError: one or more settings are wrong, or there is no setting of this name; it tells all of them.
         """
-        changes = hidden_settings(changes)
+        changes = cast("GatewaySettings", hidden_settings(changes))
         # The old url stays on record: that is how the new one is recognised as new.
         given = dict(self._given) | {name: Given("argument", value) for name, value in changes.items() if name != "url"}
         settings = {name: getattr(self, name) for name in _SETTINGS} | changes
@@ -591,11 +593,10 @@ def _problem(name: str, given: Given, expected: str) -> ConfigProblem:
 
 
 def _unknown(name: str) -> ConfigProblem:
-    import difflib  # only for a typing error
+    from .meant import meant
 
-    close = difflib.get_close_matches(name, _SETTINGS, n=1)
-    # The value may be a secret under a name with a typing error.
-    return ConfigProblem(name, None, "the name of a setting" + (f"; did you mean {close[0]}?" if close else ""))
+    *others, last = meant(name, _SETTINGS) or ("",)
+    return ConfigProblem(name, None, f"{', '.join(others)} or {last}" if others else last, unknown=True)
 
 
 def _checked_path(path: str) -> str:

@@ -11,12 +11,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import attrs
 
-from .._config import GatewayConfig, hidden_settings
-from .._errors import InvalidInputError
+from .._config import GatewayConfig, GatewaySettings, LocalSettings, hidden_settings
+from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._protocol.culling import CullPolicy
 from .._secret import Secret, hide_values
 from .._session.kernel import Kernel
@@ -278,7 +278,7 @@ async def open_gateway(
     on_event: Listeners = None,
     session_database: str | os.PathLike[str] | None = None,
     cull: CullPolicy | None = None,
-    **settings: Any,
+    **settings: Unpack[GatewaySettings],
 ) -> AsyncGenerator[Gateway]:
     """Open a gateway. Nothing is sent yet.
 
@@ -307,7 +307,7 @@ async def open_gateway(
         more of what the kernel's sessions miss.
     """
     check_trio("trio_gateway.open_gateway")
-    settings = hidden_settings(settings)
+    settings = cast("GatewaySettings", hidden_settings(settings))
     gateway = hidden_url(gateway)
     config = _resolve(gateway, settings)
     async with _open(config, connector or connect_tcp, on_event, session_database, cull) as opened:
@@ -324,7 +324,7 @@ async def open_local_gateway(
     on_event: Listeners = None,
     session_database: str | os.PathLike[str] | None = None,
     cull: CullPolicy | None = None,
-    **settings: Any,
+    **settings: Unpack[LocalSettings],
 ) -> AsyncGenerator[Gateway]:
     """Start a Jupyter Kernel Gateway of one's own on this machine and open it; it ends with the block, and its kernels too.
 
@@ -355,7 +355,10 @@ async def open_local_gateway(
     Cancellation: as for `open_gateway`; ends the process and its kernels, shielded and bounded.
     """
     check_trio("trio_gateway.open_local_gateway")
-    settings = hidden_settings(settings)
+    settings = cast("LocalSettings", hidden_settings(settings))
+    told = [name for name in ("url", "ws_url", "auth_token") if name in settings]
+    if told:
+        raise ConfigError([ConfigProblem(name, None, "nothing, for a local gateway has one of its own") for name in told])
     env = hide_values(env)
     directory = None if cwd is None else checked_directory(cwd)
     find_path = _make_path_finder(directory)

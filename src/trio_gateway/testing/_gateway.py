@@ -6,6 +6,7 @@ under a virtual clock a test of a long wait is over in no time.
 
 from __future__ import annotations
 
+import os
 import random
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -13,13 +14,16 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, Unpack
 from urllib.parse import urlsplit
 
 import trio
 
+from .._config import GatewaySettings
 from .._gateway.gateway import Gateway, open_gateway
+from .._gateway.relay import Listeners
 from .._models import find_name
+from .._protocol.culling import CullPolicy
 from .._transport.blocks import AsyncBlock, block, check_trio
 from .._transport.services import Services, open_services
 from ._cell import Script
@@ -41,6 +45,14 @@ ON_ASYNCIO: Final = (
     "with trio_gateway.anyio or trio_gateway.blocking"
 )
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class OpenArguments(GatewaySettings, total=False):
+    """What `FakeGateway.open` takes."""
+
+    on_event: Listeners
+    session_database: str | os.PathLike[str] | None
+    cull: CullPolicy | None
 
 
 class FakeGateway(AsyncBlock):
@@ -176,7 +188,7 @@ class FakeGateway(AsyncBlock):
 
     # For its users --------------------------------------------------------------------------------------------------
 
-    def open(self, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
+    def open(self, **settings: Unpack[OpenArguments]) -> AbstractAsyncContextManager[Gateway]:
         """Open it as a `Gateway`, in memory, with the token it wants. The environment's settings are not looked at.
 
         Args:
@@ -187,9 +199,11 @@ class FakeGateway(AsyncBlock):
         """
         from .._config import GatewayConfig
 
-        arguments = {name: settings.pop(name) for name in ("on_event", "session_database", "cull") if name in settings}
-        given = {"url": self.url, "auth_token": self.token or None, **settings}
-        config = GatewayConfig(**given)
+        own = ("on_event", "session_database", "cull")
+        arguments: dict[str, Any] = {name: value for name, value in settings.items() if name in own}
+        given: Any = {"url": self.url, "auth_token": self.token or None}
+        given |= {name: value for name, value in settings.items() if name not in own}
+        config = GatewayConfig.from_env({}, **given)
         return open_gateway(config, connector=self.connector, **arguments)
 
     async def connector(self, host: str, port: int) -> trio.abc.Stream:

@@ -11,12 +11,12 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, Unpack
 
 import attrs
 import trio
 
-from .._config import GatewayConfig
+from .._config import GatewayConfig, GatewaySettings
 from .._errors import (
     AuthenticationError,
     ExecutionError,
@@ -200,7 +200,7 @@ class Stage:
             stream.sever()
         self._streams.clear()
 
-    def open(self, **settings: Any) -> AbstractAsyncContextManager[Gateway]:
+    def open(self, **settings: Unpack[GatewaySettings]) -> AbstractAsyncContextManager[Gateway]:
         """Open the gateway, with these settings in place of some."""
         config = self.config.replace(**settings) if settings else self.config
         return open_gateway(config, connector=self._connector)
@@ -216,7 +216,7 @@ class Stage:
                 yield kernel
 
     @asynccontextmanager
-    async def own_kernel(self, **settings: Any) -> AsyncGenerator[Kernel]:
+    async def own_kernel(self, **settings: Unpack[GatewaySettings]) -> AsyncGenerator[Kernel]:
         """Open the gateway, with these settings in place of some, and start a kernel that nobody else is connected to."""
         async with self.open(**settings) as gateway, self.start(gateway) as kernel:
             yield kernel
