@@ -6,13 +6,15 @@ own, because a session's fixture outlives each test's event loop.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -129,6 +131,21 @@ def run_gateway(*extra_args: str) -> Generator[RunningGateway]:
 def real_gateway() -> Iterator[RunningGateway]:
     """A Kernel Gateway 3 with ipykernel, shared by the session's tests: leave no kernel behind in it."""
     with run_gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def odd_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A Kernel Gateway that knows the kernelspec `odd` too: a sloppy kernel, `gateway/odd_kernel.py`."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    spec = folder / "kernels" / "odd" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    argv = [sys.executable, str(Path(__file__).parent / "gateway" / "odd_kernel.py"), "{connection_file}"]
+    spec.write_text(json.dumps({"argv": argv, "display_name": "Odd", "language": "odd"}), encoding="utf-8")
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("JUPYTER_PATH", str(folder))
+            gateway = stack.enter_context(run_gateway())
         yield gateway
 
 
