@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cli_kit import CliHere, ServedFake, write_notebook
 
-from trio_gateway._cli import placing
+from trio_gateway._gateway import placing
 from trio_gateway.testing import Cell, FakeKernelSpec
 
 Served = Callable[..., ServedFake]
@@ -89,11 +89,11 @@ def test_a_directory_that_somebody_writes_to_is_still_the_same(served: Served, m
     (cli.cwd / "script.py").write_text("1")
     real, counter = placing._mark, itertools.count()
 
-    def busy(directory: Path) -> Any:
+    def busy(directory: str) -> Any:
         if next(counter) == 0:
-            (directory / "new").touch()
+            Path(directory, "new").touch()
             found = real(directory)
-            (directory / "newer").touch()
+            Path(directory, "newer").touch()
             return found and [found[0], 0, 0]
         return real(directory)
 
