@@ -32,11 +32,14 @@ const happen = (what) =>
   });
 
 async function check(name, look) {
+  let late;
+  const limit = new Promise((_, fail) => (late = setTimeout(fail, 2 * PATIENCE, new Error("it came to no end"))));
   try {
-    seen[name] = await look();
+    seen[name] = await Promise.race([look(), limit]);
   } catch (error) {
     seen[name] = String(error).split("\n")[0];
   }
+  clearTimeout(late);
 }
 
 // Text that is in sight, anywhere.
@@ -299,6 +302,7 @@ try {
   await lookAtAll("empty");
   await happen("sign_out");
   await check("who is signed out is told", () => reads("You are signed out"));
+  await check("and not that there is none now", async () => !(await text("main")).includes("No kernel is running") && (await reads("There were none when")));
   await lookAtAll("signed out");
   await check("and can sign in again", async () => {
     await page.getByRole("link", { name: "Sign in" }).click();

@@ -183,7 +183,13 @@ export class Kernels {
 
   show(kernels, times) {
     const there = new Set(kernels.map((kernel) => kernel.id));
-    for (const [id, row] of this.#rows) if (!there.has(id)) this.#remove(id, row);
+    const gone = []; // by somebody else's doing
+    for (const [id, row] of this.#rows) {
+      if (there.has(id)) continue;
+      if (!row.ended && !row.pending) gone.push(row.name);
+      this.#remove(id, row);
+    }
+    if (gone.length) this.say(`Gone: ${gone[0]}${gone.length > 1 ? ` and ${count(gone.length - 1, "other kernel", "other kernels")}` : ""}.`);
     for (const kernel of kernels) {
       const known = this.#rows.get(kernel.id);
       const row = known ?? new Row(kernel, this);
@@ -199,7 +205,6 @@ export class Kernels {
   // Who was in a row that goes is in the next one then, or at the title: not lost at the top of the page.
   #remove(id, row) {
     if (this.asked === row) withdraw();
-    if (!row.ended && !row.pending) this.say(`Gone: ${row.name}.`); // somebody else's doing
     const next = row.element.nextElementSibling ?? row.element.previousElementSibling;
     const inside = row.element.contains(document.activeElement);
     row.element.remove();

@@ -85,6 +85,9 @@ function tick() {
   set("age", known === null ? "No news yet" : `News of ${duration(grown(known))} ago`);
   document.body.classList.toggle("old", wrong !== null);
   document.body.classList.toggle("unheard", wrong !== null && wrong.unheard === true); // what the proxy itself counts is old, too
+  if (known === null) set("no-kernels", wrong?.asking ? "Asking the gateway …" : "It is not known which kernels there are.");
+  else set("no-kernels", wrong === null ? "No kernel is running." : "There were none when the gateway last answered.");
+  $("sign-out").hidden = signedOut || !shown?.proxy.asks_token;
   $("banner").hidden = state !== "ill";
   if (state === "ill") showBanner(wrong, since);
   kernels.setOff(wrong === null ? null : wrong.why);
@@ -136,7 +139,6 @@ function show(found) {
   shown = found;
   heard = Date.now();
   set("proxy", `Through the proxy ${location.host}, trio_gateway ${plain(found.proxy.version)}`);
-  $("sign-out").hidden = !found.proxy.asks_token;
   const { version, gateway_version: own, lists_all: all } = found.gateway;
   set("version", [own && `Enterprise Gateway ${plain(own)}`, version && `Jupyter server ${plain(version)}`].filter(Boolean).join(", "));
   charts.to_front.add(found.messages.to_front, found.proxy.up);
@@ -151,7 +153,6 @@ function show(found) {
   const none = found.kernels.length === 0;
   $("table").hidden = none;
   $("no-kernels").hidden = !none;
-  set("no-kernels", never ? "It is not known which kernels there are." : found.news.kernels.message !== null ? "There were none when the gateway last answered." : "No kernel is running.");
   $("not-all").hidden = all !== false;
 }
 
