@@ -381,3 +381,31 @@ async def test_a_goodbye_that_does_not_say_which_ends_nothing(framing: str, auto
             assert (result.status, result.output_gaps) == ("ok", ())
         await trio.sleep(30)
         await works(kernel)
+
+
+@each_framing
+async def test_a_connection_that_brings_nothing_more_of_what_is_published_is_replaced(
+    framing: str, autojump_clock: Clock
+) -> None:
+    """As a gateway leaves it that reads the JSON of what it passes on: lessons, A36."""
+    async with a_kernel(framing) as (fake, _, kernel):
+        await works(kernel)
+        before = kernel.session_id
+        deaf = fake.faults.drop("iopub .*")
+        result = await kernel.execute("nothing")
+        assert (result.status, result.stdout) == ("ok", "")
+        assert [gap.kind for gap in result.output_gaps] == ["lost"]
+        deaf.remove()
+        assert kernel.session_id != before
+        await works(kernel)
+
+
+async def test_a_kernel_that_never_says_how_it_is_keeps_its_connection(autojump_clock: Clock) -> None:
+    async with FakeGateway(script=script) as fake:
+        fake.faults.drop("iopub status")
+        async with fake.open() as gateway, gateway.start_kernel() as kernel:
+            before = kernel.session_id
+            for _ in range(3):
+                assert (await kernel.execute("nothing")).stdout == "before\n"
+            assert kernel.session_id == before
+            assert fake.kernels[kernel.id].connections == 1

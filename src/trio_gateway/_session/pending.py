@@ -143,10 +143,11 @@ class PendingProbe(PendingReply):
     until then it answers, and what it publishes is lost.
     """
 
-    __slots__ = ("_published",)
+    __slots__ = ("_answered", "_published")
 
     def __init__(self, message: Message) -> None:
         super().__init__(message)
+        self._answered = trio.Event()
         self._published = False
 
     @property
@@ -165,8 +166,18 @@ class PendingProbe(PendingReply):
             self._published = True
         elif message.header.msg_type.endswith("_reply"):
             self.reply = message
+            self._answered.set()
         if self.succeeded:
             self.settle()
+
+    def settle(self) -> None:
+        """Note that nothing more is to come."""
+        super().settle()
+        self._answered.set()
+
+    async def wait_answered(self) -> None:
+        """Wait for the reply, or until nothing more is to come. Cancellation: safe."""
+        await self._answered.wait()
 
 
 class PendingExecution(Pending):

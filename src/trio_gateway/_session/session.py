@@ -98,6 +98,7 @@ class KernelSession:
         self.ended: Exception | None = None
         self.shutting_down: bool = False
         self.unheard: bool = False  # whether to ask for a word at once: the connection before this one brought nothing
+        self.told_on: int = 0  # over which connection the kernel last said how it is
         self.ledger: MessageLedger = MessageLedger()
         self.takes_bytes: int | None = http.takes_bytes
         self.liveness: Liveness = Liveness(http.config.ping_interval, trio.current_time())
@@ -395,6 +396,7 @@ class KernelSession:
             if not state:
                 self.log_unread("a status does not say how the kernel is")
                 return
+            self.told_on = self.connections
             self._change(kernel=self._reader.read(state, message.parent_id, message.parent_type))
             if state == "restarting":
                 self._note_restart("its process ended and the gateway started it again", told="restarted by the gateway")
