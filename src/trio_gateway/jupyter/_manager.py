@@ -265,7 +265,7 @@ class _ManagerOnGateway(KernelOnGateway):
         if wish is None and not self.owns_kernel:
             raise RuntimeError("a manager that owns no kernel starts none: its kernel_id says which one to take")
         name = self.kernel_name or None
-        gateway_block = RealmCrossing(self._open_gateway, translate)
+        gateway_block: RealmCrossing[Gateway] = RealmCrossing(self._open_gateway, translate)
         self._gateway = await gateway_block.__aenter__()
         self._gateway_block = gateway_block
         try:
@@ -306,8 +306,9 @@ class _ManagerOnGateway(KernelOnGateway):
         """Have a fresh process work where it was asked to, or say that it does not."""
         if not isinstance(self._directory, str):
             return
-        place, kernel = self._place(), self._running()
-        put = partial(put_into_place, kernel._original, self._directory, limit=place.gateway.config.launch_timeout)  # type: ignore[attr-defined]
+        place = self._place()
+        kernel: Any = self._running()
+        put = partial(put_into_place, kernel._original, self._directory, limit=place.gateway.config.launch_timeout)
         reason = await call(place.realm, put)
         if reason is not None:
             warnings.warn(f"the kernel does not work in {self._directory}: {reason}", UserWarning, stacklevel=2)

@@ -26,7 +26,7 @@ def _asked_directory() -> str | None:
     from papermill.iorw import papermill_io  # type: ignore[import-untyped]
 
     now = str(Path.cwd())
-    files = papermill_io.get_handler("local")
+    files: Any = papermill_io.get_handler("local")
     if not hasattr(files, "cwd"):
         return None
     before = files.cwd(now)

@@ -405,7 +405,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         """
         async with self._opening:
             if self._gateway is None:
-                block = RealmCrossing(self._open, translate)
+                block: RealmCrossing[Gateway] = RealmCrossing(self._open, translate)
                 self._gateway = await block.__aenter__()
                 self._block = block
             return self._gateway
@@ -512,7 +512,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             GatewayError: what the gateway said.
         """
         gateway: Any = await self.gateway()
-        model: KernelModel | None = None
+        model: Any = None
         if kernel_id is not None:
             with suppress(KernelNotFoundError):
                 model = await gateway.kernels.get(kernel_id)
@@ -533,8 +533,9 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             block._block.leave(_NobodyWaits())
             if kernel_id is not None and model.id != kernel_id:
                 self.log.warning("The gateway takes no kernel ids: the kernel's is %s, and not %s", model.id, kernel_id)
-        self._know(model)
-        return model
+        found: KernelModel = model
+        self._know(found)
+        return found
 
     def place(self, kernel_id: str) -> Place:
         """Say where a kernel is reached. For a `GatewayKernel`.
@@ -579,8 +580,9 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         Raises:
             tornado.web.HTTPError: 404: it has none of this id.
         """
-        kernel: GatewayKernel = super().get_kernel(kernel_id)  # type: ignore[assignment]
-        return kernel
+        kernel: Any = super().get_kernel(kernel_id)
+        found: GatewayKernel = kernel
+        return found
 
     async def kernel_model(self, kernel_id: str) -> dict[str, Any]:
         """Give a kernel's model, as the gateway has it now.
@@ -878,20 +880,22 @@ class GatewaySessionManager(SessionManager):
             tornado.web.HTTPError: 404: there is none.
         """
         try:
-            model: dict[str, Any] = await super().get_session(**columns)  # type: ignore[no-untyped-call]
+            model: Any = await super().get_session(**columns)  # type: ignore[no-untyped-call]
         except web.HTTPError as error:
             ended = self._ended.get(columns.get("session_id", ""))
             if error.status_code != 404 or ended is None or len(columns) > 1:
                 raise
             return self._ended_as_json(ended)
-        return model
+        found: dict[str, Any] = model
+        return found
 
     async def save_session(self, session_id: str, path: str | None = None, **more: Any) -> dict[str, Any]:
         """Keep a new session; one of the same path that has ended is forgotten."""
         for ended in [ended for ended, row in self._ended.items() if row["path"] == path]:
             self._forget(ended)
-        model: dict[str, Any] = await super().save_session(session_id, path=path, **more)  # type: ignore[no-untyped-call]
-        return model
+        model: Any = await super().save_session(session_id, path=path, **more)  # type: ignore[no-untyped-call]
+        found: dict[str, Any] = model
+        return found
 
     async def update_session(self, session_id: str, **columns: Any) -> None:
         """Change what is kept of a session; one that has ended lives again with another kernel."""
