@@ -6,6 +6,7 @@ trio_gateway by the fixtures that are used. What they give is documented in docs
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,16 @@ __all__ = [
 ]
 
 _MARKER = "trio_gateway"
+_ASYNC_FIXTURES = frozenset(
+    {"fake_gateway", "fake_gateway_client", "fake_gateway_kernel", "local_gateway_client", "local_gateway_kernel"}
+)
+_RUNNERS = ("trio", "anyio", "asyncio")
+"""The markers that say what runs an async test."""
+_NOBODY_RUNS_IT = """\
+This async test uses {fixture}, and nothing is here that runs it on Trio. Either
+  pip install pytest-trio
+and nothing else, or mark the test for anyio's plugin, with the backend "trio":
+  @pytest.mark.anyio"""
 _fakes: pytest.StashKey[list[FakeGateway]] = pytest.StashKey()
 
 
@@ -39,6 +50,32 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{_MARKER}(kernelspec=None, fake={{}}, **settings): which kernelspec and settings the fixtures of trio_gateway use,"
         " and arguments of FakeGateway",
     )
+
+
+def _used(item: pytest.Item) -> list[str]:
+    """Return which of the async fixtures an async test uses that does not say itself what runs it."""
+    if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(item.obj):
+        return []
+    if "anyio_backend" in item.fixturenames or any(item.get_closest_marker(name) for name in _RUNNERS):
+        return []
+    return sorted(_ASYNC_FIXTURES.intersection(item.fixturenames))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have pytest-trio run the async tests that use these fixtures, also without its `trio_mode`."""
+    if config.pluginmanager.hasplugin("trio"):
+        for item in items:
+            if _used(item):
+                item.add_marker("trio")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say what is missing where nothing runs an async test that uses these fixtures."""
+    used = _used(item)
+    if used:
+        pytest.fail(_NOBODY_RUNS_IT.format(fixture=used[0]), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -195,7 +232,10 @@ async def local_gateway_client(
 ) -> AsyncGenerator[Gateway]:
     """The real gateway, opened with the marker's settings: a `trio_gateway.Gateway`."""
     from trio_gateway import open_gateway
+    from trio_gateway._transport.blocks import check_trio
 
+    instead = "for asyncio take the fixture local_gateway, and open it with trio_gateway.anyio"
+    check_trio("the fixture local_gateway_client", instead)
     async with open_gateway(local_gateway.replace(**_settings(request)), on_event=gateway_events.append) as gateway:
         yield gateway
 

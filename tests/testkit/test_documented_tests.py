@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
-from inner_pytest import run_pytest
+from inner_pytest import TRIO, run_pytest
+
+from trio_gateway.testing import Faults
 
 pytest_plugins = ["pytester"]
 
@@ -25,8 +28,9 @@ def test_there_are_some() -> None:
 
 
 @pytest.mark.parametrize("block", TESTS)
-def test_it_passes(pytester: pytest.Pytester, block: str) -> None:
-    run_pytest(pytester, block).assert_outcomes(passed=block.count("def test_"))
+@pytest.mark.parametrize("ini", [TRIO, "[pytest]\nfilterwarnings = error\n"], ids=["trio_mode", "as printed"])
+def test_it_passes(pytester: pytest.Pytester, block: str, ini: str) -> None:
+    run_pytest(pytester, block, ini=ini).assert_outcomes(passed=block.count("def test_"))
 
 
 @pytest.mark.full
@@ -34,3 +38,24 @@ def test_it_passes(pytester: pytest.Pytester, block: str) -> None:
 def test_it_passes_in_a_new_process(pytester: pytest.Pytester, block: str) -> None:
     """The plugin is found where nothing of it is imported yet."""
     run_pytest(pytester, block, apart=True).assert_outcomes(passed=block.count("def test_"))
+
+
+def test_the_table_of_faults_has_their_signatures() -> None:
+    """As they are called; what is the same in each stands above the table."""
+    told = set(re.findall(r"`(\w+\([^`]*\))`", (ROOT / "docs/testing.md").read_text(encoding="utf-8").partition("## Faults")[2]))
+    made: set[str] = set()
+    for name, function in vars(Faults).items():
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        signature = inspect.signature(function)
+        if signature.return_annotation == "Fault":
+            taken = [
+                str(parameter.replace(annotation=inspect.Parameter.empty))
+                for parameter in signature.parameters.values()
+                if parameter.name not in {"self", "nth", "times"}
+            ]
+            keywords = [p.kind is p.KEYWORD_ONLY for p in signature.parameters.values() if p.name not in {"self", "nth", "times"}]
+            if True in keywords:
+                taken.insert(keywords.index(True), "*")
+            made.add(f"{name}({', '.join(taken)})".replace("'", '"'))
+    assert made <= told, sorted(made - told)

@@ -144,3 +144,97 @@ def test_a_server_that_does_not_start_says_why(pytester: pytest.Pytester) -> Non
     )
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*nonsense*"])
+
+
+PLAIN = """
+    async def test_mine(fake_gateway_kernel):
+        assert (await fake_gateway_kernel.execute("6 * 7")).text == "42"
+    """
+
+
+def test_with_no_configuration_at_all(pytester: pytest.Pytester) -> None:
+    """pytest-trio runs what uses an async fixture of ours, and nothing else is touched."""
+    program = (
+        PLAIN
+        + """
+    def test_plain():
+        pass
+
+    async def test_other():
+        pass
+    """
+    )
+    result = run_pytest(pytester, program, ini="[pytest]\n")
+    result.assert_outcomes(passed=2, failed=1)  # the other one has nobody that runs it
+
+
+def test_where_nothing_runs_it_that_is_said(pytester: pytest.Pytester) -> None:
+    result = run_pytest(pytester, PLAIN, "-p", "no:trio", ini="[pytest]\n")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["This async test uses fake_gateway, and nothing is here*", "  pip install pytest-trio", "*mark.anyio*"]
+    )
+
+
+@pytest.mark.parametrize("fixture", ["fake_gateway_kernel", "fake_gateway"])
+def test_on_asyncio_the_right_fixture_is_named(pytester: pytest.Pytester, fixture: str) -> None:
+    result = run_pytest(
+        pytester,
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_mine({fixture}):
+            pass
+        """,
+        ini="[pytest]\n",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E * FakeGateway runs on Trio, and this is asyncio: *fake_gateway_server*"])
+
+
+def test_on_asyncio_a_real_gateway_is_opened_otherwise(pytester: pytest.Pytester) -> None:
+    result = run_pytest(
+        pytester,
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def local_gateway():
+            return None
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_mine(local_gateway_kernel):
+            pass
+        """,
+        ini="[pytest]\n",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["E *this is asyncio: for asyncio take the fixture local_gateway, and open it with trio_gateway.anyio"]
+    )
+
+
+def test_times_of_a_conversation_count_from_its_start(pytester: pytest.Pytester) -> None:
+    """Also in real time, where Trio's clock begins anywhere."""
+    result = run_pytest(
+        pytester,
+        """
+        async def test_mine(fake_gateway_kernel):
+            assert await fake_gateway_kernel.execute("1") is None
+        """,
+        ini="[pytest]\n",
+    )
+    times = [
+        float(line.split()[0]) for line in result.outlines if line[:13].strip().replace(".", "", 1).isdecimal() and " #" in line
+    ]
+    assert len(times) > 5
+    assert 0 <= times[0] <= times[-1] < 600

@@ -1,6 +1,6 @@
 """What was said between the clients and the fake, line by line: what a failed test shows.
 
-The one idea: a bounded list of short lines, in virtual time, without secrets: no header is kept, and of a query only names.
+The one idea: a bounded list of short lines, in seconds since it began, without secrets: no header is kept, of a query only names.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ class Conversation:
     def __init__(self, kept: int = _KEPT) -> None:
         self._lines: deque[str] = deque(maxlen=kept)
         self._dropped = 0
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """Begin now: from here its times count. A line that comes before begins it too."""
+        if self._began is None:
+            self._began = trio.current_time()
 
     def note(self, who: str, what: str) -> None:
         """Write a line.
@@ -37,9 +43,11 @@ class Conversation:
             who: the connection, such as `"#3 <"` for what came on the third.
             what: what it was.
         """
+        self.begin()
+        assert self._began is not None
         if len(self._lines) == self._lines.maxlen:
             self._dropped += 1
-        self._lines.append(f"{trio.current_time():12.3f}  {who:6} {_TOKEN.sub('***', what)}")
+        self._lines.append(f"{trio.current_time() - self._began:12.3f}  {who:6} {_TOKEN.sub('***', what)}")
 
     def message(self, who: str, message: Message) -> None:
         """Write a line about a kernel's message."""

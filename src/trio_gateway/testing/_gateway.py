@@ -174,6 +174,7 @@ class FakeGateway(AsyncBlock):
 
     async def __aenter__(self) -> Self:
         check_trio("FakeGateway", ON_ASYNCIO)
+        self.conversation.begin()
         self._started_at = trio.current_time()
         self._services = await self._stack.enter_async_context(open_services())
         self.spawn(self._cull_for_ever, "culling")
