@@ -141,8 +141,8 @@ async def test_sighup_reads_the_token_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--base-path", "x"], "base_path"),
-        (["--allow-origin", "x"], "allowed_origins"),
+        (["--base-path", "x"], "--base-path"),
+        (["--allow-origin", "x"], "--allow-origin"),
         (["--keyfile", "x"], "--keyfile needs --certfile"),
         (["--certfile", "/nowhere.pem"], "certfile"),
         (["--proxy-token-file", "/nowhere"], "--proxy-token-file"),
