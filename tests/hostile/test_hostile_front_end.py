@@ -2,6 +2,8 @@
 
 To add an attack, add a line to `ATTACKS`: what is sent on one connection, and the statuses that may be answered (none: closed
 without a word). Each time the proxy must close the connection by itself, and answer another front end meanwhile and afterwards.
+In virtual time, in one process; what needs a process of its own, and what comes over WebSockets, is in
+`test_hostile_front_end_process`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_gateway.proxy import create_app, serve
+from trio_gateway.proxy import _server, create_app, serve
 from trio_gateway.testing import FakeGateway
 
 TOKEN = "the-proxys-own-token"
@@ -112,3 +114,16 @@ async def test_many_connections_keep_nobody_out_for_long(sent: bytes, autojump_c
                 for _ in range(150):
                     nursery.start_soon(converse, port, sent)
         await assert_served(port)
+
+
+async def test_no_connection_is_held_for_long_that_hypercorn_forgets(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def forget(_: object) -> None:
+        await trio.sleep_forever()
+
+    async with open_proxy() as port:
+        monkeypatch.setattr(_server._Http1Server, "_read_data", forget)
+        monkeypatch.setattr(_server._Http1Server, "_idle_timeout", forget)
+        with trio.fail_after(60):
+            assert await converse(port, GET + b"\r\n") == b""

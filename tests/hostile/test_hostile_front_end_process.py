@@ -115,6 +115,7 @@ HTTP: dict[str, tuple[Sequence[Step], tuple[int, ...]]] = {
         (400,),
     ),
     "frames without a handshake": ([message()], ()),
+    "a tunnel": ([b"CONNECT localhost:80 HTTP/1.1\r\n" + GET.split(b"\r\n", 1)[1]], (404,)),
 }
 
 FLOODS: dict[str, Sequence[Step]] = {
