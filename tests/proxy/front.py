@@ -73,11 +73,11 @@ class Front:
         """Run code; return all that came of it."""
         return await self.whole(await self.execute(code))
 
-    async def whole(self, asked: str) -> list[Message]:
+    async def whole(self, asked: str, *, patience: float = PATIENCE) -> list[Message]:
         """Receive until a request is answered and done, in whichever order; return all that came of it."""
         seen: list[Message] = []
         idle, reply = False, False
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(patience):
             while not (idle and reply):
                 message = await self.receive()
                 if message.parent_id != asked:

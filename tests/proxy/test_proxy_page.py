@@ -446,7 +446,7 @@ async def test_the_page_in_a_browser(driver: Path) -> None:
                 asked = await front.execute("the first kernel is busy for an hour")
                 await front.until("execute_input", asked)
                 task_status.started()
-                told.extend(await front.whole(asked))
+                told.extend(await front.whole(asked, patience=math.inf))  # for as long as the browser looks
 
         async with open_controls(commands) as controls, trio.open_nursery() as nursery:
             await nursery.start(keep_busy)
