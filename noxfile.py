@@ -120,6 +120,16 @@ def servers(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/servers/test_other_servers.py", *session.posargs, env=environment)
 
 
+@nox.session
+@nox.parametrize("neighbour", ["nbclient", "papermill"])
+def neighbours(session: nox.Session, neighbour: str) -> None:
+    """Other projects' own tests with our kernel managers on a real gateway, compared with their own: docs/neighbours.md."""
+    install(session, "local", "jupyter")
+    session.install(f"{neighbour}[test]", "ipywidgets")
+    cache = Path(session.create_tmp()).resolve() / "sources"
+    session.run("python", "tests/neighbours/compare.py", neighbour, "--cache", str(cache))
+
+
 @nox.session(python="3.11")
 def fuzz(session: nox.Session) -> None:
     """The decoders of kernel messages, for five minutes or what `nox -s fuzz -- -max_total_time=60` says."""

@@ -18,7 +18,7 @@ from jupyter_tools import EXAMPLES, cell, outputs_of
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 import trio_gateway
-from trio_gateway.jupyter import BlockingGatewayKernelManager, GatewayKernelClient, GatewayKernelManager
+from trio_gateway.jupyter import BlockingGatewayKernelManager, GatewayKernelClient, GatewayKernelManager, NotOnAGatewayError
 from trio_gateway.jupyter.server import GatewayMappingKernelManager
 
 if TYPE_CHECKING:
@@ -231,6 +231,9 @@ def test_wrong_uses_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
         await manager.shutdown_kernel()
         assert not await manager.is_alive()
         await manager.shutdown_kernel()  # twice is fine
+        manager.client_factory = jupyter_client.AsyncKernelClient
+        with pytest.raises(NotOnAGatewayError, match="client_factory"):
+            manager.client()
         manager = GatewayKernelManager(kernel_name="cobol")
         with pytest.raises(trio_gateway.KernelSpecNotFoundError):
             await manager.start_kernel()

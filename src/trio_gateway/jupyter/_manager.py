@@ -84,6 +84,9 @@ class KernelOnGateway(WithoutProcess, KernelManager):
 
     def _bound(self, factory: Any, **arguments: Any) -> Any:
         client = factory(**{"parent": self, "session": self.session.clone(), **arguments})
+        if not hasattr(client, "bind"):
+            why = "a client over sockets reaches no kernel on a gateway; take GatewayKernelClient, or a class derived from it"
+            raise NotOnAGatewayError("client_factory", why)
         client.bind(self._place, self._links.add)
         return client
 
