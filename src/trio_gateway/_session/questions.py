@@ -241,8 +241,6 @@ class Questions:
             session.submit(barrier)
             with trio.move_on_after(pending.idle_grace):
                 await barrier.wait_answered()
-            if not pending.settled:
-                pending.give_up_idle()
             if barrier.replied and session.told_on == session.connections:  # some kernels never tell
                 await self._replace_if_deaf(pending, barrier, came)
         except GatewayError as error:
@@ -253,19 +251,22 @@ class Questions:
         if not pending.settled:
             pending.give_up_idle()
 
-    async def _replace_if_deaf(self, pending: Pending, barrier: PendingProbe, came: int) -> None:
+    async def _replace_if_deaf(self, pending: PendingExecution, barrier: PendingProbe, came: int) -> None:
         """Give up our session id if the kernel has answered and nothing that it publishes comes over this connection any more.
 
         So it is where a gateway reads the JSON of what it passes on, and a kernel has published what is none: jupyter_server 2.21
         may then leave what comes after that unread, as long as it keeps the session's sockets.
         """
         session, connection = self._session, self._session.connections
-        with trio.move_on_after(ANSWER_SECONDS):
-            await barrier.wait_settled()
-        heard = session.channels["iopub"].statistics().received > came
+        iopub = session.channels["iopub"]
+        if iopub.statistics().received == came:
+            with trio.move_on_after(ANSWER_SECONDS):
+                await barrier.wait_settled()
+        heard = iopub.statistics().received > came
         others = any(other.sent and other not in (pending, barrier, self._probed) for other in session.unanswered())
-        if heard or others or session.paused or session.over or connection != session.connections:
+        if heard or others or pending.settled or session.paused or session.over or connection != session.connections:
             return
+        pending.give_up_idle()
         _logger.warning("connection_is_deaf", extra={"gateway.kernel_id": session.kernel_id})
         session.reconnect(as_another=True)
 
