@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from face_tools import ASYNCIO, BACKENDS, ListeningFake, kernel_ids, run, trio_t
 import trio_gateway
 import trio_gateway.anyio as tg
 from trio_gateway._crossing import callbacks, twins
+from trio_gateway._crossing.from_asyncio import LoopCaller
 from trio_gateway._protocol.codec import encode_v1
 from trio_gateway._protocol.messages import MessageFactory
 
@@ -437,6 +439,36 @@ def test_g2_a_cancelled_start_leaves_no_kernel(backend: str, opened: Callable[..
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert kernel_ids(fake_gateway) == before
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("backend", ASYNCIO)
+@pytest.mark.parametrize("named", [False, True])
+def test_g2_a_start_whose_answer_comes_with_the_cancellation(
+    backend: str, named: bool, opened: Callable[..., Any], fake_gateway: ListeningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has heard of that kernel, so it is shut down. One whose id the caller chose is known to them, and stays."""
+
+    async def main() -> None:
+        before = kernel_ids(fake_gateway)
+        kernel_id = str(uuid.uuid4()) if named else None
+        async with opened() as gateway:
+            start = asyncio.create_task(gateway.kernels.start(kernel_id=kernel_id))
+            told = LoopCaller._take
+
+            def take(self: LoopCaller, message: Any) -> None:
+                told(self, message)
+                if isinstance(getattr(message, "value", None), trio_gateway.KernelModel):
+                    start.cancel()
+
+            monkeypatch.setattr(LoopCaller, "_take", take)
+            with pytest.raises(asyncio.CancelledError):
+                await start
+            assert kernel_ids(fake_gateway) - before == ({kernel_id} if named else set())
+            monkeypatch.undo()
+            if kernel_id is not None:
+                await gateway.kernels.shutdown(kernel_id)
 
     run(backend, main)
 

@@ -23,6 +23,7 @@ from face_tools import ListeningFake, kernel_ids, trio_threads
 import trio_gateway
 import trio_gateway.blocking as tg
 from trio_gateway._crossing import twins
+from trio_gateway._crossing.from_thread import ThreadCaller
 from trio_gateway._protocol.codec import encode_v1
 from trio_gateway._protocol.messages import MessageFactory
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 INTERNAL = (
-    {"Kernels.prepare", "Kernels.keep_culling", "Channel.publish", "Channel.end", "OutputStream.read"}
+    {"Kernels.prepare", "Kernels.keep_culling", "Kernels.undo_start", "Channel.publish", "Channel.end", "OutputStream.read"}
     | {f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "find_lost", "session", "live")}
     | {f"KernelChannels.{name}" for name in ("begin", "gone", "lost", "opened", "receive_all", "refused", "run", "send_all")}
 )
@@ -97,6 +98,35 @@ def test_no_member_is_missing_or_different(original: type) -> None:
             assert inspect.signature(here).parameters == inspect.signature(there).parameters, name
     extra = {name for name in dir(face) if not name.startswith("_")} - {RENAMED.get(name, name) for name in members}
     assert extra == set()
+
+
+def test_g2_a_start_whose_answer_comes_with_ctrl_c(
+    opened: Callable[..., Any], fake_gateway: ListeningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has heard of that kernel, so it is shut down."""
+    before = kernel_ids(fake_gateway)
+    told = ThreadCaller.deliver
+
+    def deliver(self: ThreadCaller, message: Any) -> bool:
+        done = told(self, message)
+        if isinstance(getattr(message, "value", None), trio_gateway.KernelModel):
+            answered.append(self)
+        return done
+
+    def wait(self: ThreadCaller) -> None:
+        waited(self)
+        if self in answered:
+            raise KeyboardInterrupt
+
+    answered: list[ThreadCaller] = []
+    waited = ThreadCaller._wait
+    with opened() as gateway:
+        monkeypatch.setattr(ThreadCaller, "deliver", deliver)
+        monkeypatch.setattr(ThreadCaller, "_wait", wait)
+        with pytest.raises(KeyboardInterrupt):
+            gateway.kernels.start()
+        assert kernel_ids(fake_gateway) == before
+        monkeypatch.undo()
 
 
 @pytest.mark.gateway

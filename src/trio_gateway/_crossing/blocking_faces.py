@@ -18,6 +18,7 @@ import trio
 from .calls import Realm, asking
 from .from_thread import BlockingCrossing, block_on, take_blocking
 from .reading import Reading, forget, read
+from .undoing import undo_of
 
 __all__ = ["CALLBACKS", "Face", "Reader", "Resource", "blocking", "entering", "in_trio"]
 
@@ -80,7 +81,8 @@ def blocking(origin: Callable[Concatenate[Any, P], Awaitable[R]]) -> Callable[[N
     def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
         def method(self: Any, *args: Any, **arguments: Any) -> Any:
             function = functools.partial(origin, self._original, *args, **_asked(arguments))
-            value = block_on(self._realm, cast("Callable[[], Awaitable[Any]]", function))
+            undo = undo_of(origin, self._original, arguments)
+            value = block_on(self._realm, cast("Callable[[], Awaitable[Any]]", function), undo=undo)
             if origin.__name__ == "aclose":
                 forget(self)
             return value

@@ -11,6 +11,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, final
 
@@ -36,6 +37,8 @@ class LoopCaller:
         self._loop = asyncio.get_running_loop()
         self._messages: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self.unheard: Last | None = None
+        """The last message, where it came when the caller was cancelled already."""
 
     def deliver(self, message: Message) -> bool:
         """Wake the task with a message; from any thread."""
@@ -75,19 +78,20 @@ class LoopCaller:
         except BaseException as error:
             cancel()
             # Shielded, and bounded by the limits of the clean-up in Trio.
-            latest = await self._settle(error)  # noqa: ASYNC102
+            latest = await self.settle(error)  # noqa: ASYNC102
             if latest is not error:
                 raise latest from None  # noqa: ASYNC104 - a later cancellation
             raise
         return message
 
-    async def _settle(self, error: BaseException) -> BaseException:
+    async def settle(self, error: BaseException) -> BaseException:
         """Wait for the last message, however often the task is cancelled meanwhile; give the latest cancellation."""
-        last = False
         with anyio.CancelScope(shield=True):  # from anyio's cancellation, which comes again and again
-            while not last:
+            while self.unheard is None:
                 try:
-                    last = not isinstance(await self._next(), (Entered, Asked))
+                    message = await self._next()
+                    if not isinstance(message, (Entered, Asked)):
+                        self.unheard = message
                 except asyncio.CancelledError as again:  # noqa: ASYNC103 - it is raised by our caller
                     error = again
         return error
@@ -101,12 +105,15 @@ async def _answer(asked: Asked) -> Returned | Raised:
         return Raised(error)
 
 
-async def call(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
+async def call(
+    realm: Realm, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
+) -> Any:
     """Call an async function of Trio's and wait for what comes of it.
 
     Args:
         realm: where.
         function: the function, with its arguments.
+        undo: an async function of Trio's that takes back what it gave, where the caller was cancelled before it could be had.
 
     Raises:
         Exception: what the function raised.
@@ -119,7 +126,16 @@ async def call(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
     caller = LoopCaller()
     crossing = Call(realm, function, caller)
     crossing.start()
-    return value_of(await caller.converse(crossing.cancel))
+    try:
+        return value_of(await caller.converse(crossing.cancel))
+    except BaseException as error:
+        if undo is not None and isinstance(caller.unheard, Returned):
+            undoing = LoopCaller()
+            Call(realm, partial(undo, caller.unheard.value), undoing).start()
+            latest = await undoing.settle(error)  # noqa: ASYNC102, ASYNC120 - shielded, and bounded by the limits of the clean-up in Trio
+            if latest is not error:
+                raise latest from None  # noqa: ASYNC104 - a later cancellation
+        raise
 
 
 async def take(realm: Realm, reading: Reading[T]) -> T:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar, final
@@ -38,6 +39,11 @@ class ThreadCaller:
         self._arrived.append(message)
         self._wake.put(None)
         return True
+
+    @property
+    def last(self) -> Message | None:
+        """What came last."""
+        return self._arrived[-1] if self._arrived else None
 
     def converse(self, start: Callable[[], None], cancel: Callable[[], None]) -> Entered | Last:
         """Start it, and do what is asked until it was entered or has ended.
@@ -77,7 +83,7 @@ class ThreadCaller:
                     return message
                 message.answer(_answer(message))
         except BaseException:
-            self._settle(cancel)
+            self.settle(cancel)
             raise
 
     def _wait(self) -> None:
@@ -88,7 +94,7 @@ class ThreadCaller:
         with suppress(Empty):
             self._wake.get(timeout=left)
 
-    def _settle(self, cancel: Callable[[], None]) -> None:
+    def settle(self, cancel: Callable[[], None]) -> None:
         """Cancel, and wait for the last message, however often a signal comes meanwhile. It is bounded in Trio."""
         while True:
             try:
@@ -121,12 +127,15 @@ def _check_outside(realm: Realm) -> None:
         )
 
 
-def block_on(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
+def block_on(
+    realm: Realm, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
+) -> Any:
     """Call an async function of Trio's and block until it is done.
 
     Args:
         realm: where.
         function: the function, with its arguments.
+        undo: an async function of Trio's that takes back what it gave, where a signal came before it could be had.
 
     Raises:
         Exception: what the function raised.
@@ -139,7 +148,16 @@ def block_on(realm: Realm, function: Callable[[], Awaitable[Any]]) -> Any:
     _check_outside(realm)
     caller = ThreadCaller()
     crossing = Call(realm, function, caller, cancelled=seconds_left() == 0)
-    return value_of(caller.converse(crossing.start, crossing.cancel))
+    try:
+        return value_of(caller.converse(crossing.start, crossing.cancel))
+    except BaseException:
+        last = caller.last
+        if undo is not None and isinstance(last, Returned):
+            undoing = ThreadCaller()
+            taken_back = Call(realm, partial(undo, last.value), undoing)
+            taken_back.start()
+            undoing.settle(lambda: None)
+        raise
 
 
 def take_blocking(realm: Realm, reading: Reading[T]) -> T:

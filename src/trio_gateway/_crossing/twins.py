@@ -29,6 +29,7 @@ from .._session.kernel_channels import KernelChannels
 from .calls import Realm, asking
 from .from_asyncio import Crossing, call, take
 from .reading import Reading, forget, read
+from .undoing import undo_of
 
 __all__ = ["translate"]
 
@@ -120,7 +121,7 @@ def _async_method(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def method(self: Any, *args: Any, **arguments: Any) -> Any:
         made = functools.partial(function, self._original, *args, **_asked(arguments))
-        value = await call(self._realm, made)
+        value = await call(self._realm, made, undo=undo_of(function, self._original, arguments))
         if function.__name__ == "aclose":
             forget(self)
         return translate(self._realm, value)

@@ -25,7 +25,7 @@ from .._secret import Unshown, hide_values
 from .._transport.api import KernelApi
 from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
-from .ownership import StartRequest, launch, new_kernel_id, start_environment
+from .ownership import StartRequest, end_unheard, launch, new_kernel_id, start_environment
 from .roster import Roster
 
 __all__ = ["Kernels", "PathFinder", "checked_directory"]
@@ -168,6 +168,13 @@ class Kernels:
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
         return await launch(self._api, request, self._config.cleanup_timeout)
+
+    async def undo_start(self, model: KernelModel) -> None:
+        """Shut a kernel down whose start was answered when its caller was gone. For the faces.
+
+        Cancellation: is waited out, at most for the setting `cleanup_timeout`.
+        """
+        await end_unheard(self._api, model, self._config.cleanup_timeout)
 
     def prepare(
         self,

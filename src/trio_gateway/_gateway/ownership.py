@@ -41,6 +41,7 @@ __all__ = [
     "KERNEL_VARIABLES",
     "StartRequest",
     "check_variable",
+    "end_unheard",
     "is_named",
     "launch",
     "new_kernel_id",
@@ -321,6 +322,19 @@ async def _shutdown_now(api: KernelApi, kernel_id: str) -> None:
         pass
     except GatewayError as error:
         _warn_of_orphan(kernel_id, str(error))
+
+
+async def end_unheard(api: KernelApi, model: KernelModel, limit: float) -> None:
+    """Shut down a kernel whose start was answered when its caller was gone: nobody else knows of it.
+
+    Args:
+        api: the gateway's REST interface.
+        model: the kernel.
+        limit: how long it may take, in seconds: `cleanup_timeout`. What fails is logged as `kernel_may_be_left`.
+
+    Cancellation: is waited out, so long at most.
+    """
+    await _shutdown(api, model, limit, quietly=True)
 
 
 async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly: bool) -> None:
