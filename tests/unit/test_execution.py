@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -397,6 +398,39 @@ def test_an_update_without_a_name_is_of_nothing() -> None:
 
 def test_an_update_of_what_was_cleared_is_of_nothing() -> None:
     assert area(shown("1", "d"), ClearOutput(), UpdateDisplayData({"text/plain": "new"}, {}, "d")).outputs == ()
+
+
+def test_an_update_is_of_what_was_there_when_it_came() -> None:
+    update = UpdateDisplayData({"text/plain": "new"}, {}, "d")
+    filled = area(shown("1", "d"), update, shown("2", "d"))
+    assert filled.outputs == (shown("new", "d"), shown("2", "d"))
+    filled.feed(shown("3", "d"))
+    assert filled.outputs == (shown("new", "d"), shown("2", "d"), shown("3", "d"))
+    filled.feed(update)
+    assert filled.outputs == (shown("new", "d"),) * 3
+
+
+@pytest.mark.parametrize("display_ids", [["d"], ["d", "e"], [None, "d"]], ids=["one", "two", "few"])
+def test_many_updates_of_many_outputs_take_linear_work(display_ids: list[str | None]) -> None:  # G7
+    outputs = [shown("x", display_id) for display_id in display_ids * 300]
+    updates = [UpdateDisplayData({"text/plain": str(number)}, {}, "d") for number in range(600)]
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        del frame, argument
+        calls += event in ("call", "c_call")
+
+    filled = OutputArea()
+    sys.setprofile(count)
+    try:
+        for output in [*outputs, *updates]:
+            filled.feed(output)
+        left = filled.outputs
+    finally:
+        sys.setprofile(None)
+    assert left[-1] == shown("599" if display_ids[-1] == "d" else "x", display_ids[-1])
+    assert calls < 30 * (len(outputs) + len(updates))
 
 
 def test_feed_says_whether_what_is_shown_may_have_changed() -> None:

@@ -139,11 +139,15 @@ class OutputArea:
     replaces each output of its `display_id` where it stands.
     """
 
-    __slots__ = ("_clear_next", "_items")
+    __slots__ = ("_clear_next", "_items", "_places", "_updates")
 
     def __init__(self) -> None:
         self._items: list[_StreamRun | DisplayData | ExecuteResult | Error] = []
         self._clear_next = False
+        self._places: dict[str, list[int]] = {}  # where the outputs of each display_id stand
+        # The last update of each display_id that is not put in yet, and how many of its outputs there were when it came. To put
+        # each in at once would cost, for many updates of many outputs, the square of their number.
+        self._updates: dict[str, tuple[UpdateDisplayData, int]] = {}
 
     def feed(self, output: Output) -> bool:
         """Take the next output; say whether anything that is shown may have changed."""
@@ -154,18 +158,25 @@ class OutputArea:
             if output.wait:
                 self._clear_next = True
                 return False
-            self._items.clear()
+            self._clear()
             return True
         if isinstance(output, UpdateDisplayData):
             return self._update(output)
         if self._clear_next:
-            self._items.clear()
+            self._clear()
             self._clear_next = False
         if isinstance(output, Stream):
             self._append(output)
         else:
+            if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
+                self._places.setdefault(output.display_id, []).append(len(self._items))
             self._items.append(output)
         return True
+
+    def _clear(self) -> None:
+        self._items.clear()
+        self._places.clear()
+        self._updates.clear()
 
     def _append(self, output: Stream) -> None:
         """Put text at the end, into the run of its name if the last item is one."""
@@ -176,18 +187,24 @@ class OutputArea:
             self._items.append(_StreamRun(output.name, [output.text]))
 
     def _update(self, update: UpdateDisplayData) -> bool:
-        changed = False
-        if update.display_id is None:
+        if update.display_id is None or update.display_id not in self._places:
             return False
-        for index, item in enumerate(self._items):
-            if isinstance(item, (DisplayData, ExecuteResult)) and item.display_id == update.display_id:
+        self._updates[update.display_id] = (update, len(self._places[update.display_id]))
+        return True
+
+    def _put_in(self) -> None:
+        """Put the updates in."""
+        for display_id, (update, count) in self._updates.items():
+            for index in self._places[display_id][:count]:
+                item = self._items[index]
+                assert isinstance(item, (DisplayData, ExecuteResult))
                 self._items[index] = attrs.evolve(item, data=update.data, metadata=update.metadata, buffers=update.buffers)
-                changed = True
-        return changed
+        self._updates.clear()
 
     @property
     def outputs(self) -> tuple[ShownOutput, ...]:
         """What is shown now."""
+        self._put_in()
         return tuple([Stream(item.name, "".join(item.pieces)) if isinstance(item, _StreamRun) else item for item in self._items])
 
 
