@@ -64,10 +64,24 @@ def test_the_cookie_is_not_the_token_and_ends_with_it() -> None:
     # A browser sends a cookie whoever asks: what changes something needs the Origin, which no page can choose.
     for method in ("POST", "DELETE", "PATCH", "WEBSOCKET"):
         assert caller(gate, method, cookie=cookie) == 403
-        assert caller(gate, method, cookie=cookie, origin="http://127.0.0.1") is Caller.COOKIE
+        assert caller(gate, method, cookie=cookie, host="127.0.0.1", origin="http://127.0.0.1") is Caller.COOKIE
     gate.change_token("another")
     assert caller(gate, cookie=cookie) == 401
     assert caller(gate, authorization="token another") is Caller.HEADER
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "WEBSOCKET"])
+def test_a_page_from_elsewhere_has_no_use_of_the_cookie_unless_it_is_named(method: str) -> None:
+    """Also where every page may come in: a browser sends the cookie for pages on other ports of the proxy's host."""
+    gate = Gate(ProxyConfig(token=TOKEN, allowed_origins=["*", "https://lab.example.org"]))
+    cookie = gate.set_cookie(secure=False).partition(";")[0]
+    ours = {"host": "localhost:8889", "cookie": cookie}
+    assert caller(gate, method, origin="http://localhost:8889", **ours) is Caller.COOKIE
+    assert caller(gate, method, origin="https://lab.example.org", **ours) is Caller.COOKIE
+    for origin in ("http://localhost:3000", "http://evil.example", "null"):
+        assert gate.check_origin({"host": "localhost:8889", "origin": origin}) == origin
+        assert caller(gate, method, origin=origin, **ours) == 403
+        assert caller(gate, method, origin=origin, authorization=f"token {TOKEN}", **ours) is Caller.HEADER
 
 
 def test_a_token_is_needed_unless_that_is_switched_off_by_name() -> None:

@@ -75,7 +75,8 @@ class ProxyConfig:
     allow_anyone: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     """Ask for no token at all. Whoever reaches the port can run code on the gateway."""
     allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_origins)
-    """Origins of pages from elsewhere that may use the proxy, such as `"https://lab.example.org"`; `"*"` for all."""
+    """Origins of pages from elsewhere that may use the proxy, such as `"https://lab.example.org"`; `"*"` for all, which
+    lets them in with the token only, not with a browser's cookie."""
     allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_hosts)
     """Names by which the proxy may be called, beside `localhost` and addresses; without port."""
     base_path: str = attrs.field(default="/", validator=_check_base_path)

@@ -145,8 +145,12 @@ class Gate:
             raise Refused(401, "the token in the URL is not the proxy's", wrong_token=True)
         if _same(_cookie(headers.get("cookie", "")), self.cookie_value()):
             # A browser sends it whoever asks; that a page of ours asks, only its Origin says.
-            if method not in _SAFE_METHODS and "origin" not in headers:
+            origin = headers.get("origin")
+            if origin is None and method not in _SAFE_METHODS:
                 raise Refused(403, "a request that changes something and has only a cookie needs an Origin")
+            # Pages on other ports of this host get a cookie of SameSite=Strict sent along too: "*" does not speak for them.
+            if origin is not None and origin not in self.config.allowed_origins and not self._is_own(origin, headers):
+                raise Refused(403, "pages of this Origin may use the proxy with its token, not with a cookie (allowed_origins)")
             return Caller.COOKIE
         raise Refused(401, "the proxy's token is needed: in the header Authorization, or as ?token=")
 
