@@ -86,6 +86,9 @@ def test_a_byte_order_mark_does_no_harm(path: Path) -> None:
         (b'{"nbformat": "4"}', "not of format '4'"),
         (b'{"nbformat": 4}', "valid notebook"),
         (json.dumps({**EMPTY, "nbformat_minor": "x"}).encode(), "valid notebook"),
+        (json.dumps({**EMPTY, "nbformat_minor": 2.5}).encode(), "valid notebook"),
+        (json.dumps({**EMPTY, "nbformat_minor": float("inf")}).encode(), "valid notebook"),
+        (json.dumps({**EMPTY, "metadata": {"x": 0}}).encode().replace(b"0", b"[" * 800 + b"]" * 800), "valid notebook"),
         (json.dumps({**EMPTY, "cells": 5}).encode(), "valid notebook"),
         (json.dumps({**EMPTY, "cells": [5]}).encode(), "valid notebook"),
         (json.dumps({**EMPTY, "metadata": []}).encode(), "valid notebook"),
@@ -188,6 +191,13 @@ def test_a_symbolic_link_stays_one(path: Path) -> None:
     NotebookFile(path).write(b"new")
     assert path.is_symlink()
     assert target.read_bytes() == b"new"
+
+
+def test_links_in_a_circle_are_told_and_stay(path: Path) -> None:
+    path.symlink_to(path.name)
+    with pytest.raises(InvalidInputError, match=r"some notebook.*symbolic links"):
+        NotebookFile(path)
+    assert path.is_symlink()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

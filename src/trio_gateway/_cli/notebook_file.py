@@ -55,8 +55,9 @@ def read_notebook(path: Path) -> tuple[Any, int]:
         return _checked(data.decode("utf-8-sig")), major
     except nbformat.ValidationError as error:
         raise _wrong(path, f"a valid notebook ({_complaint(error)})") from None
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # nbformat takes the notebook's shape for granted while it brings it into the form that it can validate.
+    except (AssertionError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        # nbformat takes the notebook's shape for granted while it brings it into the form that it can validate, and copies it
+        # with a stack that JSON's reader does without.
         raise _wrong(path, f"a valid notebook ({type(error).__name__}: {error})") from None
 
 
@@ -113,6 +114,8 @@ class NotebookFile:
         self.path = path
         self._origin = origin
         with self._told():
+            with contextlib.suppress(FileNotFoundError):
+                path.stat()  # what links in a circle do to `resolve` depends on Python's version
             self._target = path.resolve()
             self.is_special = path.exists() and not path.is_file()
             if path.is_dir():
