@@ -123,7 +123,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "x.ipynb", "-o", "y.html"], "has to end in .ipynb, not in .html"),
         (["run", "x.ipynb", "-o", "y.ipynb.bak"], ".bak"),
         (["run", "x.ipynb", "-o", "y.json"], ".json"),
-        (["run", "X.IPYNB", "-o", "y.ipynb"], "a notebook file"),
+        (["run", "X.IPYNB", "-o", "y.ipynb"], "a file that can be read (No such file or directory)"),
         (["kernels"], "JUPYTER_GATEWAY_URL"),
         (["kernels", "interrupt", "id"], "JUPYTER_GATEWAY_URL"),
         (["kernels", "interrupt"], "ID"),

@@ -126,7 +126,10 @@ def test_a_kernel_starts_by_name_and_one_that_is_not_there_does_not(served: Serv
     assert done.code == 2
     report = report_of(done)
     assert (report["error"]["type"], report["kernels"]) == ("KernelSpecNotFoundError", [])
-    assert "kernelspecs" in report["error"]["advice"]
+    assert report["error"]["advice"] == "Give another NAME; `trio-gateway kernelspecs` lists them."
+    done = gateway.cli.run("--kernel", "klingon", "kernels", "start")
+    assert done.code == 2
+    assert "--kernel NAME" in done.err
 
 
 def test_a_kernel_whose_id_nobody_reads_is_not_left(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

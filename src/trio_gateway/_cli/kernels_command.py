@@ -12,7 +12,7 @@ import trio
 
 from trio_gateway import Gateway
 
-from .._errors import AuthenticationError, InvalidInputError, KernelNotFoundError
+from .._errors import AuthenticationError, InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError
 from .._models import KernelModel
 from .exits import ExitCode, exit_code_of, printable
 from .opening import check_ready, open_gateway, require_gateway
@@ -21,7 +21,7 @@ from .placing import place_named, put_into_place
 from .sinks import standard_output
 from .supervision import run_command
 from .tables import write_json, write_table
-from .wording import Failure
+from .wording import Failure, describe
 
 __all__ = ["kernels"]
 
@@ -73,7 +73,15 @@ def start(options: Options, name: str | None, cwd: Path | None) -> int:
         async with open_gateway(options) as gateway:
             await check_ready(gateway)
             place = None if cwd is None else place_named(cwd)
-            model = await gateway.kernels.start(name or options.kernel, cwd=None if place is None else place.directory)
+            try:
+                model = await gateway.kernels.start(name or options.kernel, cwd=None if place is None else place.directory)
+            except KernelSpecNotFoundError as error:
+                if not name:
+                    raise
+                # It was no --kernel here that has to be another one.
+                advice = "Give another NAME; `trio-gateway kernelspecs` lists them."
+                options.complain(attrs.evolve(describe(error), advice=advice))
+                return exit_code_of(error)
             try:
                 if place is not None:
                     async with gateway.attach_kernel(model.id) as kernel:

@@ -41,7 +41,7 @@ def read_notebook(path: Path) -> tuple[Any, int]:
     Raises:
         InvalidInputError: the file can't be read, is not JSON, or not a notebook of a known version.
     """
-    data = read_file(path, "a notebook file")
+    data = read_file(path)
     try:
         document: object = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError

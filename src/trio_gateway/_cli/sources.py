@@ -15,12 +15,11 @@ from .._session.executor import check_code
 __all__ = ["read_file", "read_script", "read_standard_input"]
 
 
-def read_file(path: Path, expected: str) -> bytes:
+def read_file(path: Path) -> bytes:
     """Return what the file holds.
 
     Args:
         path: the file.
-        expected: what it should be, for the error.
 
     Raises:
         InvalidInputError: it can't be read.
@@ -29,7 +28,7 @@ def read_file(path: Path, expected: str) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise InvalidInputError("FILE", str(path), f"{expected} ({why})") from None
+        raise InvalidInputError("FILE", str(path), f"a file that can be read ({why})") from None
 
 
 def read_script(path: Path) -> str:
@@ -38,7 +37,7 @@ def read_script(path: Path) -> str:
     Raises:
         InvalidInputError: it can't be read, or it is no text.
     """
-    data = read_file(path, "a script, or a notebook whose name ends in .ipynb")
+    data = read_file(path)
     try:
         text = importlib.util.decode_source(data) if path.suffix == ".py" else data.decode("utf-8-sig")
     except (UnicodeError, SyntaxError) as error:  # SyntaxError: an encoding that does not exist
