@@ -147,7 +147,7 @@ async def test_no_more_connections_than_configured():
 async def test_a_closed_client_refuses():
     async with bench(in_turn(response())) as it:
         pass
-    with pytest.raises(trio.ClosedResourceError):
+    with pytest.raises(trio.ClosedResourceError, match="the gateway is closed: its block has ended"):
         await it.http.request("GET", "/")
 
 

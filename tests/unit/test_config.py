@@ -208,7 +208,7 @@ def test_nothing_is_configured() -> None:
     assert GatewayConfig.is_configured({"JUPYTER_GATEWAY_URL": "anything"})
     for environ in ({}, {"JUPYTER_GATEWAY_URL": ""}):
         for arguments in ({}, {"url": None}):
-            with pytest.raises(ConfigError, match=r"^url: None .* JUPYTER_GATEWAY_URL$"):
+            with pytest.raises(ConfigError, match=r"^url: None .* JUPYTER_GATEWAY_URL; .* open_local_gateway\(\) starts one$"):
                 GatewayConfig.from_env(environ, **arguments)
 
 

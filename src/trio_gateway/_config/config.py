@@ -246,7 +246,10 @@ class GatewayConfig:
         given = raws["url"]
         try:
             if given.value is None or given.value == "":
-                raise BadValue("the gateway's URL, such as http://127.0.0.1:8888, as url or in JUPYTER_GATEWAY_URL")
+                raise BadValue(
+                    "the gateway's URL, such as http://127.0.0.1:8888, as url or in JUPYTER_GATEWAY_URL; "
+                    "without a gateway, open_local_gateway() starts one"
+                )
             split = values.split_url(given.value)
         except BadValue as error:
             problems.append(_problem("url", given, str(error)))

@@ -610,7 +610,7 @@ class HttpClient:
 
 
 def _closed_error() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("the gateway's HTTP client is closed")
+    return trio.ClosedResourceError("the gateway is closed: its block has ended, or is being left")
 
 
 async def _read(answer: Answer, content: io.BytesIO) -> None:
