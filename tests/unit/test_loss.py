@@ -781,3 +781,158 @@ def test_a_queue_that_can_have_been_full_may_have_dropped() -> None:
 def test_without_numbers_nothing_is_known_either_way() -> None:
     client = met()
     assert lost(client) is None
+
+
+# --- a beginning that was lost with what the kernel said to others right after it
+
+
+def without_beginning(client: Client, first: int, *said_before: Message, begins: str = "stream", state: str = "") -> Client:
+    """What is heard after a possible drop: something for others, and then an execution from this number on."""
+    client.ledger.note_possible_drop()
+    end = [
+        said(first, begins, "a", state=state),
+        said(first + 1, "execute_reply", "a"),
+        said(first + 2, "status", "a", state="idle"),
+    ]
+    client.hear([*said_before, *end])
+    return client
+
+
+@pytest.mark.parametrize("other", [2, 3, 9])
+def test_a_beginning_that_was_lost_before_others_words_leaves_a_doubt(other: int) -> None:
+    """`busy` is in the hole before them; and what else is in it may have been output."""
+    assert lost(without_beginning(met(), other + 1, said(other, "comm_msg", "x"))) == UNCERTAIN
+
+
+def test_a_beginning_that_was_lost_of_a_sender_we_had_not_heard() -> None:
+    client = Client()
+    client.begin()
+    assert lost(without_beginning(client, 3, said(0, "comm_msg", "x"), said(2, "comm_msg", "x"))) == UNCERTAIN
+
+
+def test_without_a_possible_drop_no_beginning_was_lost() -> None:
+    client = met()
+    client.hear([said(4, "comm_msg", "x"), said(5, "stream", "a"), said(6, "execute_reply", "a")])
+    assert lost(client) == 0
+
+
+def test_who_was_seen_to_begin_has_lost_no_beginning() -> None:
+    """The hole before is somebody else's."""
+    client = without_beginning(met(), 3, said(2, "comm_msg", "x"), begins="status", state="busy")
+    assert lost(client, silent=True) == 0
+
+
+def test_a_beginning_in_the_hole_right_before_is_counted() -> None:
+    """There are as many numbers as `busy` and its input take: nothing else is missing."""
+    assert lost(without_beginning(met(), 4, said(1, "comm_msg", "x"))) == 0
+
+
+def test_what_was_lost_before_the_request_is_no_beginning_of_its() -> None:
+    client = met()
+    client.hear([said(1, "status", "before", state="idle", request="debug_request"), said(3, "comm_msg", "x")])  # without 2
+    client.ledger.close()
+    client.ledger.open()  # of another execution, which goes on
+    client.hear([said(5, "comm_msg", "x")])  # without 4
+    client.begin()
+    assert lost(without_beginning(client, 6)) == 0
+
+
+def test_a_kernel_that_never_says_busy_has_lost_no_beginning() -> None:
+    client = met()
+    client.ledger.note_possible_drop()
+    client.hear([said(1, "stream", "a"), said(3, "execute_reply", "a"), said(4, "status", "a", state="idle")])
+    assert lost(client) == 0  # 2 is its input
+
+
+def test_a_silent_execution_has_lost_an_output_where_another_lacks_its_input() -> None:
+    for silent, told in ((True, 1), (False, 0)):
+        client = met()
+        client.ledger.note_possible_drop()
+        client.hear(without(conversation("a", 0, 1), 1))
+        assert lost(client, silent=silent) == told
+
+
+def test_a_second_drop_counts_though_the_first_is_over() -> None:
+    client = met()
+    client.ledger.note_possible_drop()
+    client.hear(conversation("a", 3, 1))
+    assert lost(client) == 0
+    client.ledger.close()
+    client.parent = "b"
+    client.begin()
+    client.ledger.note_possible_drop()
+    client.hear(without(conversation("b", 3, 8), 3))
+    assert lost(client) == 1
+
+
+# --- which hole the work of others explains
+
+
+def other(number: int, state: str, parent: str = "x") -> Message:
+    """A status of work beside the main shell."""
+    return said(number, "status", parent, state=state, request="debug_request")
+
+
+@pytest.mark.parametrize(("numbers", "told"), [((4,), 1), ((6,), 0), ((6, 7), 1), ((4, 6), 1)])
+def test_unended_work_explains_one_hole_after_its_busy(numbers: tuple[int, ...], told: int) -> None:
+    client = met()
+    messages = {message.header.msg_id: message for message in [*conversation("a", 8, 1), other(5, "busy")]}
+    client.hear(message for name, message in messages.items() if int(name.rpartition("_")[2]) not in numbers)
+    assert client.missing() == told
+
+
+def test_each_unended_work_explains_a_hole() -> None:
+    client = met()
+    own = conversation("a", 8, 1)
+    client.hear([*own[:2], other(3, "busy", "x"), other(5, "busy", "y"), *own[6:]])  # without 4 and 6
+    assert client.missing() == 0
+
+
+def test_each_idle_without_its_busy_explains_the_hole_before_it() -> None:
+    client = met()
+    own = conversation("a", 8, 1)
+    client.hear([*own[:2], other(4, "idle", "x"), other(6, "idle", "y"), *own[6:]])  # without 3 and 5
+    assert client.missing() == 0
+
+
+def test_others_with_long_ids_that_begin_alike_explain_a_hole_each() -> None:
+    client = met()
+    own = conversation("a", 8, 1)
+    x, y = (loss.MAX_ID * "x" + end for end in "12")
+    client.hear([*own[:2], other(3, "busy", x), other(5, "idle", x), other(6, "busy", y), other(8, "idle", y), *own[8:]])
+    assert client.missing() == 0
+
+
+def test_a_reply_that_comes_after_its_idle_explains_nothing_any_more() -> None:
+    client = met()
+    own = conversation("a", 8, 1)
+    client.hear([*own[:2], other(3, "busy"), other(6, "idle"), said(5, "debug_reply", "x"), *own[6:]])  # without 4
+    assert client.missing() == 1
+
+
+def test_a_busy_that_comes_after_its_idle_explains_one_hole_with_it() -> None:
+    client = met()
+    own = conversation("a", 8, 1)
+    client.hear([*own[:2], other(6, "idle"), other(3, "busy"), *own[6:]])  # without 4 and 5
+    assert client.missing() == 1
+
+
+def test_an_idle_that_comes_after_the_next_has_begun_is_taken() -> None:
+    client = met()
+    client.hear([said(1, "status", "x", state="busy", request="complete_request"), *without(conversation("a", 3, 4), 3)])
+    client.hear([said(3, "status", "x", state="idle", request="complete_request")])
+    assert client.missing() == 1
+
+
+def test_what_was_seen_right_after_joined_holes_is_a_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "MAX_HOLES", 2)
+    client = met()
+    messages = conversation("a", 10, 1)
+    client.hear(without(messages, 3, 5, 8))
+    assert client.ledger.observe(messages[6]) == DUPLICATE
+
+
+@pytest.mark.parametrize(("length", "number"), [(loss.MAX_ID, 7), (loss.MAX_ID + 1, UNNUMBERED)])
+def test_how_long_a_numbered_id_may_be(length: int, number: int) -> None:
+    session = "s" * (length - len("_7_7"))
+    assert MessageLedger().observe(Message("iopub", Header(f"{session}_7_7", "stream", session), {})) == number

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_gateway._protocol.headers import Headers
-from trio_gateway._protocol.masking import MASK, Masker, shorten, tidy
+from trio_gateway._protocol.masking import MASK, Masker, one_line, shorten, tidy
 
 SECRET = 'a&b/ <c>"ä'
 
@@ -140,3 +140,61 @@ def test_many_backslashes_cost_little():
     assert mask("p4ss" + "%5C" * 30 + "w0rd") == MASK
     assert mask(("p4ss" + "\\" * 200) * 50).count(MASK) == 50
     assert mask(("p4s" + "\\" * 200) * 50) == ("p4s" + "\\" * 200) * 50
+
+
+# At the edges --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_blanks_around_a_secret_need_not_be_there():
+    assert Masker([" s3cret\n"])("< s3cret\n> <s3cret> None") == f"<{MASK}> <{MASK}> None"
+
+
+def test_the_longest_of_secrets_that_begin_alike_in_another_case_is_hidden_whole():
+    for secrets in (["abc", "ABCDEF"], ["ABCDEF", "abc"]):
+        assert Masker(secrets)("ABCDEF abcdef") == f"{MASK} {MASK}"
+
+
+@pytest.mark.parametrize("char", ["\N{GRINNING FACE}", "\ud800"], ids=["two units", "half a pair"])
+def test_a_secret_with_what_json_writes_in_units_or_no_encoding_knows(char: str):
+    secret = f"p4ss{char}w0rd"
+    mask = Masker([secret])
+    forms = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, errors="surrogatepass")]
+    forms.append(repr(secret.encode("utf-8", "surrogatepass"))[2:-1])
+    for form in forms:
+        assert mask(f"x{form}y") == f"x{MASK}y", form
+
+
+@pytest.mark.parametrize("length", range(12, 20))
+def test_a_beginning_of_any_length_is_hidden_to_its_end(length: int):
+    secret = "0123456789abcdefghij"
+    assert Masker([secret])(f"<{secret[:length]}>, ok") == f"<{MASK}>, ok"
+
+
+def test_a_beginning_is_told_from_its_own_first_characters_again():
+    mask = Masker(["aaaaaaaaa-4Z"])  # as many as can be its beginning are taken for it
+    assert mask("-" + "a" * 10) == f"-a{MASK}"
+    assert mask("-" + "a" * 9) == f"-{MASK}"
+
+
+def test_a_scheme_ends_at_the_first_blank():
+    assert Masker(["token abc 0123456789"])("sent token abc 0") == f"sent {MASK}"
+
+
+def test_a_secret_without_plain_letters_is_hidden_in_data():
+    secret = "äöü-äöü-ßßß"
+    for encoding in ("utf-8", "latin-1"):
+        assert Masker([secret]).content(f"<{secret}>".encode(encoding)) == f"<{MASK}>".encode()
+
+
+@pytest.mark.parametrize("secret", ["Tok3n-AbCdEfGh", "tok3n-abcdefgh", "TOK3N-ABCDEFGH"])
+def test_data_is_masked_in_any_case(secret: str):
+    mask = Masker([secret])
+    for form in (secret, secret.lower(), secret.upper()):
+        assert mask.content(f"<{form}>".encode()) == f"<{MASK}>".encode() == mask(f"<{form}>").encode()
+
+
+def test_one_line_tells_that_there_was_more():
+    assert one_line("a" + " " * 10_000, 10) == "a …"  # though what is shown of it is short
+    assert one_line("a \n b", 10) == "a b"
+    assert one_line("x" * 501) == "x" * 498 + " …"
+    assert one_line("x" * 500) == "x" * 500

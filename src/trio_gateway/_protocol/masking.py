@@ -65,7 +65,10 @@ class Masker:
         Args:
             data: text in UTF-8 or Latin-1, or anything.
         """
-        if self._strong is None or not any(needle in data for needle in self._needles):
+        if self._strong is None:
+            return data
+        lower = data.lower()
+        if not any(needle in lower for needle in self._needles):
             return data
         return self._strong.sub(MASK, data.decode("latin-1")).encode("latin-1")
 
@@ -120,8 +123,8 @@ def _ways(char: str) -> Iterator[str]:
 
 
 def _needle(secret: str) -> bytes:
-    """Return what stands in each way in which a secret is written; b"" where nothing does."""
-    return max(re.findall(r"[A-Za-z0-9]+", secret), key=len, default="").encode("ascii")
+    """Return what stands, in lower case, in each way in which a secret is written; b"" where nothing does."""
+    return max(re.findall(r"[A-Za-z0-9]+", secret), key=len, default="").lower().encode("ascii")
 
 
 def _without_beginning(text: str, secret: str) -> str:
