@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,8 @@ from trio_gateway._outputs import (
     Stream,
     UpdateDisplayData,
 )
-from trio_gateway._protocol.execution import TRANSITIONS, Execution, ExecutionState, OutputArea, parse_output
+from trio_gateway._protocol.contents import read
+from trio_gateway._protocol.execution import TRANSITIONS, Execution, ExecutionState, OutputArea, _makers, parse_output
 from trio_gateway._protocol.messages import Message
 
 REQUESTED, RUNNING, REPLIED, IDLE, DONE = ExecutionState
@@ -279,6 +281,65 @@ def test_an_output_whose_content_is_no_object_is_a_gap(kind: str, content: bytes
     result = execution.result()
     assert result.text == "after"
     assert result.output_gaps == (OutputGap("lost", 2, f"the first could not be understood: {caught.value}"),)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+bundles = st.dictionaries(st.sampled_from(["text/plain", "application/json"]), json_values)
+transients = st.fixed_dictionaries({}, optional={"display_id": st.text(max_size=3) | json_values, "more": json_values})
+WELL_FORMED: dict[str, st.SearchStrategy[object]] = {
+    "name": st.sampled_from(["stdout", "stderr", "log"]),
+    "text": st.text(max_size=5),
+    "data": bundles,
+    "metadata": bundles,
+    "transient": transients,
+    "execution_count": st.integers(-1, 2**53) | st.floats(0, 9),
+    "ename": st.text(max_size=3),
+    "evalue": st.text(max_size=3),
+    "traceback": st.lists(st.text(max_size=3), max_size=3),
+    "more": json_values,
+}
+FIELDS_OF = {
+    "stream": ("name", "text"),
+    "display_data": ("data", "metadata", "transient"),
+    "update_display_data": ("data", "metadata", "transient"),
+    "execute_result": ("execution_count", "data", "metadata", "transient"),
+    "error": ("ename", "evalue", "traceback"),
+}
+
+
+@given(st.data())
+def test_what_is_read_in_one_go_is_what_is_read_field_by_field(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(sorted(FIELDS_OF)))
+    names = (*FIELDS_OF[kind], "more")
+    odd = data.draw(st.sets(st.sampled_from(names), max_size=1))
+    present = data.draw(st.just(set(names)) | st.sets(st.sampled_from(names)))
+    content = {name: data.draw(json_values if name in odd else WELL_FORMED[name]) for name in names if name in present}
+    sent = message(kind, content, buffers=[b"b"])
+    # As text: a NaN equals nothing, and 1 is not 1.0.
+    assert repr(attrs.asdict(parse_output(sent))) == repr(attrs.asdict(_makers[kind](read(sent), sent.buffers)))
+    kept, one_by_one = ended(sent), OutputArea()
+    one_by_one.feed(parse_output(sent))
+    assert repr(kept.result().outputs) == repr(one_by_one.outputs)
+
+
+@pytest.mark.parametrize("kind", FIELDS_OF)
+def test_an_output_that_is_nested_too_deeply_is_a_gap(kind: str) -> None:
+    """Whoever makes it, it must not end the session."""
+    content = b'{"name":"stdout","text":"x","more":' + 100_000 * b"[" + 100_000 * b"]" + b"}"
+    with pytest.raises(ProtocolError):
+        parse_output(message(kind, content))
+    assert [gap.count for gap in ended(message(kind, content)).result().output_gaps] == [1]
+    assert ended(message(kind, content), keep=False).result().output_gaps == ()
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_text_that_comes_after_a_clearing_stands_alone(wait: bool) -> None:
+    execution = ended(stream("a"), message("clear_output", {"wait": wait}), stream("b"), stream("c"))
+    assert execution.result().outputs == (Stream("stdout", "bc"),)
 
 
 def test_who_takes_outputs_as_they_come_is_given_what_cant_be_read() -> None:

@@ -91,6 +91,8 @@ class Decoder:
             TooLargeError: it is the beginning of one that was too large.
             ProtocolError: it is not a whole Jupyter message.
         """
+        if self._v1 and type(frame) is bytes:
+            return self._decode_v1(frame)  # almost every one
         if isinstance(frame, str):
             # Its views keep the text, which may have four bytes a character, and its bytes.
             size = len(frame) if frame.isascii() else 2 * sys.getsizeof(frame)
@@ -318,10 +320,13 @@ def encode_v1(message: Message) -> bytes:
 
 def parts_v1(message: Message) -> list[Buffer]:
     """Return the parts of a v1 frame, without a copy of the message's own. What the message lacks is empty: it has a place."""
+    parent, metadata, content = message.parent_raw, message.metadata_raw, message.content_raw
     parts: list[Buffer] = [
         message.channel.encode(),
         message.header_raw,
-        *[EMPTY_OBJECT if part is LACKING else part for part in (message.parent_raw, message.metadata_raw, message.content_raw)],
+        EMPTY_OBJECT if parent is LACKING else parent,
+        EMPTY_OBJECT if metadata is LACKING else metadata,
+        EMPTY_OBJECT if content is LACKING else content,
         *message.buffers,
     ]
     count = len(parts) + 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import attrs
 import msgspec
@@ -42,12 +42,39 @@ _CONTAINER_BYTES: Final = 64
 _RATE_NOTICES: Final = ("IOPub message rate exceeded.", "IOPub data rate exceeded.")
 
 
-class _StreamContent(msgspec.Struct):
+# The contents of well-formed outputs, which are read in one go. Whatever differs is read field by field: see `contents`.
+class _StreamContent(msgspec.Struct, gc=False):
     name: str
     text: str
 
 
+class _Transient(msgspec.Struct, gc=False):
+    display_id: str | None = None
+
+
+class _DisplayContent(msgspec.Struct, gc=False):
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+    transient: _Transient = msgspec.field(default_factory=_Transient)
+
+
+class _ResultContent(_DisplayContent, kw_only=True, gc=False):
+    execution_count: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class _ErrorContent(msgspec.Struct, gc=False):
+    ename: str
+    evalue: str
+    traceback: tuple[str, ...]
+
+
 _decode_stream = msgspec.json.Decoder(_StreamContent).decode
+_decode_display = msgspec.json.Decoder(_DisplayContent).decode
+_decode_result = msgspec.json.Decoder(_ResultContent).decode
+_decode_error = msgspec.json.Decoder(_ErrorContent).decode
+_UNFIT: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What they raise where a content is not so."""
+_WITH_BUNDLE: Final = (DisplayData, UpdateDisplayData, ExecuteResult)
 
 
 def parse_output(message: Message) -> Output | None:
@@ -60,11 +87,11 @@ def parse_output(message: Message) -> Output | None:
         ProtocolError: the content is not a JSON object.
     """
     kind = message.header.msg_type
-    if kind == "stream":
+    read_well_formed = _readers.get(kind)
+    if read_well_formed is not None:
         try:
-            stream = _decode_stream(message.content_raw)
-            return Stream("stderr" if stream.name == "stderr" else "stdout", stream.text)
-        except (msgspec.MsgspecError, UnicodeError):
+            return read_well_formed(message)
+        except _UNFIT:
             pass
     make = _makers.get(kind)
     return None if make is None else make(read(message), message.buffers)
@@ -76,13 +103,52 @@ def may_be_rate_notice(message: Message) -> bool:
 
 
 def _holds_more_than_text(output: DisplayData | UpdateDisplayData | ExecuteResult) -> bool:
-    return bool(output.metadata) or not all(isinstance(value, str) for value in output.data.values())
+    if output.metadata:
+        return True
+    for value in output.data.values():  # noqa: SIM110 - a generator costs more than the loop
+        if not isinstance(value, str):
+            return True
+    return False
 
 
 def _count_containers(raw: Buffer) -> int:
     """Return about how many lists and objects JSON has; those in texts count too."""
     data = bytes(raw)
     return data.count(b"[") + data.count(b"{")
+
+
+def _read_stream(message: Message) -> Output:
+    content = _decode_stream(message.content_raw)
+    return Stream("stderr" if content.name == "stderr" else "stdout", content.text)
+
+
+def _read_display_data(message: Message) -> Output:
+    content = _decode_display(message.content_raw)
+    return DisplayData(content.data, content.metadata, content.transient.display_id, message.buffers)
+
+
+def _read_update_display_data(message: Message) -> Output:
+    content = _decode_display(message.content_raw)
+    return UpdateDisplayData(content.data, content.metadata, content.transient.display_id, message.buffers)
+
+
+def _read_execute_result(message: Message) -> Output:
+    content = _decode_result(message.content_raw)
+    return ExecuteResult(content.execution_count, content.data, content.metadata, content.transient.display_id, message.buffers)
+
+
+def _read_error(message: Message) -> Output:
+    content = _decode_error(message.content_raw)
+    return Error(content.ename, content.evalue, content.traceback)
+
+
+_readers: Final = {
+    "stream": _read_stream,
+    "display_data": _read_display_data,
+    "update_display_data": _read_update_display_data,
+    "execute_result": _read_execute_result,
+    "error": _read_error,
+}
 
 
 def _stream(content: Mapping[str, Any], _buffers: tuple[memoryview, ...]) -> Output:
@@ -151,8 +217,8 @@ class OutputArea:
 
     def feed(self, output: Output) -> bool:
         """Take the next output; say whether anything that is shown may have changed."""
-        if isinstance(output, Stream) and not self._clear_next:
-            self._append(output)
+        if isinstance(output, Stream):
+            self.append(output.name, output.text)
             return True
         if isinstance(output, ClearOutput):
             if output.wait:
@@ -165,12 +231,9 @@ class OutputArea:
         if self._clear_next:
             self._clear()
             self._clear_next = False
-        if isinstance(output, Stream):
-            self._append(output)
-        else:
-            if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
-                self._places.setdefault(output.display_id, []).append(len(self._items))
-            self._items.append(output)
+        if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
+            self._places.setdefault(output.display_id, []).append(len(self._items))
+        self._items.append(output)
         return True
 
     def _clear(self) -> None:
@@ -178,13 +241,16 @@ class OutputArea:
         self._places.clear()
         self._updates.clear()
 
-    def _append(self, output: Stream) -> None:
-        """Put text at the end, into the run of its name if the last item is one."""
+    def append(self, name: Literal["stdout", "stderr"], text: str) -> None:
+        """Take the text of the next output, which is a stream's: put it at the end, into the run of its name if there is one."""
+        if self._clear_next:
+            self._clear()
+            self._clear_next = False
         last = self._items[-1] if self._items else None
-        if isinstance(last, _StreamRun) and last.name == output.name:
-            last.pieces.append(output.text)
+        if isinstance(last, _StreamRun) and last.name == name:
+            last.pieces.append(text)
         else:
-            self._items.append(_StreamRun(output.name, [output.text]))
+            self._items.append(_StreamRun(name, [text]))
 
     def _update(self, update: UpdateDisplayData) -> bool:
         if update.display_id is None or update.display_id not in self._places:
@@ -298,7 +364,19 @@ class Execution:
         """
         kind = message.header.msg_type
         if kind == "stream" and self.state is ExecutionState.RUNNING and message.header.session == self.kernel_session:
-            return self._keep(message)  # most of what comes
+            # Most of what comes. It is text, which needs no more than to be put behind what there is.
+            if not self.keep:
+                return True
+            size = self._size + message.size
+            if size <= self.limit_bytes:
+                try:
+                    content = _decode_stream(message.content_raw)
+                except _UNFIT:
+                    return self._keep(message)
+                self._size = size
+                self._area.append("stderr" if content.name == "stderr" else "stdout", content.text)
+                return True
+            return self._keep(message)
         if kind == "status":
             state = execution_state(message)
             if state == "busy":
@@ -332,7 +410,7 @@ class Execution:
             except ProtocolError as error:
                 self.note_unreadable(error)
                 return False
-            if isinstance(output, (DisplayData, UpdateDisplayData, ExecuteResult)) and _holds_more_than_text(output):
+            if isinstance(output, _WITH_BUNDLE) and _holds_more_than_text(output):
                 self._size += _CONTAINER_BYTES * _count_containers(message.content_raw)
                 if self._size > self.limit_bytes:
                     output = None

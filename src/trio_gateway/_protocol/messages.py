@@ -283,7 +283,10 @@ class Message:
         """
         self = cls.__new__(cls)
         self.channel = channel
-        self.header = parse_header(header_raw, relayed=relayed)
+        try:
+            self.header = _decode_header(header_raw)  # `parse_header` does it too, and a call costs
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            self.header = parse_header(header_raw, relayed=relayed)
         self.header_raw = header_raw
         self.parent_raw = parent_raw
         self.metadata_raw = metadata_raw
@@ -449,7 +452,14 @@ class MessageFactory:
 def _header_fields(header: Header) -> dict[str, str]:
     fields = {"msg_id": header.msg_id, "msg_type": header.msg_type}
     # What somebody's header lacks, it goes on lacking: a kernel can't read an empty version, and is content with none.
-    fields |= {name: value for name in ("session", "username", "date", "version") if (value := getattr(header, name))}
+    if header.session:
+        fields["session"] = header.session
+    if header.username:
+        fields["username"] = header.username
+    if header.date:
+        fields["date"] = header.date
+    if header.version:
+        fields["version"] = header.version
     if header.subshell_id is not None:
         fields["subshell_id"] = header.subshell_id
     return fields
