@@ -38,8 +38,12 @@ _RUNNERS = ("trio", "anyio", "asyncio")
 _NOBODY_RUNS_IT = """\
 This async test uses {fixture}, and nothing is here that runs it on Trio. Either
   pip install pytest-trio
-and nothing else, or mark the test for anyio's plugin, with the backend "trio":
+which needs no configuration for it, or mark the test for anyio's plugin, with the backend "trio":
   @pytest.mark.anyio"""
+_FOR_A_PLAIN_TEST = """\
+This test is a plain function, and {fixture} is for async ones. Either write
+  async def {test}(...):
+or take the fixture {instead}, a GatewayConfig, and open that with trio_gateway.blocking."""
 _fakes: pytest.StashKey[list[FakeGateway]] = pytest.StashKey()
 
 
@@ -52,9 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def _used(item: pytest.Item) -> list[str]:
-    """Return which of the async fixtures an async test uses that does not say itself what runs it."""
-    if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(item.obj):
+def _used(item: pytest.Item, *, plain: bool = False) -> list[str]:
+    """Return which of the async fixtures an async test, or a plain one, uses that does not say itself what runs it."""
+    if not isinstance(item, pytest.Function) or inspect.iscoroutinefunction(item.obj) is plain:
         return []
     if "anyio_backend" in item.fixturenames or any(item.get_closest_marker(name) for name in _RUNNERS):
         return []
@@ -80,9 +84,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show in a failure what the fake gateway and the program said to each other."""
+    """Show in a failure what the fake gateway and the program said to each other, or that a plain test has an async fixture."""
     report = yield
     if report.failed:
+        used = _used(item, plain=True) if report.when == "setup" else []
+        if used:
+            # Beside the error, not in its place: another plugin may make sense of such a test, and have failed otherwise.
+            instead = "local_gateway" if used[0].startswith("local") else "fake_gateway_server"
+            words = _FOR_A_PLAIN_TEST.format(fixture=used[0], test=item.name.partition("[")[0], instead=instead)
+            report.sections.append((_MARKER, words))
         for fake in item.stash.get(_fakes, ()):
             report.sections.append((f"Conversation with {fake!r}", str(fake.conversation)))
     return report

@@ -176,6 +176,25 @@ def test_where_nothing_runs_it_that_is_said(pytester: pytest.Pytester) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("fixture", "instead"), [("fake_gateway_kernel", "fake_gateway_server"), ("local_gateway_kernel", "local_gateway")]
+)
+@pytest.mark.parametrize("mode", ["", "trio_mode = true\n"])
+def test_who_forgets_async_is_told_what_to_write(pytester: pytest.Pytester, fixture: str, instead: str, mode: str) -> None:
+    program = f"""
+        import pytest
+
+        @pytest.mark.parametrize("number", [1])
+        def test_mine({fixture}, number):
+            pass
+    """
+    result = run_pytest(pytester, program, ini=f"[pytest]\n{mode}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["This test is a plain function*", "  async def test_mine(...):", f"*fixture {instead}, a Gateway*"]
+    )
+
+
 @pytest.mark.parametrize("fixture", ["fake_gateway_kernel", "fake_gateway"])
 def test_on_asyncio_the_right_fixture_is_named(pytester: pytest.Pytester, fixture: str) -> None:
     result = run_pytest(
