@@ -212,7 +212,8 @@ def common_options(command: _Command) -> _Command:
         _common(
             "--url",
             metavar="URL",
-            help="The gateway's address. Without it: JUPYTER_GATEWAY_URL; without that: a local gateway is started.",
+            help="The gateway's address. Without it: JUPYTER_GATEWAY_URL. Without that a local gateway is started, but not for "
+            "kernels and --attach.",
         ),
         _common(
             "--token-file",
@@ -235,7 +236,7 @@ def _common(*names: str, **traits: Any) -> Callable[[_Command], _Command]:
 kernel_option = _common(
     "--kernel",
     metavar="NAME",
-    help="The kernel to start, by its kernelspec's name. Without it: the notebook's own, or the gateway's default.",
+    help="The kernel to start, by its kernelspec's name. Without it: the gateway's default; for a notebook, the one it names.",
 )
 attach_option = _common(
     "--attach",
