@@ -628,3 +628,43 @@ def test_a_text_counts_as_what_it_takes() -> None:
     wide = plain.replace("xx", "x\U0001f600")
     assert decode(plain, v1=False).size == len(plain)
     assert decode(wide, v1=False).size > 8 * len(wide)
+
+
+# --- at the edges of a beginning
+
+
+def told(frame: bytes, *, v1: bool, is_text: bool = False) -> Message | None:
+    with pytest.raises(TooLargeError) as caught:
+        decode(CutMessage(frame, 1_000_000, is_text=is_text), v1=v1)
+    return caught.value.message
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_beginning_that_ends_inside_of_a_character_tells_what_it_was(binary: bool) -> None:
+    text = b'{"header": %s, "parent_header": %s, "metadata": {}, "content": {"x": "%s' % (HEAD % b"stream", ABOVE, "é".encode())
+    frame = legacy_binary(text + b"x" * 1000, b"buffer") if binary else text
+    message = told(frame[: frame.index("é".encode()) + 1], v1=False, is_text=not binary)
+    assert message is not None
+    assert message.msg_type == "stream"
+
+
+def test_a_beginning_that_ends_with_the_headers_tells_what_it_was() -> None:
+    header = HEAD % b"stream"
+    for channel, parent in ((b"iopub", ABOVE), (b"", ABOVE), (b"iopub", b"")):
+        frame = v1(channel, header, parent, b"{}", b"{}")
+        end = 56 + len(channel + header + parent)
+        message = told(frame[:end], v1=True)
+        assert message is not None
+        assert (message.channel, message.msg_type) == (channel.decode(), "stream")
+        assert (message.metadata, message.content) == ({}, {})
+        assert message.size == len(header + parent)
+        assert told(frame[: end - 1], v1=True) is None
+
+
+@pytest.mark.parametrize("at", [48, 55])
+def test_a_beginning_whose_table_is_among_its_parts_tells_nothing(at: int) -> None:
+    frame = bytearray(v1(b"iopub", HEAD % b"stream", ABOVE))
+    struct.pack_into("<Q", frame, 8, at)  # where the channel would be
+    struct.pack_into("<Q", frame, 16, 61)
+    frame[at:56] = b"x" * (56 - at)
+    assert told(bytes(frame), v1=True) is None

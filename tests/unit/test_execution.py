@@ -26,7 +26,15 @@ from trio_gateway._outputs import (
     UpdateDisplayData,
 )
 from trio_gateway._protocol.contents import read
-from trio_gateway._protocol.execution import TRANSITIONS, Execution, ExecutionState, OutputArea, _makers, parse_output
+from trio_gateway._protocol.execution import (
+    TRANSITIONS,
+    Execution,
+    ExecutionState,
+    OutputArea,
+    _makers,
+    may_be_rate_notice,
+    parse_output,
+)
 from trio_gateway._protocol.messages import Message
 
 REQUESTED, RUNNING, REPLIED, IDLE, DONE = ExecutionState
@@ -757,3 +765,30 @@ def test_what_was_too_large_is_counted() -> None:
     (gap,) = execution.result().output_gaps
     assert (gap.kind, gap.count) == ("overflow", 3)
     assert "the largest of 30," in gap.detail
+
+
+# --- what an output takes
+
+
+@pytest.mark.parametrize(
+    ("data", "metadata", "containers"),
+    [
+        ({"text/plain": "{[x"}, {}, 0),  # a text takes what it has
+        ({"text/plain": "x"}, {"a": [[], {}]}, 6),
+        ({"application/json": [[], {}, {}]}, {}, 7),
+    ],
+)
+def test_lists_and_objects_count_as_more_than_their_json(data: object, metadata: object, containers: int) -> None:
+    """Each list and each object of the whole content, which has three itself."""
+    shown = message("display_data", {"data": data, "metadata": metadata, "transient": {}})
+    takes = shown.size + 64 * (containers and containers + 1)
+    assert ended(shown, limit_bytes=takes).result().output_gaps == ()
+    (gap,) = ended(shown, limit_bytes=takes - 1).result().output_gaps
+    assert (gap.kind, gap.count) == ("overflow", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "may_be"), [(NOTICE, True), ("IOPub data rate exceeded.\n", True), ("x" * 500 + NOTICE, False), ("a rate\n", False)]
+)
+def test_what_may_be_a_notice_is_seen_by_its_first_bytes(text: str, may_be: bool) -> None:
+    assert may_be_rate_notice(stream(text)) is may_be

@@ -18,6 +18,8 @@ from trio_gateway._protocol.frames import (
     TEXT,
     Close,
     CutMessage,
+    FragmentCount,
+    FrameError,
     FrameParser,
     Ping,
     Pong,
@@ -256,3 +258,51 @@ def test_goodbyes(code: int, reason: str, payload: bytes) -> None:
 
 def test_kinds() -> None:
     assert [TEXT, BINARY, CLOSE, PING] == [Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING]
+
+
+# --- at the limits
+
+
+@pytest.mark.parametrize("fragments", [1, 2])
+@pytest.mark.parametrize("cut_at", [(), (30_000,), (10_000, 30_000)])
+def test_a_large_message_of_just_the_limit_is_whole(fragments: int, cut_at: tuple[int, ...]) -> None:
+    content = bytes(range(250)) * 160
+    size = len(content) // fragments
+    wire = b"".join(
+        server(Opcode.CONT if start else Opcode.BINARY, content[start : start + size], fin=start + size == len(content))
+        for start in range(0, len(content), size)
+    )
+    parser = FrameParser(len(content))
+    assert feed(parser, wire, cut_at) == [content]
+    assert parser.cut == 0
+
+
+@pytest.mark.parametrize("fragments", [1, 2])
+@pytest.mark.parametrize("cut_at", [(), range(0, 50_000, 10_000), (5_000, 16_387, 16_388, 16_389)])
+def test_of_messages_that_are_too_large_no_more_than_the_beginning_is_kept(fragments: int, cut_at: Iterable[int]) -> None:
+    content = bytes(range(250)) * 160
+    size = len(content) // fragments
+    wire = b"".join(
+        server(Opcode.CONT if start else Opcode.BINARY, content[start : start + size], fin=start + size == len(content))
+        for start in range(0, len(content), size)
+    )
+    parser = FrameParser(22_000)
+    assert feed(parser, wire + wire, cut_at) == [content[: 16 * 1024]] * 2
+    assert parser.cut == 2
+
+
+def test_how_much_may_pass_in_fragments() -> None:
+    count = FragmentCount()
+    count.add(4 * 1024**3)
+    with pytest.raises(FrameError, match="more than 4294967296 bytes") as caught:
+        count.add(1)
+    assert caught.value.code == 1009
+
+
+def test_how_little_may_be_in_many_fragments() -> None:
+    count = FragmentCount()
+    for _ in range(1_001):
+        count.add(64)
+    with pytest.raises(FrameError, match="1002 fragments") as caught:
+        count.add(63)
+    assert caught.value.code == 1008

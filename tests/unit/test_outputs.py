@@ -409,3 +409,56 @@ def test_each_output_shows_itself() -> None:
     assert Error("E", "v")._repr_mimebundle_() == {"text/plain": "E: v"}
     assert PLOT._repr_mimebundle_() == (dict(PLOT.data), {})
     assert UpdateDisplayData({"text/plain": "1"})._repr_mimebundle_() == ({"text/plain": "1"}, {})
+
+
+# --- at the edges
+
+
+def test_a_text_is_shown_whole_up_to_a_length() -> None:
+    assert repr(Stream("stdout", "x" * 60)) == f"Stream('stdout', '{'x' * 60}')"
+    assert repr(Stream("stdout", "x" * 1061)) == f"Stream('stdout', <'{'x' * 60}'… 1,061 characters>)"
+
+
+def test_a_repr_says_what_is_beside_the_data_and_nothing_of_what_is_not() -> None:
+    assert repr(DisplayData({}, {"m": 1}, "d")) == "DisplayData({}, metadata={'m': 1}, display_id='d')"
+    assert repr(ExecuteResult(7, {}, {"m": 1})) == "ExecuteResult(7, {}, metadata={'m': 1})"
+    assert repr(Error("E", "v")) == "Error('E', 'v')"
+    assert "…" not in repr(result(out("a"), out("b"), out("c")))
+
+
+def test_half_a_pair_of_surrogates_becomes_bytes() -> None:
+    assert DisplayData({"text/html": "a\ud800"}).bytes_of("text/html") == b"a\xed\xa0\x80"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [PLOT.bytes_of, result(SVG, PLOT).text_of, DisplayData({"image/jpeg": "no base64!"}).bytes_of],
+    ids=["output", "result", "content"],
+)
+def test_the_type_that_was_asked_for_is_named(look: Callable[[str], object]) -> None:
+    with pytest.raises(InvalidInputError, match="image/jpeg"):
+        look("image/jpeg")
+
+
+@pytest.mark.parametrize("outputs", [(SVG, PLOT), (PLOT, out("a"), SVG)], ids=["svg first", "plot first"])
+def test_the_types_of_all_outputs_are_named(outputs: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        result(*outputs).text_of("text/html")
+    assert all(repr(mime) in str(caught.value) for mime in (*SVG.data, *PLOT.data))
+
+
+def test_the_lines_of_a_traceback_stand_one_below_the_other() -> None:
+    error = Error("E", "v", ("one", "two"))
+    assert error._repr_mimebundle_() == {"text/plain": "one\ntwo"}
+    assert result(out("a"), error, status="error")._repr_mimebundle_() == ({"text/plain": "a\none\ntwo"}, {})
+
+
+def test_outputs_that_are_only_text_need_no_page() -> None:
+    plain = DisplayData({"text/plain": "x"})
+    assert result(out("a"), err("b"), plain, out("c"))._repr_mimebundle_() == ({"text/plain": "ab\nx\nc"}, {})
+
+
+@pytest.mark.parametrize("mime", ["image/png", "image/jpeg"])
+def test_a_picture_stands_in_the_page_as_one_word(mime: str) -> None:
+    bundle, _ = result(out("a"), DisplayData({mime: "QUJD\nREVG\n"}))._repr_mimebundle_()
+    assert bundle["text/html"] == f'<pre>a</pre>\n<img src="data:{mime};base64,QUJDREVG">'

@@ -289,6 +289,18 @@ def test_kernelspecs():
     assert (bare.name, bare.display_name, bare.argv, bare.interrupt_mode) == ("bare", "bare", (), "signal")
 
 
+@pytest.mark.parametrize(("default", "listed"), [("python3", "python3"), ("PYTHON3", "python3"), ("julia", "julia"), ("", "")])
+def test_the_default_is_named_as_it_is_listed(default: str, listed: str):
+    assert rest.parse_kernelspecs({"default": default, "kernelspecs": {"python3": SPEC}}).default == listed
+
+
+def test_wrong_entries_with_long_names_are_all_named():
+    with pytest.raises(ProtocolError) as caught:
+        rest.parse_kernelspecs({"kernelspecs": {letter * 10_000: 5 for letter in "abc"}})
+    for letter in "abc":
+        assert f"found a number @ $.kernelspecs['{letter * 90}" in str(caught.value)
+
+
 def test_kernelspecs_without_a_default():
     assert rest.parse_kernelspecs({"kernelspecs": {}}).default is None
 
@@ -345,6 +357,14 @@ def test_any_json_is_a_model_or_a_typed_error(body: object):
             parse(body)
     with suppress(ProtocolError, KernelSpecNotFoundError):
         rest.parse_kernelspec(body, "python3")
+
+
+def test_json_has_so_many_lists_and_objects_at_most():
+    assert len(rest.load_json(b"[" + b"[],{}," * 4_999 + b"[]]")) == 9_999  # and the one around them
+    with pytest.raises(ProtocolError, match="10001 lists and objects"):
+        rest.load_json(b"[" + b"[],{}," * 4_999 + b"[],{}]")
+    # As many as its size allows, where it is large.
+    assert len(rest.load_json(b"[" + b'[],"123456789012",{},"1234567890123",' * 9_999 + b"0]")) == 39_997
 
 
 def test_deep_json_is_a_typed_error():
