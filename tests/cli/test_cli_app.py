@@ -360,6 +360,19 @@ def test_each_error_becomes_a_code_and_a_few_lines(
     assert "Traceback" in capfd.readouterr().err
 
 
+def test_of_a_local_gateway_that_does_not_start_nobody_is_asked_for_the_address(
+    fake_gateway: Install, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gateway(GatewayConnectionError("the local gateway ended with status 1"))
+    assert run("exec", "-q", "1") == 3
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "A gateway that runs already is used where --url or JUPYTER_GATEWAY_URL names it."
+    ]
+    monkeypatch.setenv("JUPYTER_GATEWAY_URL", "http://127.0.0.1:1")
+    assert run("exec", "-q", "1") == 3
+    assert "Is the gateway running there?" in capfd.readouterr().err
+
+
 def test_running_out_of_time_interrupts_and_ends_with_code_4(
     fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

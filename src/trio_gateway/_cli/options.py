@@ -162,7 +162,7 @@ class Options:
 
     def complain(self, failure: Failure | Exception) -> Failure:
         """Tell why the command failed, in words and in the JSON object, which has the first reason if there are several."""
-        failure = failure if isinstance(failure, Failure) else describe(failure)
+        failure = failure if isinstance(failure, Failure) else describe(failure, local=not self.has_gateway)
         if self.failure is None:
             self.failure = failure
         lines = failure.lines

@@ -75,11 +75,11 @@ class Failure:
         return [*(self.message.splitlines() or [self.type]), *self.advice.splitlines()]
 
 
-def describe(error: Exception) -> Failure:
-    """Say what happened and what to do about it."""
+def describe(error: Exception, *, local: bool = False) -> Failure:
+    """Say what happened and what to do about it, also where the gateway is a local one of the command's own."""
     known = isinstance(error, (GatewayError, OutOfTimeError))
     message = _message(error) if known else f"{type(error).__name__}: {error}"
-    return Failure(type(error).__name__, message, _advice(error))
+    return Failure(type(error).__name__, message, _advice(error, local=local))
 
 
 def _message(error: Exception) -> str:
@@ -126,7 +126,7 @@ def _variables() -> dict[str, str]:
     return {row.name: row.variable for row in rows if row.variable is not None}
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, *, local: bool) -> str:
     match error:
         case ConfigError():
             return "`trio-gateway doctor` shows where each setting comes from."
@@ -139,6 +139,8 @@ def _advice(error: Exception) -> str:
             return f"`trio-gateway kernels` lists those that run.{where} {DOCTOR}"
         case ConnectionLostError():
             return f"The code may have run: it was not sent a second time. {DOCTOR}"
+        case GatewayConnectionError() if local:
+            return "A gateway that runs already is used where --url or JUPYTER_GATEWAY_URL names it."
         case GatewayConnectionError():
             return f"Is the gateway running there? Its address comes from --url, or else from JUPYTER_GATEWAY_URL. {DOCTOR}"
         case GatewayTimeoutError():
