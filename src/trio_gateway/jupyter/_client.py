@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
+import trio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.client import KernelClient
@@ -27,6 +28,7 @@ from .._crossing.calls import Block, Realm
 from .._crossing.calls import Message as Note
 from .._crossing.from_asyncio import take
 from .._crossing.reading import Reading
+from .._errors import GatewayError
 from .._protocol import contents
 from .._protocol.messages import Message
 from ._absent import WithoutSockets
@@ -61,6 +63,14 @@ class _NobodyWaits:
         """Take no notice: the link knows what became of it."""
         del message
         return False
+
+
+class ChannelsStopped(asyncio.CancelledError):
+    """A message is not waited for any more: this side has stopped the channels, or shut the kernel down.
+
+    Who waits is cancelled, as by the `close()` of pyzmq's asyncio socket: tools such as nbclient leave such waits behind, and ask
+    for no exception of theirs.
+    """
 
 
 class GatewayChannel:
@@ -109,16 +119,28 @@ class GatewayChannel:
         Raises:
             queue.Empty: none came in time.
             GatewayError: none will come: the kernel is gone, or its process was replaced.
+            asyncio.CancelledError: while it was waited for, the channels were stopped or the kernel was shut down on this side.
+            trio.ClosedResourceError: that was before.
 
         Cancellation: safe, no message is lost.
         """
-        realm, reading = self._reading()
+        realm, link = self._client.linked()
+        reading = link.readings[self._name]
         if not block or (timeout is not None and timeout <= 0):
             if not await self.msg_ready():
                 raise Empty
             return as_dictionary(reading.claim())
-        with anyio.move_on_after(timeout):
-            return as_dictionary(await take(realm, reading))
+        late = link.ended
+        try:
+            with anyio.move_on_after(timeout):
+                message = as_dictionary(await take(realm, reading))
+                if self._client.reads(link):
+                    return message
+                raise trio.ClosedResourceError("the channels are stopped")
+        except (GatewayError, trio.ClosedResourceError) as error:
+            if late or not link.ending:
+                raise
+            raise ChannelsStopped(str(error)) from None
         raise Empty
 
     async def get_msgs(self) -> list[dict[str, Any]]:
@@ -234,6 +256,10 @@ class _ClientOnLink(WithoutSockets, KernelClient):
         self._linked[0].thread.check_process()
         return self._linked[0], self._linked[1]
 
+    def reads(self, link: Link) -> bool:
+        """Say whether this connection is the client's still. For a channel."""
+        return self._linked is not None and self._linked[1] is link
+
     def feed(self, channel: str, message: Mapping[str, Any]) -> None:
         """Queue a message. For a channel."""
         realm, link = self.linked()
@@ -244,10 +270,14 @@ class _ClientOnLink(WithoutSockets, KernelClient):
         return self._linked is not None and self._linked[0].run_sync(self._linked[1].beats)
 
     def stop_channels(self) -> None:
-        """Stop all channels, and close the connection."""
+        """Stop all channels, and close the connection.
+
+        A task that waits for a message is cancelled; a blocking client's method raises `trio.ClosedResourceError`.
+        """
         for channel in (self.shell_channel, self.iopub_channel, self.stdin_channel, self.control_channel, self.hb_channel):
             channel.stop()
         if self._linked is not None:
+            self._linked[1].ending = True
             self._linked[2].leave(_NobodyWaits())
             self._linked = None
 
@@ -321,16 +351,25 @@ class _ClientOnLink(WithoutSockets, KernelClient):
                 if inspect.isawaitable(answered):
                     await answered
 
-        answering = asyncio.ensure_future(answer()) if allow_stdin else None
+        async def read() -> dict[str, Any]:
+            await show_outputs()
+            reply: dict[str, Any] = await self._async_recv_reply(msg_id)
+            return reply
+
+        if not allow_stdin:
+            with anyio.fail_after(timeout):
+                return await read()
+        reading, answering = asyncio.ensure_future(read()), asyncio.ensure_future(answer())
         try:
             with anyio.fail_after(timeout):
-                await show_outputs()
-                reply: dict[str, Any] = await self._async_recv_reply(msg_id)
-                return reply
+                await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    await answering  # which raises: its hook has failed, or nothing comes
+                return await reading
         finally:
-            if answering is not None:
-                answering.cancel()
-                await asyncio.wait([answering])  # noqa: ASYNC102 - it was cancelled
+            for task in (reading, answering):
+                task.cancel()
+            await asyncio.gather(reading, answering, return_exceptions=True)  # noqa: ASYNC102 - they were cancelled
 
 
 def _is_idle(message: Mapping[str, Any]) -> bool:
@@ -392,6 +431,20 @@ class GatewayKernelClient(_ClientOnLink, AsyncKernelClient):
     execute_interactive: Callable[..., Coroutine[Any, Any, Any]] = _ClientOnLink._async_execute_interactive
 
 
+def _blocking(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    """Make a method that blocks: where a task would be cancelled, a thread has an exception."""
+
+    @functools.wraps(function)
+    async def wait(*arguments: Any, **more: Any) -> Any:
+        try:
+            return await function(*arguments, **more)
+        except ChannelsStopped as stopped:
+            raise trio.ClosedResourceError(*stopped.args) from None
+
+    blocking: Callable[..., Any] = run_sync(wait)
+    return blocking
+
+
 class BlockingGatewayKernelClient(_ClientOnLink, BlockingKernelClient):
     """A `jupyter_client.BlockingKernelClient` for a kernel on a gateway. Made by `BlockingGatewayKernelManager.client`.
 
@@ -399,5 +452,10 @@ class BlockingGatewayKernelClient(_ClientOnLink, BlockingKernelClient):
     """
 
     is_alive: Callable[..., Any] = run_sync(_ClientOnLink._async_is_alive)
-    wait_for_ready: Callable[..., Any] = run_sync(_ClientOnLink._async_wait_for_ready)
-    execute_interactive: Callable[..., Any] = run_sync(_ClientOnLink._async_execute_interactive)
+    wait_for_ready: Callable[..., Any] = _blocking(_ClientOnLink._async_wait_for_ready)
+    execute_interactive: Callable[..., Any] = _blocking(_ClientOnLink._async_execute_interactive)
+    get_shell_msg: Callable[..., Any] = _blocking(KernelClient._async_get_shell_msg)
+    get_iopub_msg: Callable[..., Any] = _blocking(KernelClient._async_get_iopub_msg)
+    get_stdin_msg: Callable[..., Any] = _blocking(KernelClient._async_get_stdin_msg)
+    get_control_msg: Callable[..., Any] = _blocking(KernelClient._async_get_control_msg)
+    _recv_reply: Callable[..., Any] = _blocking(KernelClient._async_recv_reply)

@@ -32,12 +32,17 @@ has an error of its own for one that is not."""
 
 
 class Link:
-    """The channels of one client. All but the constructor, `lost` and `expect_restart` are for Trio's thread."""
+    """The channels of one client. All but the constructor, its attributes and `expect_restart` are for Trio's thread."""
 
     def __init__(self) -> None:
         self.lost: Exception | None = None
         """Why nothing will come any more."""
+        self.ending = False
+        """Whether this side ends it: the channels are stopped, or the kernel is shut down. For the readers' thread."""
+        self.ended = False
+        """Whether this side has ended it, so that nobody waits any more who did before. For the readers' thread."""
         self._allowed_restarts = 0
+        self._closed = False
         self._kernel: Kernel | None = None
         self._channels: dict[str, Subscription] = {}
         self._unsent: deque[tuple[str, Mapping[str, Any]]] = deque()
@@ -104,7 +109,7 @@ class Link:
         await self.wait_ready()
         with trio.CancelScope() as scope:
             if self.lost is not None:
-                scope.deadline = trio.current_time() + LAST_LOOK
+                scope.deadline = self._last_look()
             self._readers.add(scope)
             try:
                 return await self._channels[channel].receive()
@@ -147,7 +152,11 @@ class Link:
             self._lose(error)
 
     def _lose(self, reason: Exception) -> None:
-        if self.lost is None:
-            self.lost = reason
+        if self.lost is None or isinstance(reason, trio.ClosedResourceError):
+            self.lost = self.lost or reason
+            self._closed = isinstance(reason, trio.ClosedResourceError)
             for scope in self._readers:
-                scope.deadline = trio.current_time() + LAST_LOOK
+                scope.deadline = self._last_look()
+
+    def _last_look(self) -> float:
+        return trio.current_time() + (0 if self._closed else LAST_LOOK)

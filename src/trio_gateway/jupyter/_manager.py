@@ -10,8 +10,8 @@ import os
 import signal
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,23 @@ class KernelOnGateway(WithoutProcess, KernelManager):
             raise NotOnAGatewayError("client_factory", why)
         client.bind(self._place, self._links.add)
         return client
+
+    @contextmanager
+    def _ending(self, *, surely: bool = False) -> Generator[None]:
+        """End the kernel: whoever waits for a message of it meanwhile is cancelled, as by `stop_channels()`.
+
+        Args:
+            surely: whether the connections end with this block also if it fails.
+        """
+        links = list(self._links)
+        for link in links:
+            link.ending = True
+        try:
+            yield
+            surely = True
+        finally:
+            for link in links:
+                link.ending = link.ended = surely
 
     def _expect_restart(self) -> None:
         for link in list(self._links):
@@ -320,13 +337,14 @@ class _ManagerOnGateway(KernelOnGateway):
         """Leave both blocks."""
         kernel_block, self._kernel_block, self._kernel = self._kernel_block, None, None
         gateway_block, self._gateway_block = self._gateway_block, None
-        self._links.clear()
-        try:
-            if kernel_block is not None:
-                await kernel_block.__aexit__(None, None, None)
-        finally:
-            if gateway_block is not None:
-                await gateway_block.__aexit__(None, None, None)  # noqa: ASYNC102 - bounded in Trio
+        with self._ending(surely=True):
+            self._links.clear()
+            try:
+                if kernel_block is not None:
+                    await kernel_block.__aexit__(None, None, None)
+            finally:
+                if gateway_block is not None:
+                    await gateway_block.__aexit__(None, None, None)  # noqa: ASYNC102 - bounded in Trio
 
     async def _async_is_alive(self) -> bool:
         """Say whether the kernel is there, as the gateway tells."""
@@ -356,9 +374,10 @@ class _ManagerOnGateway(KernelOnGateway):
         if restart:
             await self._async_restart_kernel(now)
             return
-        if self._kernel is not None and not self._owned and self.owns_kernel:
-            await self._kernel.shutdown()
-        await self._async_close()
+        with self._ending():
+            if self._kernel is not None and not self._owned and self.owns_kernel:
+                await self._kernel.shutdown()
+            await self._async_close()
 
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         """Leave what is still open."""

@@ -25,7 +25,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -297,7 +297,7 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
         elif self.has_kernel:
             self.shutting_down = True
             try:
-                with self._told("shutdown", "Kernel {} was shutdown."), _as_http():
+                with self._told("shutdown", "Kernel {} was shutdown."), _as_http(), self._ending():
                     await (await self.mapping.gateway()).kernels.shutdown(self.kernel_id)
                 self.end()
             finally:
@@ -432,7 +432,10 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         async with self._opening:
             block, self._block, self._gateway = self._block, None, None
             if block is not None:
-                await block.__aexit__(None, None, None)
+                with ExitStack() as ending:
+                    for kernel in self._kernels.values():
+                        ending.enter_context(kernel._ending(surely=True))
+                    await block.__aexit__(None, None, None)
 
     # Kernels ----------------------------------------------------------------------------------------------------
 
