@@ -24,6 +24,27 @@ async def test_the_reply_to_an_execution(autojump_clock: Clock) -> None:
         assert (await kernel.execute("x")).text == "1"
 
 
+async def test_code_that_a_kernel_began_with_and_dropped(autojump_clock: Clock) -> None:
+    """As ipykernel does when an interrupt comes before the code runs: it says `busy`, and then nothing (G3)."""
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("shell execute_reply", times=1)
+        fake.faults.drop("iopub status", nth=2, times=1)
+        with pytest.raises(trio_gateway.ConnectionLostError, match="execute_request or its reply was lost"):
+            await kernel.execute("x = 1")
+        assert trio.current_time() < SOON
+        assert (await kernel.execute("x")).text == "1"
+
+
+async def test_code_that_a_kernel_dropped_is_not_waited_for_where_nobody_wants_it(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open(interrupt_timeout=600) as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("shell execute_reply", times=1)
+        fake.faults.drop("iopub status", nth=2, times=1)
+        with trio.move_on_after(1):
+            await kernel.execute("x = 1")
+        assert trio.current_time() < 5
+        assert (await kernel.execute("x")).text == "1"
+
+
 async def test_the_reply_to_another_request(autojump_clock: Clock) -> None:
     async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
         fake.faults.drop("shell complete_reply", times=1)

@@ -270,6 +270,7 @@ class Executor:
                 await pending.wait_answered()
             if pending.replied:
                 break
+            session.questions.find_lost()  # a kernel that was interrupted before the code ran may have dropped it
             pause *= 2  # code may catch KeyboardInterrupt and go on
 
 

@@ -289,7 +289,11 @@ class Questions:
         session = self._session
         earlier = session.unanswered()
         reply = await self._ask_in_line(line, "kernel_info_request", {})
-        if reply is not None and _may_be_out_of_order(reply):
+        beside = reply is not None and _may_be_out_of_order(reply)
+        # An interrupt in the moment in which a kernel has begun with code and does not run it yet makes ipykernel drop the code:
+        # it tells neither of a reply nor of an end. (Measured with ipykernel 7.4.) Code behind it shows that it is over.
+        dropped = reply is not None and line[0] == "shell" and any(self._is_owed(pending, line, reply) for pending in earlier)
+        if beside or dropped:
             earlier = session.unanswered()
             if line[0] == "shell":
                 reply = await self._ask_in_line(line, "execute_request", EMPTY_EXECUTION)
@@ -301,8 +305,8 @@ class Questions:
             held = pending.connection == session.connections
             if _line(pending.message) != line or pending in self or not _may_be_lost(pending):
                 continue
-            # Code that a process was seen to begin with, and not to end, may still run: the kernel may answer beside it.
-            if held and pending.runs_in(reply.header.session):
+            # Code that a process was seen to begin with, and not to end, may still run where the kernel answers beside it.
+            if held and beside and pending.runs_in(reply.header.session):
                 continue
             why = "it has answered what it was asked later" if held else "the connection broke"
             kind, once = pending.message.msg_type, "it may have run, and was not sent again"
@@ -317,6 +321,11 @@ class Questions:
             else:
                 lost = f"the {kind} or its reply was lost on the way"
                 pending.fail(ConnectionLostError(f"kernel {session.kernel_id}: {why}, so {lost}; {once}"))
+
+    def _is_owed(self, pending: Pending, line: Line, barrier: Message) -> bool:
+        """Whether the process that answered this barrier was seen to begin with this in that place, and not to end it."""
+        here = _line(pending.message) == line and pending.connection == self._session.connections
+        return here and pending not in self and _may_be_lost(pending) and pending.runs_in(barrier.header.session)
 
     async def _ask_in_line(self, line: Line, msg_type: str, content: Mapping[str, Any]) -> Message | None:
         """Send a request to a place, behind all that was sent there; wait for its reply, or None if there will be none."""
