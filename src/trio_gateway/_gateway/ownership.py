@@ -134,7 +134,7 @@ def start_environment(
 
 def _inherited(names: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name in environ:
+    for name in environ if names else ():
         if not is_named(name, names):
             continue
         try:

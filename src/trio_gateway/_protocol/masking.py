@@ -48,7 +48,7 @@ class Masker:
 
     def __call__(self, text: str) -> str:
         """Return a text without them, and without a beginning of one that was cut off: a short one only at the end."""
-        if self._pattern is None:
+        if self._pattern is None or not text:
             return text
         text = self._pattern.sub(MASK, text)
         for secret in self._cut:

@@ -50,6 +50,7 @@ class Credentials:
         self.renews = type(renewer).get_token is not NoOpTokenRenewer.get_token
         self.token: str = Secret.of(config.auth_token or "")
         self._old_tokens: set[str] = set()
+        self._secrets: tuple[str, ...] = ()  # gathered when asked for, anew for each token
         self._lock = trio.Lock()
         self._questions = 0
         # One thread: a renewer that hangs for ever must not cost another one with each request.
@@ -58,17 +59,24 @@ class Credentials:
     def __repr__(self) -> str:
         return f"<Credentials {'with' if self.token else 'without'} a token>"
 
-    def secrets(self) -> Iterator[str]:
-        """Yield everything that must not be shown, but for what `other_headers` yields."""
-        yield self.token
-        yield from self._old_tokens
-        yield self._config.http_pwd or ""
-        yield from secrets_of(self._config.auth_headers(self.token))
-        yield from secrets_of((name, value) for name, value in self._config.headers.items() if _LOGS_IN.search(name))
+    def secrets(self) -> tuple[str, ...]:
+        """Return everything that must not be shown, but for what `other_headers` returns."""
+        if not self._secrets:  # each answer is searched for them
+            headers = self._config.headers.items()
+            self._secrets = (
+                self.token,
+                *self._old_tokens,
+                self._config.http_pwd or "",
+                *secrets_of(self._config.auth_headers(self.token)),
+                *secrets_of((name, value) for name, value in headers if _LOGS_IN.search(name)),
+            )
+        return self._secrets
 
-    def other_headers(self) -> Iterator[str]:
-        """Yield what must not be shown of configured headers whose names don't say that they log in: who knows what they hold?"""
-        yield from secrets_of((name, value) for name, value in self._config.headers.items() if not _LOGS_IN.search(name))
+    def other_headers(self) -> tuple[str, ...]:
+        """Return what must not be shown of headers whose names don't say that they log in: who knows what they hold?"""
+        if not self._config.headers:
+            return ()
+        return tuple(secrets_of((name, value) for name, value in self._config.headers.items() if not _LOGS_IN.search(name)))
 
     async def ask(self, used: str | None = None) -> bool:
         """Ask the renewer for the token to use now, or wait for the answer to a question that has begun since.
@@ -104,6 +112,7 @@ class Credentials:
             if token != self.token:
                 self._remember(self.token)
                 self.token = Secret.of(token)
+                self._secrets = ()
         else:
             logger.warning("token_renewal_failed: %s; the old token is used", problem)
 

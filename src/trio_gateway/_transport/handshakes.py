@@ -104,15 +104,16 @@ class Handshakes:
 
         Cancellation: leaves at once; a handshake that has begun goes on, as said.
         """
-        with trio.move_on_after(PATIENCE):
-            while left := self._left.get(_address(url)):
-                same = next((handshake for handshake in left if handshake.url == url and not handshake.done.is_set()), None)
-                if same is None:
-                    await left[0].over.wait()
-                    continue
-                made = await self._wait(same)
-                if made is not None:
-                    return made
+        if _address(url) in self._left:  # hardly ever, and a scope costs
+            with trio.move_on_after(PATIENCE):
+                while left := self._left.get(_address(url)):
+                    same = next((handshake for handshake in left if handshake.url == url and not handshake.done.is_set()), None)
+                    if same is None:
+                        await left[0].over.wait()
+                        continue
+                    made = await self._wait(same)
+                    if made is not None:
+                        return made
         stream = await open_stream()
         handshake = _Handshake(url)
         handshake.scope = self.services.start_soon(self._run, handshake, stream, act, name="trio_gateway.handshake")
@@ -154,6 +155,8 @@ class Handshakes:
 
     def _take(self, handshake: _Handshake) -> None:
         """It is somebody's again."""
+        if handshake.deadline is None:
+            return  # as it is from the beginning
         handshake.deadline = None
         if handshake.scope is not None:
             handshake.scope.deadline = float("inf")

@@ -583,7 +583,7 @@ class HttpClient:
     def mask(self) -> Masker:
         """Takes out of what the gateway says what we log in with."""
         cookies = (cookie.value for cookie in self._cookies if len(cookie.value) >= 6)
-        secrets = (*self._credentials.secrets(), *cookies), tuple(self._credentials.other_headers())
+        secrets = (*self._credentials.secrets(), *cookies), self._credentials.other_headers()
         if secrets != self._masked:
             self._masked, self._masker = secrets, Masker(*secrets)
         return self._masker
