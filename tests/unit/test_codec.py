@@ -499,6 +499,16 @@ def test_what_is_only_passed_on_needs_no_header_that_says_something(header: byte
         decode(v1(header=header), v1=True)
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_is_only_passed_on_in_the_older_framing_needs_no_type(binary: bool) -> None:
+    text = '{"channel":"iopub","header":{"msg_id":"m"}}'
+    frame = legacy_binary(text.encode(), b"x") if binary else text
+    message = Decoder(v1=False, relayed=True).decode(frame)
+    assert (message.msg_id, message.msg_type, len(message.buffers)) == ("m", "", int(binary))
+    with pytest.raises(ProtocolError):
+        decode(frame, v1=False)
+
+
 @pytest.mark.parametrize("odd", ["", ',"y":NaN'])
 @pytest.mark.parametrize("part", ["header", "parent", "metadata", "content"])
 def test_no_depth_of_nesting_is_an_error_of_another_kind(part: str, odd: str) -> None:

@@ -61,6 +61,14 @@ def test_messages_of_every_length_and_of_just_the_limit(size: int) -> None:
     assert parser.controls == [Ping(b"p" * 125)]
 
 
+@pytest.mark.parametrize(("limit", "found", "code"), [(3, ["abc"], None), (2, [], 1009)])
+def test_fragments_of_just_the_limit(limit: int, found: list[str], code: int | None) -> None:
+    data = masked(TEXT, b"ab")
+    parser = ServerFrameParser(limit, xor_mask)
+    assert parser.feed(bytes([data[0] & 0x7F]) + data[1:] + masked(0, b"c")) == found
+    assert (parser.error and parser.error.code) == code
+
+
 def test_an_empty_message_is_there_with_its_last_byte() -> None:
     assert ServerFrameParser(0, xor_mask).feed(masked(BINARY, b"")) == [b""]
 
