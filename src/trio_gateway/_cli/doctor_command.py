@@ -15,7 +15,7 @@ import rich_click as click
 
 from .._config import GatewayConfig, SettingRow
 from .._errors import ConfigError
-from .._gateway.doctor import STEPS, Check, examine
+from .._gateway.doctor import STEPS, Check, examine, stray_advice
 from .exits import ExitCode, exit_code_of, printable
 from .opening import configured_gateway, open_gateway
 from .options import Options, common_options, json_option, kernel_option, pass_options
@@ -103,7 +103,7 @@ async def _refuse(error: ConfigError, *, as_json: bool) -> int:
         for problem in error.problems
     ]
     checks = [
-        Check("settings", "failed", str(error), "Correct what is named."),
+        Check("settings", "failed", str(error), " ".join(["Correct what is named.", *stray_advice(os.environ)])),
         *[Check(name, "skipped", "not checked, since settings failed") for name in STEPS[1:]],
     ]
     if as_json:

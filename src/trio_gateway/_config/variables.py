@@ -41,7 +41,11 @@ def _near(name: str, known: frozenset[str]) -> tuple[str, ...]:
     if alike:
         return tuple(alike)
     words = set(name.upper().split("_"))
-    more = {there: len(set(there.split("_")) - words) for there in sorted(known) if words <= set(there.split("_"))}
+    more = {}
+    for there in sorted(known):
+        its = set(there.split("_"))
+        if all(difflib.get_close_matches(word, its, n=1, cutoff=0.8) for word in words):
+            more[there] = len(its - words)
     if more:
         return tuple(there for there, count in more.items() if count == min(more.values()))[:_MOST]
     ends = {_bare(there).removeprefix(_bare(_PREFIX)): there for there in sorted(known)}

@@ -52,7 +52,7 @@ from .kernelspecs import KernelSpecDirectory
 from .ownership import StartRequest, new_kernel_id, open_kernel, own_kernel, start_environment
 from .roster import Roster
 
-__all__ = ["STEPS", "Check", "Status", "examine", "variables_of"]
+__all__ = ["STEPS", "Check", "Status", "examine", "stray_advice", "variables_of"]
 
 Status: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 """How a step went; a warning is no failure, and what follows is still checked."""
@@ -296,7 +296,7 @@ class _Examination:
             return _Finding(
                 f"{', '.join(strays)}: no setting has this variable, so nothing reads it",
                 "warning",
-                " ".join(_near_miss(name, near) for name, near in strays.items())
+                " ".join(stray_advice(self._environ))
                 + (f" {', '.join(ignored)}: for another gateway than url, and not used." if ignored else ""),
             )
         if ignored:
@@ -686,8 +686,16 @@ def variables_of(config: GatewayConfig) -> dict[str, str]:
     return {row.name: row.variable for row in config.describe() if row.variable is not None}
 
 
-def _near_miss(name: str, near: tuple[str, ...]) -> str:
-    return f"{name}: is {' or '.join(near)} meant?" if near else f"Take {name} away, or correct its name."
+def stray_advice(environ: Mapping[str, str]) -> list[str]:
+    """Say of each variable that looks like a setting's and is none what to do about it.
+
+    Args:
+        environ: the environment; its values are not looked at.
+    """
+    return [
+        f"{name}: is {' or '.join(near)} meant?" if near else f"Take {name} away, or correct its name."
+        for name, near in unknown_variables(environ).items()
+    ]
 
 
 def _is_jupyter(answer: PlainAnswer) -> bool:
