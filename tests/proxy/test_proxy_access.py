@@ -26,6 +26,9 @@ def caller(gate: Gate, method: str = "GET", query: bytes = b"", **headers: str) 
         return refused.status_code
 
 
+NAME = Gate(ProxyConfig(token=TOKEN)).cookie_name()
+
+
 @pytest.mark.parametrize(
     ("headers", "query", "found"),
     [
@@ -45,8 +48,8 @@ def caller(gate: Gate, method: str = "GET", query: bytes = b"", **headers: str) 
         ({}, b"&".join([b"a=b"] * 101), 400),
         ({"authorization": "token wrong"}, b"token=" + TOKEN.encode(), 401),
         ({}, b"", 401),
-        ({"cookie": "trio-gateway-proxy="}, b"", 401),
-        ({"cookie": f"trio-gateway-proxy={TOKEN}"}, b"", 401),
+        ({"cookie": f"{NAME}="}, b"", 401),
+        ({"cookie": f"{NAME}={TOKEN}"}, b"", 401),
     ],
 )
 def test_the_token(headers: Mapping[str, str], query: bytes, found: Caller | int) -> None:
@@ -68,6 +71,15 @@ def test_the_cookie_is_not_the_token_and_ends_with_it() -> None:
     gate.change_token("another")
     assert caller(gate, cookie=cookie) == 401
     assert caller(gate, authorization="token another") is Caller.HEADER
+
+
+def test_two_proxies_on_one_host_have_cookies_of_their_own() -> None:
+    """A browser has one cookie of a name for a host, whatever the port, and sends all it has."""
+    gates = [Gate(ProxyConfig(token=token)) for token in (TOKEN, "another")]
+    jar = dict(gate.set_cookie(secure=False).partition(";")[0].split("=", 1) for gate in gates)
+    sent = "; ".join(f"{name}={value}" for name, value in jar.items())
+    assert [caller(gate, cookie=sent) for gate in gates] == [Caller.COOKIE, Caller.COOKIE]
+    assert TOKEN not in sent
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "WEBSOCKET"])

@@ -22,10 +22,10 @@ import attrs
 from .._secret import Secret
 from ._config import ProxyConfig
 
-__all__ = ["COOKIE", "Caller", "Gate", "Refused"]
+__all__ = ["Caller", "Gate", "Refused"]
 
-COOKIE: Final = "trio-gateway-proxy"
-"""The cookie's name. It holds a value derived from the token, and not the token."""
+_COOKIE: Final = "trio-gateway-proxy-"
+"""The beginning of the cookie's name."""
 _LONGEST_COOKIE: Final = 16_384
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -143,7 +143,7 @@ class Gate:
             if len(tokens) == 1 and _same(tokens[0], self._token):
                 return Caller.QUERY
             raise Refused(401, "the token in the URL is not the proxy's", wrong_token=True)
-        if _same(_cookie(headers.get("cookie", "")), self.cookie_value()):
+        if _same(_cookie(headers.get("cookie", ""), self.cookie_name()), self.cookie_value()):
             # A browser sends it whoever asks; that a page of ours asks, only its Origin says.
             origin = headers.get("origin")
             if origin is None and method not in _SAFE_METHODS:
@@ -163,6 +163,10 @@ class Gate:
         tokens = [value for name, value in _pairs(form) if name == "token"]
         return self.config.allow_anyone or (len(tokens) == 1 and _same(tokens[0].strip(), self._token))
 
+    def cookie_name(self) -> str:
+        """Return the cookie's name, another one for each token: cookies know no ports, and one host may have several proxies."""
+        return _COOKIE + hmac.digest(self._token.encode(), b"trio-gateway-proxy name", "sha256")[:4].hex()
+
     def cookie_value(self) -> str:
         """Return what the cookie holds: something that only who knows the token can make, and from which nobody can tell it."""
         return base64.urlsafe_b64encode(hmac.digest(self._token.encode(), b"trio-gateway-proxy cookie", "sha256")).decode()
@@ -170,11 +174,11 @@ class Gate:
     def set_cookie(self, *, secure: bool) -> str:
         """Return the header `Set-Cookie` for who came with the token in the URL, or in the page's form."""
         flags = "; Secure" if secure else ""
-        return f"{COOKIE}={self.cookie_value()}; Path={self.config.base_path}; HttpOnly; SameSite=Strict{flags}"
+        return f"{self.cookie_name()}={self.cookie_value()}; Path={self.config.base_path}; HttpOnly; SameSite=Strict{flags}"
 
     def clear_cookie(self) -> str:
         """Return the header `Set-Cookie` for who signs out."""
-        return f"{COOKIE}=; Path={self.config.base_path}; Max-Age=0; HttpOnly; SameSite=Strict"
+        return f"{self.cookie_name()}=; Path={self.config.base_path}; Max-Age=0; HttpOnly; SameSite=Strict"
 
     def cors_headers(self, origin: str, *, preflight: bool) -> list[tuple[str, str]]:
         """Return what a browser must be told so that an allowed page from elsewhere may read the answer."""
@@ -218,10 +222,10 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
         raise Refused(400, "there are too many parameters") from None
 
 
-def _cookie(header: str) -> str:
+def _cookie(header: str, wanted: str) -> str:
     for part in header[:_LONGEST_COOKIE].split(";"):
         name, _, value = part.strip().partition("=")
-        if name == COOKIE:
+        if name == wanted:
             return value.strip('"')
     return ""
 
