@@ -96,7 +96,7 @@ def test_a_notebook_that_ends_early_in_synchronous_code(manager_class: type, lef
     tasks = asyncio.all_tasks(loop)
     if tasks:
         loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
-    del tasks
+    del tasks, client  # which holds them
     gc.collect()
     loop.set_exception_handler(None)
 
