@@ -910,6 +910,26 @@ def test_a_reply_that_comes_after_its_idle_explains_nothing_any_more() -> None:
     assert client.missing() == 1
 
 
+@pytest.mark.parametrize("heard", [("busy", "idle"), ("idle",)])
+def test_an_id_that_is_used_again_explains_no_hole_of_ours(heard: tuple[str, ...]) -> None:
+    """A gateway asks with each connection of a session, and numbers its requests anew: the two are two."""
+    client = met()
+    own = conversation("a", 1, 4)  # 4 busy, 5 input, 6 output, 7 reply, 8 idle
+    client.hear(
+        [other(1, "busy"), other(3, "idle"), own[0], own[1], own[3]]
+    )  # the output goes with the connection, and so does idle
+    client.hear([other(number, state) for number, state in ((9, "busy"), (11, "idle")) if state in heard])
+    assert client.missing() == 1
+
+
+def test_an_id_that_is_used_again_while_ours_is_at_work_explains_what_it_did_before() -> None:
+    client = met()
+    own = conversation("a", 1, 1)  # 1 busy, 2 input, 3 output
+    client.hear([*own[:3], other(4, "busy"), other(6, "idle"), other(7, "busy"), other(9, "idle")])
+    client.hear([said(10, "execute_reply", "a"), said(11, "status", "a", state="idle")])
+    assert client.missing() == 0
+
+
 def test_a_busy_that_comes_after_its_idle_explains_one_hole_with_it() -> None:
     client = met()
     own = conversation("a", 8, 1)

@@ -125,7 +125,11 @@ class _Sender:
             for over in [key for key, work in self.at_work.items() if work.main]:
                 self._end(over, self.at_work.pop(over), number, counting=counting)
         if parent not in self.answered:
-            self.ended.pop(parent, None)
+            known = self.ended.get(parent)
+            if known is not None and known.idle is not None and number < known.idle:
+                known.busy = number  # it came after its idle
+                return
+            self._close_earlier(parent)
             self.at_work[parent] = _Work(number, main=main)
             if len(self.at_work) > MAX_WORK:
                 oldest = next(iter(self.at_work))
@@ -136,12 +140,22 @@ class _Sender:
         work = self.at_work.pop(parent, None)
         if work is not None:
             self._end(parent, work, number, counting=counting)
-        elif parent in self.ended:
-            self.ended[parent].idle = number
+        elif (known := self.ended.get(parent)) is not None and known.idle is not None and number < known.idle:
+            known.idle = number  # it was taken for ended where other work began, and this had not come yet
         elif parent not in self.answered:
+            self._close_earlier(parent)
             # Its busy was lost, or came before we listened, as of the requests a gateway makes itself when a client
             # connects. Its reply is numbered right before its idle, and explains that hole alone.
             self._end(parent, _Work(max(self.floor, number - 2)), number, counting=counting)
+
+    def _close_earlier(self, parent: str) -> None:
+        """Account for an earlier request of the same id: a gateway numbers its own anew with each connection of a session.
+
+        Taken for one, they would explain holes that lie between them, and so be our lost output.
+        """
+        work = self.ended.pop(parent, None)
+        if work is not None:
+            self._close_hole(work)
 
     def _end(self, parent: str, work: _Work, number: int, *, counting: bool) -> None:
         """Remember work that is over, if an execution is being accounted for: of the time before one nothing is asked."""
