@@ -922,6 +922,35 @@ def test_an_id_that_is_used_again_explains_no_hole_of_ours(heard: tuple[str, ...
     assert client.missing() == 1
 
 
+def test_what_began_before_us_explains_a_hole_before_us_first() -> None:
+    """As a gateway's requests on control do, each time it connects: two holes, and one reply."""
+    client = met()
+    client.hear([other(1, "busy"), said(3, "status", "a", state="busy"), said(4, "execute_input", "a")])
+    client.hear([other(6, "idle"), said(7, "execute_reply", "a")])  # without 2 and 5, and its idle is lost
+    assert client.missing() == 1
+
+
+def test_what_began_before_us_and_has_one_hole_explains_it() -> None:
+    client = met()
+    client.hear([other(1, "busy"), said(2, "status", "a", state="busy"), said(3, "execute_input", "a")])
+    client.hear([other(5, "idle"), said(6, "execute_reply", "a")])  # 4 was the reply to another
+    assert client.missing() == 0
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_two_that_may_have_the_same_hole_explain_one_each(told: int) -> None:
+    """x is at work from 3 to 8, y from 5 to 7. Each has a hole of its own, 4 and 6; or 4 is output of ours, and 9 a loss."""
+    client = met()
+    client.hear([said(1, "status", "a", state="busy"), said(2, "execute_input", "a")])
+    client.hear([other(3, "busy", "x"), other(5, "busy", "y"), other(7, "idle", "y"), other(8, "idle", "x")])
+    if told:
+        client.hear([said(4, "stream", "a")])
+        client.hear([said(10, "execute_reply", "a"), said(11, "status", "a", state="idle")])
+    else:
+        client.hear([said(9, "execute_reply", "a"), said(10, "status", "a", state="idle")])
+    assert client.missing() == told
+
+
 def test_an_id_that_is_used_again_while_ours_is_at_work_explains_what_it_did_before() -> None:
     client = met()
     own = conversation("a", 1, 1)  # 1 busy, 2 input, 3 output

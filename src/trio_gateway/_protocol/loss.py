@@ -22,6 +22,7 @@ each kernel always sends it, `busy` and `idle`, is proof of the contrary.
 from __future__ import annotations
 
 from bisect import bisect_right
+from heapq import heappop, heappush
 from typing import Final
 
 import attrs
@@ -212,24 +213,63 @@ class _Sender:
     def missing(self, start: int, end: int) -> tuple[int, int]:
         """Count the unseen numbers from start to end: those that nothing explains, and those that only unended work does.
 
-        Of work in the main shell that was not seen to end, `idle` may be lost, and then it explains nothing.
+        A request that has ended explains one number between its `busy` and its `idle`: its reply's. Of two that it may be it is
+        the one outside of what is asked about, so that no loss is explained away. Of work in the main shell that was not seen to
+        end, `idle` may be lost, and then it explains nothing.
         """
         holes = self.holes(start, end)
         if not holes:
             return 0, 0
-        explained = doubtful = 0
-        for work in self.ended.values():
-            assert work.idle is not None
-            explained += self._has_hole(max(work.busy + 1, start), min(work.idle - 1, end))
-        for work in self.at_work.values():
-            if self._has_hole(max(work.busy + 1, start), end):
-                if work.main:
-                    doubtful += 1
-                else:
-                    explained += 1
-        unexplained = max(holes - explained, 0)
+        ended = [(work.busy + 1, work.idle - 1, parent) for parent, work in self.ended.items() if work.idle is not None]
+        elsewhere = _match(ended, [*self._pieces(0, start - 1), *self._pieces(end + 1, self.last)])
+        works = [work for work in ended if work[2] not in elsewhere]
+        works += [(work.busy + 1, end, parent) for parent, work in self.at_work.items() if not work.main]
+        unexplained = holes - len(_match(works, self._pieces(start, end)))
+        doubtful = sum(work.main and self._has_hole(max(work.busy + 1, start), end) for work in self.at_work.values())
         doubtful = min(doubtful, unexplained)
         return unexplained - doubtful, doubtful
+
+    def _pieces(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The holes from start to end, both included, in order."""
+        found = []
+        for index in range(max(bisect_right(self.firsts, start) - 1, 0), len(self.firsts)):
+            if self.firsts[index] > end:
+                break
+            first, last = max(self.firsts[index], start), min(self.lasts[index], end)
+            if first <= last:
+                found.append((first, last))
+        return found
+
+
+def _match(works: list[tuple[int, int, str]], pieces: list[tuple[int, int]]) -> set[str]:
+    """Give as many works as can be a number of their own.
+
+    Args:
+        works: of each the first and the last number that it may have, and its key.
+        pieces: the numbers that there are: ranges in order, first and last.
+
+    Returns:
+        The keys of those that have one: of those that could have a number, the one whose numbers end first gets it.
+    """
+    waiting = sorted(works, reverse=True)
+    ready: list[tuple[int, str]] = []
+    matched: set[str] = set()
+    for first, end in pieces:
+        number = first
+        while number <= end:
+            while waiting and waiting[-1][0] <= number:
+                _, last, key = waiting.pop()
+                heappush(ready, (last, key))
+            while ready and ready[0][0] < number:
+                heappop(ready)
+            if ready:
+                matched.add(heappop(ready)[1])
+                number += 1
+            elif waiting:
+                number = waiting[-1][0]
+            else:
+                return matched
+    return matched
 
 
 @attrs.define
