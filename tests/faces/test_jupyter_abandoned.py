@@ -150,7 +150,7 @@ def test_a_wait_is_cancelled_where_this_side_ends_it(end: str, left: list[Any]) 
                 await client.get_iopub_msg()
         finally:
             client.stop_channels()
-            await manager.shutdown_kernel()
+            await manager.shutdown_kernel()  # noqa: ASYNC102 - asyncio, and bounded by the manager
 
     run(main, left)
 
@@ -169,7 +169,7 @@ def test_a_thread_that_waits_has_an_exception(left: list[Any]) -> None:
         try:
             while True:
                 client.get_iopub_msg()
-        except BaseException as error:  # noqa: BLE001 - it is looked at
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is looked at
             raised.append(error)
         finally:
             ensure_event_loop().close()  # jupyter_core has made it for this thread
@@ -205,6 +205,6 @@ def test_a_hook_for_input_that_fails(left: list[Any]) -> None:
                 await client.execute_interactive("input('name? ')", stdin_hook=fails)
         finally:
             client.stop_channels()
-            await manager.shutdown_kernel()
+            await manager.shutdown_kernel()  # noqa: ASYNC102 - asyncio, and bounded by the manager
 
     run(main, left)

@@ -663,7 +663,7 @@ def with_own(fake: Fake, kind: type[Any], use: Callable[[Own], Awaitable[None]],
             try:
                 await use(own)
             finally:
-                await own.shutdown_kernel()
+                await own.shutdown_kernel()  # noqa: ASYNC102 - asyncio, and bounded by the manager
 
     asyncio.run(main())
 

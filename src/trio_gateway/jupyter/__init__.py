@@ -14,5 +14,5 @@ try:
     from ._manager import GatewayKernelManager as GatewayKernelManager
     from ._manager import start_new_async_kernel as start_new_async_kernel
     from ._manager import start_new_kernel as start_new_kernel
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "trio_gateway.jupyter", "jupyter") from None
+except ModuleNotFoundError as _missing:
+    raise missing_extra(_missing, "trio_gateway.jupyter", "jupyter") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from jupyter_client.kernelspec import NoSuchKernel
 
@@ -22,6 +23,8 @@ class NoSuchKernelError(KernelSpecNotFoundError, NoSuchKernel):
         url: the request's URL.
         message: what the gateway said.
     """
+
+    args: tuple[Any, ...]
 
     def __init__(
         self, name: str, *, available: Sequence[str] = (), method: str = "GET", url: str = "", message: str = ""

@@ -224,6 +224,9 @@ async def _take_or_start(
 class _ManagerOnGateway(KernelOnGateway):
     """What the asynchronous and the blocking manager share."""
 
+    kernel_id: Any
+    kernel_name: Any
+
     url: Any = Unicode("", help="The gateway's URL; empty for JUPYTER_GATEWAY_URL.").tag(config=True)
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)
     settings: Any = Dict(help="Other settings of trio_gateway.GatewayConfig, by name.").tag(config=True)

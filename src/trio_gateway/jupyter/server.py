@@ -44,8 +44,8 @@ try:
     from tornado import web
     from tornado.websocket import WebSocketClosedError
     from traitlets import Dict, DottedObjectName, Type, Unicode, default
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "trio_gateway.jupyter.server", "jupyter,jupyter_server") from None
+except ModuleNotFoundError as _missing:
+    raise missing_extra(_missing, "trio_gateway.jupyter.server", "jupyter,jupyter_server") from None
 
 from .._config import hidden_settings
 from .._crossing.calls import Block, Realm
@@ -133,6 +133,13 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
     The callbacks of `add_restart_callback` are called when a look shows that the gateway starts the kernel again (`"restart"`),
     or that it is gone (`"dead"`).
     """
+
+    kernel_id: Any
+    kernel_name: Any
+    execution_state: Any
+    last_activity: Any
+    reason: Any
+    shutting_down: Any
 
     client_class: Any = DottedObjectName("trio_gateway.jupyter.GatewayKernelClient", config=True)
     client_factory: Any = Type(GatewayKernelClient, klass="jupyter_client.client.KernelClient", config=True)
@@ -371,6 +378,8 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     The traits `cull_idle_timeout`, `cull_interval`, `cull_busy` and `cull_connected` are honoured by this side.
     """
+
+    last_kernel_activity: Any
 
     url: Any = Unicode("", help="The gateway's URL; empty for JUPYTER_GATEWAY_URL.").tag(config=True)
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)

@@ -16,5 +16,5 @@ try:
     from ._config import ProxyConfig as ProxyConfig
     from ._server import Listening as Listening
     from ._server import serve as serve
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "trio_gateway.proxy", "proxy") from None
+except ModuleNotFoundError as _missing:
+    raise missing_extra(_missing, "trio_gateway.proxy", "proxy") from None

@@ -62,12 +62,8 @@ class Rest:
     metrics: Metrics
     started: datetime
     is_draining: Callable[[], bool]
-    _gather: Gather = attrs.field(init=False)
+    _gather: Gather = attrs.field(init=False, default=attrs.Factory(lambda self: Gather(self.gateway), takes_self=True))
     _born: float = attrs.field(init=False, factory=trio.current_time)
-
-    @_gather.default
-    def _make_gather(self) -> Gather:
-        return Gather(self.gateway)
 
     def routes(self) -> list[Route]:
         """Return the routes; which methods a path has, they say."""
