@@ -79,7 +79,7 @@ def tests(session: nox.Session) -> None:
 def faces(session: nox.Session) -> None:
     """The adapters alone: asyncio, uvloop and Trio through anyio, synchronous code, Jupyter's own tools."""
     install(session, "all", "test")
-    session.run("python", "-m", "pytest", "tests/faces", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/portal", "tests/jupyter", *session.posargs)
 
 
 @nox.session
@@ -95,7 +95,7 @@ def soak(session: nox.Session) -> None:
     install(session, "all", "test")
     environment = {"TRIO_GATEWAY_LONG": "1", "TRIO_GATEWAY_SOAK_EPISODES": session.posargs[0] if session.posargs else "5000"}
     environment["TRIO_GATEWAY_SOAK_SEED"] = str(secrets.randbelow(10**9))
-    long = sorted(str(path.relative_to(ROOT)) for kind in ("sweep", "soak") for path in ROOT.glob(f"tests/*/test_*_{kind}.py"))
+    long = sorted(str(path.relative_to(ROOT)) for kind in ("sweep", "soak") for path in ROOT.glob(f"tests/**/test_*_{kind}.py"))
     pytest = ("python", "-m", "pytest", "--tier=full", "--timeout=0")
     session.run(*pytest, "-rP", *long, env=environment)  # -rP: the soak tells what came of its executions
     session.run(*pytest, "-m", "hypothesis", "--hypothesis-profile=deep", env=environment)

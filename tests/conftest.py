@@ -22,7 +22,7 @@ import psutil
 import pytest
 import trio
 
-from trio_gateway._gateway.local import run_local_gateway
+from trio_gateway._local.process import run_local_gateway
 
 pytest_plugins = ["suite.budgets", "suite.failures", "suite.leftovers", "suite.tiers", "suite.workers"]
 
@@ -136,11 +136,11 @@ def real_gateway() -> Iterator[RunningGateway]:
 
 @pytest.fixture(scope="session")
 def odd_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    """A Kernel Gateway that knows the kernelspec `odd` too: a sloppy kernel, `gateway/odd_kernel.py`."""
+    """A Kernel Gateway that knows the kernelspec `odd` too: a sloppy kernel, `tools/odd_kernel.py`."""
     folder = tmp_path_factory.mktemp("jupyter")
     spec = folder / "kernels" / "odd" / "kernel.json"
     spec.parent.mkdir(parents=True)
-    argv = [sys.executable, str(Path(__file__).parent / "gateway" / "odd_kernel.py"), "{connection_file}"]
+    argv = [sys.executable, str(Path(__file__).parent / "tools" / "odd_kernel.py"), "{connection_file}"]
     spec.write_text(json.dumps({"argv": argv, "display_name": "Odd", "language": "odd"}), encoding="utf-8")
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:

@@ -14,5 +14,5 @@ On asyncio:
 """
 
 from . import *  # noqa: F403 - whatever the library's names are, these are the same
-from ._crossing.opening import open_gateway as open_gateway  # noqa: PLC0414 - the alias makes it public
-from ._crossing.opening import open_local_gateway as open_local_gateway  # noqa: PLC0414
+from ._portal.opening import open_gateway as open_gateway  # noqa: PLC0414 - the alias makes it public
+from ._portal.opening import open_local_gateway as open_local_gateway  # noqa: PLC0414

@@ -25,13 +25,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from ._config import GatewayConfig as GatewayConfig
 from ._config import GatewaySettings as GatewaySettings
 from ._config import hidden_settings
-from ._crossing.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio
-from ._crossing.calls import Realm
-from ._crossing.deadlines import CancelScope as CancelScope
-from ._crossing.deadlines import fail_after as fail_after
-from ._crossing.deadlines import move_on_after as move_on_after
-from ._crossing.from_thread import BlockingRealmCrossing, block_on, take_blocking
-from ._crossing.reading import Reading, read
+from ._documents import sessions as _sessions
 from ._errors import AsyncLibraryError as AsyncLibraryError
 from ._errors import AuthenticationError as AuthenticationError
 from ._errors import ConfigError as ConfigError
@@ -60,7 +54,13 @@ from ._events import GatewayEvent as GatewayEvent
 from ._gateway import gateway as _gateway
 from ._gateway import kernels as _kernels
 from ._gateway import kernelspecs as _kernelspecs
-from ._gateway import sessions as _sessions
+from ._kernel import channels as _channels
+from ._kernel import comms as _comms
+from ._kernel import executor as _executor
+from ._kernel import frame_relay as _kernel_channels
+from ._kernel import kernel as _kernel
+from ._kernel.comms import CommMessage as CommMessage
+from ._kernel.session import Status as Status
 from ._models import KernelModel as KernelModel
 from ._models import KernelSpec as KernelSpec
 from ._models import KernelSpecResource as KernelSpecResource
@@ -75,6 +75,13 @@ from ._outputs import Output as Output
 from ._outputs import OutputGap as OutputGap
 from ._outputs import Stream as Stream
 from ._outputs import UpdateDisplayData as UpdateDisplayData
+from ._portal.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio
+from ._portal.calls import Realm
+from ._portal.deadlines import CancelScope as CancelScope
+from ._portal.deadlines import fail_after as fail_after
+from ._portal.deadlines import move_on_after as move_on_after
+from ._portal.prefetch import Reading, read
+from ._portal.thread_side import BlockingRealmCrossing, block_on, take_blocking
 from ._protocol.culling import CullPolicy as CullPolicy
 from ._protocol.kernel_state import ConnectionState as ConnectionState
 from ._protocol.kernel_state import KernelState as KernelState
@@ -82,19 +89,12 @@ from ._protocol.liveness import Evidence as Evidence
 from ._protocol.liveness import Verdict as Verdict
 from ._protocol.messages import Header as Header
 from ._protocol.messages import Message as Message
-from ._session import channels as _channels
-from ._session import comms as _comms
-from ._session import executor as _executor
-from ._session import kernel as _kernel
-from ._session import kernel_channels as _kernel_channels
-from ._session.comms import CommMessage as CommMessage
-from ._session.session import Status as Status
 from ._tokens import NoOpTokenRenewer as NoOpTokenRenewer
 from ._tokens import TokenRenewer as TokenRenewer
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._transport.httpx_face import Client
+    from ._transport.http.httpx_face import Client
 
 P = ParamSpec("P")
 
@@ -379,7 +379,7 @@ class Sessions(Face[_sessions.Sessions], of=_sessions.Sessions):
 
 
 def _make_client(realm: Realm, client: Any) -> Client:
-    from ._transport.httpx_face import make_blocking_twin
+    from ._transport.http.httpx_face import make_blocking_twin
 
     return make_blocking_twin(client, functools.partial(block_on, realm))
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import trio
-from cli_kit import Cli, CliHere, FakeGateway, FakeKernel, ServedFake, clean_environment
 
 import trio_gateway.testing
+
+from .cli_kit import Cli, CliHere, FakeGateway, FakeKernel, ServedFake, clean_environment
 
 
 @pytest.fixture

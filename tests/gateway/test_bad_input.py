@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateway_tools import rest
 
+from tools.gateway_tools import rest
 from trio_gateway import (
     AuthenticationError,
     ConfigError,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import trio
-from rest_fake import ID_A, ID_B, ID_C, NORMAL, Answer, Request, RestFake, error, kernel_events, open_fake
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 import trio_gateway
+from tools.rest_fake import ID_A, ID_B, ID_C, NORMAL, Answer, Request, RestFake, error, kernel_events, open_fake
 from trio_gateway import (
     AuthenticationError,
     CullPolicy,

@@ -12,7 +12,6 @@ from typing import Any
 import jsonschema
 import pytest
 import trio
-from gateway_tools import PATIENCE
 from jupyter_events import EventLogger
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,9 +19,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from rest_fake import ID_A, RestFake, error, open_fake
 from trio.testing import MockClock
 
+from tools.gateway_tools import PATIENCE
+from tools.rest_fake import ID_A, RestFake, error, open_fake
 from trio_gateway import GatewayEvent, GatewayHTTPError, InvalidInputError, events
 
 # -------------------------------------------------------------------------------------------------- functions and channels

@@ -26,7 +26,7 @@ import attrs
 import trio
 import trio.abc
 
-from trio_gateway._transport.services import open_services
+from trio_gateway._services import open_services
 
 __all__ = [
     "BINARY",

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hostile_tools import BINARY, TEXT, v1_frame
+from .hostile_tools import BINARY, TEXT, v1_frame
 
 __all__ = ["DEFAULTS", "LEFT_OUT", "NAMES", "SAID", "SENT", "Parts", "as_frame", "as_json", "lacking", "with_ids"]
 

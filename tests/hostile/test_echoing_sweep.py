@@ -24,7 +24,13 @@ from urllib.parse import quote
 import attrs
 import pytest
 import trio
-from hostile_tools import (
+
+import trio_gateway
+import trio_gateway.blocking
+from trio_gateway import GatewayConfig, GatewayError
+from trio_gateway.proxy import create_app, serve
+
+from .hostile_tools import (
     CLOSE,
     KERNEL_ID,
     Handler,
@@ -36,12 +42,7 @@ from hostile_tools import (
     request_bytes,
     upgrade_bytes,
 )
-from showing import Log, leaks, shown
-
-import trio_gateway
-import trio_gateway.blocking
-from trio_gateway import GatewayConfig, GatewayError
-from trio_gateway.proxy import create_app, serve
+from .showing import Log, leaks, shown
 
 PLAIN = "tok3n-" + "a1B2c3D4" * 6
 ODD = "tok3n&<b>\"c'/+=%20 ä\\d" + "E5f6" * 4

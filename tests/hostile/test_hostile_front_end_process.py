@@ -23,8 +23,9 @@ from typing import Any, TypeAlias
 import attrs
 import pytest
 import trio
-from hostile_proxy import FILES, MAX_MESSAGE_SIZE, TOKEN
-from hostile_tools import (
+
+from .hostile_proxy import FILES, MAX_MESSAGE_SIZE, TOKEN
+from .hostile_tools import (
     BINARY,
     CLOSE,
     CONTINUATION,

@@ -14,7 +14,11 @@ from typing import Any, TypeAlias
 import attrs
 import pytest
 import trio
-from hostile_tools import (
+
+from trio_gateway import AuthenticationError, ConnectionLostError, Gateway, GatewayHTTPError, Message, ProtocolError, open_gateway
+from trio_gateway._protocol import codec
+
+from .hostile_tools import (
     BINARY,
     CONTINUATION,
     KERNEL,
@@ -34,9 +38,6 @@ from hostile_tools import (
     open_hostile_gateway,
     v1_frame,
 )
-
-from trio_gateway import AuthenticationError, ConnectionLostError, Gateway, GatewayHTTPError, Message, ProtocolError, open_gateway
-from trio_gateway._protocol import codec
 
 ANYWAY_BYTES = 1_000_000
 ANYWAY_CALLS = 30_000

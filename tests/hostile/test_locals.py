@@ -21,8 +21,6 @@ import anyio
 import pytest
 import rich.pretty
 import trio
-from hostile_tools import answer_bytes, connect, open_hostile_gateway, request_bytes
-from showing import Log, leaks, shown
 
 import trio_gateway
 import trio_gateway.anyio
@@ -30,6 +28,9 @@ import trio_gateway.blocking
 from trio_gateway import GatewayConfig, TokenRenewer
 from trio_gateway._secret import Secret, SecretBytes, Unshown, hide_values
 from trio_gateway.proxy import ProxyConfig, create_app, serve
+
+from .hostile_tools import answer_bytes, connect, open_hostile_gateway, request_bytes
+from .showing import Log, leaks, shown
 
 TOKEN = "s3cret-token-0123456789"
 PASSWORD = "s3cret-password-0123456789"

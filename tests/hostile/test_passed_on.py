@@ -15,7 +15,13 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from hostile_tools import (
+
+import trio_gateway
+from trio_gateway import Header, Message
+from trio_gateway._protocol import codec
+from trio_gateway.proxy import create_app, serve
+
+from .hostile_tools import (
     BINARY,
     CLOSE,
     KERNEL_ID,
@@ -32,12 +38,7 @@ from hostile_tools import (
     open_hostile_gateway,
     upgrade_bytes,
 )
-from odd_messages import DEFAULTS, LEFT_OUT, NAMES, SAID, SENT, as_frame, lacking, with_ids
-
-import trio_gateway
-from trio_gateway import Header, Message
-from trio_gateway._protocol import codec
-from trio_gateway.proxy import create_app, serve
+from .odd_messages import DEFAULTS, LEFT_OUT, NAMES, SAID, SENT, as_frame, lacking, with_ids
 
 PATIENCE = 60.0
 FRAMINGS = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])

@@ -21,12 +21,13 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from hostile_tools import BINARY, CLOSE, PING, PONG, TEXT, V1, RawConnection, connect, upgrade_bytes
-from odd_messages import DEFAULTS, NAMES, SAID, SENT, Parts, as_frame, as_json, lacking, with_ids
 
 import trio_gateway
-from trio_gateway._gateway.local import run_local_gateway
+from trio_gateway._local.process import run_local_gateway
 from trio_gateway.proxy import create_app, serve
+
+from .hostile_tools import BINARY, CLOSE, PING, PONG, TEXT, V1, RawConnection, connect, upgrade_bytes
+from .odd_messages import DEFAULTS, NAMES, SAID, SENT, Parts, as_frame, as_json, lacking, with_ids
 
 pytestmark = [pytest.mark.full, pytest.mark.gateway]
 

@@ -8,7 +8,7 @@ import pytest
 import trio.testing
 
 if TYPE_CHECKING:
-    from proxy_kit import Behind
+    from .proxy_kit import Behind
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.full, pytest.mark.gateway])])

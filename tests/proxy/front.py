@@ -12,16 +12,17 @@ import attrs
 import trio
 import trio.testing
 import trio_websocket
-from proxy_kit import TOKEN, V1, Served, Upstream, open_upstream, serve_gateway
 
 import trio_gateway
-from tcp_proxy import Link, TcpProxy, open_tcp_proxy
+from tools.tcp_proxy import Link, TcpProxy, open_tcp_proxy
 from trio_gateway import Header, Message
 from trio_gateway._protocol import codec
 from trio_gateway._protocol.frames import BINARY, small_frame, xor_mask
 
+from .proxy_kit import TOKEN, V1, Served, Upstream, open_upstream, serve_gateway
+
 if TYPE_CHECKING:
-    from proxy_kit import Behind
+    from .proxy_kit import Behind
 
 __all__ = ["PATIENCE", "QUICK", "Front", "LazyFront", "Stage", "open_front", "open_lazy_front", "open_stage"]
 

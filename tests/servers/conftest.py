@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from servers.enterprise import CannotBeHad, enterprise_python
-from serving import Server, serve
+from tools.gateway_fixtures import *  # noqa: F403 - pytest looks for fixtures and hooks in this module
+from tools.serving import Server, serve
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
-from run_folder import locked
+from tools.run_folder import locked
 
 __all__ = ["CannotBeHad", "enterprise_python"]
 

@@ -13,7 +13,7 @@ from servers.verified import UNLIMITED, WITHOUT_SUBSHELLS, differences, outcomes
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from serving import Server
+    from tools.serving import Server
 
 pytestmark = [pytest.mark.gateway, pytest.mark.full]
 

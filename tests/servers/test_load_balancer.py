@@ -15,8 +15,8 @@ import trio
 import trustme
 
 import trio_gateway
-from browser import program
-from serving import Server, serve
+from tools.browser import program
+from tools.serving import Server, serve
 
 pytestmark = [pytest.mark.gateway, pytest.mark.full]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from serving import Server, serve
+from tools.serving import Server, serve
 from trio_gateway import GatewayConfig
 from trio_gateway.testing.scenarios import Stage, run_scenarios
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from serving import serve
+from tools.serving import serve
 from trio_gateway import GatewayConfig
 from trio_gateway.testing.scenarios import Stage, run_scenarios
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from servers.verified import differences, outcomes_of_the_fake, play
-from serving import Server, serve
+from tools.serving import Server, serve
 from trio_gateway import GatewayConfig
 
 pytestmark = [pytest.mark.gateway, pytest.mark.full, pytest.mark.timeout(900)]

@@ -15,11 +15,11 @@ import trio
 import trio.testing
 import trustme
 from cryptography.hazmat.primitives import serialization
-from scripted_http import Dice, Request, Server, in_turn, response
 
+from tools.scripted_http import Dice, Request, Server, in_turn, response
 from trio_gateway._config import GatewayConfig
 from trio_gateway._errors import ConfigError, GatewayConnectionError
-from trio_gateway._transport.http import HttpClient, open_http_client
+from trio_gateway._transport.http.client import HttpClient, open_http_client
 from trio_gateway._transport.tls import build_ssl_context, load_ssl_context
 
 URL = "https://gateway.test"

@@ -14,8 +14,8 @@ from typing import Final
 import rich_click as click
 
 from .._config import GatewayConfig, SettingRow
+from .._doctor.examine import STEPS, Check, examine, stray_advice
 from .._errors import ConfigError
-from .._gateway.doctor import STEPS, Check, examine, stray_advice
 from .exits import ExitCode, exit_code_of, printable
 from .opening import configured_gateway, open_gateway
 from .options import Options, common_options, json_option, kernel_option, pass_options

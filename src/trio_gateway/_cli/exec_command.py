@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from .._session.executor import check_code
+from .._kernel.executor import check_code
 from .code import run_code
 from .options import (
     Options,

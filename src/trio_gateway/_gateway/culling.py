@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 import attrs
 import trio
 
+from .._api import KernelApi, Look
 from .._errors import AuthenticationError, GatewayError, KernelNotFoundError
 from .._models import KernelModel, find_name
 from .._protocol.culling import CullPolicy, CullVerdict, judge, spec_idle_timeout
-from .._transport.api import KernelApi, Look
 from .kernelspecs import KernelSpecDirectory
-from .roster import Roster
+from .known_kernels import Roster
 
 __all__ = ["CullRound", "Culler"]
 

@@ -15,30 +15,30 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import attrs
 
+from .._api import KernelApi
 from .._config import GatewayConfig, GatewaySettings, LocalSettings, hidden_settings
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
+from .._kernel.frame_relay import KernelChannels, open_kernel_channels
+from .._kernel.kernel import Kernel
+from .._kernel.poller import KernelWatch
+from .._local.process import local_kernel_path, run_local_gateway
 from .._protocol.culling import CullPolicy
 from .._secret import Secret, hide_values
-from .._session.kernel import Kernel
-from .._session.kernel_channels import KernelChannels, open_kernel_channels
-from .._session.watch import KernelWatch
-from .._transport.api import KernelApi
+from .._services import open_services
 from .._transport.blocks import block, check_trio
 from .._transport.connector import Connector, connect_tcp
-from .._transport.http import HttpClient, open_http_client
-from .._transport.services import open_services
+from .._transport.http.client import HttpClient, open_http_client
 from .kernels import Kernels, PathFinder, checked_directory
 from .kernelspecs import KernelSpecDirectory
-from .local import local_kernel_path, run_local_gateway
+from .known_kernels import Roster
+from .listeners import EventRelay, Listeners, open_relay
 from .ownership import StartRequest, open_kernel, own_kernel
-from .relay import EventRelay, Listeners, open_relay
-from .roster import Roster
 
 if TYPE_CHECKING:
     # Most programs neither send requests of their own nor keep sessions: httpx and sqlite3 take their time to import.
-    from .._transport.httpx_face import AsyncClient
-    from .session_store import SessionStore
-    from .sessions import Sessions
+    from .._documents.sessions import Sessions
+    from .._documents.store import SessionStore
+    from .._transport.http.httpx_face import AsyncClient
 
 __all__ = ["PLAIN_ARGUMENTS", "Gateway", "hidden_url", "open_gateway", "open_local_gateway"]
 
@@ -104,8 +104,8 @@ class Gateway:
     def sessions(self) -> Sessions:
         """Which kernel belongs to which document. Kept in memory, unless `session_database` names a file."""
         if self._sessions is None:
-            from .session_store import make_memory_store
-            from .sessions import Sessions
+            from .._documents.sessions import Sessions
+            from .._documents.store import make_memory_store
 
             if self._store is None:
                 self._store = make_memory_store(self._scope)
@@ -193,7 +193,7 @@ class Gateway:
 
         Cancellation: safe; whether the gateway has acted on a cancelled request is unknown.
         """
-        from .._transport.httpx_face import open_httpx_client
+        from .._transport.http.httpx_face import open_httpx_client
 
         return open_httpx_client(self._http)
 
@@ -412,7 +412,7 @@ async def _open_store(database: str | os.PathLike[str] | None, scope: str) -> As
     if database is None or database == ":memory:":
         yield None
         return
-    from .session_store import open_session_store
+    from .._documents.store import open_session_store
 
     async with open_session_store(database, scope=scope, field="session_database") as store:
         yield store

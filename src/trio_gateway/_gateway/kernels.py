@@ -17,16 +17,16 @@ from typing import Final
 import attrs
 import trio
 
+from .._api import KernelApi
 from .._config import GatewayConfig
 from .._errors import AuthenticationError, GatewayError, InvalidInputError, KernelNotFoundError
 from .._models import KernelModel
 from .._protocol.culling import CullPolicy
 from .._secret import Unshown, hide_values
-from .._transport.api import KernelApi
 from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
+from .known_kernels import Roster
 from .ownership import StartRequest, end_unheard, launch, new_kernel_id, start_environment
-from .roster import Roster
 
 __all__ = ["Kernels", "PathFinder", "checked_directory"]
 

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
+from .._api import KernelApi
 from .._config import GatewayConfig
 from .._errors import GatewayError, GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
 from .._models import KernelSpec, KernelSpecResource, KernelSpecs, find_name
 from .._protocol.resources import ResourceCache, media_type, relocate, resource_file, time_to_live
-from .._transport.api import KernelApi
 
 __all__ = ["KernelSpecDirectory"]
 

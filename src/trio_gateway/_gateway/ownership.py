@@ -16,6 +16,7 @@ from typing import Final
 import attrs
 import trio
 
+from .._api import KernelApi
 from .._config import GatewayConfig
 from .._errors import (
     GatewayConnectionError,
@@ -27,15 +28,14 @@ from .._errors import (
     ProtocolError,
     fresh,
 )
+from .._kernel.kernel import Kernel
+from .._kernel.poller import KernelWatch
+from .._kernel.session import KernelSession
 from .._models import KernelModel
 from .._secret import Secret, hide_values
-from .._session.kernel import Kernel
-from .._session.session import KernelSession
-from .._session.watch import KernelWatch
-from .._transport.api import KernelApi
-from .._transport.http import HttpClient
-from .._transport.services import open_services
-from .roster import Roster
+from .._services import open_services
+from .._transport.http.client import HttpClient
+from .known_kernels import Roster
 
 __all__ = [
     "KERNEL_VARIABLES",

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import trio
 
-from .._session.kernel import Kernel
+from .._kernel.kernel import Kernel
 
 __all__ = ["ask", "is_the_same", "put_into_place", "value_of"]
 

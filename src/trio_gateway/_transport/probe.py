@@ -16,8 +16,8 @@ import trio
 
 from .._errors import GatewayConnectionError, GatewayError, GatewayTimeoutError
 from .connector import Connector, close_now, describe_os_error, open_stream
-from .http import HttpClient
-from .websocket import HandshakeRejected, WebSocketOptions, open_websocket
+from .http.client import HttpClient
+from .websocket.opening import HandshakeRejected, WebSocketOptions, open_websocket
 
 __all__ = [
     "Handshake",

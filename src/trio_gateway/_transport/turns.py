@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from .services import open_services
+from .._services import open_services
 
 __all__ = ["Turns", "see_through"]
 

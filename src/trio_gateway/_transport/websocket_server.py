@@ -33,7 +33,7 @@ from .._protocol.frames import (
     no_mask,
     small_frame,
 )
-from .engine import RECEIVE_BYTES, WebSocketClosed, find_mask
+from .websocket.engine import RECEIVE_BYTES, WebSocketClosed, find_mask
 
 __all__ = ["Keeper", "ServerWebSocket", "UpgradeRequest", "parse_upgrade", "read_head", "response_bytes", "upgrade_request"]
 

@@ -24,11 +24,11 @@ from jupyter_client.jsonutil import extract_dates
 from jupyter_core.utils import run_sync
 from traitlets import Type
 
-from .._crossing.calls import Block, Realm
-from .._crossing.calls import Message as Note
-from .._crossing.from_asyncio import take
-from .._crossing.reading import Reading
 from .._errors import GatewayError
+from .._portal.asyncio_side import take
+from .._portal.calls import Block, Realm
+from .._portal.calls import Message as Note
+from .._portal.prefetch import Reading
 from .._protocol import contents
 from .._protocol.messages import Message
 from ._absent import WithoutSockets

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import trio
 
-from .._crossing.reading import Reading, messages_ready
 from .._errors import GatewayError, KernelRestartedError, fresh
 from .._gateway.gateway import Gateway
+from .._kernel.channels import Subscription
+from .._kernel.kernel import Kernel
+from .._portal.prefetch import Reading, messages_ready
 from .._protocol.messages import Message
-from .._session.channels import Subscription
-from .._session.kernel import Kernel
 
 __all__ = ["CHANNELS", "Link"]
 

@@ -21,14 +21,14 @@ from jupyter_core.utils import run_sync
 from traitlets import Dict, DottedObjectName, Type, Unicode, default
 
 from .._config import hidden_settings
-from .._crossing.calls import Realm
-from .._crossing.from_asyncio import Crossing, RealmCrossing, call
-from .._crossing.twins import translate
 from .._errors import ForkedProcessError, GatewayError, GatewayHTTPError, KernelNotFoundError, ProtocolError
 from .._gateway.gateway import Gateway, open_gateway
 from .._gateway.placing import put_into_place
+from .._kernel.kernel import Kernel
+from .._portal.asyncio_faces import translate
+from .._portal.asyncio_side import Crossing, RealmCrossing, call
+from .._portal.calls import Realm
 from .._secret import Secret, hide_values
-from .._session.kernel import Kernel
 from . import _forks  # noqa: F401 - it does its work by being there
 from ._absent import WithoutProcess
 from ._client import BlockingGatewayKernelClient, GatewayKernelClient, Place

@@ -48,10 +48,6 @@ except ModuleNotFoundError as _missing:
     raise missing_extra(_missing, "trio_gateway.jupyter.server", "jupyter,jupyter_server") from None
 
 from .._config import hidden_settings
-from .._crossing.calls import Block, Realm
-from .._crossing.calls import Message as Note
-from .._crossing.from_asyncio import Crossing, RealmCrossing, run_in_loop
-from .._crossing.twins import translate
 from .._errors import (
     GatewayConnectionError,
     GatewayError,
@@ -64,12 +60,16 @@ from .._errors import (
 )
 from .._events import GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
+from .._kernel.frame_relay import KernelChannels
 from .._models import KernelModel, KernelSpec
+from .._portal.asyncio_faces import translate
+from .._portal.asyncio_side import Crossing, RealmCrossing, run_in_loop
+from .._portal.calls import Block, Realm
+from .._portal.calls import Message as Note
 from .._protocol.codec import V1_SUBPROTOCOL
 from .._protocol.culling import CullPolicy
 from .._protocol.rest import kernels_path, parse_kernel
 from .._secret import Secret, hide_values
-from .._session.kernel_channels import KernelChannels
 from ._client import GatewayKernelClient, Place
 from ._environment import SESSION_NAME, choose_directory, choose_variables
 from ._errors import NotOnAGatewayError

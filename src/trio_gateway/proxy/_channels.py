@@ -30,7 +30,7 @@ from ._metrics import Metrics, Traffic
 from ._shapes import error_of
 
 if TYPE_CHECKING:
-    from .._session.kernel_channels import KernelChannels
+    from .._kernel.frame_relay import KernelChannels
 
 __all__ = ["Relays"]
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import trio.abc
 
-from .._transport.engine import WebSocketClosed
+from .._transport.websocket.engine import WebSocketClosed
 from .._transport.websocket_server import Keeper, ServerWebSocket, UpgradeRequest
 
 __all__ = ["FRAMES", "serve_websocket"]

@@ -21,11 +21,11 @@ import trio
 
 from .._config import GatewaySettings
 from .._gateway.gateway import Gateway, open_gateway
-from .._gateway.relay import Listeners
+from .._gateway.listeners import Listeners
 from .._models import find_name
 from .._protocol.culling import CullPolicy
+from .._services import Services, open_services
 from .._transport.blocks import AsyncBlock, block, check_trio
-from .._transport.services import Services, open_services
 from ._cell import Script
 from ._conversation import Conversation
 from ._faults import Faults

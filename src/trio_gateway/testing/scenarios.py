@@ -29,9 +29,9 @@ from .._errors import (
     KernelSpecNotFoundError,
 )
 from .._gateway.gateway import Gateway, open_gateway
+from .._kernel.kernel import Kernel, Subshell
 from .._outputs import Stream
 from .._protocol.kernel_state import KernelState
-from .._session.kernel import Kernel, Subshell
 from .._transport.connector import Connector, connect_tcp
 
 __all__ = ["SCENARIOS", "Absent", "Finding", "Scenario", "Stage", "run_scenario", "run_scenarios"]

@@ -1,0 +1,288 @@
+"""Calls and blocks as asyncio tasks make them: the side of asyncio.
+
+The one idea: the calling task itself waits, and does what is asked of it, so that its context variables, timeouts and cancel
+scopes apply. A cancellation is caught, passed on to Trio, and delivered once the clean-up there is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar, final
+
+import anyio
+import anyio.lowlevel
+import trio
+
+from .._transport.blocks import OnlyAsyncWith
+from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, swallowed, value_of
+from .prefetch import Reading, forget
+from .thread import check_loop
+
+__all__ = ["Crossing", "RealmCrossing", "call", "run_in_loop", "take"]
+
+T = TypeVar("T")
+
+
+@final
+class LoopCaller:
+    """A task of the running event loop that waits for messages."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._messages: deque[Message] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self.unheard: Last | None = None
+        """The last message, where it came when the caller was cancelled already."""
+
+    def deliver(self, message: Message) -> bool:
+        """Wake the task with a message; from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._take, message)
+        except RuntimeError:  # the loop was closed
+            return False
+        return True
+
+    def _take(self, message: Message) -> None:
+        self._messages.append(message)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _next(self) -> Message:
+        while not self._messages:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._messages.popleft()
+
+    async def converse(self, cancel: Callable[[], None]) -> Entered | Last:
+        """Do what is asked until it was entered or has ended.
+
+        Args:
+            cancel: cancels in Trio; the last message comes all the same.
+
+        Cancellation: waits for the last message.
+        """
+        try:
+            message = await self._next()
+            while isinstance(message, Asked):
+                message.answer(await _answer(message))
+                message = await self._next()
+        except GeneratorExit:  # the coroutine is thrown away, so nobody waits
+            cancel()
+            raise
+        except BaseException as error:
+            cancel()
+            # Shielded, and bounded by the limits of the clean-up in Trio.
+            latest = await self.settle(error)  # noqa: ASYNC102
+            if latest is not error:
+                raise latest from None  # noqa: ASYNC104 - a later cancellation
+            raise
+        return message
+
+    async def settle(self, error: BaseException) -> BaseException:
+        """Wait for the last message, however often the task is cancelled meanwhile; give the latest cancellation."""
+        with anyio.CancelScope(shield=True):  # from anyio's cancellation, which comes again and again
+            while self.unheard is None:
+                try:
+                    message = await self._next()
+                    if not isinstance(message, (Entered, Asked)):
+                        self.unheard = message
+                except asyncio.CancelledError as again:  # noqa: ASYNC103 - it is raised by our caller
+                    error = again
+        return error
+
+
+async def _answer(asked: Asked) -> Returned | Raised:
+    try:
+        found = asked.function(*asked.args)
+        return Returned(await found if inspect.isawaitable(found) else found)
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+        return Raised(error)
+
+
+async def call(
+    realm: Realm, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
+) -> Any:
+    """Call an async function of Trio's and wait for what comes of it.
+
+    Args:
+        realm: where.
+        function: the function, with its arguments.
+        undo: an async function of Trio's that takes back what it gave, where the caller was cancelled before it could be had.
+
+    Raises:
+        Exception: what the function raised.
+        trio.ClosedResourceError: the gateway's block has ended.
+        ForkedProcessError: this process was forked off inside the gateway's block.
+
+    Cancellation: cancels in Trio, and waits for the clean-up there.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    caller = LoopCaller()
+    crossing = Call(realm, function, caller)
+    crossing.start()
+    try:
+        return value_of(await caller.converse(crossing.cancel))
+    except BaseException as error:
+        if undo is not None and isinstance(caller.unheard, Returned):
+            undoing = LoopCaller()
+            Call(realm, partial(undo, caller.unheard.value), undoing).start()
+            latest = await undoing.settle(error)  # noqa: ASYNC102, ASYNC120 - shielded, and bounded by the limits of the clean-up in Trio
+            if latest is not error:
+                raise latest from None  # noqa: ASYNC104 - a later cancellation
+        raise
+
+
+async def take(realm: Realm, reading: Reading[T]) -> T:
+    """Take the next item of a reading, and cross into Trio only if none was handed over.
+
+    Raises:
+        Exception: why there is none.
+
+    Cancellation: no item is lost.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    while True:
+        realm.thread.check_process()  # what was handed over is the parent's too
+        try:
+            return reading.claim()
+        except IndexError:
+            pass
+        try:
+            await call(realm, reading.fill)
+        except BaseException:
+            reading.give_up(realm)
+            raise
+
+
+class _Nobody:
+    """A caller that waits no more."""
+
+    def deliver(self, message: Message) -> bool:
+        """Say so."""
+        del message
+        return False
+
+
+class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
+    """A context manager of Trio's, for an asyncio task. Can be entered once.
+
+    Args:
+        realm: where.
+        manager: the context manager.
+        translate: what to give for what it gives.
+    """
+
+    def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._opened_by = getattr(manager, "_opened_by", "")
+        self._realm = realm
+        self._manager = manager
+        self._translate = translate
+        self._block: Block | None = None
+        self._given: T | None = None
+
+    async def __aenter__(self) -> T:
+        if self._block is not None:
+            raise RuntimeError("this block was entered before")
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        caller = LoopCaller()
+        self._block = block = self._open(caller)
+        block.enter()
+        message = await caller.converse(lambda: block.leave(caller, asyncio.CancelledError()))
+        if not isinstance(message, Entered):
+            self._ended()
+        self._given = self._translate(self._realm, value_of(message))
+        return self._given
+
+    def _open(self, caller: LoopCaller) -> Block:
+        return Block(self._realm, self._manager, caller)
+
+    def _ended(self) -> None:
+        """Take note that the block has ended."""
+        forget(self._given)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        assert self._block is not None
+        if self._block.foreign(error):
+            return False
+        if isinstance(error, GeneratorExit):  # nothing can be awaited; it ends by itself
+            self._block.leave(_Nobody(), error)
+            return False
+        caller = LoopCaller()
+        self._block.leave(caller, error)
+        try:
+            message = await caller.converse(self._block.cancel)  # noqa: ASYNC102 - bounded in Trio
+        finally:
+            self._ended()
+        return swallowed(message, error, traceback)
+
+
+@final
+class RealmCrossing(Crossing[T]):
+    """The block of a gateway, for an asyncio task: entering it makes a realm.
+
+    Args:
+        opener: opens the gateway.
+        translate: what to give for the gateway.
+    """
+
+    def __init__(self, opener: Callable[[Realm], AbstractAsyncContextManager[Any]], translate: Callable[[Realm, Any], T]) -> None:
+        self._opener = opener
+        self._translate = translate
+        self._block = None
+        self._given = None
+
+    def _open(self, caller: LoopCaller) -> Block:
+        loop = asyncio.get_running_loop()
+        check_loop(loop)
+        self._realm = realm = Realm()
+        return Block(realm, self._opener(realm), caller, outermost=True, gone=loop.is_closed)
+
+    def _ended(self) -> None:
+        self._realm.thread.join()
+
+
+async def run_in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> object:
+    """Call a function in an event loop, and await what it gives, in a task of its own. In Trio.
+
+    Raises:
+        RuntimeError: the loop was closed.
+        Exception: what the function raised.
+
+    Cancellation: cancels the task, and does not wait for it.
+    """
+    answers: list[Returned | Raised] = []
+    answered = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    tasks: list[asyncio.Task[None]] = []
+
+    def take(answer: Returned | Raised) -> None:
+        answers.append(answer)
+        answered.set()
+
+    async def run() -> None:
+        answer: Returned | Raised = Raised(asyncio.CancelledError())
+        try:
+            answer = await _answer(Asked(function, args, take))
+        finally:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(take, answer)
+
+    loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(run())))  # in a copy of this task's context
+    try:
+        await answered.wait()
+    except trio.Cancelled:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+        raise
+    answer = answers[0]
+    if isinstance(answer, Raised):
+        raise answer.error
+    return answer.value

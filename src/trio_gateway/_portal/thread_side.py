@@ -1,0 +1,260 @@
+"""Calls and blocks as plain threads make them: the side of the blocking face.
+
+The one idea: the calling thread itself waits, and does what is asked of it. What a signal raises in it, such as
+KeyboardInterrupt, is caught, cancels the call in Trio, and goes on once the clean-up there is over. So is the end of a time limit
+around it (see `deadlines`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, TypeVar, final
+
+from .._errors import InvalidInputError
+from .._transport.blocks import OnlyWith
+from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, Stopped, swallowed, value_of
+from .deadlines import Cancelled, check_limits, seconds_left, waking
+from .prefetch import Reading, forget
+
+__all__ = ["BlockingCrossing", "BlockingRealmCrossing", "block_on", "take_blocking"]
+
+T = TypeVar("T")
+
+
+@final
+class ThreadCaller:
+    """A thread that waits for messages. A signal may come at any moment, and none is lost by it."""
+
+    def __init__(self) -> None:
+        self._arrived: list[Message] = []
+        self._wake: SimpleQueue[None] = SimpleQueue()
+
+    def deliver(self, message: Message) -> bool:
+        """Wake the thread with a message; from any thread."""
+        self._arrived.append(message)
+        self._wake.put(None)
+        return True
+
+    @property
+    def last(self) -> Message | None:
+        """What came last."""
+        return self._arrived[-1] if self._arrived else None
+
+    def converse(self, start: Callable[[], None], cancel: Callable[[], None]) -> Entered | Last:
+        """Start it, and do what is asked until it was entered or has ended.
+
+        Args:
+            start: starts it.
+            cancel: cancels it; the last message comes all the same.
+
+        Raises:
+            BaseException: what a signal raised; waits for the last message first.
+            Cancelled: the time around it has passed, and so it was cancelled; waits for the last message first.
+        """
+        if seconds_left() is None:
+            return self._converse(start, cancel)
+        with waking(lambda: self._wake.put(None)):
+            try:
+                last = self._converse(start, cancel)
+            except Cancelled:
+                latest = self._arrived[-1]
+                if not isinstance(latest, (Returned, Raised)):  # else it was faster
+                    raise
+                last = latest
+            if isinstance(last, Stopped):
+                check_limits()
+            return last
+
+    def _converse(self, start: Callable[[], None], cancel: Callable[[], None]) -> Entered | Last:
+        seen = 0
+        try:
+            start()
+            while True:
+                while len(self._arrived) == seen:
+                    self._wait()
+                message = self._arrived[seen]
+                seen += 1
+                if not isinstance(message, Asked):
+                    return message
+                message.answer(_answer(message))
+        except BaseException:
+            self.settle(cancel)
+            raise
+
+    def _wait(self) -> None:
+        """Wait until something arrives, or until the time around it has passed."""
+        left = seconds_left()
+        if left == 0:
+            raise Cancelled
+        with suppress(Empty):
+            self._wake.get(timeout=left)
+
+    def settle(self, cancel: Callable[[], None]) -> None:
+        """Cancel, and wait for the last message, however often a signal comes meanwhile. It is bounded in Trio."""
+        while True:
+            try:
+                cancel()
+                while True:
+                    for message in self._arrived:
+                        if not isinstance(message, (Entered, Asked)):
+                            return
+                    self._wake.get()
+            except KeyboardInterrupt:
+                continue
+
+
+def _answer(asked: Asked) -> Returned | Raised:
+    try:
+        found = asked.function(*asked.args)
+        if inspect.iscoroutine(found):
+            found.close()
+            raise InvalidInputError("stdin", "an async function", "a plain function: nothing awaits it here")
+        return Returned(found)
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+        return Raised(error)
+
+
+def _check_outside(realm: Realm) -> None:
+    realm.thread.check_process()
+    if realm.thread.inside():
+        raise RuntimeError(
+            "this is called in Trio's own thread, by on_event or a connector for instance, which would wait for itself for ever"
+        )
+
+
+def block_on(
+    realm: Realm, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
+) -> Any:
+    """Call an async function of Trio's and block until it is done.
+
+    Args:
+        realm: where.
+        function: the function, with its arguments.
+        undo: an async function of Trio's that takes back what it gave, where a signal came before it could be had.
+
+    Raises:
+        Exception: what the function raised.
+        KeyboardInterrupt: Ctrl-C; the call is cancelled in Trio, and its clean-up was waited for.
+        Cancelled: so it is where the time around it has passed.
+        trio.ClosedResourceError: the gateway's block has ended.
+        ForkedProcessError: this process was forked off inside the gateway's block.
+        RuntimeError: this is Trio's own thread.
+    """
+    _check_outside(realm)
+    caller = ThreadCaller()
+    crossing = Call(realm, function, caller, cancelled=seconds_left() == 0)
+    try:
+        return value_of(caller.converse(crossing.start, crossing.cancel))
+    except BaseException:
+        last = caller.last
+        if undo is not None and isinstance(last, Returned):
+            undoing = ThreadCaller()
+            taken_back = Call(realm, partial(undo, last.value), undoing)
+            taken_back.start()
+            undoing.settle(lambda: None)
+        raise
+
+
+def take_blocking(realm: Realm, reading: Reading[T]) -> T:
+    """Take the next item of a reading, and cross into Trio only if none was handed over.
+
+    Raises:
+        Exception: why there is none.
+        KeyboardInterrupt: Ctrl-C. No item that a crossing brought is lost by it.
+        Cancelled: the time around it has passed. Nor by this.
+    """
+    while True:
+        check_limits()
+        realm.thread.check_process()  # what was handed over is the parent's too
+        with suppress(IndexError):
+            return reading.claim()
+        try:
+            block_on(realm, reading.fill)
+        except BaseException:
+            reading.give_up(realm)
+            raise
+
+
+class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
+    """A context manager of Trio's, for a thread. Can be entered once.
+
+    Args:
+        realm: where.
+        manager: the context manager.
+        translate: what to give for what it gives.
+    """
+
+    def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._opened_by = getattr(manager, "_opened_by", "")
+        self._realm = realm
+        self._manager = manager
+        self._translate = translate
+        self._block: Block | None = None
+        self._given: T | None = None
+
+    def __enter__(self) -> T:
+        if self._block is not None:
+            raise RuntimeError("this block was entered before")
+        check_limits()
+        caller = ThreadCaller()
+        self._block = block = self._open(caller)
+        try:
+            message = caller.converse(block.enter, lambda: block.leave(caller, KeyboardInterrupt()))
+        except BaseException:
+            self._ended()
+            raise
+        if not isinstance(message, Entered):
+            self._ended()
+        if isinstance(message, Returned):
+            raise Cancelled  # it was entered when the time had passed, and left again
+        self._given = self._translate(self._realm, value_of(message))
+        return self._given
+
+    def _open(self, caller: ThreadCaller) -> Block:
+        _check_outside(self._realm)
+        return Block(self._realm, self._manager, caller)
+
+    def _ended(self) -> None:
+        """Take note that the block has ended."""
+        forget(self._given)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        block = self._block
+        assert block is not None
+        if block.foreign(error):
+            return False
+        caller = ThreadCaller()
+        try:
+            message = caller.converse(lambda: block.leave(caller, error), lambda: block.leave(caller, KeyboardInterrupt()))
+        finally:
+            self._ended()
+        return swallowed(message, error, traceback)
+
+
+@final
+class BlockingRealmCrossing(BlockingCrossing[T]):
+    """The block of a gateway, for a thread: entering it makes a realm.
+
+    Args:
+        manager: opens the gateway.
+        translate: what to give for the gateway.
+    """
+
+    def __init__(self, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+        self._opened_by = getattr(manager, "_opened_by", "")
+        self._manager = manager
+        self._translate = translate
+        self._block = None
+        self._given = None
+
+    def _open(self, caller: ThreadCaller) -> Block:
+        self._realm = Realm()
+        return Block(self._realm, self._manager, caller, outermost=True)
+
+    def _ended(self) -> None:
+        self._realm.thread.join()

@@ -1,0 +1,146 @@
+"""The token in use, and the one place that asks for a new one.
+
+Whatever a renewer does, a request goes on: what it raises, or that it hangs, is logged, and the old token is used. Concurrent
+requests share one question. No token is ever logged.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import trio
+
+from ..._config import GatewayConfig, header_value_problem
+from ..._secret import Secret
+from ..._tokens import NoOpTokenRenewer, TokenRenewer
+
+__all__ = ["Credentials", "secrets_of"]
+
+logger = logging.getLogger("trio_gateway.http")
+
+_FEW: Final = 6
+_LOGS_IN: Final = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|sess|sig|token", re.IGNORECASE)
+
+
+def secrets_of(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield what must not be shown of headers that we send: each value, and what stands behind its scheme."""
+    for _, value in headers:
+        for part in (value, value.partition(" ")[2]):
+            # A header of a few characters is no secret, and masking it would mask half of any text.
+            if len(part) >= _FEW:
+                yield part
+
+
+class Credentials:
+    """What logs in at one gateway.
+
+    Args:
+        config: the settings.
+        renewer: gives a new token.
+    """
+
+    def __init__(self, config: GatewayConfig, renewer: TokenRenewer) -> None:
+        self._config = config
+        self._renewer = renewer
+        # A subclass that gives tokens is no no-op.
+        self.renews = type(renewer).get_token is not NoOpTokenRenewer.get_token
+        self.token: str = Secret.of(config.auth_token or "")
+        self._old_tokens: set[str] = set()
+        self._secrets: tuple[str, ...] = ()  # gathered when asked for, anew for each token
+        self._lock = trio.Lock()
+        self._questions = 0
+        # One thread: a renewer that hangs for ever must not cost another one with each request.
+        self._thread = trio.CapacityLimiter(1)
+
+    def __repr__(self) -> str:
+        return f"<Credentials {'with' if self.token else 'without'} a token>"
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return everything that must not be shown, but for what `other_headers` returns."""
+        if not self._secrets:  # each answer is searched for them
+            headers = self._config.headers.items()
+            self._secrets = (
+                self.token,
+                *self._old_tokens,
+                self._config.http_pwd or "",
+                *secrets_of(self._config.auth_headers(self.token)),
+                *secrets_of((name, value) for name, value in headers if _LOGS_IN.search(name)),
+            )
+        return self._secrets
+
+    def other_headers(self) -> tuple[str, ...]:
+        """Return what must not be shown of headers whose names don't say that they log in: who knows what they hold?"""
+        if not self._config.headers:
+            return ()
+        return tuple(secrets_of((name, value) for name, value in self._config.headers.items() if not _LOGS_IN.search(name)))
+
+    async def ask(self, used: str | None = None) -> bool:
+        """Ask the renewer for the token to use now, or wait for the answer to a question that has begun since.
+
+        Args:
+            used: a token that the gateway has just refused; if there is another one already, nobody is asked.
+
+        Returns:
+            Whether the token is now another one than it was, or than `used`.
+
+        Cancellation:
+            Safe. A plain function that is running in a thread ends by itself later.
+        """
+        before = self.token if used is None else used
+        if not self.renews:
+            await trio.lowlevel.checkpoint()
+            return False
+        questions = self._questions
+        async with self._lock:
+            if self._questions == questions and (used is None or self.token == used):
+                await self._ask_now()
+        return self.token != before
+
+    async def _ask_now(self) -> None:
+        limit = self._config.request_timeout
+        problem = f"no answer within {limit:g} s (request_timeout)"
+        token: object = None
+        with trio.move_on_after(limit):
+            token, problem = await self._call()
+        # A question that was cancelled is not counted: whoever waits for its answer asks again.
+        self._questions += 1
+        if isinstance(token, str) and token and not header_value_problem(token):
+            if token != self.token:
+                self._remember(self.token)
+                self.token = Secret.of(token)
+                self._secrets = ()
+        else:
+            logger.warning("token_renewal_failed: %s; the old token is used", problem)
+
+    def _remember(self, token: str) -> None:
+        # Only to mask them: a few are enough, since the gateway has long forgotten the others.
+        if len(self._old_tokens) >= 16:
+            self._old_tokens.pop()
+        self._old_tokens.add(token)
+
+    async def _call(self) -> tuple[object, str]:
+        """Ask, and give what came and what is wrong with it if it is no token."""
+        get_token, config = self._renewer.get_token, self._config
+        arguments = (config.auth_header_key, config.auth_scheme, self.token)
+        found: object = None
+        try:
+            if inspect.iscoroutinefunction(get_token):
+                found = await get_token(*arguments)
+            elif not self._thread.available_tokens:
+                await trio.lowlevel.checkpoint()
+                return None, "the renewer still hangs since an earlier request"
+            else:
+                # In a list, because Trio takes a coroutine that comes out of a thread for a mistake.
+                boxed = await trio.to_thread.run_sync(
+                    lambda: [get_token(*arguments)], abandon_on_cancel=True, limiter=self._thread
+                )
+                found = await boxed[0] if inspect.isawaitable(boxed[0]) else boxed[0]
+        except Exception as error:  # noqa: BLE001 - a user's code; the request may well succeed with the token there is
+            await trio.lowlevel.checkpoint()
+            # Its text may hold the token.
+            return None, f"the renewer raised {type(error).__name__}"
+        return found, "the renewer gave no text that can stand in a header"

@@ -1,0 +1,1 @@
+"""WebSockets to the gateway: the handshake, and two engines behind one seam."""

@@ -1,0 +1,76 @@
+"""The command's first moments, and its last: Ctrl-C ends it without a word."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import trio
+
+from .cli_kit import Done, clean_environment
+
+ROOT = Path(__file__).parents[2]
+
+INTERRUPTED_IN_AN_IMPORT = """
+import signal, sys
+
+wanted = sys.argv[1]
+
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == wanted:
+            signal.raise_signal(signal.SIGINT)
+        return None
+
+
+if "ignored" in sys.argv[2:]:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.meta_path.insert(0, Interrupting())
+from trio_gateway_command import main
+
+sys.argv[1:] = ["--version"]
+{after}
+main()
+"""
+
+
+async def begin(code: str, *arguments: str) -> Done:
+    done = await trio.run_process(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        env=clean_environment(),
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize("module", ["trio_gateway", "trio", "trio_gateway._kernel.kernel", "trio_gateway._cli", "rich_click"])
+async def test_ctrl_c_while_the_command_is_imported_gives_130_and_says_nothing(module: str) -> None:
+    code = INTERRUPTED_IN_AN_IMPORT.format(after="")
+    assert await begin(code, module) == Done(130, "", "")
+    done = await begin(code, "no_such_module")
+    assert (done.code, done.err) == (0, "")
+
+
+async def test_ctrl_c_that_our_parent_had_us_ignore_stays_ignored() -> None:
+    done = await begin(INTERRUPTED_IN_AN_IMPORT.format(after=""), "trio", "ignored")
+    assert (done.code, done.err) == (0, "")
+
+
+async def test_ctrl_c_when_all_is_done_says_nothing_either() -> None:
+    after = "import atexit; atexit.register(signal.raise_signal, signal.SIGINT)"
+    assert (await begin(INTERRUPTED_IN_AN_IMPORT.format(after=after), "-")).err == ""
+
+
+def test_the_command_begins_where_nothing_is_imported_yet() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert scripts == {"trio-gateway": "trio_gateway_command:main"}
+    look = "import sys, trio_gateway_command; print({'trio_gateway', 'trio'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"

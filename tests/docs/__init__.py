@@ -1,0 +1,1 @@
+"""Documentation: its examples run, what it names exists."""

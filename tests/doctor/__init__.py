@@ -1,0 +1,1 @@
+"""Why a gateway can't be used."""

@@ -1,0 +1,1 @@
+"""Document sessions, and their store."""

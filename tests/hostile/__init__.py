@@ -1,0 +1,1 @@
+"""Hostile gateways, kernels and front ends."""

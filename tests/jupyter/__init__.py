@@ -1,0 +1,1 @@
+"""Jupyter's own tools on the library."""

@@ -1,0 +1,3 @@
+"""Fixtures for tests of the faces, for this folder."""
+
+from tools.face_fixtures import *  # noqa: F403 - pytest looks for fixtures in this module

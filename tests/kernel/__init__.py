@@ -1,0 +1,1 @@
+"""One kernel: its connection, its requests, its channels."""

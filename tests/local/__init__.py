@@ -1,0 +1,1 @@
+"""A gateway process of our own."""

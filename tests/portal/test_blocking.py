@@ -1,0 +1,463 @@
+"""`trio_gateway.blocking`: from plain threads, under Ctrl-C, and while an event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sniffio
+import trio
+
+import trio_gateway
+import trio_gateway.blocking as tg
+from tools.face_tools import ListeningFake, kernel_ids, trio_threads
+from trio_gateway._portal import asyncio_faces as twins
+from trio_gateway._portal.thread_side import ThreadCaller
+from trio_gateway._protocol.codec import encode_v1
+from trio_gateway._protocol.messages import MessageFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import RunningGateway
+
+HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
+UNKNOWN = "11111111-1111-4111-8111-111111111111"
+INTERNAL = (
+    {"Kernels.prepare", "Kernels.keep_culling", "Kernels.undo_start", "Channel.publish", "Channel.end", "OutputStream.read"}
+    | {f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "find_lost", "session", "live")}
+    | {f"KernelChannels.{name}" for name in ("begin", "gone", "lost", "opened", "receive_all", "refused", "run", "send_all")}
+)
+"""What the library's own parts call on each other."""
+RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}
+
+
+@pytest.fixture
+def opened(fake_gateway: ListeningFake) -> Callable[..., Any]:
+    """Open the fake."""
+    return functools.partial(tg.open_gateway, fake_gateway.url, auth_token=fake_gateway.token)
+
+
+@pytest.fixture
+def really_opened(real_gateway: RunningGateway) -> Callable[..., Any]:
+    """Open the real gateway."""
+    return functools.partial(tg.open_gateway, real_gateway.url, auth_token=real_gateway.token)
+
+
+def no_library() -> None:
+    """See that no event loop runs here."""
+    with pytest.raises(sniffio.AsyncLibraryNotFoundError):
+        sniffio.current_async_library()
+
+
+# ------------------------------------------------------------------------------------------------------------ the same words
+
+
+def test_the_names_are_the_librarys() -> None:
+    """Whatever the library's front door shows is here too, and what has no `async` in it is the same."""
+    names = {name for name, value in vars(trio_gateway).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    faces = {original.__name__ for original in twins._TWINS}
+    different = {name for name in names if getattr(tg, name, None) is not getattr(trio_gateway, name)}
+    assert different == (faces & names) | {"open_gateway", "open_local_gateway"}
+    for name in ("open_gateway", "open_local_gateway"):
+        there, here = getattr(trio_gateway, name), getattr(tg, name)
+        assert inspect.signature(here).parameters == inspect.signature(there).parameters
+        assert inspect.getdoc(here) == inspect.getdoc(there)
+
+
+@pytest.mark.parametrize("original", twins._TWINS, ids=lambda original: original.__name__)
+def test_no_member_is_missing_or_different(original: type) -> None:
+    """Each public member of each Trio class: there, with the same parameters, defaults and docstring, and not async."""
+    face = getattr(tg, original.__name__)
+    assert inspect.getdoc(face) == inspect.getdoc(original)
+    members = [name for name in dir(original) if not name.startswith("_") or name in RENAMED]
+    for name in members:
+        if f"{original.__name__}.{name}" in INTERNAL:
+            continue
+        there = inspect.getattr_static(original, name)
+        here = inspect.getattr_static(face, RENAMED.get(name, name))
+        assert isinstance(here, property) == isinstance(there, property), name
+        if not name.startswith("_"):
+            assert inspect.getdoc(here), name
+            assert inspect.getdoc(here) == inspect.getdoc(there), name
+        if isinstance(there, property):
+            assert inspect.signature(here.fget).return_annotation == inspect.signature(there.fget).return_annotation, name
+        else:
+            assert not inspect.iscoroutinefunction(here), name
+            assert inspect.signature(here).parameters == inspect.signature(there).parameters, name
+    extra = {name for name in dir(face) if not name.startswith("_")} - {RENAMED.get(name, name) for name in members}
+    assert extra == set()
+
+
+def test_g2_a_start_whose_answer_comes_with_ctrl_c(
+    opened: Callable[..., Any], fake_gateway: ListeningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has heard of that kernel, so it is shut down."""
+    before = kernel_ids(fake_gateway)
+    told = ThreadCaller.deliver
+
+    def deliver(self: ThreadCaller, message: Any) -> bool:
+        done = told(self, message)
+        if isinstance(getattr(message, "value", None), trio_gateway.KernelModel):
+            answered.append(self)
+        return done
+
+    def wait(self: ThreadCaller) -> None:
+        waited(self)
+        if self in answered:
+            raise KeyboardInterrupt
+
+    answered: list[ThreadCaller] = []
+    waited = ThreadCaller._wait
+    with opened() as gateway:
+        monkeypatch.setattr(ThreadCaller, "deliver", deliver)
+        monkeypatch.setattr(ThreadCaller, "_wait", wait)
+        with pytest.raises(KeyboardInterrupt):
+            gateway.kernels.start()
+        assert kernel_ids(fake_gateway) == before
+        monkeypatch.undo()
+
+
+@pytest.mark.gateway
+def test_a_tour(really_opened: Callable[..., Any], real_gateway: RunningGateway) -> None:
+    """Everything there is, without a word of `async`."""
+    no_library()
+    events: list[tg.GatewayEvent] = []
+    with really_opened(on_event=events.append) as gateway:
+        assert isinstance(gateway, tg.Gateway)
+        assert repr(gateway) == f"<Gateway {real_gateway.url}>"
+        assert len(trio_threads()) == 1
+        assert gateway.config.url == gateway.url == real_gateway.url
+        assert "python3" in gateway.kernelspecs.list().kernelspecs
+        with gateway.start_kernel("python3") as kernel:
+            assert (kernel.name, len(kernel.id), len(kernel.session_id) > 8) == ("python3", 36, True)
+            assert kernel.execute("6 * 7").text == "42"
+            with kernel.stream("for i in range(3): print(i)") as outputs:
+                assert "".join(output.text for output in outputs) == "0\n1\n2\n"
+            assert outputs.result.status == "ok"
+            assert outputs.statistics().messages == 0
+            assert kernel.id in [model.id for model in gateway.kernels.list()]
+
+            with kernel.iopub.subscribe() as messages:
+                kernel.execute("print('seen', end='')")
+                for message in messages:
+                    if message.msg_type == "stream":
+                        break
+                assert messages.receive().msg_type == "status"
+                with pytest.raises(trio.WouldBlock):
+                    messages.receive_nowait()
+                messages.close()
+                with pytest.raises(trio.EndOfChannel):
+                    messages.receive()
+            assert kernel.iopub is kernel.iopub
+            assert kernel.shell.send("kernel_info_request", {}).msg_type == "kernel_info_request"
+            assert kernel.shell.statistics().sent == 1
+
+            with kernel.subshell() as subshell:
+                assert subshell.execute("1 + 1").text == "2"
+
+            echo = (
+                "def opened(comm, message):\n"
+                "    comm.on_msg(lambda message: comm.send({}, buffers=message['buffers']))\n"
+                "get_ipython().kernel.comm_manager.register_target('echo', opened)"
+            )
+            kernel.execute(echo).raise_for_error()
+            with kernel.comms.open("echo") as comm:
+                comm.send({}, buffers=[b"\x00\xff"])
+                assert bytes(next(comm).buffers[0]) == b"\x00\xff"
+            with kernel.comms.accept("mine") as incoming:
+                kernel.execute("from comm import create_comm; create_comm('mine', data={'a': 1})")
+                with next(incoming) as comm:
+                    assert (comm.opening.data, comm.target_name, comm.closed) == ({"a": 1}, "mine", False)
+                assert comm.closed
+            kernel.execute("1")  # the kernel is busy with the comm's end first
+
+            kernel.wait_for(tg.KernelState.IDLE)
+            assert next(kernel.changes()).kernel is kernel.state is tg.KernelState.IDLE
+            assert kernel.connection_state is tg.ConnectionState.CONNECTED
+            assert (kernel.hb.is_beating(), kernel.hb.check(), kernel.hb.verdict) == (True, tg.Verdict.ALIVE, tg.Verdict.ALIVE)
+            assert kernel.hb.silence >= 0
+            assert kernel.hb.evidence.restarts == 0
+            with pytest.raises(tg.ExecutionError, match="division"):
+                kernel.execute("1 / 0").raise_for_error()
+            with gateway.open_channels(kernel.id) as channels:
+                channels.wait_opened()
+                request = MessageFactory("asking", "me").make("control", "kernel_info_request", {}, date="2026-01-01T00:00:00Z")
+                channels.send(encode_v1(request))
+                while not any(b"kernel_info_reply" in frame for frame in channels.receive() if isinstance(frame, bytes)):
+                    pass
+                assert (channels.resumed, channels.kernel_state) == (0, tg.KernelState.STARTING)
+            session = gateway.sessions.create("a.ipynb", kernel_id=kernel.id)
+            assert gateway.sessions.get(path="a.ipynb").id == session.id
+            with gateway.http_client() as client:
+                answer = client.post("api/kernels", json={"name": "python3"})
+                assert str(answer.url) == f"{gateway.url}/api/kernels"
+                assert client.post("api/kernels", content=iter([b'{"name": ', b'"no such kernel"}'])).status_code == 500
+            gateway.kernels.shutdown(answer.json()["id"])
+        with pytest.raises(tg.KernelNotFoundError) as caught:
+            gateway.kernels.get(kernel.id)
+        assert caught.value.status_code == 404
+        assert gateway.dropped_events == 0
+    assert "start" in [event.action for event in events]
+    with pytest.raises(trio.ClosedResourceError):
+        gateway.kernels.list()
+    assert gateway.url == real_gateway.url
+
+
+@pytest.mark.full
+@pytest.mark.gateway
+def test_a_local_gateway() -> None:
+    """`open_local_gateway` is there too."""
+    with tg.open_local_gateway() as gateway, gateway.start_kernel() as kernel:
+        assert kernel.execute("1 + 1").text == "2"
+
+
+def test_exceptions_and_blocks(opened: Callable[..., Any], fake_gateway: ListeningFake) -> None:
+    """What the body raises comes out as the same object, and the kernel is gone (G2, G9); wrong arguments are named (G10)."""
+    before = kernel_ids(fake_gateway)
+    mine = LookupError("mine")
+    with pytest.raises(LookupError) as caught, opened() as gateway, gateway.start_kernel() as kernel:
+        assert kernel_ids(fake_gateway) - before == {kernel.id}
+        raise mine
+    assert caught.value is mine
+    assert kernel_ids(fake_gateway) == before
+    with opened() as gateway:
+        with pytest.raises(tg.InvalidInputError):
+            gateway.start_kernel(path="a", cwd="b")
+        with pytest.raises(tg.KernelNotFoundError), gateway.attach_kernel(UNKNOWN):
+            pytest.fail("there is none")
+        block = gateway.start_kernel()
+        with block:
+            pass
+        with pytest.raises(RuntimeError, match="entered before"):
+            block.__enter__()
+    with pytest.raises(tg.ConfigError):
+        tg.open_gateway("gopher://127.0.0.1").__enter__()
+
+
+def test_callbacks(opened: Callable[..., Any], kernel_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    """`stdin` is called in the calling thread with its context variables; a sink can't call back, and is told so."""
+    seen: list[tuple[str, str]] = []
+
+    def ask(prompt: str, password: bool) -> str:
+        seen.append((threading.current_thread().name, HERE.get()))
+        kernel.wait_for(tg.KernelState.BUSY)  # a call of its own meanwhile; the kernel may ask before it says that it is busy
+        return prompt
+
+    def told(event: tg.GatewayEvent) -> None:
+        if event.action == "interrupt":
+            gateway.kernels.list()
+
+    HERE.set("here")
+    with opened(on_event=told) as gateway, gateway.attach_kernel(kernel_id) as kernel:
+        assert kernel.execute("input('who? ')", stdin=ask).text == "'who? '"
+        with kernel.stream("input('again? ')", stdin=ask) as outputs:
+            assert [output.data["text/plain"] for output in outputs] == ["'again? '"]
+        assert seen == [(threading.current_thread().name, "here")] * 2
+
+        async def too_modern(prompt: str, password: bool) -> str:
+            return prompt
+
+        with pytest.raises(tg.InvalidInputError, match="plain function"):
+            kernel.execute("input()", stdin=too_modern)
+        kernel.interrupt()
+    assert "would wait for itself" in caplog.text
+
+
+def test_many_threads(opened: Callable[..., Any]) -> None:
+    """Any number of threads use one kernel, or gateways of their own, all through one thread of Trio's."""
+    with opened() as gateway, gateway.start_kernel() as kernel, ThreadPoolExecutor(8) as pool:
+        assert [result.text for result in pool.map(kernel.execute, map(str, range(20)))] == [str(n) for n in range(20)]
+
+        def own(number: int) -> int:
+            with opened() as mine, mine.attach_kernel(kernel.id) as again:
+                assert again.execute(str(number)).text == str(number)
+                return len(trio_threads())
+
+        assert set(pool.map(own, range(8))) == {1}
+
+
+def test_while_an_event_loop_runs(opened: Callable[..., Any], kernel_id: str) -> None:
+    """As in a notebook's cell: the loop stands still meanwhile, Trio does not."""
+
+    async def main() -> str | None:
+        assert sniffio.current_async_library() == "asyncio"
+        with opened() as gateway, gateway.attach_kernel(kernel_id) as kernel:
+            text: str | None = kernel.execute("6 * 7").text
+            return text
+
+    assert asyncio.run(main()) == "42"
+    assert trio.run(main_in_trio, opened, kernel_id) == "42"
+
+
+async def main_in_trio(opened: Callable[..., Any], kernel_id: str) -> str | None:
+    """In a Trio program, too, if it must be."""
+    await trio.lowlevel.checkpoint()
+    with opened() as gateway, gateway.attach_kernel(kernel_id) as kernel:
+        text: str | None = kernel.execute("6 * 7").text
+        return text
+
+
+@pytest.mark.full
+@pytest.mark.gateway
+def test_in_a_running_notebook(really_opened: Callable[..., Any], fake_gateway: ListeningFake) -> None:
+    """A cell of a real kernel."""
+    cell = (
+        "import os\n"
+        "import trio_gateway.blocking as tg\n"
+        "with tg.open_gateway(os.environ['KERNEL_INNER_URL'], auth_token=os.environ['KERNEL_INNER_TOKEN']) as gateway:\n"
+        "    with gateway.start_kernel() as kernel:\n"
+        "        print(kernel.execute('6 * 7').text)\n"
+    )
+    env = {"KERNEL_INNER_URL": fake_gateway.url, "KERNEL_INNER_TOKEN": fake_gateway.token}
+    with really_opened() as gateway, gateway.start_kernel(env=env) as kernel:
+        result = kernel.execute(cell)
+        result.raise_for_error()
+        assert "".join(output.text for output in result.outputs) == "42\n"
+
+
+# ------------------------------------------------------------------------------------------------------------------- Ctrl-C
+
+INTERRUPTED = """
+import sys
+import trio_gateway.blocking as tg
+UNTIL = '''
+import time
+interrupted = False
+try:
+    print("running", end="", flush=True)
+    while True: time.sleep(0.01)
+except KeyboardInterrupt:
+    interrupted = True
+'''
+with tg.open_gateway(sys.argv[1], auth_token=sys.argv[2]) as gateway, gateway.start_kernel() as kernel:
+    print(kernel.id, flush=True)
+    try:
+        if sys.argv[3] == "execute":
+            with kernel.iopub.subscribe() as messages:
+                import threading
+                def watch():
+                    for message in messages:
+                        if message.msg_type == "stream":
+                            print("running", flush=True)
+                thread = threading.Thread(target=watch)
+                thread.start()
+                kernel.execute(UNTIL)
+        elif sys.argv[3] == "stream":
+            with kernel.stream(UNTIL) as outputs:
+                for output in outputs:
+                    print("running", flush=True)
+        else:
+            print("running", flush=True)
+            kernel.execute("input()", stdin=lambda prompt, password: sys.stdin.read())
+    except KeyboardInterrupt:
+        print("KeyboardInterrupt", kernel.state.value, flush=True)
+    else:
+        print("no KeyboardInterrupt")
+    print(kernel.execute("globals().get('interrupted')").text)
+    if sys.argv[3] == "stdin":
+        raise SystemExit(0)
+    try:
+        print("body", flush=True)
+        sys.stdin.read()
+    finally:
+        print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["execute", "stream", "stdin"])
+def test_ctrl_c(how: str, fake_gateway: ListeningFake) -> None:
+    """Ctrl-C while a call waits interrupts the kernel, then raises KeyboardInterrupt; in the body, it leaves the blocks."""
+    before = kernel_ids(fake_gateway)
+    program = [sys.executable, "-c", INTERRUPTED, fake_gateway.url, fake_gateway.token, how]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            kernel_id = process.stdout.readline().strip()
+            assert kernel_ids(fake_gateway) - before == {kernel_id}
+            assert process.stdout.readline() == "running\n"
+            os.kill(process.pid, signal.SIGINT)
+            assert process.stdout.readline() == "KeyboardInterrupt idle\n"
+            if how == "stdin":
+                assert process.wait(250) == 0
+            else:
+                assert process.stdout.readline() == "True\n"
+                assert process.stdout.readline() == "body\n"
+                os.kill(process.pid, signal.SIGINT)
+                assert process.wait(250) == -signal.SIGINT
+                assert process.stdout.read() == "left\n"
+        finally:
+            process.kill()
+    assert kernel_ids(fake_gateway) == before
+
+
+def test_a_signal_at_any_moment_loses_nothing() -> None:
+    """A caller is interrupted before the start, while it waits, and while it is told: it waits for the last message each time."""
+    from trio_gateway._portal.calls import Call, Entered, Realm, Returned, Stopped
+    from trio_gateway._portal.thread_side import BlockingRealmCrossing, ThreadCaller
+
+    with BlockingRealmCrossing(_nothing(), lambda realm, value: realm) as realm:
+        assert isinstance(realm, Realm)
+
+        async def wait() -> None:
+            await trio.sleep_forever()
+
+        # Before the start was posted.
+        caller = ThreadCaller()
+        call = Call(realm, wait, caller)
+        with pytest.raises(KeyboardInterrupt):
+            caller.converse(_interrupt, call.cancel)
+        assert caller._arrived == [Stopped()]
+
+        # After it.
+        caller = ThreadCaller()
+        call = Call(realm, wait, caller)
+
+        def start_then_interrupt() -> None:
+            call.start()
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            caller.converse(start_then_interrupt, call.cancel)
+        assert caller._arrived == [Stopped()]
+
+        # When it had ended.
+        caller = ThreadCaller()
+
+        def end_then_interrupt() -> None:
+            caller.deliver(Entered(1))
+            caller.deliver(Returned(7))
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            caller.converse(end_then_interrupt, lambda: None)
+
+    # A gateway's block that was never begun gives its place in the thread back.
+    crossing = BlockingRealmCrossing(_nothing(), lambda realm, value: realm)
+    caller = ThreadCaller()
+    block = crossing._open(caller)
+    with pytest.raises(KeyboardInterrupt):
+        caller.converse(_interrupt, lambda: block.leave(caller, KeyboardInterrupt()))
+    crossing._realm.thread.join()
+    assert trio_threads() == []
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@asynccontextmanager
+async def _nothing() -> Any:
+    await trio.lowlevel.checkpoint()
+    yield None

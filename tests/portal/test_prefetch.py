@@ -1,0 +1,370 @@
+"""How outputs and messages are handed over in bulk: all that is ready at once, in order, each once, whoever is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+import uvloop
+
+from trio_gateway import InvalidInputError, SlowConsumerError, Stream
+from trio_gateway._kernel.channels import Subscription
+from trio_gateway._kernel.executor import OutputStream
+from trio_gateway._kernel.inbox import Inbox
+from trio_gateway._kernel.spool import Spool
+from trio_gateway._portal import prefetch as reading_module
+from trio_gateway._portal.asyncio_side import RealmCrossing, call, take
+from trio_gateway._portal.calls import Realm
+from trio_gateway._portal.prefetch import Reading, forget, read
+from trio_gateway._portal.thread_side import BlockingRealmCrossing, block_on, take_blocking
+from trio_gateway._protocol.messages import Message, MessageFactory
+
+factory = MessageFactory("session", "someone")
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+def make(text: object, kind: str = "stream") -> Message:
+    """Make what a kernel prints."""
+    content = {"name": "stdout", "text": str(text)} if kind == "stream" else {"prompt": text, "password": False}
+    return factory.make("iopub", kind, content, date="2026-01-01T00:00:00Z")
+
+
+class Counted(Subscription):
+    """A subscription that counts how often it was waited for."""
+
+    def __init__(self, *, limit_messages: float = 1000, when_full: Any = "spool") -> None:
+        self.inbox = Inbox(limit_messages=limit_messages, limit_bytes=10**9, when_full=when_full)
+        self.waits = 0
+        super().__init__(self.inbox)
+
+    async def receive(self) -> Message:
+        self.waits += 1
+        return await super().receive()
+
+    def put(self, *texts: object) -> None:
+        """Have them come together."""
+        for text in texts:
+            self.inbox.put(make(text))
+
+
+class Asking:
+    """As much of a session's pending execution as a stream of outputs asks for."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def next_output(self) -> Message:
+        return await self._inbox.get()
+
+
+def text_of(message: Message) -> str:
+    """Return what was printed."""
+    return str(message.content["text"])
+
+
+# ------------------------------------------------------------------------------------------------------------ in Trio alone
+
+
+def test_what_comes_together_is_handed_over_together() -> None:
+    """One wait for all, up to the bounds in number and in bytes; the rest waits in Trio."""
+
+    async def main() -> None:
+        messages = Counted()
+        found: Reading[Message] = read(messages)
+        messages.put(*range(reading_module.LIMIT_ITEMS + 10))
+        await found.fill()
+        assert (messages.waits, messages.statistics().messages) == (1, 10)
+        assert found.count_in(messages.statistics()).messages == reading_module.LIMIT_ITEMS + 10
+        claimed = []
+        while found:
+            claimed.append(text_of(found.claim()))
+        await found.fill()
+        while found:
+            claimed.append(text_of(found.claim()))
+        assert (messages.waits, claimed) == (2, [str(number) for number in range(reading_module.LIMIT_ITEMS + 10)])
+
+        large = "x" * (reading_module.LIMIT_BYTES // 2)
+        messages.put(large, large, large, large, large)
+        await found.fill()
+        assert messages.statistics().messages == 5 - 1 - 2
+        assert found.count_in(messages.statistics()).memory_bytes > 4 * len(large)
+        with pytest.raises(IndexError):
+            while True:
+                found.claim()
+
+    trio.run(main)
+
+
+def test_each_of_several_readers_has_its_own(autojump_clock: trio.testing.MockClock) -> None:
+    """Two wait, two come: nobody takes both. One that is cancelled with its own unclaimed leaves it to one that waits."""
+
+    async def main() -> None:
+        messages = Counted()
+        found: Reading[Message] = read(messages)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(found.fill)
+            nursery.start_soon(found.fill)
+            await trio.testing.wait_all_tasks_blocked()
+            messages.put(1, 2)
+        assert [text_of(found.claim()), text_of(found.claim())] == ["1", "2"]
+
+        filled = trio.Event()
+
+        async def reader() -> None:
+            await found.fill()
+            filled.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(found.fill)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(reader)
+            await trio.testing.wait_all_tasks_blocked()
+            messages.put(3)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not filled.is_set()  # the first one has it, and is cancelled before it claims it:
+            found._wake()
+            await filled.wait()
+        assert text_of(found.claim()) == "3"
+        # Who looks without waiting leaves what they looked at to those who wait.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(found.fill)
+            await trio.testing.wait_all_tasks_blocked()
+            messages.put(4)
+            found.collect()
+        assert text_of(found.claim()) == "4"
+        # A wake for nothing wakes nobody.
+        with trio.move_on_after(1) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(found.fill)
+                await trio.testing.wait_all_tasks_blocked()
+                found._wake()
+        assert scope.cancelled_caught
+
+    trio.run(main, clock=autojump_clock)
+
+
+def test_what_goes_wrong_comes_after_what_went_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error while more is added is raised in its turn, once; closing forgets it with the rest."""
+
+    async def main() -> None:
+        def ready() -> Any:
+            yield "second", 1
+            raise LookupError("third")
+
+        async def first() -> str:
+            await trio.lowlevel.checkpoint()
+            return "first"
+
+        found: Reading[str] = Reading(first, ready)
+        await found.fill()
+        assert (found.claim(), found.claim()) == ("first", "second")
+        with pytest.raises(LookupError, match="third"):
+            await found.fill()
+        await found.fill()
+        found.clear()
+        assert not found
+        await found.fill()
+        assert found.claim() == "first"
+
+        # A temporary file that can't be read back, for instance.
+        messages = Counted(limit_messages=1)
+        spooled: Reading[Message] = read(messages)
+        messages.put(1, 2, 3)
+
+        def broken(spool: Spool) -> bytes:
+            raise OSError("the disk is gone")
+
+        monkeypatch.setattr(Spool, "popleft", broken)
+        await spooled.fill()
+        assert text_of(spooled.claim()) == "1"
+        with pytest.raises(SlowConsumerError, match="the disk is gone"):
+            await spooled.fill()
+        await messages.aclose()
+
+    trio.run(main)
+
+
+def test_g7_a_reader_that_pauses_the_session_still_does() -> None:
+    """What was handed over makes room; what is not claimed is bounded, and then the session stands still."""
+
+    async def main() -> None:
+        messages = Counted(limit_messages=3, when_full="pause")
+        found: Reading[Message] = read(messages)
+        messages.put(1, 2, 3)
+        assert messages.inbox.full
+        await found.fill()
+        assert not messages.inbox.full
+        messages.put(4, 5, 6)
+        await found.fill()  # there is enough to claim: nothing more is taken
+        assert messages.inbox.full
+        assert messages.statistics().peak_messages == 3
+
+    trio.run(main)
+
+
+def test_nothing_is_asked_before_what_was_printed_is_read() -> None:
+    """Outputs are handed over as far as the next request for input; without a handler here, that is no output."""
+
+    async def main() -> None:
+        inbox = Inbox(limit_messages=1000, limit_bytes=10**9)
+        for message in (make(1), make(2), make("who?", "input_request"), make(3)):
+            inbox.put(message)
+        asked: list[str] = []
+
+        async def never(prompt: str, password: bool) -> str:
+            asked.append(prompt)
+            raise InvalidInputError("stdin", prompt, "nothing")
+
+        pending: Any = Asking(inbox)
+        session: Any = None
+        found = read(OutputStream(session, pending, inbox, never))
+        await found.fill()
+        assert [found.claim(), found.claim()] == [Stream("stdout", "1"), Stream("stdout", "2")]
+        assert (bool(found), asked) == (False, [])
+        with pytest.raises(InvalidInputError):
+            await found.fill()
+        assert asked == ["who?"]
+        found = read(OutputStream(session, pending, inbox))
+        for message in (make("who?", "input_request"), make(4)):
+            inbox.put(message)
+        await found.fill()
+        assert [found.claim(), found.claim()] == [Stream("stdout", "3"), Stream("stdout", "4")]
+
+    trio.run(main)
+
+
+# -------------------------------------------------------------------------------------------------------------- from elsewhere
+
+
+@asynccontextmanager
+async def nothing() -> AsyncGenerator[None]:
+    """Stand in for a gateway."""
+    await trio.lowlevel.checkpoint()
+    yield None
+
+
+def give_realm(realm: Realm, value: object) -> Realm:
+    """Give the realm, in place of what lives in it."""
+    del value
+    return realm
+
+
+@contextmanager
+def in_thread() -> Generator[tuple[Realm, Counted, Reading[Message]]]:
+    """A realm for a plain thread, and what it reads."""
+    with BlockingRealmCrossing(nothing(), give_realm) as realm:
+        messages = realm.run_sync(Counted)
+        yield realm, messages, read(messages)
+
+
+def in_loop(loop: Callable[[], asyncio.AbstractEventLoop], main: Callable[..., Awaitable[None]]) -> None:
+    """Run with a realm in an event loop, and what it reads there."""
+
+    async def inside() -> None:
+        async with RealmCrossing(lambda realm: nothing(), give_realm) as realm:
+            messages = realm.run_sync(Counted)
+            await asyncio.wait_for(main(realm, messages, read(messages)), 30)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(inside())
+
+
+def until_waiting(realm: Realm, messages: Counted, tasks: int) -> None:
+    """Block until so many wait in Trio."""
+    while realm.run_sync(messages.inbox._waiting.statistics).tasks_waiting < tasks:
+        pass
+
+
+def test_a_thread_crosses_once_for_many() -> None:
+    """In order, each once; and many threads have each message once between them."""
+    with in_thread() as (realm, messages, found):
+        realm.run_sync(lambda: messages.put(*range(50)))
+        assert [text_of(take_blocking(realm, found)) for _ in range(50)] == [str(number) for number in range(50)]
+        assert messages.waits == 1
+
+        seen: list[str] = []
+
+        def use() -> None:
+            while True:
+                try:
+                    seen.append(text_of(take_blocking(realm, found)))
+                except trio.EndOfChannel:
+                    return
+
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for start in range(0, 1000, 100):
+            realm.run_sync(functools.partial(messages.put, *range(start, start + 100)))
+        realm.run_sync(messages.inbox.close)
+        for thread in threads:
+            thread.join(30)
+        assert sorted(map(int, seen)) == list(range(1000))
+        realm.run_sync(messages.put)
+
+
+def test_a_signal_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at the end of a crossing: what it brought is there for the next call."""
+    with in_thread() as (realm, messages, found):
+        realm.run_sync(lambda: messages.put(1, 2))
+
+        def interrupted(realm: Realm, function: Callable[[], Awaitable[Any]]) -> None:
+            block_on(realm, function)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("trio_gateway._portal.thread_side.block_on", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                take_blocking(realm, found)
+        assert [text_of(take_blocking(realm, found)) for _ in range(2)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_cancelled_tasks_message_wakes_one_that_waits(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """It is not left lying there until another one comes."""
+
+    async def main(realm: Realm, messages: Counted, found: Reading[Message]) -> None:
+        first = asyncio.create_task(take(realm, found))
+        await asyncio.sleep(0)
+        until_waiting(realm, messages, 1)
+        second = asyncio.create_task(take(realm, found))
+        await asyncio.sleep(0)
+        until_waiting(realm, messages, 2)
+        # The loop stands still from here, until the first one's is on its way.
+        realm.run_sync(lambda: messages.put("only"))
+        while not found:
+            pass
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert text_of(await second) == "only"
+
+    in_loop(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_task_crosses_once_for_many(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """In order, each once; closing it forgets what was not claimed."""
+
+    async def main(realm: Realm, messages: Counted, found: Reading[Message]) -> None:
+        realm.run_sync(lambda: messages.put(*range(50)))
+        assert [text_of(await take(realm, found)) for _ in range(40)] == [str(number) for number in range(40)]
+        assert messages.waits == 1
+
+        class Face:
+            _reading = found
+
+        await call(realm, messages.aclose)
+        forget(Face())
+        forget(None)
+        with pytest.raises(trio.EndOfChannel):
+            await take(realm, found)
+
+    in_loop(loop, main)

@@ -1,0 +1,387 @@
+"""Each public operation, cancelled at every step until it completes: after each, G1, G2 and G9 hold and the kernel is of use.
+
+A run takes every fourth step: see `suite.budgets`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import trio_gateway
+from suite.budgets import strike_until_it_ends
+from tools.sweep_tools import CancelAtStep, run_seeded, service_tasks
+from trio_gateway.testing import FakeComm, FakeGateway, FakeKernelSpec
+
+MOST_STEPS = 3000
+
+
+@attrs.frozen
+class World:
+    """What an operation is tried on."""
+
+    fake: FakeGateway
+    gateway: trio_gateway.Gateway
+    kernel: trio_gateway.Kernel
+
+
+async def execute(world: World) -> None:
+    result = await world.kernel.execute("import time\nprint('a', flush=True)\ntime.sleep(1)\n1")
+    assert result.text == "a\n1"
+    assert result.output_gaps == ()
+
+
+async def execute_with_input(world: World) -> None:
+    async def answer(prompt: str, password: bool) -> str:
+        await trio.sleep(1)
+        return prompt
+
+    assert (await world.kernel.execute("input('x')", stdin=answer)).text == "'x'"
+
+
+async def execute_abandoned(world: World) -> None:
+    await world.kernel.execute("import time; time.sleep(1)", on_cancel="abandon")
+
+
+async def stream(world: World) -> None:
+    async with world.kernel.stream("for i in range(3): print(i, flush=True)") as outputs:
+        assert len([output async for output in outputs]) == 3
+
+
+async def stream_left_early(world: World) -> None:
+    async with world.kernel.stream("import time\nprint(1, flush=True)\ntime.sleep(1e6)") as outputs:
+        async for _ in outputs:
+            break
+
+
+async def two_at_once(world: World) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.kernel.execute, "import time; time.sleep(1)")
+        nursery.start_soon(world.kernel.execute, "2")
+
+
+async def complete(world: World) -> None:
+    assert "print" in (await world.kernel.complete("prin"))["matches"]
+
+
+async def inspect(world: World) -> None:
+    await world.kernel.inspect("len")
+
+
+async def history(world: World) -> None:
+    await world.kernel.history()
+
+
+async def is_complete(world: World) -> None:
+    await world.kernel.is_complete("1")
+
+
+async def comm_info(world: World) -> None:
+    await world.kernel.comm_info()
+
+
+async def kernel_info(world: World) -> None:
+    await world.kernel.kernel_info()
+
+
+async def debug(world: World) -> None:
+    await world.kernel.debug("initialize")
+
+
+async def interrupt(world: World) -> None:
+    await world.kernel.interrupt()
+
+
+async def restart(world: World) -> None:
+    await world.kernel.restart()
+
+
+async def shutdown(world: World) -> None:
+    await world.kernel.shutdown()
+
+
+async def heartbeat(world: World) -> None:
+    await world.kernel.hb.check()
+
+
+async def subscription(world: World) -> None:
+    async with world.kernel.iopub.subscribe() as messages:
+        await world.kernel.execute("print('x')")
+        async for message in messages:
+            if message.msg_type == "stream":
+                break
+
+
+async def comms(world: World) -> None:
+    async with world.kernel.comms.open("echo") as comm:
+        await comm.send({"a": 1}, buffers=[b"\x00"])
+        assert (await comm.receive()).data == {"a": 1}
+
+
+async def subshell(world: World) -> None:
+    async with world.kernel.subshell() as beside:
+        await beside.execute("1")
+
+
+async def attach(world: World) -> None:
+    async with world.gateway.attach_kernel(world.kernel.id) as other:
+        await other.execute("1")
+
+
+async def start_another(world: World) -> None:
+    async with world.gateway.start_kernel() as other:
+        await other.execute("1")
+
+
+async def whole_gateway(world: World) -> None:
+    async with world.fake.open() as gateway, gateway.start_kernel():
+        pass
+
+
+async def kernels_administration(world: World) -> None:
+    await world.gateway.kernels.list()
+    await world.gateway.kernels.get(world.kernel.id)
+    await world.gateway.kernels.interrupt(world.kernel.id)
+    await world.gateway.kernels.cull(trio_gateway.CullPolicy(idle_timeout=1e9, interval=1e9))
+
+
+async def restart_by_id(world: World) -> None:
+    await world.gateway.kernels.restart(world.kernel.id)
+
+
+async def shutdown_by_id(world: World) -> None:
+    await world.gateway.kernels.shutdown(world.kernel.id)
+
+
+async def shutdown_all(world: World) -> None:
+    await world.gateway.kernels.shutdown_all()
+
+
+async def kernelspecs(world: World) -> None:
+    await world.gateway.kernelspecs.list()
+    await world.gateway.kernelspecs.get("python3")
+    await world.gateway.kernelspecs.resource("python3", "logo.svg")
+
+
+async def sessions(world: World) -> None:
+    made = await world.gateway.sessions.create(path="a.ipynb", kernel_name="python3")
+    await world.gateway.sessions.get(made.id)
+    await world.gateway.sessions.update(made.id, path="b.ipynb")
+    await world.gateway.sessions.list()
+    await world.gateway.sessions.delete(made.id)
+
+
+async def own_requests(world: World) -> None:
+    async with world.gateway.http_client() as client:
+        assert (await client.get("api")).status_code == 200
+
+
+ENDS_THE_KERNEL = {shutdown, shutdown_by_id, shutdown_all}
+RESTARTS = {restart, restart_by_id}
+"""Cancelled, they leave open whether the kernel is restarted: it may be so after they have returned."""
+LEAVES_KERNELS = {sessions}
+"""A session's kernel is nobody's: cancelled halfway, it stays with its session, as documented."""
+OPERATIONS = [
+    execute,
+    execute_with_input,
+    execute_abandoned,
+    stream,
+    stream_left_early,
+    two_at_once,
+    complete,
+    inspect,
+    history,
+    is_complete,
+    comm_info,
+    kernel_info,
+    debug,
+    interrupt,
+    restart,
+    shutdown,
+    heartbeat,
+    subscription,
+    comms,
+    subshell,
+    attach,
+    start_another,
+    whole_gateway,
+    kernels_administration,
+    restart_by_id,
+    shutdown_by_id,
+    shutdown_all,
+    kernelspecs,
+    sessions,
+    own_requests,
+]
+
+
+def echo(comm: FakeComm, message: trio_gateway.Message) -> None:
+    comm.on_message = lambda comm, message: comm.send(message.content["data"])
+
+
+@asynccontextmanager
+async def open_world(framing: Any) -> AsyncGenerator[World]:
+    spec = FakeKernelSpec(name="python3", comm_targets={"echo": echo}, resources={"logo.svg": b"<svg/>"})
+    async with FakeGateway(kernelspecs=[spec], framings=[framing]) as fake:
+        before = service_tasks()
+        async with fake.open() as gateway, gateway.start_kernel() as kernel:
+            yield World(fake, gateway, kernel)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not service_tasks() - before, "tasks are left (G1)"
+        assert not fake.connections, "connections are left (G1)"
+        assert fake.protocol_errors == []
+
+
+async def try_once(operation: Callable[[World], Awaitable[None]], framing: str, step: int) -> bool:
+    """Cancel the operation before the nth step; say whether it completed before that."""
+    with trio.fail_after(10_000):
+        async with open_world(framing) as world:
+            before = set(world.fake.kernels)
+            with trio.CancelScope() as scope:
+                canceller = CancelAtStep(scope, step)
+                with canceller.watching():
+                    await operation(world)
+            # G9: nothing came out but the cancellation.
+            if operation not in LEAVES_KERNELS:
+                assert set(world.fake.kernels) <= before, "a kernel is left (G2)"
+            if operation not in ENDS_THE_KERNEL:
+                assert set(world.fake.kernels) >= before, "somebody else's kernel is gone"
+                with trio.fail_after(1000):
+                    try:
+                        result = await world.kernel.execute("'on'")
+                    except trio_gateway.KernelRestartedError:
+                        assert operation in RESTARTS, "nobody asked for a restart"
+                        result = await world.kernel.execute("'on'")
+                    assert result.text == "'on'"
+                (running,) = [kernel for kernel in world.fake.kernels.values() if kernel.id == world.kernel.id]
+                assert set(running.executed.values()) <= {1}, "something ran twice (G4)"
+                assert running.subshells == [], "a subshell is left"
+            if operation in LEAVES_KERNELS:
+                await world.gateway.kernels.shutdown_all()
+    return not scope.cancel_called
+
+
+def sweep(attempt: Callable[[int], bool], named: str, offsets: Collection[int] | None = None) -> list[int]:
+    """Cancel at the steps that this run takes, until the operation completes before one; return them."""
+
+    def try_step(step: int) -> bool:
+        assert step < MOST_STEPS, f"{named} never completed"
+        try:
+            completed = attempt(step)
+        except BaseException as error:
+            error.add_note(f"cancelled at step {step} of {named}")
+            raise
+        assert not completed or step > 2, f"{named} is no operation"
+        return completed
+
+    return strike_until_it_ends(try_step, offsets)
+
+
+def attempts(operation: Callable[[World], Awaitable[None]], framing: str) -> Callable[[int], bool]:
+    """Return what cancels an operation at a step; from the step comes all that is left to chance."""
+    return lambda step: run_seeded(try_once, operation, framing, step, seed=step)
+
+
+@pytest.mark.parametrize(
+    ("operation", "framing"),
+    [
+        pytest.param(operation, framing, id=f"{operation.__name__}-{framing}", marks=() if small else pytest.mark.full)
+        for framing in ("v1", "legacy")
+        for operation in OPERATIONS
+        for small in [(operation, framing) == (execute, "v1")]
+    ],
+)
+def test_cancelled_at_every_step(
+    operation: Callable[[World], Awaitable[None]], framing: str, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """G1, G2, G9"""
+    struck = sweep(attempts(operation, framing), f"{operation.__name__}, {framing}")
+    record_testsuite_property(f"cancel_points {operation.__name__} {framing}", len(struck))
+
+
+def test_four_runs_strike_each_step_once() -> None:
+    """Four consecutive commits cancel at the steps at which `nox -s soak` does: none is left out, none is tried twice."""
+    attempt = attempts(is_complete, "v1")
+    quarters = [sweep(attempt, "is_complete", [offset]) for offset in range(4)]
+    assert sorted(itertools.chain(*quarters)) == sweep(attempt, "is_complete", range(4))
+    assert all(quarters)
+
+
+def test_the_sweep_sees_what_it_looks_for() -> None:
+    """It fails for an operation that leaves a kernel, or breaks with something else than Cancelled."""
+
+    async def leaves_a_kernel(world: World) -> None:
+        await world.fake.start_kernel("python3")
+
+    async def wraps(world: World) -> None:
+        try:
+            await trio.sleep(1)
+        except trio.Cancelled:
+            raise ValueError("wrapped") from None  # noqa: ASYNC104 - the mistake to be seen
+
+    with pytest.raises(AssertionError, match="G2"):
+        run_seeded(try_once, leaves_a_kernel, "v1", 1000, seed=0)
+    with pytest.raises(ValueError, match="wrapped"):
+        run_seeded(try_once, wraps, "v1", 2, seed=0)
+
+
+async def try_in_silence(operation: Callable[[World], Awaitable[None]], step: int) -> bool:
+    """The same on a gateway from which nothing comes any more: only what is on our side can be promised."""
+    completed = False
+    with trio.fail_after(10_000):
+        async with FakeGateway() as fake:
+            before = service_tasks()
+            try:
+                async with fake.open(request_timeout=50) as gateway, gateway.start_kernel() as kernel:
+                    fake.swallow_connections()
+                    fake.faults.black_hole()
+                    with trio.CancelScope() as scope:
+                        canceller = CancelAtStep(scope, step)
+                        with canceller.watching():
+                            try:
+                                await operation(World(fake, gateway, kernel))
+                            except trio_gateway.GatewayError:
+                                completed = True  # a typed error is an end (G3)
+                    cancelled_at = trio.current_time()
+            except trio_gateway.GatewayError:
+                pass  # the block says that its kernel may be left
+            assert trio.current_time() - cancelled_at <= gateway.config.cleanup_timeout + 2
+            await trio.testing.wait_all_tasks_blocked()
+            assert not service_tasks() - before, "tasks are left (G1)"
+    return completed or not scope.cancel_called
+
+
+IN_SILENCE = [
+    execute,
+    stream_left_early,
+    complete,
+    interrupt,
+    restart,
+    shutdown,
+    attach,
+    start_another,
+    shutdown_all,
+    own_requests,
+]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(operation, id=operation.__name__, marks=() if operation is interrupt else pytest.mark.full)
+        for operation in IN_SILENCE
+    ],
+)
+def test_cancelled_at_every_step_while_nothing_comes(
+    operation: Callable[[World], Awaitable[None]], record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """G1, G3, G9"""
+    struck = sweep(lambda step: run_seeded(try_in_silence, operation, step, seed=step), f"{operation.__name__}, in silence")
+    record_testsuite_property(f"cancel_points {operation.__name__} silence", len(struck))

@@ -1,0 +1,260 @@
+"""The pytest plugin, in pytest runs of their own. (`test_documented_tests` has runs in new processes, as a user has them.)"""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.inner_pytest import run_pytest
+
+pytest_plugins = ["pytester"]
+
+
+def test_the_fake_and_its_kernel_in_virtual_time(pytester: pytest.Pytester) -> None:
+    run_pytest(
+        pytester,
+        """
+        import trio
+
+        async def test_mine(fake_gateway, fake_gateway_kernel, gateway_events, autojump_clock):
+            await fake_gateway_kernel.execute("import time; time.sleep(3600)")
+            assert trio.current_time() == 3600
+            assert [event.action for event in gateway_events if event.kind == "kernel"] == ["start"]
+            assert list(fake_gateway.kernels) == [fake_gateway_kernel.id]
+        """,
+    ).assert_outcomes(passed=1)
+
+
+def test_without_trio_mode(pytester: pytest.Pytester) -> None:
+    run_pytest(
+        pytester,
+        """
+        import pytest
+
+        @pytest.mark.trio
+        async def test_mine(fake_gateway_kernel):
+            assert (await fake_gateway_kernel.execute("6 * 7")).text == "42"
+        """,
+        ini="[pytest]\n",
+    ).assert_outcomes(passed=1)
+
+
+def test_the_marker(pytester: pytest.Pytester) -> None:
+    run_pytest(
+        pytester,
+        """
+        import pytest
+
+        pytestmark = pytest.mark.trio_gateway(kernelspec="julia", request_timeout=5)
+
+        def script(cell):
+            return cell.code.upper()
+
+        @pytest.mark.trio_gateway(fake={"script": script, "framings": ["legacy"]}, request_timeout=7)
+        async def test_mine(fake_gateway, fake_gateway_kernel, fake_gateway_client):
+            assert fake_gateway_kernel.name == "julia"
+            assert (await fake_gateway_kernel.execute("abc")).text == "ABC"
+            assert fake_gateway_client.config.request_timeout == 7
+            assert fake_gateway.framings == ("legacy",)
+
+        async def test_other(fake_gateway_client):
+            assert fake_gateway_client.config.request_timeout == 5
+
+        @pytest.mark.trio_gateway("julia")
+        async def test_wrong(fake_gateway):
+            pass
+        """,
+        "--strict-markers",
+    ).assert_outcomes(passed=2, failed=1)
+
+
+def test_a_failure_shows_the_conversation_without_the_token(pytester: pytest.Pytester) -> None:
+    result = run_pytest(
+        pytester,
+        """
+        async def test_mine(fake_gateway_kernel):
+            await fake_gateway_kernel.execute("'findme'")
+            assert False
+
+        async def test_good(fake_gateway_kernel):
+            await fake_gateway_kernel.execute("'not me'")
+        """,
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*Conversation with <FakeGateway*", "*shell execute_request*findme*", "*shell execute_reply*"])
+    result.stdout.no_fnmatch_line("*fake-token*")
+    result.stdout.no_fnmatch_line("*not me*")
+
+
+def test_anyio_on_both_backends(pytester: pytest.Pytester) -> None:
+    run_pytest(
+        pytester,
+        """
+        import pytest
+        import sniffio
+        import trio_gateway.anyio
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.mark.parametrize("anyio_backend", ["trio"])
+        async def test_trio(fake_gateway_kernel, anyio_backend):
+            assert sniffio.current_async_library() == "trio"
+            assert (await fake_gateway_kernel.execute("6 * 7")).text == "42"
+
+        async def test_any(fake_gateway_server, anyio_backend_name):
+            assert sniffio.current_async_library() == anyio_backend_name
+            async with trio_gateway.anyio.open_gateway(fake_gateway_server) as gateway, gateway.start_kernel() as kernel:
+                assert (await kernel.execute("6 * 7")).text == "42"
+        """,
+        "-p",
+        "no:trio",
+        ini="[pytest]\n",
+    ).assert_outcomes(passed=3)
+
+
+@pytest.mark.gateway
+def test_a_real_gateway_for_the_session(pytester: pytest.Pytester) -> None:
+    run_pytest(
+        pytester,
+        """
+        async def test_first(local_gateway_kernel, gateway_events):
+            assert (await local_gateway_kernel.execute("6 * 7")).text == "42"
+            assert gateway_events
+
+        def test_second(local_gateway):
+            assert local_gateway.auth_token
+            import pathlib
+            pathlib.Path("url").write_text(local_gateway.url)
+
+        async def test_third(local_gateway_client):
+            import pathlib
+            assert local_gateway_client.url == pathlib.Path("url").read_text()
+        """,
+    ).assert_outcomes(passed=3)
+
+
+def test_a_server_that_does_not_start_says_why(pytester: pytest.Pytester) -> None:
+    result = run_pytest(
+        pytester,
+        """
+        import pytest
+
+        @pytest.mark.trio_gateway(fake={"nonsense": 1})
+        def test_mine(fake_gateway_server):
+            pass
+        """,
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*nonsense*"])
+
+
+PLAIN = """
+    async def test_mine(fake_gateway_kernel):
+        assert (await fake_gateway_kernel.execute("6 * 7")).text == "42"
+    """
+
+
+def test_with_no_configuration_at_all(pytester: pytest.Pytester) -> None:
+    """pytest-trio runs what uses an async fixture of ours, and nothing else is touched."""
+    program = (
+        PLAIN
+        + """
+    def test_plain():
+        pass
+
+    async def test_other():
+        pass
+    """
+    )
+    result = run_pytest(pytester, program, ini="[pytest]\n")
+    result.assert_outcomes(passed=2, failed=1)  # the other one has nobody that runs it
+
+
+def test_where_nothing_runs_it_that_is_said(pytester: pytest.Pytester) -> None:
+    result = run_pytest(pytester, PLAIN, "-p", "no:trio", ini="[pytest]\n")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["This async test uses fake_gateway, and nothing is here*", "  pip install pytest-trio", "*mark.anyio*"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("fixture", "instead"), [("fake_gateway_kernel", "fake_gateway_server"), ("local_gateway_kernel", "local_gateway")]
+)
+@pytest.mark.parametrize("mode", ["", "trio_mode = true\n"])
+def test_who_forgets_async_is_told_what_to_write(pytester: pytest.Pytester, fixture: str, instead: str, mode: str) -> None:
+    program = f"""
+        import pytest
+
+        @pytest.mark.parametrize("number", [1])
+        def test_mine({fixture}, number):
+            pass
+    """
+    result = run_pytest(pytester, program, ini=f"[pytest]\n{mode}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["This test is a plain function*", "  async def test_mine(...):", f"*fixture {instead}, a Gateway*"]
+    )
+
+
+@pytest.mark.parametrize("fixture", ["fake_gateway_kernel", "fake_gateway"])
+def test_on_asyncio_the_right_fixture_is_named(pytester: pytest.Pytester, fixture: str) -> None:
+    result = run_pytest(
+        pytester,
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_mine({fixture}):
+            pass
+        """,
+        ini="[pytest]\n",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E * FakeGateway runs on Trio, and this is asyncio: *fake_gateway_server*"])
+
+
+def test_on_asyncio_a_real_gateway_is_opened_otherwise(pytester: pytest.Pytester) -> None:
+    result = run_pytest(
+        pytester,
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def local_gateway():
+            return None
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.mark.anyio
+        async def test_mine(local_gateway_kernel):
+            pass
+        """,
+        ini="[pytest]\n",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["E *this is asyncio: for asyncio take the fixture local_gateway, and open it with trio_gateway.anyio"]
+    )
+
+
+def test_times_of_a_conversation_count_from_its_start(pytester: pytest.Pytester) -> None:
+    """Also in real time, where Trio's clock begins anywhere."""
+    result = run_pytest(
+        pytester,
+        """
+        async def test_mine(fake_gateway_kernel):
+            assert await fake_gateway_kernel.execute("1") is None
+        """,
+        ini="[pytest]\n",
+    )
+    times = [
+        float(line.split()[0]) for line in result.outlines if line[:13].strip().replace(".", "", 1).isdecimal() and " #" in line
+    ]
+    assert len(times) > 5
+    assert 0 <= times[0] <= times[-1] < 600
