@@ -39,7 +39,7 @@ from trio_gateway.jupyter.server import (
     GatewayMappingKernelManager,
     GatewaySessionManager,
 )
-from trio_gateway.testing import FakeGateway
+from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 from .jupyter_tools import cell
 
@@ -283,6 +283,39 @@ def test_the_id_that_is_asked_for(fake: Fake, caplog: pytest.LogCaptureFixture, 
 
     caplog.set_level(logging.WARNING)
     with_app(fake, use)
+
+
+@pytest.mark.parametrize("wish", ["foo", "12345678-1234-5678-1234-567812345678"])
+def test_an_id_that_no_gateway_has_and_not_every_one_takes(fake: Fake, caplog: pytest.LogCaptureFixture, wish: str) -> None:
+    """A session's kernel gets another one, which is said: jupyter_server's own test of its deprecated call names one `foo`."""
+
+    async def use(app: App) -> None:
+        session = await app.session_manager.create_session(path="a.ipynb", type="notebook", kernel_name="python", kernel_id=wish)
+        kernel = session["kernel"]
+        assert (kernel["name"], kernel["id"] in fake.gateway.kernels, kernel["id"] == wish) == ("python3", True, False)
+        assert f"kernel id '{wish}'" in caplog.text
+        assert await app.kernel_manager.list_kernels() == [kernel]
+
+    caplog.set_level(logging.WARNING)
+    with_app(fake, use)
+
+
+@pytest.mark.parametrize(("has", "gets"), [("python3", "python3"), ("python", "python")])
+def test_the_kernelspec_python(fake: Fake, has: str, gets: str) -> None:
+    """As jupyter_client's managers have it, `python` is `python3`; but not on a gateway that has a `python`."""
+
+    async def use(app: App) -> None:
+        fake.gateway.kernelspecs = {has: FakeKernelSpec(name=has)}
+        kernel_id = await app.kernel_manager.start_kernel(kernel_name="python")
+        assert (await app.kernel_manager.kernel_model(kernel_id))["name"] == gets
+        with pytest.raises(NoSuchKernel):
+            await app.kernel_manager.start_kernel(kernel_name="pythonic")
+
+    specs = fake.gateway.kernelspecs
+    try:
+        with_app(fake, use)
+    finally:
+        fake.gateway.kernelspecs = specs
 
 
 def test_one_id_that_several_ask_for_at_once(fake: Fake) -> None:

@@ -28,7 +28,7 @@ from .kernelspecs import KernelSpecDirectory
 from .known_kernels import Roster
 from .ownership import StartRequest, end_unheard, launch, new_kernel_id, start_environment
 
-__all__ = ["Kernels", "PathFinder", "checked_directory"]
+__all__ = ["Kernels", "PathFinder", "can_be_kernel_id", "checked_directory"]
 
 _AT_ONCE = 10
 _UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -305,13 +305,17 @@ async def _for_each(kernel_ids: Iterable[str], act: Callable[[str], Awaitable[ob
     return [failures[kernel_id] for kernel_id in kernel_ids if kernel_id in failures]
 
 
-def _checked_kernel_id(kernel_id: object) -> str:
-    """Return an id that any gateway can take: Enterprise Gateway refuses others, when it is too late to say so."""
+def can_be_kernel_id(kernel_id: str) -> bool:
+    """Say whether any gateway can take an id: Enterprise Gateway refuses others, when it is too late to say so."""
     try:
-        if isinstance(kernel_id, str) and str(uuid.UUID(kernel_id, version=4)) == kernel_id:
-            return kernel_id
+        return str(uuid.UUID(kernel_id, version=4)) == kernel_id
     except ValueError:
-        pass
+        return False
+
+
+def _checked_kernel_id(kernel_id: object) -> str:
+    if isinstance(kernel_id, str) and can_be_kernel_id(kernel_id):
+        return kernel_id
     raise InvalidInputError("kernel_id", kernel_id, "a random UUID (version 4) in its usual form")
 
 

@@ -36,7 +36,7 @@ import trio
 from .._errors import missing_extra
 
 try:
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager, NoSuchKernel
     from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
     from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
     from jupyter_server.services.sessions.sessionmanager import SessionManager
@@ -60,8 +60,9 @@ from .._errors import (
 )
 from .._events import GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
+from .._gateway.kernels import can_be_kernel_id
 from .._kernel.frame_relay import KernelChannels
-from .._models import KernelModel, KernelSpec
+from .._models import KernelModel, KernelSpec, find_name
 from .._portal.asyncio_faces import translate
 from .._portal.asyncio_side import Crossing, RealmCrossing, run_in_loop
 from .._portal.calls import Block, Realm
@@ -452,7 +453,8 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         """Start a kernel, or take one that runs on the gateway into this server's.
 
         Args:
-            kernel_id: one that runs; or the id to start one under. A gateway that chooses ids itself is told of in the log.
+            kernel_id: one that runs; or the id to start one under. A gateway that chooses ids itself is told of in the log, and
+                so is an id that can't be asked for: any but a random UUID.
             path: the API path of the folder to work in; the gateway is told it as `KERNEL_WORKING_DIR`.
             **arguments: `kernel_name`, and `env`: the server's whole environment and the notebook's path. Of it are sent
                 `KERNEL_*`, what `allowed_envs` names, and that path, `JPY_SESSION_NAME`. What can't be sent is left out, with a
@@ -520,6 +522,9 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
     async def start_or_take(self, name: str | None, kernel_id: str | None, env: Any, cwd: Any) -> KernelModel:
         """Start a kernel, or look at one that runs. For a `GatewayKernel`, whose arguments these are.
 
+        Where no kernel runs under the id, and it is none that can be asked for, the kernel gets another one. `python` is
+        `python3`, as for jupyter_client, unless the gateway has a kernelspec of this name.
+
         Raises:
             GatewayError: what the gateway said.
         """
@@ -529,21 +534,26 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             with suppress(KernelNotFoundError):
                 model = await gateway.kernels.get(kernel_id)
         if model is None:
-            if name is None:
-                # What is started then, the list tells; where a name is given, it is looked up in it anyway.
+            if name is None or name == "python":
+                # What is started then, the list tells; where another name is given, it is looked up in it anyway.
                 with suppress(GatewayHTTPError, ProtocolError):
-                    await gateway.kernelspecs.list()
+                    specs = await gateway.kernelspecs.list()
+                    if name is not None and find_name(name, specs.kernelspecs) is None:
+                        name = NATIVE_KERNEL_NAME  # as jupyter_client's own managers take it
+            wish = kernel_id if kernel_id is None or can_be_kernel_id(kernel_id) else None
             only = {SESSION_NAME, *gateway.config.allowed_envs}
             env = choose_variables(env, os.environ, self.log.warning, only=only)
             cwd = choose_directory(cwd, self.log.warning)
-            started = _start_unless_cancelled(gateway._original, name, env=env, cwd=cwd, kernel_id=kernel_id)
+            started = _start_unless_cancelled(gateway._original, name, env=env, cwd=cwd, kernel_id=wish)
             block: Crossing[Any] = Crossing(self.place("").realm, started, lambda _, given: given)
             model, taken = await block.__aenter__()
             # Nothing is awaited from here on until whoever asked for the kernel has it.
             taken.append(True)
             assert block._block is not None
             block._block.leave(_NobodyWaits())
-            if kernel_id is not None and model.id != kernel_id:
+            if kernel_id is not None and wish is None:
+                self.log.warning("Not every gateway takes the kernel id %r: the kernel's is %s", kernel_id, model.id)
+            elif kernel_id is not None and model.id != kernel_id:
                 self.log.warning("The gateway takes no kernel ids: the kernel's is %s, and not %s", model.id, kernel_id)
         found: KernelModel = model
         self._know(found)
