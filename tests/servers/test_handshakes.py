@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import trio_gateway
-from servers.test_faults import channels_of
+from tools.fault_tools import channels_of
 from tools.gateway_tools import QUICK, each_engine, rest
 from tools.tcp_proxy import Link, TcpProxy, open_tcp_proxy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trio_gateway
-from servers.test_faults import behind_proxy, channels_of
+from tools.fault_tools import behind_proxy, channels_of
 
 if TYPE_CHECKING:
     from conftest import RunningGateway

@@ -1,4 +1,4 @@
-"""Bad input gets a typed error that names it, before anything is sent: seen on the real gateway, by counting requests."""
+"""G10 on a real gateway: bad input is named before anything is sent, seen by counting requests."""
 
 from __future__ import annotations
 
@@ -264,3 +264,27 @@ async def test_long_input_is_shortened_in_its_error(kernel: Kernel) -> None:
         await kernel.execute("x" * 1_000_000 + "\0" + "y" * 1_000_000)
     assert len(str(caught.value)) < 500
     assert "1000000" in str(caught.value)
+
+
+WRONG_EXPRESSIONS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "user_expressions not a mapping": ("1", {"user_expressions": ["x"]}, "user_expressions"),
+    "user_expressions of no text": ("1", {"user_expressions": {"a": 5}}, "user_expressions"),
+    "user_expressions by no text": ("1", {"user_expressions": {5: "a"}}, "user_expressions"),
+    "user_expressions with a lone surrogate": ("1", {"user_expressions": {"a": "\ud800"}}, "user_expressions"),
+    "user_expressions with NUL": ("1", {"user_expressions": {"a": "\0"}}, "user_expressions"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_EXPRESSIONS)
+async def test_expressions_that_can_not_be_sent(kernel: Kernel, case: str) -> None:
+    code, arguments, named = WRONG_EXPRESSIONS[case]
+    with pytest.raises(InvalidInputError) as caught:
+        await kernel.execute(code, **arguments)
+    assert caught.value.field.startswith(named)
+
+
+@pytest.mark.parametrize("kernel_id", [5, None, b"a"])
+async def test_a_kernel_id_that_is_no_text(gateway: Gateway, kernel_id: Any) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        await gateway.kernels.get(kernel_id)
+    assert caught.value.field == "kernel_id"
