@@ -60,6 +60,7 @@ from ._kernel import executor as _executor
 from ._kernel import frame_relay as _kernel_channels
 from ._kernel import kernel as _kernel
 from ._kernel.comms import CommMessage as CommMessage
+from ._kernel.inbox import READY_BYTES, READY_ITEMS
 from ._kernel.session import Status as Status
 from ._models import KernelModel as KernelModel
 from ._models import KernelSpec as KernelSpec
@@ -75,7 +76,7 @@ from ._outputs import Output as Output
 from ._outputs import OutputGap as OutputGap
 from ._outputs import Stream as Stream
 from ._outputs import UpdateDisplayData as UpdateDisplayData
-from ._portal.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio
+from ._portal.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio, ready
 from ._portal.calls import Realm
 from ._portal.deadlines import CancelScope as CancelScope
 from ._portal.deadlines import fail_after as fail_after
@@ -102,6 +103,9 @@ P = ParamSpec("P")
 
 
 class OutputStream(Reader[_executor.OutputStream, Output], of=_executor.OutputStream):
+    @ready(_executor.OutputStream.receive_ready)
+    def receive_ready(self) -> None: ...
+
     @property
     def result(self) -> ExecutionResult:
         return self._in_trio(lambda outputs: outputs.result)
@@ -119,6 +123,9 @@ class Subscription(Resource[_channels.Subscription], Reader[_channels.Subscripti
         with suppress(IndexError):
             return self._reading.claim()
         return self._in_trio(lambda messages: messages.receive_nowait())
+
+    @ready(_channels.Subscription.receive_ready)
+    def receive_ready(self) -> None: ...
 
     @blocking(_channels.Subscription.aclose)
     def close(self) -> None: ...
@@ -168,6 +175,9 @@ class Comm(Resource[_comms.Comm], Reader[_comms.Comm, CommMessage], of=_comms.Co
     def receive(self) -> CommMessage:
         return self._take()
 
+    @ready(_comms.Comm.receive_ready)
+    def receive_ready(self) -> None: ...
+
     @blocking(_comms.Comm.aclose)
     def close(self) -> None: ...
 
@@ -179,6 +189,10 @@ class IncomingComms(Resource[_comms.IncomingComms], Reader[_comms.IncomingComms,
     def _take(self) -> Comm:
         original: Any = super()._take()
         return Comm(self._realm, original)
+
+    def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[Comm]:
+        originals: list[Any] = self._receive_ready(limit, limit_bytes=limit_bytes)
+        return [Comm(self._realm, original) for original in originals]
 
     @blocking(_comms.IncomingComms.aclose)
     def close(self) -> None: ...

@@ -672,6 +672,58 @@ async def test_a_file_that_cant_be_read_back_fails_the_consumer(inboxes: Any) ->
     assert inbox.statistics().spooled == 0
 
 
+# --- taking what is ready
+
+
+async def test_ready_messages_are_taken_up_to_a_number_of_bytes(inboxes: Any) -> None:
+    """From memory and from the file; one is taken whatever its size."""
+    inbox = inboxes(2)
+    for number in range(5):
+        inbox.put(message(number))
+    assert [int(each.msg_id) for each in inbox.take_ready(2 * SIZE + 1)] == [0, 1, 2]
+    assert [int(each.msg_id) for each in inbox.take_ready(0)] == [3]
+    assert [int(each.msg_id) for each in inbox.take_ready(math.inf)] == [4]
+    assert list(inbox.take_ready(math.inf)) == []
+
+
+async def test_taking_stops_before_a_type_of_message(inboxes: Any) -> None:
+    """Also at the file, for of what lies there the type is not known."""
+    inbox = inboxes(3)
+    inbox.put(message(0))
+    inbox.put(Message("stdin", Header("000001", "input_request"), {"prompt": "", "password": False}))
+    inbox.put(message(2))
+    inbox.put(message(3))
+    assert [int(each.msg_id) for each in inbox.take_ready(math.inf, stop_before="input_request")] == [0]
+    assert (await inbox.get()).msg_type == "input_request"
+    assert [int(each.msg_id) for each in inbox.take_ready(math.inf, stop_before="input_request")] == [2]
+    assert [int(each.msg_id) for each in inbox.take_ready(math.inf)] == [3]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_g5_what_was_taken_before_a_file_that_cant_be_read_is_given(inboxes: Any, ended: bool) -> None:
+    """The error comes in its turn, also where the end was to come next."""
+    inbox = inboxes(1)
+    for number in range(3):
+        inbox.put(message(number))
+    if ended:
+        inbox.close()
+    inbox._spool._segments[0].file.truncate(10)
+    assert [int(each.msg_id) for each in inbox.take_ready(math.inf)] == [0]
+    assert list(inbox.take_ready(math.inf)) == []
+    with pytest.raises(SlowConsumerError, match="can't be read back"):
+        await inbox.get()
+
+
+async def test_the_first_that_cant_be_read_back_is_said_at_once(inboxes: Any) -> None:
+    inbox = inboxes(1)
+    for number in range(2):
+        inbox.put(message(number))
+    await inbox.get()
+    inbox._spool._segments[0].file.truncate(10)
+    with pytest.raises(SlowConsumerError, match="can't be read back"):
+        list(inbox.take_ready(math.inf))
+
+
 # --- what is held, not what was sent
 
 

@@ -236,6 +236,38 @@ def test_a_tour(backend: str, really_opened: Callable[..., Any], real_gateway: R
     run(backend, main)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_ready_is_given_without_waiting(backend: str, attached: Callable[..., Any]) -> None:
+    """In order, each once, whether it was handed over or still waits in Trio; comms are the face's own."""
+
+    async def main() -> None:
+        async with attached() as kernel:
+            code = "for i in range(5): print(i, flush=True)"
+            async with kernel.iopub.subscribe() as messages, kernel.stream(code) as outputs:
+                while (await messages.receive()).content.get("execution_state") != "idle":
+                    pass
+                found = [await anext(outputs), *outputs.receive_ready(2), *outputs.receive_ready()]
+                assert (found, outputs.receive_ready()) == ([tg.Stream("stdout", f"{i}\n") for i in range(5)], [])
+            async with kernel.iopub.subscribe() as messages:
+                await kernel.execute("1")
+                first = await messages.receive()
+                ready = messages.receive_ready(1) + messages.receive_ready(limit=64, limit_bytes=10_000)
+                kinds = [message.msg_type for message in [first, *ready]]
+                assert kinds == ["status", "execute_input", "execute_result", "status"]
+                with pytest.raises(tg.InvalidInputError, match="limit"):
+                    messages.receive_ready(0)
+            async with kernel.comms.accept("mine") as incoming:
+                assert incoming.receive_ready() == []
+                observe = getattr(kernel, "_original", kernel).comms.observe
+                opening = {"comm_id": uuid.uuid4().hex, "target_name": "mine", "data": {"a": 1}}
+                observe(MessageFactory("a", "b").make("iopub", "comm_open", opening, date="2026-01-01T00:00:00Z"))
+                (comm,) = incoming.receive_ready()
+                assert (comm.opening.data, comm.receive_ready()) == ({"a": 1}, [])
+                await comm.aclose()
+
+    run(backend, main)
+
+
 @pytest.mark.gateway
 @pytest.mark.parametrize(
     "backend", [backend if backend == "asyncio" else pytest.param(backend, marks=pytest.mark.full) for backend in BACKENDS]

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -221,6 +222,29 @@ def test_a_local_gateway() -> None:
     """`open_local_gateway` is there too."""
     with tg.open_local_gateway() as gateway, gateway.start_kernel() as kernel:
         assert kernel.execute("1 + 1").text == "2"
+
+
+def test_what_is_ready_is_given_without_waiting(opened: Callable[..., Any], kernel_id: str) -> None:
+    """In order, each once, whether it was handed over or still waits in Trio; comms are the face's own."""
+    with opened() as gateway, gateway.attach_kernel(kernel_id) as kernel:
+        code = "for i in range(5): print(i, flush=True)"
+        with kernel.iopub.subscribe() as messages, kernel.stream(code) as outputs:
+            while messages.receive().content.get("execution_state") != "idle":
+                pass
+            found = [next(outputs), *outputs.receive_ready(2), *outputs.receive_ready()]
+            assert (found, outputs.receive_ready()) == ([tg.Stream("stdout", f"{i}\n") for i in range(5)], [])
+        with kernel.iopub.subscribe() as messages:
+            kernel.execute("1")
+            kinds = [message.msg_type for message in [messages.receive(), *messages.receive_ready()]]
+            assert kinds == ["status", "execute_input", "execute_result", "status"]
+        with kernel.comms.accept("mine") as incoming:
+            opening = {"comm_id": uuid.uuid4().hex, "target_name": "mine", "data": {"a": 1}}
+            message = MessageFactory("a", "b").make("iopub", "comm_open", opening, date="2026-01-01T00:00:00Z")
+            kernel._realm.run_sync(lambda: kernel.comms._original.observe(message))
+            (comm,) = incoming.receive_ready()
+            assert isinstance(comm, tg.Comm)
+            assert (comm.opening.data, comm.receive_ready()) == ({"a": 1}, [])
+            comm.close()
 
 
 def test_exceptions_and_blocks(opened: Callable[..., Any], fake_gateway: ListeningFake) -> None:

@@ -102,6 +102,30 @@ def test_what_comes_together_is_handed_over_together() -> None:
     trio.run(main)
 
 
+def test_what_is_ready_begins_with_what_was_handed_over() -> None:
+    """Within the same limits, of number and of bytes, and never later than what still waits in Trio."""
+
+    async def main() -> None:
+        messages = Counted()
+        found: Reading[Message] = read(messages)
+        messages.put(*range(100))
+        await found.fill()
+        assert text_of(found.claim()) == "0"
+        taken = [text_of(message) for message in found.receive_ready(3) + found.receive_ready(80)]
+        assert taken == [str(number) for number in range(1, 84)]
+        size = make(84).size
+        assert [text_of(message) for message in found.receive_ready(limit_bytes=1.5 * size)] == ["84", "85"]
+        messages.put("last")
+        await found.fill()
+        assert [text_of(message) for message in found.receive_ready(limit_bytes=1)] == ["86"]
+        assert [text_of(message) for message in found.receive_ready()][-2:] == ["99", "last"]
+        assert found.receive_ready() == []
+        with pytest.raises(InvalidInputError, match="limit"):
+            found.receive_ready(0)
+
+    trio.run(main)
+
+
 def test_each_of_several_readers_has_its_own(autojump_clock: trio.testing.MockClock) -> None:
     """Two wait, two come: nobody takes both. One that is cancelled with its own unclaimed leaves it to one that waits."""
 
@@ -154,8 +178,8 @@ def test_what_goes_wrong_comes_after_what_went_before(monkeypatch: pytest.Monkey
     """An error while more is added is raised in its turn, once; closing forgets it with the rest."""
 
     async def main() -> None:
-        def ready() -> Any:
-            yield "second", 1
+        def ready(limit: int, limit_bytes: float) -> Any:
+            yield "second"
             raise LookupError("third")
 
         async def first() -> str:
@@ -224,8 +248,11 @@ def test_nothing_is_asked_before_what_was_printed_is_read() -> None:
 
         pending: Any = Asking(inbox)
         session: Any = None
-        found = read(OutputStream(session, pending, inbox, never))
+        stream = OutputStream(session, pending, inbox, never)
+        found = read(stream)
         await found.fill()
+        there, counted = stream.statistics(), found.count_in(stream.statistics())
+        assert (counted.messages - there.messages, counted.memory_bytes > there.memory_bytes) == (2, True)
         assert [found.claim(), found.claim()] == [Stream("stdout", "1"), Stream("stdout", "2")]
         assert (bool(found), asked) == (False, [])
         with pytest.raises(InvalidInputError):

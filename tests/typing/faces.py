@@ -42,14 +42,17 @@ def blocking() -> None:
         with kernel.stream("1", when_full="pause") as outputs:
             assert_type(list(outputs), list[tg.Output])
             assert_type(outputs.result, tg.ExecutionResult)
+            assert_type(outputs.receive_ready(), list[tg.Output])
         with kernel.iopub.subscribe() as messages:
             assert_type(next(messages), tg.Message)
             assert_type(messages.receive(), tg.Message)
+            assert_type(messages.receive_ready(5, limit_bytes=1e6), list[tg.Message])
         with kernel.comms.open("t") as comm, comm:
             assert_type(comm.receive(), tg.CommMessage)
         with kernel.comms.accept("t") as incoming:
             assert_type(next(incoming), tg.Comm)
             assert_type(incoming.receive(), tg.Comm)
+            assert_type(incoming.receive_ready(), list[tg.Comm])
         with kernel.subshell() as subshell:
             assert_type(subshell.execute("1"), tg.ExecutionResult)
         assert_type(gateway.kernels.list(), list[tg.KernelModel])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,7 +18,7 @@ import trio
 from .._errors import InvalidInputError, fresh
 from .._protocol.messages import Buffer, Message
 from .._transport.blocks import block
-from .inbox import Inbox, InboxStatistics, WhenFull
+from .inbox import READY_BYTES, READY_ITEMS, Inbox, InboxStatistics, WhenFull, check_ready_limits
 
 if TYPE_CHECKING:
     from .session import KernelSession
@@ -67,6 +68,23 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
         if not self._inbox.ready:
             raise trio.WouldBlock
         return self._inbox.take()
+
+    def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[Message]:
+        """Take the messages that are there already, without waiting. `receive` waits for the first, and raises what the end is.
+
+        Args:
+            limit: how many at most.
+            limit_bytes: after so many bytes no more are taken; at least one message is.
+
+        Returns:
+            The messages in order; none if none is there.
+
+        Raises:
+            InvalidInputError: a limit is no such number.
+            SlowConsumerError: the next one lies in a temporary file that can't be read back.
+        """
+        check_ready_limits(limit, limit_bytes)
+        return list(islice(self._inbox.take_ready(limit_bytes), limit))
 
     async def aclose(self) -> None:
         """Stop reading, and forget what was not read."""

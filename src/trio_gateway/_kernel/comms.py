@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -18,7 +19,7 @@ from .._errors import ConnectionLostError, GatewayError, InvalidInputError
 from .._protocol import contents
 from .._protocol.messages import Buffer, Message
 from .._transport.blocks import block
-from .inbox import Inbox
+from .inbox import READY_BYTES, READY_ITEMS, Inbox, check_ready_limits
 
 if TYPE_CHECKING:
     from .session import KernelSession
@@ -122,6 +123,23 @@ class Comm(trio.abc.AsyncResource):
         """
         return comm_message(await self._inbox.get())
 
+    def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[CommMessage]:
+        """Take what the kernel has sent already, without waiting. `receive` waits for the first, and raises what the end is.
+
+        Args:
+            limit: how many messages at most.
+            limit_bytes: after so many bytes no more are taken; at least one message is.
+
+        Returns:
+            The messages in order; none if none is there.
+
+        Raises:
+            InvalidInputError: a limit is no such number.
+            SlowConsumerError: the next one lies in a temporary file that can't be read back.
+        """
+        check_ready_limits(limit, limit_bytes)
+        return [comm_message(message) for message in islice(self._inbox.take_ready(limit_bytes), limit)]
+
     async def aclose(self) -> None:
         """Close it, and tell the kernel, unless the kernel closed it first. What was not read is forgotten."""
         if self._closed:
@@ -149,6 +167,23 @@ class IncomingComms(trio.abc.ReceiveChannel[Comm]):
         Cancellation: safe, nothing is lost.
         """
         return self._comms.adopt(await self._inbox.get())
+
+    def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[Comm]:
+        """Take the comms that the kernel has opened already, without waiting. `receive` waits for the first.
+
+        Args:
+            limit: how many at most.
+            limit_bytes: after so many bytes of what they were opened with no more are taken; at least one comm is.
+
+        Returns:
+            The comms in order; none if none is there.
+
+        Raises:
+            InvalidInputError: a limit is no such number.
+            SlowConsumerError: the next one lies in a temporary file that can't be read back.
+        """
+        check_ready_limits(limit, limit_bytes)
+        return [self._comms.adopt(message) for message in islice(self._inbox.take_ready(limit_bytes), limit)]
 
     async def aclose(self) -> None:
         """Accept no more."""

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 import trio
@@ -24,7 +25,7 @@ from .._protocol.messages import Message
 from .._transport.blocks import block
 from .._values import as_plain_json
 from .channels import check_when_full
-from .inbox import Inbox, InboxStatistics, WhenFull
+from .inbox import READY_BYTES, READY_ITEMS, Inbox, InboxStatistics, WhenFull, check_ready_limits
 from .pending import PendingExecution
 from .session import KernelSession
 
@@ -317,6 +318,26 @@ class OutputStream:
                 output = self.read(message)
                 if output is not None:
                     return output
+
+    def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[Output]:
+        """Take the outputs that are there already, without waiting. Iterating waits for the next, and raises what the end is.
+
+        It stops where the code has asked for input: the handler of `stdin` is called when the stream is iterated over.
+
+        Args:
+            limit: how many at most.
+            limit_bytes: after so many bytes of their messages no more are taken; at least one message is.
+
+        Returns:
+            The outputs in order; none if none is there.
+
+        Raises:
+            InvalidInputError: a limit is no such number.
+            SlowConsumerError: the next one lies in a temporary file that can't be read back.
+        """
+        check_ready_limits(limit, limit_bytes)
+        ready = self._inbox.take_ready(limit_bytes, stop_before=None if self._stdin is None else "input_request")
+        return list(islice((output for message in ready if (output := self.read(message)) is not None), limit))
 
     def read(self, message: Message) -> Output | None:
         """Make an output of a message; None where it is none, or can't be read: that is a gap in the result."""

@@ -15,17 +15,18 @@ In no case does a slow consumer look like a dead connection.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias
 
 import attrs
 import trio
 
-from .._errors import SlowConsumerError, fresh
+from .._errors import InvalidInputError, SlowConsumerError, fresh
 from .._protocol.codec import decode, encode_v1
 from .._protocol.messages import Message
 from .spool import Spool
 
-__all__ = ["FAIRNESS", "Inbox", "InboxStatistics", "WhenFull"]
+__all__ = ["FAIRNESS", "READY_BYTES", "READY_ITEMS", "Inbox", "InboxStatistics", "WhenFull", "check_ready_limits"]
 
 WhenFull: TypeAlias = Literal["spool", "drop_oldest", "fail", "pause"]
 
@@ -33,6 +34,10 @@ SPOOL_BYTES: Final = 4 * 1024**3
 """The most that may wait in one inbox's temporary files, in bytes; a consumer that is further behind fails."""
 FAIRNESS: Final = 64
 """After so many messages that were there already, a consumer lets other tasks run."""
+READY_ITEMS: Final = 64
+"""How many items a consumer takes at once, where it says nothing else."""
+READY_BYTES: Final = 1024**2
+"""After how many bytes of messages it takes no more, where it says nothing else."""
 
 
 @attrs.frozen
@@ -229,9 +234,34 @@ class Inbox:
             self._room.unpark_all()
         return message
 
-    def next_type(self) -> str | None:
-        """Return the type of the message that `take` would return, if it is in memory."""
-        return self._memory[0].header.msg_type if self._memory else None
+    def take_ready(self, limit_bytes: float, *, stop_before: str | None = None) -> Iterator[Message]:
+        """Take the messages that are there already, one by one, without waiting.
+
+        Args:
+            limit_bytes: after so many bytes no more are taken; at least one message is.
+            stop_before: a type of message to stop at, or None. Of one that lies in the temporary file the type is not known, so
+                this stops there too.
+
+        Yields:
+            The messages, each of which is out of the inbox by then.
+
+        Raises:
+            SlowConsumerError: the first one can't be read back from the temporary file. Where others came before it this just
+                ends, and `get` raises the error.
+        """
+        taken = 0
+        while self.ready and (not taken or limit_bytes > 0):
+            if stop_before is not None and (not self._memory or self._memory[0].header.msg_type == stop_before):
+                return
+            try:
+                message = self.take()
+            except SlowConsumerError:
+                if not taken:
+                    raise
+                return
+            taken += 1
+            limit_bytes -= message.size
+            yield message
 
     @property
     def ready(self) -> bool:
@@ -262,10 +292,20 @@ class Inbox:
             return decode(self._spool.popleft(), v1=True)
         except OSError as error:
             self._spool.close()
-            raise self._fail_with(error, "can't be read back from a temporary file") from error
+            failure = self._fail_with(error, "can't be read back from a temporary file")
+            self._failure = failure  # also where the end was to come next: it is not the end of what came
+            raise failure from error
 
     def _fail_with(self, error: OSError, problem: str) -> Exception:
         failure = SlowConsumerError(self._limit_messages, self._limit_bytes, f"more {problem}: {error}")
         failure.__cause__ = error
         self.close(failure)
         return failure
+
+
+def check_ready_limits(limit: object, limit_bytes: object) -> None:
+    """Raise InvalidInputError if a consumer can't take so much at once."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InvalidInputError("limit", limit, "a number of items, 1 or more")
+    if isinstance(limit_bytes, bool) or not isinstance(limit_bytes, (int, float)) or not limit_bytes > 0:
+        raise InvalidInputError("limit_bytes", limit_bytes, "a number of bytes, more than 0")

@@ -137,6 +137,9 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             self._realm.thread.check_process()
             with suppress(IndexError):
                 return self._reading.claim()
+        if name == "receive_ready":
+            items = self._realm.run_sync(lambda: self._reading.receive_ready(*args, **arguments))
+            return [translate(self._realm, item) if type(item) in _TWINS else item for item in items]
         if name == "statistics" and self._reading is not None:
             return self._realm.run_sync(lambda: self._reading.count_in(made()))
         if name == "http_client":

@@ -20,7 +20,7 @@ from .prefetch import Reading, forget, read
 from .thread_side import BlockingCrossing, block_on, take_blocking
 from .undoing import undo_of
 
-__all__ = ["CALLBACKS", "Face", "Reader", "Resource", "blocking", "entering", "in_trio"]
+__all__ = ["CALLBACKS", "Face", "Reader", "Resource", "blocking", "entering", "in_trio", "ready"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,6 +108,18 @@ def in_trio(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Cal
     return decorate
 
 
+def ready(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]:
+    """Make a method that takes what is ready out of a reader's: what was handed over comes first."""
+
+    def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
+        def method(self: Any, *args: Any, **arguments: Any) -> Any:
+            return self._receive_ready(*args, **arguments)
+
+        return _dressed(method, origin, name_only)
+
+    return decorate
+
+
 def entering(
     origin: Callable[Concatenate[Any, P], AbstractAsyncContextManager[Any]], gives: Gives[T]
 ) -> Callable[[Name[S]], Callable[Concatenate[S, P], AbstractContextManager[T]]]:
@@ -161,6 +173,9 @@ class Reader(Face[T], Iterator[R]):
 
     def _take(self) -> R:
         return take_blocking(self._realm, self._reading)
+
+    def _receive_ready(self, *args: Any, **arguments: Any) -> list[R]:
+        return self._realm.run_sync(lambda: self._reading.receive_ready(*args, **arguments))
 
 
 class Resource(Face[T]):

@@ -9,7 +9,7 @@ for it. Nothing is taken early while several readers wait, for each is to have i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar, final
 
@@ -17,12 +17,14 @@ import attrs
 import trio
 
 from .._kernel.channels import Subscription
-from .._kernel.comms import Comm, IncomingComms, comm_message
+from .._kernel.comms import Comm, IncomingComms
 from .._kernel.executor import OutputStream
-from .._kernel.inbox import Inbox, InboxStatistics
+from .._kernel.inbox import READY_BYTES, READY_ITEMS, InboxStatistics, check_ready_limits
+from .._outputs import Output
+from .._protocol.messages import Message
 from .calls import Realm
 
-__all__ = ["Reading", "forget", "messages_ready", "read"]
+__all__ = ["Reading", "forget", "read"]
 
 T = TypeVar("T")
 
@@ -32,19 +34,24 @@ LIMIT_BYTES: Final = 1024**2
 """After so many bytes no more are added."""
 
 
+def _nothing_ready(limit: int, limit_bytes: float) -> tuple[()]:
+    del limit, limit_bytes
+    return ()
+
+
 @final
 class Reading(Generic[T]):
     """What one object in Trio gives, on its way to its readers elsewhere.
 
     Args:
         take: waits for the next item; cancellation loses none.
-        ready: takes, one by one, what is there already, and says how large each is, in bytes.
+        ready: takes what is there already, at most so many items, and after so many bytes no more.
     """
 
-    def __init__(self, take: Callable[[], Awaitable[T]], ready: Callable[[], Iterable[tuple[T, int]]] = tuple) -> None:
+    def __init__(self, take: Callable[[], Awaitable[T]], ready: Callable[[int, float], Iterable[T]] = _nothing_ready) -> None:
         self._take = take
         self._ready = ready
-        self._items: deque[tuple[T, int]] = deque()
+        self._items: deque[T] = deque()
         self._waiting: set[trio.CancelScope] = set()
         self._failure: Exception | None = None
 
@@ -56,7 +63,7 @@ class Reading(Generic[T]):
         Raises:
             IndexError: there is none: `fill` first.
         """
-        return self._items.popleft()[0]
+        return self._items.popleft()
 
     def __bool__(self) -> bool:
         """Whether there is something to claim."""
@@ -88,7 +95,7 @@ class Reading(Generic[T]):
                     item = await self._take()
                 finally:
                     self._waiting.discard(scope)
-                self._items.append((item, 0))
+                self._items.append(item)
                 if not self._waiting:
                     self.collect(LIMIT_ITEMS - 1)
 
@@ -98,17 +105,30 @@ class Reading(Generic[T]):
         Args:
             most: how many at most.
         """
-        room = LIMIT_BYTES
         try:
-            for item, size in self._ready():
-                self._items.append((item, size))
-                most -= 1
-                room -= size
-                if most <= 0 or room <= 0:
-                    break
+            self._items.extend(self._ready(most, LIMIT_BYTES))
         except Exception as error:  # noqa: BLE001 - it is raised in its turn: after what came before
             self._failure = error
         self._wake()  # whoever waits for what was taken here
+
+    def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[T]:
+        """Take what is there already, without waiting: first what was handed over.
+
+        Args:
+            limit: how many at most.
+            limit_bytes: after so many bytes no more are taken; at least one item is.
+        """
+        check_ready_limits(limit, limit_bytes)
+        items: list[T] = []
+        while len(items) < limit and limit_bytes > 0:
+            try:
+                items.append(self._items.popleft())
+            except IndexError:
+                break
+            limit_bytes -= _size(items[-1])
+        if len(items) < limit and limit_bytes > 0:
+            items += self._ready(limit - len(items), limit_bytes)
+        return items
 
     def clear(self) -> None:
         """Forget what was not claimed: the object was closed."""
@@ -116,12 +136,12 @@ class Reading(Generic[T]):
         self._failure = None
 
     def count_in(self, statistics: InboxStatistics) -> InboxStatistics:
-        """Add what was handed over and not claimed to what still waits in Trio."""
+        """Add what was handed over and not claimed to what still waits in Trio; of an output, its size in a notebook's file."""
         waiting = self._items.copy()
         return attrs.evolve(
             statistics,
             messages=statistics.messages + len(waiting),
-            memory_bytes=statistics.memory_bytes + sum(size for _, size in waiting),
+            memory_bytes=statistics.memory_bytes + sum(map(_size, waiting)),
         )
 
     def _wake(self) -> None:
@@ -134,15 +154,8 @@ def read(original: Any) -> Reading[Any]:
     """Make the reading of an object that is iterated over, or received from."""
     take = original.receive if hasattr(original, "receive") else original.__anext__
     match original:
-        case OutputStream():
-            return Reading(take, lambda: _outputs_ready(original))
-        case Subscription():
-            return Reading(take, lambda: messages_ready(original))
-        case Comm():
-            return Reading(take, lambda: ((comm_message(message), size) for message, size in _ready(original)))
-        case IncomingComms():
-            comms = original._comms  # noqa: SLF001
-            return Reading(take, lambda: ((comms.adopt(message), size) for message, size in _ready(original)))
+        case OutputStream() | Subscription() | Comm() | IncomingComms():
+            return Reading(take, lambda limit, limit_bytes: original.receive_ready(limit, limit_bytes=limit_bytes))
     return Reading(take)
 
 
@@ -153,29 +166,8 @@ def forget(face: object) -> None:
         reading.clear()
 
 
-def messages_ready(messages: Subscription) -> Iterator[tuple[Any, int]]:
-    """Take the messages that wait in a subscription, with their sizes."""
-    return _ready(messages)
-
-
-def _inbox(original: Any) -> Inbox:
-    inbox: Inbox = original._inbox  # noqa: SLF001 - the session's objects have no other way to say what is ready
-    return inbox
-
-
-def _ready(original: Any) -> Iterator[tuple[Any, int]]:
-    inbox = _inbox(original)
-    while inbox.ready:
-        message = inbox.take()
-        yield message, message.size
-
-
-def _outputs_ready(outputs: OutputStream) -> Iterator[tuple[Any, int]]:
-    """As far as the next request for input: that is answered when all that was printed before has been read."""
-    inbox = _inbox(outputs)
-    asked = outputs._stdin is not None  # noqa: SLF001
-    while inbox.ready and not (asked and inbox.next_type() in {None, "input_request"}):
-        message = inbox.take()
-        output = outputs.read(message)
-        if output is not None:
-            yield output, message.size
+def _size(item: object) -> int:
+    """Return how much memory an item takes, in bytes, about."""
+    if isinstance(item, Message):
+        return item.size
+    return len(str(item.to_nbformat())) if isinstance(item, Output) else 0

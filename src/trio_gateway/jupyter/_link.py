@@ -19,7 +19,7 @@ from .._errors import GatewayError, KernelRestartedError, fresh
 from .._gateway.gateway import Gateway
 from .._kernel.channels import Subscription
 from .._kernel.kernel import Kernel
-from .._portal.prefetch import Reading, messages_ready
+from .._portal.prefetch import Reading
 from .._protocol.messages import Message
 
 __all__ = ["CHANNELS", "Link"]
@@ -119,9 +119,9 @@ class Link:
                 self._readers.discard(scope)
         raise fresh(self.lost) if self.lost is not None else trio.EndOfChannel
 
-    def _ready_now(self, channel: str) -> Iterable[tuple[Message, int]]:
+    def _ready_now(self, channel: str, limit: int, limit_bytes: float) -> Iterable[Message]:
         subscription = self._channels.get(channel)
-        return () if subscription is None else messages_ready(subscription)
+        return () if subscription is None else subscription.receive_ready(limit, limit_bytes=limit_bytes)
 
     async def _send(self, kernel: Kernel) -> None:
         channels = {"shell": kernel.shell, "stdin": kernel.stdin, "control": kernel.control, "iopub": kernel.iopub}
