@@ -8,24 +8,27 @@ says what was not found. Whoever acts on a kernel comes through here, so each ac
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 import trio
 
+from ._config import GatewayConfig
 from ._errors import GatewayError, GatewayHTTPError, InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError
-from ._events import GatewayEvent
+from ._events import EventSink, GatewayEvent, ignore
 from ._models import KernelModel, KernelSpec, KernelSpecs
 from ._protocol import rest
-from ._transport.http.client import HttpClient, HttpResponse
-from ._transport.turns import see_through
+from ._transport.connector import Connector, connect_tcp
+from ._transport.http.client import HttpClient, HttpResponse, open_http_client
+from ._transport.turns import Turns, see_through
 
-__all__ = ["KernelApi", "Look"]
+__all__ = ["KernelApi", "KernelNotes", "Look", "open_kernel_api"]
 
 _NO_ANSWERS: Final = frozenset({408, 502, 503, 504})
 """Statuses that something before the gateway answers with: what the gateway does is not known."""
@@ -53,20 +56,55 @@ class _Action:
     message: str = ""
 
 
+class KernelNotes(Protocol):
+    """Takes note of what the gateway's answers say about which kernels there are."""
+
+    def made(self, kernel_id: str, name: str) -> None:
+        """A start of ours made this kernel."""
+        ...
+
+    def forget(self, kernel_id: str) -> None:
+        """The kernel is gone: a shutdown of ours ended it, or the gateway does not know it."""
+        ...
+
+
+class _NoNotes:
+    """Takes no notes."""
+
+    def made(self, kernel_id: str, name: str) -> None:
+        del kernel_id, name
+
+    def forget(self, kernel_id: str) -> None:
+        del kernel_id
+
+
 class KernelApi:
-    """Requests about kernels and kernelspecs.
+    """Requests about kernels and kernelspecs. Made by `open_kernel_api`, one for a gateway: restarts and shutdowns of a kernel
+    take turns in it, whoever asks for them.
 
     Every method raises GatewayConnectionError, GatewayTimeoutError, GatewayHTTPError, AuthenticationError and
     ProtocolError as `HttpClient.request` does. Cancelling one leaves open whether the gateway got the request.
 
     Args:
         http: the gateway's HTTP client.
+        notes: takes note of which kernels there are, before an event tells of it.
     """
 
-    __slots__ = ("_http",)
-
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, notes: KernelNotes) -> None:
         self._http = http
+        self._notes = notes
+        self._turns = Turns()
+        self._restarts: Counter[str] = Counter()
+
+    @property
+    def http(self) -> HttpClient:
+        """The gateway's HTTP client, for what is no request about kernels."""
+        return self._http
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The gateway's configuration."""
+        return self._http.config
 
     async def start(
         self,
@@ -109,6 +147,7 @@ class KernelApi:
             # No id is given: `null` is no answer to a start, whatever it is to a question.
             model = rest.parse_kernel(response.json())
             action.kernel_id, action.kernel_name, action.status_code = model.id, model.name or name, response.status_code
+            self._notes.made(model.id, action.kernel_name or "")
         return model
 
     async def list(self) -> builtins.list[KernelModel]:
@@ -153,12 +192,11 @@ class KernelApi:
         Cancellation: while it waits for its turn, nothing is sent. Then it waits, shielded and at most for `cleanup_timeout`, for
             the gateway's answer.
         """
-        http = self._http
         self._path(kernel_id)  # before anything is kept by it
-        async with http.turns.take(kernel_id):
+        async with self._turns.take(kernel_id):
             return await see_through(
                 partial(self._restart, kernel_id, timeout, on_sending, on_restarted),
-                limit=http.config.cleanup_timeout,
+                limit=self.config.cleanup_timeout,
                 name=f"trio_gateway.restart[{kernel_id:.8}]",
             )
 
@@ -170,7 +208,7 @@ class KernelApi:
         on_restarted: Callable[[], object] | None,
         begin: Callable[[], object],
     ) -> KernelModel:
-        turns = self._http.turns
+        turns = self._turns
 
         def note_sending() -> None:
             turns.unsettled.add(kernel_id)
@@ -178,7 +216,7 @@ class KernelApi:
             if on_sending is not None:
                 on_sending()
 
-        self._http.restarts[kernel_id] += 1  # before it is asked for: the kernel's goodbye comes before the answer
+        self._restarts[kernel_id] += 1  # before it is asked for: the kernel's goodbye comes before the answer
         with self._told("restart", _Action(kernel_id)) as action:
             try:
                 response = await self._kernel("POST", kernel_id, "restart", timeout=timeout, on_sending=note_sending)
@@ -201,8 +239,8 @@ class KernelApi:
         return model
 
     def own_restarts(self, kernel_id: str) -> int:
-        """Return how often a kernel was restarted, or nearly, by this gateway object."""
-        return self._http.restarts[kernel_id]
+        """Return how often a kernel was restarted, or nearly, through this: who hears of a restart can tell whose it was."""
+        return self._restarts[kernel_id]
 
     async def shutdown(
         self, kernel_id: str, *, action: str = "shutdown", kernel_name: str | None = None, message: str = ""
@@ -219,12 +257,13 @@ class KernelApi:
             kernel_name: its kernelspec, where it is known.
             message: why.
         """
-        turns = self._http.turns
+        turns = self._turns
         self._path(kernel_id)  # before anything is kept by it
         async with turns.take(kernel_id, patience=self._http.config.cleanup_timeout / 2) as ours:
             try:
                 with self._told(action, _Action(kernel_id, kernel_name, None, message)) as told:
                     told.status_code = (await self._kernel("DELETE", kernel_id)).status_code
+                    self._notes.forget(kernel_id)
                 self._drop_handshakes(kernel_id)
             except KernelNotFoundError:
                 self._drop_handshakes(kernel_id)
@@ -248,7 +287,7 @@ class KernelApi:
                 await self._kernel("DELETE", kernel_id)
             except KernelNotFoundError:
                 await trio.lowlevel.checkpoint()
-        self._http.turns.unsettled.discard(kernel_id)
+        self._turns.unsettled.discard(kernel_id)
 
     async def kernelspecs(self, *, user: str | None = None) -> KernelSpecs:
         """List the kernelspecs, for a user where the gateway filters by user."""
@@ -288,7 +327,7 @@ class KernelApi:
         self._emit(action, _Action(kernel_id, kernel_name, None, message), failed=True, seconds=0.0)
 
     def _emit(self, action: str, what: _Action, *, failed: bool, seconds: float) -> None:
-        self._http.tell(
+        self._http.emit(
             GatewayEvent(
                 kind="kernel",
                 action=action,
@@ -304,13 +343,14 @@ class KernelApi:
 
     @contextmanager
     def _told(self, action: str, what: _Action) -> Generator[_Action]:
-        """Tell how an action on a kernel ends."""
+        """Tell how an action on a kernel ends; a kernel that the gateway does not know is noted before."""
         started = trio.current_time()
         failed = True
         try:
             yield what
             failed = False
         except KernelNotFoundError:
+            self._notes.forget(what.kernel_id)
             # Who shuts down a kernel that is gone has what they wanted. Of what is done unasked nothing happened.
             if action in {"cull", "cleanup"}:
                 action = ""
@@ -368,6 +408,30 @@ class KernelApi:
         path = self._path(kernel_id, action)
         with _not_found_names_kernel(kernel_id):
             return await self._http.request(method, path, timeout=timeout, on_sending=on_sending)
+
+
+@asynccontextmanager
+async def open_kernel_api(
+    config: GatewayConfig, *, connector: Connector = connect_tcp, emit: EventSink = ignore, notes: KernelNotes | None = None
+) -> AsyncGenerator[KernelApi]:
+    """Open a gateway's REST interface. Nothing is sent yet.
+
+    Args:
+        config: the settings.
+        connector: opens raw streams.
+        emit: gets one event for each request and for each action on a kernel. What it raises comes out of what it tells of.
+        notes: takes note of which kernels there are; nobody does if None.
+
+    Yields:
+        The interface; its HTTP client is closed when the block ends.
+
+    Raises:
+        ConfigError: a certificate or key can't be used, or the token renewer can't be made.
+
+    Cancellation: as for `open_http_client`.
+    """
+    async with open_http_client(config, connector=connector, emit=emit) as http:
+        yield KernelApi(http, _NoNotes() if notes is None else notes)
 
 
 def _date(response: HttpResponse) -> datetime | None:

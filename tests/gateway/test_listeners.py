@@ -86,7 +86,9 @@ async def test_a_sink_that_raises_breaks_nothing_and_is_logged(
     send, receive = trio.open_memory_channel[GatewayEvent](10)
     async with send, receive, open_fake(RestFake(), on_event=[bad, told.append, send]) as gateway:
         model = await gateway.kernels.start("python3")
-        await gateway.sessions.create("a", kernel_id=model.id)
+        session = await gateway.sessions.create("a", kernel_id=model.id)
+        assert await gateway.sessions.list() == [session]
+        assert [kernel.id for kernel in await gateway.kernels.list()] == [model.id]
         assert len(told) == receive.statistics().current_buffer_used > 3
     assert "my sink is broken" in caplog.text
     assert "event_sink_failed" in caplog.text

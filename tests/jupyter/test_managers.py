@@ -236,7 +236,7 @@ def test_a_kernel_that_was_taken_in_is_culled_as_the_others_are(fake: Fake) -> N
         there = await start_elsewhere(fake)
         await manager.start_kernel(kernel_id=there)
         gateway: Any = await manager.gateway()
-        assert there in manager.realm.run_sync(gateway._original._roster.ids)
+        assert there in manager.realm.run_sync(gateway._original._known.ids)
 
     with_app(fake, use)
 
@@ -334,12 +334,14 @@ def test_one_id_that_several_ask_for_at_once(fake: Fake) -> None:
     with_app(fake, use)
 
 
-def test_g2_a_start_that_is_cancelled_when_its_answer_is_there(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel is nobody's then, and is shut down."""
+@pytest.mark.parametrize("named", [False, True])
+def test_g2_a_start_that_is_cancelled_when_its_answer_is_there(fake: Fake, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is nobody's then, whoever chose its id, and is shut down."""
 
     async def use(app: App) -> None:
         await app.kernel_manager.gateway()
-        start = asyncio.create_task(app.kernel_manager.start_kernel(kernel_name="python3"))
+        kernel_id = app.kernel_manager.new_kernel_id() if named else None
+        start = asyncio.create_task(app.kernel_manager.start_kernel(kernel_name="python3", kernel_id=kernel_id))
         told = LoopCaller._take
 
         def take(self: LoopCaller, message: Any) -> None:

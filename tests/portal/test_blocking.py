@@ -36,7 +36,15 @@ if TYPE_CHECKING:
 HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 INTERNAL = (
-    {"Kernels.prepare", "Kernels.keep_culling", "Kernels.undo_start", "Channel.publish", "Channel.end", "OutputStream.read"}
+    {
+        "Kernels.prepare",
+        "Kernels.keep_culling",
+        "Kernels.undo_start",
+        "Kernels.note_met",
+        "Channel.publish",
+        "Channel.end",
+        "OutputStream.read",
+    }
     | {f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "find_lost", "session", "live")}
     | {f"KernelChannels.{name}" for name in ("begin", "gone", "lost", "opened", "receive_all", "refused", "run", "send_all")}
 )

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from .._api import KernelApi
+from .._api import KernelApi, open_kernel_api
 from .._config import GatewayConfig, unknown_variables
 from .._errors import (
     AuthenticationError,
@@ -31,14 +31,14 @@ from .._errors import (
     ProtocolError,
 )
 from .._gateway.kernelspecs import KernelSpecDirectory
-from .._gateway.known_kernels import Roster
+from .._gateway.known_kernels import KnownKernels
 from .._gateway.ownership import StartRequest, new_kernel_id, open_kernel, own_kernel, start_environment
 from .._kernel.poller import KernelWatch
 from .._models import KernelModel, KernelSpecs
 from .._protocol import codec, rest
 from .._protocol.masking import Masker, one_line
 from .._transport.connector import Connector, connect_tcp
-from .._transport.http.client import HttpClient, open_http_client
+from .._transport.http.client import HttpClient
 from .._transport.http.credentials import secrets_of
 from .._transport.probe import (
     Handshake,
@@ -199,27 +199,27 @@ class _Examination:
 
     async def run(self, *, with_kernel: bool) -> None:
         """Take all steps; those that are left after a failure are skipped."""
-        clients: list[HttpClient] = []
+        opened: list[KernelApi] = []
         async with AsyncExitStack() as stack:
 
             async def settings() -> _Finding:
                 # Reads the certificates' files and makes the token renewer; nothing is sent.
-                opening = open_http_client(self._config, connector=self._connector or connect_tcp)
-                clients.append(await stack.enter_async_context(opening))
+                opening = open_kernel_api(self._config, connector=self._connector or connect_tcp)
+                opened.append(await stack.enter_async_context(opening))
                 return self._settings()
 
             if await self._needed_step("settings", settings):
-                await self._reach(clients[0], with_kernel=with_kernel)
+                await self._reach(opened[0], with_kernel=with_kernel)
         for name in STEPS[len(self.checks) :]:
             await self._tell(Check(name, "skipped", self._why_skipped))
 
-    async def _reach(self, http: HttpClient, *, with_kernel: bool) -> None:
+    async def _reach(self, api: KernelApi, *, with_kernel: bool) -> None:
         needed: list[tuple[str, Callable[[], Awaitable[_Finding]]]] = [
             ("name", self._resolve),
             ("tcp", self._connect),
-            ("tls", partial(self._secure_connect, http)),
-            ("http", partial(self._ask_version, http)),
-            ("authentication", partial(self._authenticate, http)),
+            ("tls", partial(self._secure_connect, api.http)),
+            ("http", partial(self._ask_version, api)),
+            ("authentication", partial(self._authenticate, api)),
         ]
         for name, look in needed:
             if not await self._needed_step(name, look):
@@ -227,26 +227,26 @@ class _Examination:
         await self._needed_step("kernelspecs", self._judge_kernelspecs)
         # A list that can't be had is no reason not to try.
         known = not isinstance(self.checks[-1].error, KernelSpecNotFoundError)
-        if with_kernel and known and await self._with_kernel(http):
+        if with_kernel and known and await self._with_kernel(api):
             return
         if not with_kernel:
             self._why_skipped = "not asked for"
         if not (with_kernel and known):
             await self._tell(Check("kernel", "skipped", self._why_skipped))
         # What can be said of the WebSocket without a kernel.
-        await self._step("websocket", partial(self._shake_hands, http, None))
+        await self._step("websocket", partial(self._shake_hands, api.http, None))
 
-    async def _with_kernel(self, http: HttpClient) -> bool:
+    async def _with_kernel(self, api: KernelApi) -> bool:
         """Take the steps that need a kernel. Returns whether there was one."""
         started = trio.current_time()
         there = False
         try:
-            async with own_kernel(http, self._start_request()) as model:
+            async with own_kernel(api, self._start_request()) as model:
                 there = True
                 detail = f"{model.name or 'the default kernel'} started as {model.id}"
                 await self._tell(Check("kernel", "ok", detail, seconds=trio.current_time() - started))
-                if await self._needed_step("websocket", partial(self._shake_hands, http, model)):
-                    await self._step("reply", partial(self._ask_kernel, http, model))
+                if await self._needed_step("websocket", partial(self._shake_hands, api.http, model)):
+                    await self._step("reply", partial(self._ask_kernel, api, model))
                 else:
                     await self._tell(Check("reply", "skipped", self._why_skipped))
                 started = trio.current_time()
@@ -468,12 +468,12 @@ class _Examination:
             f"For a trial only, {self._variable('validate_cert')}=no accepts any certificate."
         )
 
-    async def _ask_version(self, http: HttpClient) -> _Finding:
+    async def _ask_version(self, api: KernelApi) -> _Finding:
         await trio.lowlevel.checkpoint()
         refused: GatewayHTTPError | ProtocolError | GatewayConnectionError | None = None
         body: object = None
         try:
-            response = await http.request("GET", "/api")
+            response = await api.http.request("GET", "/api")
             body = response.json()
         except AuthenticationError as error:
             self._refusal = error
@@ -481,7 +481,7 @@ class _Examination:
         except (GatewayHTTPError, ProtocolError, GatewayConnectionError) as error:
             refused = error
         if refused is not None:
-            return await self._why_no_version(http, refused)
+            return await self._why_no_version(api, refused)
         if not isinstance(body, dict) or not isinstance(body.get("version"), str):
             return _Finding("answers in JSON, but without a version", "warning", _PATH.format(url=self._origin("url")))
         version = one_line(body["version"], 60)
@@ -493,22 +493,20 @@ class _Examination:
     def _https_advice(self) -> str:
         return f"That port speaks TLS: write https:// in {self._origin('url')}."
 
-    async def _why_no_version(
-        self, http: HttpClient, error: GatewayHTTPError | ProtocolError | GatewayConnectionError
-    ) -> _Finding:
+    async def _why_no_version(self, api: KernelApi, error: GatewayHTTPError | ProtocolError | GatewayConnectionError) -> _Finding:
         """Find out why /api is no answer; where only the version is missing, go on."""
         await trio.lowlevel.checkpoint()
         status = error.status_code if isinstance(error, GatewayHTTPError) else 0
         if status in {0, 400} and await self._speaks_tls():
             raise _Failed(error, f"That port speaks TLS: write https:// in {self._origin('url')}.")
         if status in _REDIRECTS:
-            raise _Failed(error, await self._redirect_advice(http))
+            raise _Failed(error, await self._redirect_advice(api.http))
         if isinstance(error, ProtocolError):
-            raise _Failed(error, f"{await self._path_advice(http)} What answers may be a login page or another service.")
+            raise _Failed(error, f"{await self._path_advice(api.http)} What answers may be a login page or another service.")
         if status != 404:
             raise error
         try:
-            self._specs = await KernelApi(http).kernelspecs(user=self._config.kernel_username)
+            self._specs = await api.kernelspecs(user=self._config.kernel_username)
         except AuthenticationError as refusal:
             self._refusal = refusal
         except (GatewayHTTPError, ProtocolError) as no_list:
@@ -516,17 +514,17 @@ class _Examination:
         if isinstance(self._specs, ProtocolError) or (
             isinstance(self._specs, GatewayHTTPError) and self._specs.status_code == 404
         ):
-            raise _Failed(error, await self._path_advice(http))
+            raise _Failed(error, await self._path_advice(api.http))
         return _Finding(str(error), "warning", _PATH.format(url=self._origin("url")))
 
-    async def _authenticate(self, http: HttpClient) -> _Finding:
+    async def _authenticate(self, api: KernelApi) -> _Finding:
         """Ask for the kernelspecs: some servers tell their version to anybody."""
         await trio.lowlevel.checkpoint()
         if self._refusal is not None:
             raise _Failed(self._refusal, self._login_advice(self._refusal))
         if self._specs is None:
             try:
-                self._specs = await KernelApi(http).kernelspecs(user=self._config.kernel_username)
+                self._specs = await api.kernelspecs(user=self._config.kernel_username)
             except AuthenticationError as error:
                 raise _Failed(error, self._login_advice(error)) from None
             except (GatewayHTTPError, ProtocolError) as error:
@@ -634,12 +632,12 @@ class _Examination:
         advice = _UPGRADES if self._config.ws_url is None else f"Is {self._origin('ws_url')} right? {_UPGRADES}"
         return _Failed(GatewayHTTPError(status, reason, message, url=url), advice)
 
-    async def _ask_kernel(self, http: HttpClient, model: KernelModel) -> _Finding:
+    async def _ask_kernel(self, api: KernelApi, model: KernelModel) -> _Finding:
         limit = self._config.request_timeout
-        watch = KernelWatch(KernelApi(http), self._config.ping_interval)
-        interrupt_mode = partial(KernelSpecDirectory(KernelApi(http), self._config).interrupt_mode, model.name)
+        watch = KernelWatch(api, self._config.ping_interval)
+        interrupt_mode = partial(KernelSpecDirectory(api, self._config).interrupt_mode, model.name)
         with trio.move_on_after(limit):
-            async with open_kernel(http, watch, Roster(), model.id, model.name, interrupt_mode=interrupt_mode) as kernel:
+            async with open_kernel(api, watch, KnownKernels(), model.id, model.name, interrupt_mode=interrupt_mode) as kernel:
                 info = await kernel.kernel_info()
             words = [str(info.get(name, "")) for name in ("implementation", "implementation_version")]
             protocol = one_line(str(info.get("protocol_version", "unknown")), 20)

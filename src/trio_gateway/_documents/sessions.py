@@ -540,7 +540,7 @@ class Sessions:
     # -------------------------------------------------------------------------------------------------------------- events
 
     def _tell(self, action: str, row: SessionRow, message: str = "", *, kernel_name: str | None = None, started: float) -> None:
-        self._send(
+        self._emit(
             GatewayEvent(
                 kind="session",
                 action=action,
@@ -562,7 +562,7 @@ class Sessions:
         except (InvalidInputError, SessionNotFoundError):
             raise  # nothing was done
         except GatewayError as error:
-            self._send(
+            self._emit(
                 GatewayEvent(
                     kind="session",
                     action=action,
@@ -579,7 +579,7 @@ class Sessions:
 
     def _tell_of_orphan(self, kernel_id: str, reason: str) -> None:
         _logger.warning("kernel_may_be_left: %s: %s", kernel_id, reason, extra={"gateway.kernel_id": kernel_id})
-        self._send(
+        self._emit(
             GatewayEvent(
                 kind="session",
                 action="cleanup",
@@ -589,12 +589,6 @@ class Sessions:
                 kernel_id=kernel_id,
             )
         )
-
-    def _send(self, event: GatewayEvent) -> None:
-        try:
-            self._emit(event)
-        except Exception:  # a sink's fault must not undo what was done
-            _logger.exception("event_sink_failed")
 
 
 # ------------------------------------------------------------------------------------------------------------------- turns

@@ -18,7 +18,7 @@ from .._errors import AuthenticationError, GatewayError, KernelNotFoundError
 from .._models import KernelModel, find_name
 from .._protocol.culling import CullPolicy, CullVerdict, judge, spec_idle_timeout
 from .kernelspecs import KernelSpecDirectory
-from .known_kernels import Roster
+from .known_kernels import KnownKernels
 
 __all__ = ["CullRound", "Culler"]
 
@@ -48,16 +48,16 @@ class Culler:
     Args:
         api: the gateway's REST interface.
         kernelspecs: the gateway's kernelspecs; their metadata may set other limits.
-        roster: what this side knows and uses.
+        known: what this side knows and uses.
         now: what time it is, with a time zone, where the gateway does not tell.
     """
 
     def __init__(
-        self, api: KernelApi, kernelspecs: KernelSpecDirectory, roster: Roster, *, now: Callable[[], datetime] = _wall_clock
+        self, api: KernelApi, kernelspecs: KernelSpecDirectory, known: KnownKernels, *, now: Callable[[], datetime] = _wall_clock
     ) -> None:
         self._api = api
         self._kernelspecs = kernelspecs
-        self._roster = roster
+        self._known = known
         self._now = now
 
     async def run(self, policy: CullPolicy) -> None:
@@ -74,7 +74,7 @@ class Culler:
         """
         done = CullRound()
         limits = await self._limits()
-        candidates = dict.fromkeys(self._roster.ids())
+        candidates = dict.fromkeys(self._known.ids())
         if policy.all_listed:
             candidates |= await self._listed(policy, limits, done)
         limiter = trio.CapacityLimiter(_AT_ONCE)
@@ -84,7 +84,7 @@ class Culler:
                 try:
                     await self._cull_if_idle(kernel_id, policy, limits, done)
                 except KernelNotFoundError:
-                    self._roster.forget(kernel_id)
+                    self._known.forget(kernel_id)
                 except GatewayError as error:
                     error.add_note(f"while culling kernel {kernel_id}")
                     done.failures.append(error)
@@ -141,6 +141,6 @@ class Culler:
             policy,
             now=look.time or self._now(),
             idle_timeout=limits.get(find_name(model.name, limits) or ""),  # who started it may have written it otherwise
-            own_connections=self._roster.connections(model.id),
-            in_use=self._roster.in_use(model.id),
+            own_connections=self._known.connections(model.id),
+            in_use=self._known.in_use(model.id),
         )

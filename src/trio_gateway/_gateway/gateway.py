@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import attrs
 
-from .._api import KernelApi
+from .._api import KernelApi, open_kernel_api
 from .._config import GatewayConfig, GatewaySettings, LocalSettings, hidden_settings
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._kernel.frame_relay import KernelChannels, open_kernel_channels
@@ -27,11 +27,10 @@ from .._secret import Secret, hide_values
 from .._services import open_services
 from .._transport.blocks import block, check_trio
 from .._transport.connector import Connector, connect_tcp
-from .._transport.http.client import HttpClient, open_http_client
 from .kernels import Kernels, PathFinder, checked_directory
 from .kernelspecs import KernelSpecDirectory
-from .known_kernels import Roster
-from .listeners import EventRelay, Listeners, open_relay
+from .known_kernels import KnownKernels
+from .listeners import EventFanOut, Listeners, open_fan_out
 from .ownership import StartRequest, open_kernel, own_kernel
 
 if TYPE_CHECKING:
@@ -57,28 +56,24 @@ class Gateway:
 
     def __init__(
         self,
-        http: HttpClient,
+        api: KernelApi,
         watch: KernelWatch,
-        relay: EventRelay,
-        roster: Roster,
-        store: SessionStore | None,
+        fan_out: EventFanOut,
+        known: KnownKernels,
+        store: _Store,
         *,
-        scope: str | None = None,
         find_path: PathFinder | None = None,
     ) -> None:
-        api = KernelApi(http)
-        self._http = http
-        self._watch = watch
         self._api = api
-        self._relay = relay
-        self._roster = roster
+        self._http = api.http
+        self._watch = watch
+        self._fan_out = fan_out
+        self._known = known
         self._store = store
-        self._scope = scope or http.config.base_url
         self._sessions: Sessions | None = None
-        self._closed = False
         self._relayed: dict[tuple[str, str], None] = {}
-        self._kernelspecs = KernelSpecDirectory(api, http.config)
-        self._kernels = Kernels(api, self._kernelspecs, roster, http.config, find_path=find_path)
+        self._kernelspecs = KernelSpecDirectory(api, api.config)
+        self._kernels = Kernels(api, self._kernelspecs, known, api.config, find_path=find_path)
 
     @property
     def config(self) -> GatewayConfig:
@@ -105,17 +100,12 @@ class Gateway:
         """Which kernel belongs to which document. Kept in memory, unless `session_database` names a file."""
         if self._sessions is None:
             from .._documents.sessions import Sessions
-            from .._documents.store import make_memory_store
 
-            if self._store is None:
-                self._store = make_memory_store(self._scope)
-                if self._closed:
-                    self._store.close_memory()
             self._sessions = Sessions(
-                self._store,
+                self._store.get(),
                 self._kernels,
                 gateway_url=self.url,
-                emit=self._relay,
+                emit=self._fan_out,
                 cleanup_timeout=self.config.cleanup_timeout,
             )
         return self._sessions
@@ -123,7 +113,7 @@ class Gateway:
     @property
     def dropped_events(self) -> int:
         """How many events were lost because a channel given as `on_event` was full, or nobody read it any more."""
-        return self._relay.dropped
+        return self._fan_out.dropped
 
     def __repr__(self) -> str:
         return f"<Gateway {self.url}>"
@@ -168,7 +158,7 @@ class Gateway:
     async def _start(self, request: StartRequest) -> AsyncGenerator[Kernel]:
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
-        async with own_kernel(self._http, request) as model, self._open(model.id, model.name) as kernel:
+        async with own_kernel(self._api, request) as model, self._open(model.id, model.name) as kernel:
             yield kernel
 
     def http_client(self) -> AbstractAsyncContextManager[AsyncClient]:
@@ -199,13 +189,7 @@ class Gateway:
 
     def _open(self, kernel_id: str, name: str) -> AbstractAsyncContextManager[Kernel]:
         interrupt_mode = partial(self._kernelspecs.interrupt_mode, name)
-        return open_kernel(self._http, self._watch, self._roster, kernel_id, name, interrupt_mode=interrupt_mode)
-
-    def _close(self) -> None:
-        """End what the sessions are kept in, where that is memory. For its block."""
-        self._closed = True
-        if self._store is not None and self._store.path is None:
-            self._store.close_memory()
+        return open_kernel(self._api, self._watch, self._known, kernel_id, name, interrupt_mode=interrupt_mode)
 
     @block("gateway.attach_kernel")
     @asynccontextmanager
@@ -226,7 +210,7 @@ class Gateway:
             in the background of the gateway's block.
         """
         model = await self._kernels.get(kernel_id)
-        self._roster.add(model.id, model.name)
+        self._known.met(model.id, model.name)
         async with self._open(model.id, model.name) as kernel:
             yield kernel
 
@@ -265,7 +249,7 @@ class Gateway:
         if len(self._relayed) > _MAX_RELAYED:
             del self._relayed[next(iter(self._relayed))]
         async with open_kernel_channels(self._http, kernel_id, session_id=session_id, v1=v1, known=known) as channels:
-            self._roster.add(kernel_id, "")
+            self._known.met(kernel_id, "")
             yield channels
 
 
@@ -406,16 +390,53 @@ def _make_path_finder(root: str | os.PathLike[str] | None) -> PathFinder:
     return find_path
 
 
+class _Store:
+    """What a gateway's document sessions are kept in: the file that was named, or memory, made when it is needed.
+
+    Args:
+        file: the file; None for memory.
+        scope: whose sessions they are.
+    """
+
+    def __init__(self, file: SessionStore | None, scope: str) -> None:
+        self._file = file
+        self._scope = scope
+        self._memory: SessionStore | None = None
+        self._closed = False
+
+    def get(self) -> SessionStore:
+        """Return it; memory that was closed refuses what is asked of it."""
+        if self._file is not None:
+            return self._file
+        if self._memory is None:
+            from .._documents.store import make_memory_store
+
+            self._memory = make_memory_store(self._scope)
+            if self._closed:
+                self._memory.close_memory()
+        return self._memory
+
+    def close(self) -> None:
+        """Close it where it is memory; a file is closed by the block that opened it."""
+        self._closed = True
+        if self._memory is not None:
+            self._memory.close_memory()
+
+
 @asynccontextmanager
-async def _open_store(database: str | os.PathLike[str] | None, scope: str) -> AsyncGenerator[SessionStore | None]:
+async def _open_store(database: str | os.PathLike[str] | None, scope: str) -> AsyncGenerator[_Store]:
     """Open a file of sessions now, so that what is wrong with it is told at once; memory is opened when it is needed."""
     if database is None or database == ":memory:":
-        yield None
+        store = _Store(None, scope)
+        try:
+            yield store
+        finally:
+            store.close()
         return
     from .._documents.store import open_session_store
 
-    async with open_session_store(database, scope=scope, field="session_database") as store:
-        yield store
+    async with open_session_store(database, scope=scope, field="session_database") as file:
+        yield _Store(file, scope)
 
 
 @asynccontextmanager
@@ -432,20 +453,17 @@ async def _open(
 ) -> AsyncGenerator[Gateway]:
     if cull is not None and not isinstance(cull, CullPolicy):
         raise InvalidInputError("cull", cull, "a CullPolicy, or None")
-    roster = Roster()
-    with open_relay(roster.observe, listeners) as relay:
+    known = KnownKernels()
+    with open_fan_out(listeners) as fan_out:
         async with (
             _open_store(database, scope or config.base_url) as store,
-            open_http_client(config, connector=connector, emit=relay) as http,
+            open_kernel_api(config, connector=connector, emit=fan_out, notes=known) as api,
             open_services() as services,
         ):
-            http.takes_bytes = takes_bytes
-            watch = KernelWatch(KernelApi(http), config.ping_interval)
-            gateway = Gateway(http, watch, relay, roster, store, scope=scope, find_path=find_path)
+            api.http.takes_bytes = takes_bytes
+            watch = KernelWatch(api, config.ping_interval)
+            gateway = Gateway(api, watch, fan_out, known, store, find_path=find_path)
             services.start_soon(watch.run, name="trio_gateway.watch")
             if cull is not None:
                 services.start_soon(gateway.kernels.keep_culling, cull, name="trio_gateway.cull")
-            try:
-                yield gateway
-            finally:
-                gateway._close()  # noqa: SLF001 - only its block may
+            yield gateway

@@ -25,7 +25,7 @@ from .._protocol.culling import CullPolicy
 from .._secret import Unshown, hide_values
 from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
-from .known_kernels import Roster
+from .known_kernels import KnownKernels
 from .ownership import StartRequest, end_unheard, launch, new_kernel_id, start_environment
 
 __all__ = ["Kernels", "PathFinder", "can_be_kernel_id", "checked_directory"]
@@ -51,17 +51,17 @@ class Kernels:
         self,
         api: KernelApi,
         kernelspecs: KernelSpecDirectory,
-        roster: Roster,
+        known: KnownKernels,
         config: GatewayConfig,
         *,
         find_path: PathFinder | None = None,
     ) -> None:
         self._api = api
         self._kernelspecs = kernelspecs
-        self._roster = roster
+        self._known = known
         self._config = config
         self._find_path = find_path
-        self._culler = Culler(api, kernelspecs, roster)
+        self._culler = Culler(api, kernelspecs, known)
 
     # ------------------------------------------------------------------------------------------------------------- looking
 
@@ -81,7 +81,7 @@ class Kernels:
         Cancellation: safe.
         """
         # Before the request: a kernel that is started while it is under way must not seem to be missing from its answer.
-        known = self._roster.ids()
+        known = self._known.ids()
         try:
             models = await self._api.list()
         except AuthenticationError as error:
@@ -102,7 +102,7 @@ class Kernels:
         try:
             return await self._api.get(kernel_id)
         except KernelNotFoundError:
-            self._roster.forget(kernel_id)
+            self._known.forget(kernel_id)
             raise
 
     async def _look_up(self, kernel_ids: Iterable[str]) -> builtins.list[KernelModel]:
@@ -116,7 +116,7 @@ class Kernels:
             except AuthenticationError:
                 raise
             except GatewayError:
-                name = self._roster.name(kernel_id) or ""
+                name = self._known.name(kernel_id) or ""
                 found[kernel_id] = KernelModel(id=kernel_id, name=name, execution_state="unknown")
                 await trio.lowlevel.checkpoint()
 
@@ -163,18 +163,27 @@ class Kernels:
             # As Kernel Gateway has it. Enterprise Gateway answers 500, and whose kernel would be cleaned up after that?
             with suppress(KernelNotFoundError):
                 model = await self.get(kernel_id)
-                self._roster.add(model.id, model.name)
+                self._known.met(model.id, model.name)
                 return model
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
         return await launch(self._api, request, self._config.cleanup_timeout)
 
     async def undo_start(self, model: KernelModel) -> None:
-        """Shut a kernel down whose start was answered when its caller was gone. For the faces.
+        """End what a start made and nobody heard of, because its caller was gone when it was answered. For the faces.
+
+        A kernel that ran before, or that somebody else has asked for since, is left.
 
         Cancellation: is waited out, at most for the setting `cleanup_timeout`.
         """
-        await end_unheard(self._api, model, self._config.cleanup_timeout)
+        if self._known.unheard(model.id):
+            await end_unheard(self._api, model, self._config.cleanup_timeout)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def note_met(self, model: KernelModel) -> None:
+        """Know a kernel that ran already from now on, as if it was attached to. For Jupyter Server's managers."""
+        self._known.met(model.id, model.name)
 
     def prepare(
         self,
@@ -230,7 +239,7 @@ class Kernels:
     async def shutdown(self, kernel_id: str) -> None:
         """Shut a kernel down; one that is gone already is fine."""
         try:
-            known = self._roster.name(kernel_id) if isinstance(kernel_id, str) else None  # what is no id, the next line refuses
+            known = self._known.name(kernel_id) if isinstance(kernel_id, str) else None  # what is no id, the next line refuses
             await self._api.shutdown(kernel_id, kernel_name=known)
         except KernelNotFoundError:
             await trio.lowlevel.checkpoint()
@@ -245,7 +254,7 @@ class Kernels:
 
         Cancellation: may leave some of them running.
         """
-        known = self._roster.ids()
+        known = self._known.ids()
         try:
             listed = [model.id for model in await self._api.list()]
         except AuthenticationError as error:

@@ -1,8 +1,8 @@
 """Which kernels a gateway object knows of, and which of them it uses right now.
 
-The one idea: the roster learns from the events that tell of each action, whoever acted: a kernel is known from its start, or
-from when it was attached to, until the gateway itself says that it is gone. Nothing else (an error, a silence, a list that
-lacks it) makes it unknown.
+The one idea: a kernel is known from its start, or from when it was attached to, until the gateway itself says that it is gone.
+Nothing else (an error, a silence, a list that lacks it) makes it unknown. Who acts says so here: `KernelApi`, which all starts,
+shutdowns and answers of 404 come through, and who attaches. Events only inform those who listen.
 """
 
 from __future__ import annotations
@@ -10,51 +10,70 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import attrs
+
 from .._errors import KernelCulledError, KernelDiedError, KernelNotFoundError
-from .._events import GatewayEvent
 from .._kernel.session import KernelSession
 from .._protocol.kernel_state import ConnectionState
 
-__all__ = ["Roster"]
-
-_ENDS = frozenset({"shutdown", "cull", "cleanup"})
+__all__ = ["KnownKernels"]
 
 
-class Roster:
+@attrs.define
+class _Known:
+    """What is kept of a kernel."""
+
+    name: str
+    """Its kernelspec; `""` where that is not known."""
+    askers: int
+    """How many have it, as far as is known here: those whose start, attach or look has given it to them; and one more, who had it
+    before, for a kernel that ran already."""
+
+
+class KnownKernels:
     """The kernels that one gateway object started or attached to, and its sessions with them."""
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
+        self._kernels: dict[str, _Known] = {}
         self._sessions: dict[str, set[KernelSession]] = {}
 
     def __contains__(self, kernel_id: object) -> bool:
-        return kernel_id in self._names
+        return kernel_id in self._kernels
 
     def ids(self) -> tuple[str, ...]:
         """Return the ids of the kernels that are known, those that have been known longest first."""
-        return tuple(self._names)
+        return tuple(self._kernels)
 
     def name(self, kernel_id: str) -> str | None:
         """Return the name of a known kernel's kernelspec; None where it is not known."""
-        return self._names.get(kernel_id) or None
+        known = self._kernels.get(kernel_id)
+        return None if known is None else known.name or None
 
-    def add(self, kernel_id: str, name: str) -> None:
-        """Know a kernel from now on."""
-        self._names[kernel_id] = name or self._names.get(kernel_id, "")
+    def made(self, kernel_id: str, name: str) -> None:
+        """Know a kernel that a start of ours has made: who asked for it is the only one who has it."""
+        self._kernels[kernel_id] = _Known(name, 1)
+
+    def met(self, kernel_id: str, name: str) -> None:
+        """Know a kernel that ran already: who asked for it is one more who has it."""
+        known = self._kernels.setdefault(kernel_id, _Known(name, 1))
+        known.name = name or known.name
+        known.askers += 1
+
+    def unheard(self, kernel_id: str) -> bool:
+        """Take note that a start gave a kernel to somebody who never heard of it.
+
+        Returns:
+            Whether nobody else has it: a start of ours made it, and nobody has met it since.
+        """
+        known = self._kernels.get(kernel_id)
+        if known is None:
+            return False
+        known.askers -= 1
+        return known.askers == 0
 
     def forget(self, kernel_id: str) -> None:
         """Know a kernel no more: the gateway says that it is gone."""
-        self._names.pop(kernel_id, None)
-
-    def observe(self, event: GatewayEvent) -> None:
-        """Learn from what was done."""
-        kernel_id = event.kernel_id
-        if event.kind != "kernel" or kernel_id is None:
-            return
-        if event.status_code == 404 or (event.action in _ENDS and event.status == "success"):
-            self.forget(kernel_id)
-        elif event.action == "start" and event.status == "success":
-            self.add(kernel_id, event.kernel_name or "")
+        self._kernels.pop(kernel_id, None)
 
     @contextmanager
     def using(self, session: KernelSession) -> Generator[None]:

@@ -17,7 +17,7 @@ import trio
 from .._errors import InvalidInputError
 from .._events import EventSink, GatewayEvent
 
-__all__ = ["EventRelay", "Listener", "Listeners", "open_relay"]
+__all__ = ["EventFanOut", "Listener", "Listeners", "open_fan_out"]
 
 _logger = logging.getLogger("trio_gateway.events")
 
@@ -27,8 +27,8 @@ Listeners: TypeAlias = Listener | Sequence[Listener] | None
 """One of them, several, or nobody."""
 
 
-class EventRelay:
-    """Hands each event to every listener. Made by `open_relay`."""
+class EventFanOut:
+    """Hands each event to every listener, and keeps what they raise from those who tell. Made by `open_fan_out`."""
 
     def __init__(self, sinks: Sequence[EventSink], channels: Sequence[trio.MemorySendChannel[GatewayEvent]]) -> None:
         self._sinks = sinks
@@ -57,12 +57,11 @@ class EventRelay:
 
 
 @contextmanager
-def open_relay(first: EventSink, listeners: Listeners) -> Generator[EventRelay]:
-    """Open a relay. It clones the channels it is given, and closes its clones with the block.
+def open_fan_out(listeners: Listeners) -> Generator[EventFanOut]:
+    """Open a fan-out. It clones the channels it is given, and closes its clones with the block.
 
     Args:
-        first: told before everyone else.
-        listeners: who else is told.
+        listeners: what gets the events.
 
     Raises:
         InvalidInputError: a listener can't be one.
@@ -70,11 +69,11 @@ def open_relay(first: EventSink, listeners: Listeners) -> Generator[EventRelay]:
     several = _listed(listeners)
     for listener in several:
         _check(listener)
-    sinks = [first, *(listener for listener in several if not isinstance(listener, trio.MemorySendChannel))]
+    sinks = [listener for listener in several if not isinstance(listener, trio.MemorySendChannel)]
     channels: list[trio.MemorySendChannel[GatewayEvent]] = []
     try:
         channels.extend(listener.clone() for listener in several if isinstance(listener, trio.MemorySendChannel))
-        yield EventRelay(sinks, channels)
+        yield EventFanOut(sinks, channels)
     finally:
         for channel in channels:
             channel.close()

@@ -34,8 +34,7 @@ from .._kernel.session import KernelSession
 from .._models import KernelModel
 from .._secret import Secret, hide_values
 from .._services import open_services
-from .._transport.http.client import HttpClient
-from .known_kernels import Roster
+from .known_kernels import KnownKernels
 
 __all__ = [
     "KERNEL_VARIABLES",
@@ -188,20 +187,20 @@ def check_variable(name: object, value: object) -> None:
 
 
 @asynccontextmanager
-async def own_kernel(http: HttpClient, request: StartRequest) -> AsyncGenerator[KernelModel]:
+async def own_kernel(api: KernelApi, request: StartRequest) -> AsyncGenerator[KernelModel]:
     """Start a kernel and own it: it is shut down when the block ends, in whatever way, also in the middle of the start.
 
     Raises:
         GatewayError: the start failed; or the block ended well and the shutdown failed.
     """
-    api = KernelApi(http)
-    model = await launch(api, request, http.config.cleanup_timeout)
+    limit = api.config.cleanup_timeout
+    model = await launch(api, request, limit)
     try:
         yield model
     except BaseException:
-        await _shutdown(api, model, http.config.cleanup_timeout, quietly=True)  # noqa: ASYNC102 - it shields and bounds itself
+        await _shutdown(api, model, limit, quietly=True)  # noqa: ASYNC102 - it shields and bounds itself
         raise
-    await _shutdown(api, model, http.config.cleanup_timeout, quietly=False)
+    await _shutdown(api, model, limit, quietly=False)
 
 
 async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) -> KernelModel:
@@ -391,9 +390,9 @@ def _warn_of_orphan(kernel_id: str, reason: str) -> None:
 
 @asynccontextmanager
 async def open_kernel(
-    http: HttpClient,
+    api: KernelApi,
     watch: KernelWatch,
-    roster: Roster,
+    known: KnownKernels,
     kernel_id: str,
     name: str,
     *,
@@ -402,9 +401,9 @@ async def open_kernel(
     """Open a session with a kernel that is there; the block owns the session, not the kernel.
 
     Args:
-        http: the gateway's HTTP client.
+        api: the gateway's REST interface, with its HTTP client.
         watch: looks after the session.
-        roster: knows which kernels are in use.
+        known: knows which kernels are in use.
         kernel_id: the kernel.
         name: its kernelspec.
         interrupt_mode: asks how it is interrupted.
@@ -414,22 +413,20 @@ async def open_kernel(
         GatewayError: the connection could not be made.
     """
     async with open_services() as services:
-        session = KernelSession(
-            kernel_id, session_id=uuid.uuid4().hex, http=http, services=services, interrupt_mode=interrupt_mode
-        )
-        services.start_soon(_run, session, roster, name, name=f"trio_gateway.session[{kernel_id:.8}]")
-        with roster.using(session):
+        session = KernelSession(kernel_id, session_id=uuid.uuid4().hex, api=api, services=services, interrupt_mode=interrupt_mode)
+        services.start_soon(_run, session, known, name, name=f"trio_gateway.session[{kernel_id:.8}]")
+        with known.using(session):
             await session.wait_opened()
             with watch.watching(session):
                 yield Kernel(session, name)
 
 
-async def _run(session: KernelSession, roster: Roster, name: str) -> None:
+async def _run(session: KernelSession, known: KnownKernels, name: str) -> None:
     """Run a session; if its kernel ends without our doing, tell, also when that ends the block at once."""
     try:
         await session.run()
     finally:
-        told = roster.how_it_ended(session)
+        told = known.how_it_ended(session)
         if told is not None:
             action, message = told
             session.api.tell(action, kernel_id=session.kernel_id, kernel_name=name, message=message)

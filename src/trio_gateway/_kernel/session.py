@@ -40,7 +40,6 @@ from .._protocol.liveness import Liveness, Verdict
 from .._protocol.loss import DUPLICATE, MessageLedger
 from .._protocol.messages import CHANNELS, Buffer, Message, MessageFactory
 from .._services import Services
-from .._transport.http.client import HttpClient
 from .channels import Channel
 from .comms import Comms
 from .exchange import MessageExchange
@@ -77,7 +76,7 @@ class KernelSession:
     Args:
         kernel_id: the kernel.
         session_id: this client's session, unique to it; the gateway buffers and replays by it.
-        http: the gateway's HTTP client.
+        api: the gateway's REST interface, with its HTTP client.
         services: the nursery that owns the session's tasks.
         interrupt_mode: asks what the kernelspec says of interrupts, `"signal"` or `"message"`.
     """
@@ -87,12 +86,13 @@ class KernelSession:
         kernel_id: str,
         *,
         session_id: str,
-        http: HttpClient,
+        api: KernelApi,
         services: Services,
         interrupt_mode: Callable[[], Awaitable[str]],
     ) -> None:
+        http = api.http
         self.kernel_id = kernel_id
-        self.api: KernelApi = KernelApi(http)
+        self.api: KernelApi = api
         self.status: Status = Status(KernelState.STARTING, ConnectionState.CONNECTING)
         self.connections: int = 0
         self.ended: Exception | None = None

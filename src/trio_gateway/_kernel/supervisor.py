@@ -246,7 +246,7 @@ class Supervisor:
 
     def _tell(self, action: str, message: str, outage: _Outage, *, failed: bool) -> None:
         """Tell who listens to events of a step on the way back to the kernel."""
-        self._http.tell(
+        self._http.emit(
             GatewayEvent(
                 kind="connection",
                 action=action,

@@ -121,7 +121,7 @@ def _async_method(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def method(self: Any, *args: Any, **arguments: Any) -> Any:
         made = functools.partial(function, self._original, *args, **_asked(arguments))
-        value = await call(self._realm, made, undo=undo_of(function, self._original, arguments))
+        value = await call(self._realm, made, undo=undo_of(function, self._original))
         if function.__name__ == "aclose":
             forget(self)
         return translate(self._realm, value)

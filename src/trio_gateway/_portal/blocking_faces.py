@@ -81,7 +81,7 @@ def blocking(origin: Callable[Concatenate[Any, P], Awaitable[R]]) -> Callable[[N
     def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
         def method(self: Any, *args: Any, **arguments: Any) -> Any:
             function = functools.partial(origin, self._original, *args, **_asked(arguments))
-            undo = undo_of(origin, self._original, arguments)
+            undo = undo_of(origin, self._original)
             value = block_on(self._realm, cast("Callable[[], Awaitable[Any]]", function), undo=undo)
             if origin.__name__ == "aclose":
                 forget(self)

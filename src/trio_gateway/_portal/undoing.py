@@ -26,15 +26,12 @@ _UNDONE: Final[Mapping[Callable[..., Any], Callable[[Any, Any], Awaitable[None]]
 """`Sessions.create` is not here: a session is found by its path, and may have been there before."""
 
 
-def undo_of(function: Callable[..., Any], original: Any, arguments: Mapping[str, Any]) -> Callable[[Any], Awaitable[None]] | None:
+def undo_of(function: Callable[..., Any], original: Any) -> Callable[[Any], Awaitable[None]] | None:
     """Return what takes back what a method gives; None where there is nothing to take back.
 
     Args:
         function: the method of the Trio class.
-        original: the object.
-        arguments: what it is called with. A kernel that the caller named is known to them, and may be somebody else's.
+        original: the object. Its undoing knows what the call made and what was there before.
     """
     undo = _UNDONE.get(function)
-    if undo is None or arguments.get("kernel_id") is not None:
-        return None
-    return partial(undo, original)
+    return None if undo is None else partial(undo, original)

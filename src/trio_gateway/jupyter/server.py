@@ -64,7 +64,7 @@ from .._gateway.kernels import can_be_kernel_id
 from .._kernel.frame_relay import KernelChannels
 from .._models import KernelModel, KernelSpec, find_name
 from .._portal.asyncio_faces import translate
-from .._portal.asyncio_side import Crossing, RealmCrossing, run_in_loop
+from .._portal.asyncio_side import RealmCrossing, run_in_loop
 from .._portal.calls import Block, Realm
 from .._portal.calls import Message as Note
 from .._protocol.codec import V1_SUBPROTOCOL
@@ -517,7 +517,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
     def _know(self, model: KernelModel) -> None:
         """Have the library know a kernel, whoever started it: it is listed, and culled."""
         place = self.place(model.id)
-        place.realm.run_sync(partial(place.gateway._roster.add, model.id, model.name))
+        place.realm.run_sync(partial(place.gateway.kernels.note_met, model))
 
     async def start_or_take(self, name: str | None, kernel_id: str | None, env: Any, cwd: Any) -> KernelModel:
         """Start a kernel, or look at one that runs. For a `GatewayKernel`, whose arguments these are.
@@ -544,13 +544,8 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             only = {SESSION_NAME, *gateway.config.allowed_envs}
             env = choose_variables(env, os.environ, self.log.warning, only=only)
             cwd = choose_directory(cwd, self.log.warning)
-            started = _start_unless_cancelled(gateway._original, name, env=env, cwd=cwd, kernel_id=wish)
-            block: Crossing[Any] = Crossing(self.place("").realm, started, lambda _, given: given)
-            model, taken = await block.__aenter__()
-            # Nothing is awaited from here on until whoever asked for the kernel has it.
-            taken.append(True)
-            assert block._block is not None
-            block._block.leave(_NobodyWaits())
+            # Nothing is awaited after this until whoever asked for the kernel has it.
+            model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=wish)
             if kernel_id is not None and wish is None:
                 self.log.warning("Not every gateway takes the kernel id %r: the kernel's is %s", kernel_id, model.id)
             elif kernel_id is not None and model.id != kernel_id:
@@ -734,32 +729,6 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     def notify_disconnect(self, kernel_id: str) -> None:
         """Do nothing: the gateway counts connections."""
-
-
-@asynccontextmanager
-async def _start_unless_cancelled(
-    gateway: Gateway, name: str | None, **arguments: Any
-) -> AsyncGenerator[tuple[KernelModel, list[bool]]]:
-    """Start a kernel, and shut it down with the block, unless it was taken. In Trio.
-
-    Whoever asks for it elsewhere may be cancelled when the answer is on its way to them.
-    """
-    model = await gateway.kernels.start(name, **arguments)
-    taken: list[bool] = []
-    try:
-        yield model, taken
-    finally:
-        if not taken:
-            left: object = "no answer within cleanup_timeout"
-            with trio.move_on_after(gateway.config.cleanup_timeout, shield=True):
-                try:
-                    await gateway.kernels.shutdown(model.id)
-                    left = None
-                except GatewayError as error:
-                    left = error
-                    await trio.lowlevel.checkpoint()
-            if left is not None:
-                _logger.warning("kernel_may_be_left: %s: %s", model.id, left)
 
 
 def _kernel_as_json(model: KernelModel) -> dict[str, Any]:

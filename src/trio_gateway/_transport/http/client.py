@@ -13,7 +13,6 @@ import random
 import re
 import ssl
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +42,6 @@ from ..._secret import Secret, SecretBytes, hide_values
 from ..._version import __version__
 from ..connector import Connector, TLSRefusedError, connect_tcp
 from ..tls import load_ssl_context
-from ..turns import Turns
 from ..websocket.handshakes import Handshakes, open_handshakes
 from .credentials import Credentials
 
@@ -168,12 +166,10 @@ class HttpClient:
     """Opens raw streams, for the WebSocket too."""
     ssl_context: ssl.SSLContext | None
     """What to do TLS with; None where no URL of the configuration needs it."""
-    restarts: Counter[str]
-    """How often each kernel was restarted through this client: who hears of a restart can tell whose it was."""
+    emit: EventSink
+    """Takes the events of what is done; what it raises comes out of what it tells of."""
     takes_bytes: int | None
     """How large a WebSocket message the gateway takes, in bytes; None where that is not known, as mostly."""
-    turns: Turns
-    """Whose turn it is to restart a kernel or to shut it down."""
     handshakes: Handshakes
     """Where WebSocket handshakes are made."""
 
@@ -191,11 +187,9 @@ class HttpClient:
         self.config = config
         self.connector = connector
         self.ssl_context = ssl_context
-        self.restarts = Counter()
-        self.turns = Turns()
+        self.emit = emit
         self.takes_bytes = None
         self.handshakes = handshakes
-        self._emit = emit
         self._pool = pool
         self._host = urlsplit(config.base_url).netloc
         self._rng = rng
@@ -569,13 +563,6 @@ class HttpClient:
 
     # ------------------------------------------------------------------------------------------------------------- rest
 
-    def tell(self, event: GatewayEvent) -> None:
-        """Give an event to whoever listens. Never raises: who listens must not break what they listen to."""
-        try:
-            self._emit(event)
-        except Exception as error:  # noqa: BLE001 - as said above
-            logger.warning("event_sink_failed: %s", type(error).__name__)
-
     def _now(self) -> float:
         return self._epoch + trio.current_time()
 
@@ -589,7 +576,7 @@ class HttpClient:
         return self._masker
 
     def _tell(self, call: _Call) -> None:
-        self.tell(
+        self.emit(
             GatewayEvent(
                 kind="request",
                 action=call.method.lower(),
@@ -722,7 +709,7 @@ async def open_http_client(
     Args:
         config: the settings.
         connector: opens raw streams; tests put a network of their own here.
-        emit: gets one event for each request.
+        emit: gets one event for each request. It must not raise: what it raises comes out of the request.
         rng: gives the jitter between attempts.
 
     Yields:
