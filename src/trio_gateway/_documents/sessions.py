@@ -28,6 +28,7 @@ from .._errors import (
     SessionStoreError,
 )
 from .._events import EventSink, GatewayEvent, ignore
+from .._limits import points_to_limits
 from .._models import KernelModel, SessionModel
 from .._secret import hide_values
 from .store import PathTakenError, SessionRow, SessionStore
@@ -85,6 +86,7 @@ def _wall_clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251
 
 
+@points_to_limits
 class Sessions:
     """The sessions of a gateway: which kernel belongs to which document. Reached as `gateway.sessions`.
 

@@ -21,6 +21,7 @@ from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._kernel.frame_relay import KernelChannels, open_kernel_channels
 from .._kernel.kernel import Kernel
 from .._kernel.poller import KernelWatch
+from .._limits import points_to_limits
 from .._local.process import local_kernel_path, run_local_gateway
 from .._protocol.culling import CullPolicy
 from .._secret import Secret, hide_values
@@ -51,6 +52,7 @@ _LOCAL_SCOPE = "local"
 """Whose sessions those of local gateways are: each has another URL."""
 
 
+@points_to_limits
 class Gateway:
     """A Jupyter Kernel Gateway, Enterprise Gateway or Jupyter server. Made by `open_gateway` and `open_local_gateway`."""
 

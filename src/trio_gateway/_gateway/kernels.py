@@ -20,6 +20,7 @@ import trio
 from .._api import KernelApi
 from .._config import GatewayConfig
 from .._errors import AuthenticationError, GatewayError, InvalidInputError, KernelNotFoundError
+from .._limits import points_to_limits
 from .._models import KernelModel
 from .._protocol.culling import CullPolicy
 from .._secret import Unshown, hide_values
@@ -38,6 +39,7 @@ PathFinder = Callable[[str | None, str | None], str | None]
 """Makes the `path` of a start request out of a caller's `cwd` and `path`, for a gateway on this machine."""
 
 
+@points_to_limits
 class Kernels:
     """The kernels of a gateway, whoever started them. Reached as `gateway.kernels`.
 

@@ -16,6 +16,7 @@ import trio
 from .._api import KernelApi
 from .._config import GatewayConfig
 from .._errors import GatewayError, GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
+from .._limits import points_to_limits
 from .._models import KernelSpec, KernelSpecResource, KernelSpecs, find_name
 from .._protocol.resources import ResourceCache, media_type, relocate, resource_file, time_to_live
 
@@ -24,6 +25,7 @@ __all__ = ["KernelSpecDirectory"]
 _logger = logging.getLogger("trio_gateway.kernels")
 
 
+@points_to_limits
 class KernelSpecDirectory:
     """The kernelspecs of a gateway. Reached as `gateway.kernelspecs`.
 

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from .._errors import InvalidInputError, fresh
+from .._limits import points_to_limits
 from .._protocol.messages import Buffer, Message
 from .._transport.blocks import block
 from .inbox import READY_BYTES, READY_ITEMS, Inbox, InboxStatistics, WhenFull, check_ready_limits
@@ -38,6 +39,7 @@ class ChannelStatistics:
     """Readers now."""
 
 
+@points_to_limits
 class Subscription(trio.abc.ReceiveChannel[Message]):
     """One reader's messages of a channel, in order. Made by `Channel.subscribe`; iterate over it, or call `receive`.
 
@@ -96,6 +98,7 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
         return self._inbox.statistics()
 
 
+@points_to_limits
 class Channel:
     """One of a kernel's channels: shell, iopub, stdin or control. Reached as `kernel.shell` and so on.
 

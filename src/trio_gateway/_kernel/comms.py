@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError
+from .._limits import points_to_limits
 from .._protocol import contents
 from .._protocol.messages import Buffer, Message
 from .._transport.blocks import block
@@ -43,6 +44,7 @@ class CommMessage:
     """Binary buffers."""
 
 
+@points_to_limits
 class Comm(trio.abc.AsyncResource):
     """One comm. Iterate over it, or call `receive`, for what the kernel sends; `send` to it; closing it tells the kernel.
 
@@ -150,6 +152,7 @@ class Comm(trio.abc.AsyncResource):
         await self._comms.close(self._id)
 
 
+@points_to_limits
 class IncomingComms(trio.abc.ReceiveChannel[Comm]):
     """The comms that the kernel opens for one target, as they come. Made by `kernel.comms.accept`."""
 
@@ -191,6 +194,7 @@ class IncomingComms(trio.abc.ReceiveChannel[Comm]):
         await trio.lowlevel.checkpoint()
 
 
+@points_to_limits
 class Comms:
     """The comms of one kernel session. Reached as `kernel.comms`."""
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 import trio
 
 from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, ProtocolError, fresh
+from .._limits import points_to_limits
 from .._outputs import ExecutionResult, Output
 from .._protocol import contents
 from .._protocol.execution import Execution, parse_output
@@ -47,6 +48,7 @@ SKIPPED_PAUSE: Final = 0.01
 """How long to wait before code is sent that was skipped a second time, in seconds; doubled each time."""
 
 
+@points_to_limits
 class Executor:
     """Runs code in one place of a kernel: its main shell, or a subshell."""
 
@@ -275,6 +277,7 @@ class Executor:
             pause *= 2  # code may catch KeyboardInterrupt and go on
 
 
+@points_to_limits
 class OutputStream:
     """The outputs of one execution, in order, as they come. Iterate over it once; `result` tells how it ended."""
 

@@ -38,6 +38,7 @@ from .._errors import (
     ProtocolError,
     fresh,
 )
+from .._limits import points_to_limits
 from .._protocol import codec
 from .._protocol.execution import OUTPUT_TYPES
 from .._protocol.frames import CutMessage
@@ -105,6 +106,7 @@ class _Asked:
     """Whether a message came meanwhile that could not be understood: it may have been the answer."""
 
 
+@points_to_limits
 class KernelChannels:
     """The four channels of one kernel as frames, in one framing, over a connection that is made again when it breaks.
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import trio
 
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, fresh
+from .._limits import points_to_limits
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
 from .._transport.blocks import block
@@ -29,6 +30,7 @@ RESTART_PROBE: Final = 5.0
 """How long a restarted kernel may take to answer on the old connection before a new one is made, in seconds."""
 
 
+@points_to_limits
 class HeartbeatChannel:
     """A kernel's fifth channel: is it there? Reached as `kernel.hb`.
 
@@ -70,6 +72,7 @@ class HeartbeatChannel:
         return self.verdict
 
 
+@points_to_limits
 class Subshell(Executor):
     """A second place in the same kernel where code can run at the same time (JEP 91). Made by `Kernel.subshell`.
 
@@ -86,6 +89,7 @@ class Subshell(Executor):
         return self._subshell_id
 
 
+@points_to_limits
 class Kernel(Executor):
     """A kernel behind a gateway: run code in it, interrupt it, restart it. Made by `Gateway.start_kernel` and `attach_kernel`.
 

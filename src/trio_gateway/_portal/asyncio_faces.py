@@ -26,6 +26,7 @@ from .._kernel.comms import Comm, Comms, IncomingComms
 from .._kernel.executor import OutputStream
 from .._kernel.frame_relay import KernelChannels
 from .._kernel.kernel import HeartbeatChannel, Kernel, Subshell
+from .._limits import IN_ANYIO, points_to_limits
 from .asyncio_side import Crossing, call, take
 from .calls import Realm, asking
 from .prefetch import Reading, forget, read
@@ -100,7 +101,8 @@ def _derive(original: type) -> type:
             namespace[name] = _async_method(member)
         elif inspect.isfunction(member):
             namespace[name] = _method(name, member)
-    return types.new_class(original.__name__, (original,), exec_body=lambda body: body.update(namespace))
+    twin = types.new_class(original.__name__, (original,), exec_body=lambda body: body.update(namespace))
+    return points_to_limits(twin, IN_ANYIO)
 
 
 def _taking(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

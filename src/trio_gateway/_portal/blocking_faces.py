@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, c
 
 import trio
 
+from .._limits import IN_BLOCKING, points_to_limits
 from .calls import Realm, asking
 from .prefetch import Reading, forget, read
 from .thread_side import BlockingCrossing, block_on, take_blocking
@@ -52,6 +53,7 @@ class Face(Generic[T]):
                 setattr(cls, name, property(member.fget, doc=inspect.getattr_static(of, name).__doc__))
             elif inspect.isfunction(member) and member.__doc__ is None and not name.startswith("_"):
                 member.__doc__ = getattr(of, name).__doc__
+        points_to_limits(cls, IN_BLOCKING)
 
     def __init__(self, realm: Realm, original: T) -> None:
         self._realm = realm
