@@ -93,3 +93,17 @@ class Foreign:
 def fully(cls: type) -> str:
     """A class's dotted name."""
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+SECRETS = {
+    "JUPYTER_GATEWAY_AUTH_TOKEN": "s3cret-token",
+    "JUPYTER_GATEWAY_AUTH_HEADER_KEY": "X-Key",
+    "JUPYTER_GATEWAY_HTTP_USER": "s3cret-user",
+    "JUPYTER_GATEWAY_HTTP_PWD": "s3cret-pwd",
+    "JUPYTER_GATEWAY_HEADERS": '{"X-Team": "s3cret-header"}',
+    "JUPYTER_GATEWAY_CLIENT_CERT": __file__,
+    "JUPYTER_GATEWAY_CLIENT_KEY": __file__,
+    "JUPYTER_GATEWAY_TOKEN_RENEWER_CLASS": "package.Renewer",
+    "JUPYTER_GATEWAY_VALIDATE_CERT": "no",
+    "JUPYTER_GATEWAY_WS_URL": "ws://sockets.example",
+}

@@ -21,12 +21,9 @@ from trio_gateway._config import values as v
 from trio_gateway._config.config import _help
 from trio_gateway._secret import Secret
 
-from .settings_helpers import OLD, REFERENCE, URL, VARIABLES, Renewer, from_env, fully, one_problem, refused
+from .settings_helpers import OLD, REFERENCE, URL, VARIABLES, from_env, one_problem, refused
 
 ROOT = Path(__file__).parents[2]
-
-
-# ---------------------------------------------------------------------------------------------- the reference's settings
 
 
 def test_names_variables_and_defaults_are_the_reference_s() -> None:
@@ -213,9 +210,6 @@ def test_nothing_is_configured() -> None:
                 GatewayConfig.from_env(environ, **arguments)
 
 
-# ------------------------------------------------------------------------------------------------------- what is refused
-
-
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     error = refused(
         {
@@ -259,129 +253,6 @@ def test_a_setting_that_does_not_exist() -> None:
         assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["yes", "true", "on", "1", "YES", "True", "oN", " 1 "])
-def test_yes(text: str) -> None:
-    assert from_env({"JUPYTER_GATEWAY_ACCEPT_COOKIES": text}).accept_cookies is True
-
-
-@pytest.mark.parametrize("text", ["no", "false", "off", "0", "NO", "False", "oFF", "False\n"])
-def test_no(text: str) -> None:
-    assert from_env({"JUPYTER_GATEWAY_VALIDATE_CERT": text}).validate_cert is False
-
-
-@pytest.mark.parametrize("text", ["y", "n", "t", "2", "-1", "maybe", "yes no", "\uff10", "nein"])
-def test_neither_yes_nor_no(text: str) -> None:
-    field, value, expected, source = one_problem({"JUPYTER_GATEWAY_VALIDATE_CERT": text})
-    assert (field, value, source) == ("validate_cert", repr(text), "JUPYTER_GATEWAY_VALIDATE_CERT")
-    for word in ("yes", "true", "on", "1", "no", "false", "off", "0"):
-        assert word in expected
-
-
-@pytest.mark.parametrize("value", ["yes", 1, 0, None])
-def test_an_argument_is_no_text_for_yes(value: object) -> None:
-    assert one_problem(validate_cert=value)[:2] == ("validate_cert", repr(value))
-
-
-@pytest.mark.parametrize("text", ["soon", "-1", "0", "nan", "-inf", "1_0", "1,5", "\u0661", "0x10", "1e", "e1", ".", "1e-999"])
-def test_no_number_of_seconds(text: str) -> None:
-    field, value, expected, _ = one_problem({"JUPYTER_GATEWAY_CONNECT_TIMEOUT": text})
-    assert (field, value) == ("connect_timeout", repr(text))
-    assert expected == "a number of seconds, more than 0, or inf for no limit"
-
-
-@pytest.mark.parametrize("value", ["5", None, True, 0, -1.0, math.nan, -math.inf, 10**400, [1], b"1"])
-def test_an_argument_that_is_no_number_of_seconds(value: object) -> None:
-    assert one_problem(connect_timeout=value)[0] == "connect_timeout"
-
-
-INFINITE = {"connect_timeout", "request_timeout", "handshake_timeout", "reconnect_timeout", "ping_interval"}
-ZERO = {"gateway_retry_interval", "gateway_retry_interval_max", "launch_timeout_pad", "interrupt_timeout", "idle_grace"}
-SECONDS = INFINITE | ZERO | {"launch_timeout", "cleanup_timeout"}
-COUNTS = {"gateway_retry_max": 0, "max_request_retries": 0} | dict.fromkeys(
-    ("max_message_size", "max_response_size", "max_connections", "buffer_messages", "buffer_bytes", "max_output_bytes"), 1
-)
-
-
-def test_each_number_is_in_one_of_the_lists() -> None:
-    numeric = {
-        field.name
-        for field in attrs.fields(GatewayConfig)
-        if isinstance(field.default, (int, float)) and not isinstance(field.default, bool)
-    }
-    assert set(COUNTS) | SECONDS == numeric
-
-
-@pytest.mark.parametrize("name", sorted(SECONDS))
-def test_bounds_of_seconds(name: str) -> None:
-    """What bounds a clean-up can't be infinite (G1); what can be switched off, can."""
-    assert getattr(from_env(**{name: 3}), name) == 3.0
-    for value, right in ((math.inf, name in INFINITE), (0, name in ZERO), (-0.001, False)):
-        if right:
-            assert getattr(from_env(**{name: value}), name) == value
-        else:
-            field, _, expected, _ = one_problem(**{name: value})
-            assert field == name
-            assert ("0 or more" in expected) is (name in ZERO)
-            assert ("more than 0" in expected) is (name not in ZERO)
-            assert ("or inf for no limit" in expected) is (name in INFINITE)
-
-
-@pytest.mark.parametrize(("name", "minimum"), sorted(COUNTS.items()))
-def test_bounds_of_counts(name: str, minimum: int) -> None:
-    assert getattr(from_env(**{name: minimum}), name) == minimum
-    for value in (minimum - 1, 1.0, "1", True, None, math.inf, 2**63, 10**5000):
-        assert one_problem(**{name: value})[0] == name
-
-
-@pytest.mark.parametrize("text", ["1.0", "-1", "1_0", "", "\u0663", "1e3", "9" * 5000, "x"])
-def test_no_whole_number(text: str) -> None:
-    if not text:
-        assert from_env({"JUPYTER_GATEWAY_RETRY_MAX": text}).gateway_retry_max == 5
-    else:
-        assert one_problem({"JUPYTER_GATEWAY_RETRY_MAX": text})[0] == "gateway_retry_max"
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["", "A B", "A=B,C", "A\x00", ["A", ""], ["A", 1], 3, None, b"A", {"A": 1}, "A,\udc80", "*", "A_*", ["*A"], "JUPYTER_*"],
-)
-def test_no_names_of_variables(value: object) -> None:
-    if value == "":
-        assert from_env(allowed_envs=value).allowed_envs == ()
-    else:
-        assert one_problem(allowed_envs=value)[0] == "allowed_envs"
-
-
-@pytest.mark.parametrize("value", ["B,A,B", ["B", "A", "B"], ("B", "A")])
-def test_names_of_variables(value: object) -> None:
-    assert from_env(allowed_envs=value).allowed_envs == ("B", "A")
-
-
-def test_names_of_variables_may_come_one_by_one() -> None:
-    assert from_env(allowed_envs=iter(["B", "A"])).allowed_envs == ("B", "A")
-
-
-def test_all_variables_of_kernels() -> None:
-    assert from_env({"JUPYTER_GATEWAY_ALLOWED_ENVS": "A,KERNEL_*"}).allowed_envs == ("A", "KERNEL_*")
-
-
-@pytest.mark.parametrize("value", ["", "a\nb", "a\0", "\udc80", 3])
-def test_no_user_name_for_kernels(value: object) -> None:
-    assert one_problem(kernel_username=value)[0] == "kernel_username"
-
-
-def test_no_such_engine() -> None:
-    assert one_problem(websocket_engine="magic") == (
-        "websocket_engine",
-        "'magic'",
-        '"auto" or "fast" or "trio-websocket"',
-        "argument",
-    )
-
-
-# ---------------------------------------------------------------------------------------------- a variable that was renamed
-
-
 def test_the_old_name_of_allowed_envs() -> None:
     with pytest.warns(
         DeprecationWarning, match="JUPYTER_GATEWAY_ENV_WHITELIST is deprecated: set JUPYTER_GATEWAY_ALLOWED_ENVS"
@@ -402,33 +273,6 @@ def test_an_argument_beats_the_old_name() -> None:
     assert from_env({OLD: "A,B"}, allowed_envs=["C"]).allowed_envs == ("C",)
 
 
-# ----------------------------------------------------------------------------------------------------------------- files
-
-
-def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file.pem"
-    file.touch()
-    config = GatewayConfig(url=URL, ca_certs=file, client_cert=str(file), client_key=file)
-    assert config.ca_certs == config.client_cert == config.client_key == str(file)
-    assert GatewayConfig(url=URL, ca_certs=tmp_path).ca_certs == str(tmp_path)
-    assert GatewayConfig(url=URL, client_cert=file).client_key is None
-    monkeypatch.chdir(tmp_path)
-    assert GatewayConfig(url=URL, ca_certs="file.pem").ca_certs == "file.pem"
-
-
-@pytest.mark.parametrize("name", ["ca_certs", "client_cert", "client_key"])
-def test_missing_files(tmp_path: Path, name: str) -> None:
-    missing = tmp_path / "missing.pem"
-    for value in (missing, str(missing), "", "a\0b", 3, b"/"):
-        problem = refused(**{name: value}).problems[0]
-        assert problem.field == name
-        assert "that exists" in problem.expected
-    field, value_text, _, source = one_problem({VARIABLES[name]: "missing.pem"})
-    assert (field, value_text, source) == (name, "'missing.pem'", VARIABLES[name])
-    if name != "ca_certs":
-        assert refused(**{name: tmp_path}).problems[0].field == name
-
-
 def test_a_key_needs_its_certificate(tmp_path: Path) -> None:
     (tmp_path / "key").touch()
     assert one_problem(client_key=tmp_path / "key")[:1] == ("client_key",)
@@ -437,9 +281,6 @@ def test_a_key_needs_its_certificate(tmp_path: Path) -> None:
 def test_a_key_beside_a_wrong_certificate_is_one_problem(tmp_path: Path) -> None:
     (tmp_path / "key").touch()
     assert one_problem(client_key=tmp_path / "key", client_cert="missing")[0] == "client_cert"
-
-
-# --------------------------------------------------------------------------------------------------- changing and comparing
 
 
 def test_replace_checks_again() -> None:
@@ -502,46 +343,6 @@ def test_no_launch_timeout(value: Any) -> None:
         GatewayConfig(url=URL).request_timeout_for(value)
 
 
-# ---------------------------------------------------------------------------------------------------------------- showing
-
-
-def test_repr_tells_what_is_not_a_default() -> None:
-    assert repr(GatewayConfig(url=URL)) == f"GatewayConfig(url='{URL}')"
-    config = GatewayConfig(url=URL, auth_token="x", connect_timeout=1, gateway_token_renewer_class=Renewer, http_pwd=None)
-    assert (
-        repr(config)
-        == f"GatewayConfig(url='{URL}', connect_timeout=1.0, auth_token=***, gateway_token_renewer_class={fully(Renewer)})"
-    )
-
-
-def test_repr_tells_that_nothing_was_given() -> None:
-    assert repr(from_env(auth_token=None, http_user=None)) == f"GatewayConfig(url='{URL}', http_user=None, auth_token='')"
-
-
-def test_a_wrong_value_is_shown_as_it_is() -> None:
-    assert one_problem(kernel_username="a?b\n")[1] == "'a?b\\n'"
-
-
-def test_rows() -> None:
-    config = from_env({"JUPYTER_GATEWAY_ALLOWED_ENVS": "A,B"}, ping_interval=math.inf)
-    rows = {row.name: row for row in config.describe()}
-    assert list(rows) == [field.name for field in attrs.fields(GatewayConfig) if not field.name.startswith("_")]
-    assert rows["allowed_envs"][:5] == (
-        "allowed_envs",
-        "JUPYTER_GATEWAY_ALLOWED_ENVS",
-        "A, B",
-        "JUPYTER_GATEWAY_ALLOWED_ENVS",
-        "none",
-    )
-    assert rows["url"][:5] == ("url", "JUPYTER_GATEWAY_URL", URL, "JUPYTER_GATEWAY_URL", "(required)")
-    assert rows["ping_interval"][:5] == ("ping_interval", None, "inf", "argument", "20")
-    assert rows["validate_cert"][2:5] == ("yes", "default", "yes")
-    assert rows["auth_token"][2:5] == ("none", "default", "none")
-    assert rows["headers"].value == rows["ws_url"].value == "none"
-    assert rows["accept_cookies"].value == "no"
-    assert all(row.help for row in rows.values())
-
-
 def test_the_docs_have_the_table_of_this_class() -> None:
     """Mend it with: python docs/settings_table.py."""
     page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
@@ -565,9 +366,6 @@ def test_without_its_source_the_class_describes_itself_without_help(monkeypatch:
         assert {row.help for row in GatewayConfig(url=URL).describe()} == {""}
     finally:
         _help.cache_clear()
-
-
-# ------------------------------------------------------------------------------------------------------------------ cost
 
 
 def test_settings_need_neither_trio_nor_httpx_nor_jupyter_server() -> None:

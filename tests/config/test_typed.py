@@ -13,7 +13,6 @@ import trio_gateway.anyio
 import trio_gateway.blocking
 from trio_gateway import ConfigError, GatewayConfig, GatewaySettings
 from trio_gateway._config import LocalSettings
-from trio_gateway._config.meant import _MEANT, meant
 from trio_gateway.testing import FakeGateway
 
 SETTINGS = [row.name for row in GatewayConfig(url="http://a").describe()]
@@ -33,32 +32,6 @@ def test_they_cant_drift() -> None:
 def test_every_opener_says_so(module: typing.Any, opener: str, settings: str) -> None:
     taken = inspect.signature(getattr(module, opener)).parameters["settings"]
     assert (taken.kind, taken.annotation) == (taken.VAR_KEYWORD, f"Unpack[{settings}]")
-
-
-@pytest.mark.parametrize(
-    ("name", "proposed"),
-    [
-        ("timeout", ("request_timeout", "connect_timeout", "launch_timeout")),
-        ("token", ("auth_token",)),
-        ("password", ("http_pwd",)),
-        ("verify", ("validate_cert", "ca_certs")),
-        ("verify_ssl", ("validate_cert", "ca_certs", "client_cert")),
-        ("max_retries", ("max_request_retries", "gateway_retry_max")),
-        ("conect_timeout", ("connect_timeout",)),
-        ("ping_intervall", ("ping_interval",)),
-        ("base_url", ("url", "ws_url")),
-        ("buffer_size", ("buffer_messages", "buffer_bytes", "max_message_size")),
-        ("environment", ("allowed_envs",)),
-        ("zzz", ()),
-    ],
-)
-def test_what_may_be_meant(name: str, proposed: tuple[str, ...]) -> None:
-    assert meant(name, SETTINGS)[: max(len(proposed), 1)] == proposed
-
-
-def test_what_is_proposed_is_there() -> None:
-    assert {setting for proposed in _MEANT.values() for setting in proposed} <= set(SETTINGS)
-    assert not set(_MEANT) & set(SETTINGS)
 
 
 def test_the_error_speaks_of_the_name() -> None:
