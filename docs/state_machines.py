@@ -13,6 +13,7 @@ from pathlib import Path
 from trio_gateway._protocol.execution import TRANSITIONS, ExecutionState
 from trio_gateway._protocol.kernel_state import CONNECTION_TRANSITIONS, KERNEL_TRANSITIONS, ConnectionState, KernelState
 from trio_gateway._protocol.liveness import VERDICT_TRANSITIONS, Verdict
+from trio_gateway._protocol.recovery import BARRIER_TRANSITIONS, HEARING_TRANSITIONS, BarrierState, Hearing
 
 PAGE = Path(__file__).with_name("states.md")
 
@@ -52,6 +53,22 @@ that nothing came for one and a half times the setting `ping_interval`, though a
 model has the kernel. `_protocol/liveness.py` holds the table.
 """
 
+HEARING = """
+## Whether a connection leads to its kernel
+
+A session and a relay each have this machine. Over a connection that was made again nothing is sent that could be lost until the
+kernel has answered a question on its control channel (`heard`), or until it is known that its silence proves nothing. A
+connection that is `mute` is replaced by one with another session id. `_protocol/recovery.py` holds the table, and all rules.
+"""
+
+BARRIER = """
+## Whether a request was lost
+
+Each line of a kernel (main shell, each subshell, control) has this machine. A barrier is a question behind what waits there; when
+it is answered, what it overtook is lost. Some kernels answer questions beside code that runs: for those the proof is empty code,
+which runs in its turn. `_protocol/recovery.py` holds the table.
+"""
+
 
 def draw(table: Mapping[tuple[Enum, str], Enum], start: Enum) -> str:
     """Return a Mermaid diagram of a table; events that lead the same way share an arrow."""
@@ -75,7 +92,11 @@ def page() -> str:
             CONNECTION,
             draw(CONNECTION_TRANSITIONS, ConnectionState.CONNECTING).rstrip(),
             LIVENESS,
-            draw(VERDICT_TRANSITIONS, Verdict.SUSPECT),
+            draw(VERDICT_TRANSITIONS, Verdict.SUSPECT).rstrip(),
+            HEARING,
+            draw(HEARING_TRANSITIONS, Hearing.FRESH).rstrip(),
+            BARRIER,
+            draw(BARRIER_TRANSITIONS, BarrierState.NONE),
         ]
     )
 
