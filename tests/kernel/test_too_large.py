@@ -89,7 +89,7 @@ async def test_where_it_is_not_ours_that_is_too_large_the_session_ends(autojump_
     async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
         with pytest.raises(trio_gateway.ProtocolError, match="1009"):
             async with kernel.stream("import time\ntime.sleep(1)") as outputs:
-                fake.kernels[kernel.id]._streams[0].channels.hang_up("limit", 1009)  # type: ignore[union-attr]
+                fake.kernels[kernel.id]._streams[0].sink.hang_up("limit", 1009)  # type: ignore[union-attr]
                 async for _ in outputs:
                     pass
 

@@ -18,7 +18,7 @@ import trio_gateway
 from suite.budgets import strike
 from tools.sweep_tools import run_seeded, service_tasks
 from trio_gateway import Stream
-from trio_gateway.testing import Cell, FakeGateway, FakeKernel, FakeKernelSpec, Sleep
+from trio_gateway.testing import Cell, FakeGateway, FakeKernel, Sleep
 
 TEXT = "begin\nend"
 
@@ -136,9 +136,10 @@ def test_the_sweep_sees_what_it_looks_for() -> None:
     """A kernel that runs everything twice is noticed."""
 
     async def look() -> None:
-        kernel = FakeKernel(FakeGateway(), "a-b-c-d-e", FakeKernelSpec(name="x"), {})
-        kernel.executed = {"one": 2}
-        with pytest.raises(AssertionError, match="G4"):
-            check_executions(kernel)
+        async with FakeGateway() as fake:
+            kernel = await fake.start_kernel("python3")
+            kernel.executed = {"one": 2}
+            with pytest.raises(AssertionError, match="G4"):
+                check_executions(kernel)
 
     trio.run(look)

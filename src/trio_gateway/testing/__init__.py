@@ -10,6 +10,7 @@ from ._cell import Crash as Crash
 from ._cell import Interrupted as Interrupted
 from ._cell import Script as Script
 from ._cell import Sleep as Sleep
+from ._comm import FakeComm as FakeComm
 from ._conversation import Conversation as Conversation
 from ._faults import Chaos as Chaos
 from ._faults import Fault as Fault
@@ -17,6 +18,5 @@ from ._faults import Faults as Faults
 from ._gateway import FakeGateway as FakeGateway
 from ._http import FakeRequest as FakeRequest
 from ._kernel import FakeKernel as FakeKernel
-from ._process import FakeComm as FakeComm
-from ._rest import FakeSession as FakeSession
 from ._specs import FakeKernelSpec as FakeKernelSpec
+from ._state import FakeSession as FakeSession

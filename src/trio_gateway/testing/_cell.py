@@ -9,16 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
 import trio
 
 from .._outputs import ClearOutput, DisplayData, Error, ExecuteResult, Output, Stream, UpdateDisplayData
 from .._protocol.messages import Buffer, Message
-
-if TYPE_CHECKING:
-    from ._process import KernelProcess
+from ._comm import Publisher
 
 __all__ = ["Ask", "Cell", "CellError", "Crash", "CrashedError", "Interrupted", "Script", "Sleep", "run_script"]
 
@@ -76,8 +74,17 @@ class Cell:
     The methods publish at once, as a kernel does; only `sleep` and `input` wait.
     """
 
-    def __init__(self, process: KernelProcess, request: Message, execution_count: int, *, silent: bool) -> None:
-        self._process = process
+    def __init__(
+        self,
+        publisher: Publisher,
+        request: Message,
+        execution_count: int,
+        *,
+        silent: bool,
+        ask: Callable[[str, bool], object],
+    ) -> None:
+        self._publisher = publisher
+        self._ask = ask
         self._request = request
         self._interrupt: Callable[[], object] | None = None
         self._answers: list[str] = []
@@ -109,7 +116,7 @@ class Cell:
         """
         if self.silent and msg_type in {"stream", "display_data", "update_display_data", "execute_result", "clear_output"}:
             return
-        self._process.publish(msg_type, content, self._request, metadata=metadata, buffers=buffers)
+        self._publisher.publish(msg_type, content, self._request, metadata=metadata, buffers=buffers)
 
     def stdout(self, text: str) -> None:
         """Publish text on stdout."""
@@ -195,7 +202,7 @@ class Cell:
                 "StdinNotImplementedError", "raw_input was called, but this frontend does not support input requests."
             )
         self._answered = trio.Event()
-        self._process.ask(prompt, password, self._request)
+        self._ask(prompt, password)
         await self.wait(self._answered.wait)
         return self._answers.pop(0)
 

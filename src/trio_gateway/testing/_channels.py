@@ -10,7 +10,7 @@ import json
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import trio
@@ -22,15 +22,14 @@ from .._errors import GatewayError
 from .._protocol import codec
 from .._protocol.messages import Buffer, Message
 from ._faults import Garbage, MessageAction, Spoilt
-
-if TYPE_CHECKING:
-    from ._gateway import FakeGateway
-    from ._kernel import FakeKernel, Streams
-    from ._streams import ServerStream
+from ._kernel import FakeKernel
+from ._rate_limit import RateLimiter
+from ._sockets import Streams
+from ._state import GatewayState
+from ._streams import ServerStream
 
 __all__ = ["Channels"]
 
-_EXEMPT: Final = frozenset({"status", "comm_open", "execute_input"})
 _LATE: Final = 1.0
 _PING_WAIT: Final = 3
 _PING_WAIT_AT_LEAST: Final = 30.0
@@ -47,48 +46,12 @@ class _Frame:
     """Whether the connection is closed after it."""
 
 
-class _RateLimiter:
-    """Drops what is too much, as Jupyter Server does: counted in a window, begun afresh when the kernel is idle."""
-
-    def __init__(self, messages: float, octets: float, window: float) -> None:
-        self._limits = (messages, octets)
-        self._window = window
-        self._seen: deque[tuple[float, int]] = deque()
-        self._bytes = 0
-        self._exceeded = [False, False]
-
-    def judge(self, message: Message, now: float) -> tuple[bool, str]:
-        """Say whether a message passes, and what to tell on stderr."""
-        kind = message.msg_type
-        if kind == "status" and message.content.get("execution_state") == "idle":
-            self._seen.clear()
-            self._bytes = 0
-            self._exceeded = [False, False]
-        if kind in _EXEMPT:
-            return True, ""
-        while self._seen and now >= self._seen[0][0]:
-            self._bytes -= self._seen.popleft()[1]
-        size = len(message.content_raw) if kind == "stream" else 0
-        rates = ((len(self._seen) + 1) / self._window, (self._bytes + size) / self._window)
-        notice = ""
-        for index, name in enumerate(("message", "data")):
-            over = 0 < self._limits[index] < rates[index]
-            if over and not self._exceeded[index]:
-                notice = f"IOPub {name} rate exceeded.\nThe fake gateway will temporarily stop sending output\nto the client.\n"
-            self._exceeded[index] = over
-        if any(self._exceeded):
-            return False, notice
-        self._seen.append((now + self._window, size))
-        self._bytes += size
-        return True, ""
-
-
 class Channels:
     """One client's WebSocket to a kernel. Made by the server when the handshake is done."""
 
     def __init__(
         self,
-        gateway: FakeGateway,
+        gateway: GatewayState,
         stream: ServerStream,
         ws: wsproto.WSConnection,
         kernel: FakeKernel,
@@ -105,7 +68,7 @@ class Channels:
         self._out: deque[_Frame] = deque()
         self._more = trio.Event()
         self._running = trio.CancelScope()
-        self._limiter = _RateLimiter(gateway.iopub_msg_rate_limit, gateway.iopub_data_rate_limit, gateway.rate_limit_window)
+        self._limiter = RateLimiter(gateway.iopub_msg_rate_limit, gateway.iopub_data_rate_limit, gateway.rate_limit_window)
         self._pieces: list[bytes | str] = []
         self._held: list[Message] = []
         self._streams: Streams | None = None

@@ -13,22 +13,35 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import attrs
 import trio
 
 from .._protocol.messages import Message
 from ._http import FakeAnswer, FakeRequest
+from ._streams import ServerStream
 
-if TYPE_CHECKING:
-    from ._kernel import FakeKernel
-    from ._streams import ServerStream
-
-__all__ = ["Chaos", "Fault", "Faults", "Garbage", "MessageAction", "RequestPlan", "Spoilt"]
+__all__ = ["Breakable", "Chaos", "Fault", "Faults", "Garbage", "MessageAction", "RequestPlan", "Spoilt"]
 
 Nth: TypeAlias = int | Collection[int] | None
 """Which of the things that match, counted from 1 when the fault is made; None for all."""
+
+
+class Breakable(Protocol):
+    """What chaos breaks beside connections: a kernel."""
+
+    def kill_soon(self, seconds: float) -> None:
+        """End its process after so many seconds."""
+        ...
+
+    def restart(self) -> None:
+        """Restart it as another client does."""
+        ...
+
+    def stall_for(self, seconds: float) -> None:
+        """Stop its process for so many seconds."""
+        ...
 
 
 class MessageAction(enum.Enum):
@@ -434,7 +447,7 @@ class Faults:
                 self._mute_sessions.add(session_id)
         return session_id in self._mute_sessions
 
-    def on_message(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage | Spoilt]:
+    def on_message(self, kernel: Breakable, message: Message, *, to_client: bool) -> list[MessageAction | Garbage | Spoilt]:
         """Say what becomes of a message."""
         if not self._messages and self._chaos is None:
             return []
@@ -448,7 +461,7 @@ class Faults:
             found += self._chaotic(kernel, message, to_client=to_client)
         return found
 
-    def _chaotic(self, kernel: FakeKernel, message: Message, *, to_client: bool) -> list[MessageAction | Garbage | Spoilt]:
+    def _chaotic(self, kernel: Breakable, message: Message, *, to_client: bool) -> list[MessageAction | Garbage | Spoilt]:
         found: list[MessageAction | Garbage | Spoilt] = []
         if self._chance("cut"):
             found.append(MessageAction.CUT_BEFORE)

@@ -7,45 +7,33 @@ last session that was connected.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
 from .._protocol.messages import Header, Message
-from ._process import DATE, FakeComm, KernelProcess
+from ._comm import FakeComm
+from ._process import KernelProcess
+from ._sockets import Sink, Streams
+from ._specs import FakeKernelSpec
+from ._world import DATE, World
 
-if TYPE_CHECKING:
-    from ._channels import Channels
-    from ._gateway import FakeGateway
-    from ._specs import FakeKernelSpec
-
-__all__ = ["FakeKernel", "Streams"]
+__all__ = ["FakeKernel", "KernelSettings"]
 
 _RESTART_LIMIT: Final = 5
 
 
-class Streams:
-    """The server's sockets to a kernel, for one client session: they outlive its connection while messages are buffered."""
+class KernelSettings(Protocol):
+    """What a gateway has set for its kernels, and may change at any time."""
 
-    def __init__(self, kernel: FakeKernel, session_id: str) -> None:
-        self.kernel = kernel
-        self.session_id = session_id
-        self.channels: Channels | None = None
-        self.buffer: list[Message] = []
-        self.open: bool = True
-
-    def reply(self, message: Message) -> None:
-        """Take a reply, or a request for input."""
-        self.take(message)
-
-    def take(self, message: Message) -> None:
-        """Take a message for the client: to its connection, or into the buffer, or nowhere."""
-        if not self.open:
-            return
-        if self.channels is not None:
-            self.channels.give(message)
-        else:
-            self.buffer.append(message)
+    server_session: str
+    """The session of the server's own messages."""
+    restart_seconds: float
+    """How long a restart takes."""
+    restarter_seconds: float
+    """How long after a process's death the gateway notices."""
+    buffers: bool
+    """Whether it keeps what a session misses while it has no connection."""
 
 
 class FakeKernel:
@@ -63,8 +51,22 @@ class FakeKernel:
         env: the environment of its start request.
     """
 
-    def __init__(self, gateway: FakeGateway, kernel_id: str, spec: FakeKernelSpec, env: Mapping[str, str]) -> None:
-        self._gateway = gateway
+    def __init__(
+        self,
+        kernel_id: str,
+        spec: FakeKernelSpec,
+        env: Mapping[str, str],
+        *,
+        world: World,
+        settings: KernelSettings,
+        gone: Callable[[FakeKernel], object],
+        orphaned: Callable[[KernelProcess], object],
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._gone = gone
+        self._orphaned = orphaned
+        self._ended = False
         self._spec = spec
         self._process: KernelProcess | None = None
         self._ready = trio.Event()
@@ -102,11 +104,11 @@ class FakeKernel:
 
     def cull(self) -> None:
         """Shut it down as the gateway's culling does: a farewell on iopub, and the WebSocket stays open."""
-        self._gateway.remove_kernel(self)
+        self.end(quietly=False)
 
     def restart(self) -> None:
         """Restart it as another client does: over HTTP, with no word on the wire but a farewell on iopub."""
-        self._gateway.spawn(self.restart_process, f"restart[{self.id:.8}]")
+        self._world.spawn(self.restart_process, f"restart[{self.id:.8}]")
 
     def stall(self) -> None:
         """Stop its process, as SIGSTOP does: it answers nothing until `resume`."""
@@ -115,12 +117,12 @@ class FakeKernel:
 
     def kill_soon(self, seconds: float) -> None:
         """Kill it after so many seconds."""
-        self._gateway.spawn(lambda: self._later(seconds, self.kill), f"kill[{self.id:.8}]")
+        self._world.spawn(lambda: self._later(seconds, self.kill), f"kill[{self.id:.8}]")
 
     def stall_for(self, seconds: float) -> None:
         """Stall it for so many seconds."""
         self.stall()
-        self._gateway.spawn(lambda: self._later(seconds, self.resume), f"stall[{self.id:.8}]")
+        self._world.spawn(lambda: self._later(seconds, self.resume), f"stall[{self.id:.8}]")
 
     async def _later(self, seconds: float, act: Callable[[], object]) -> None:
         await trio.sleep(seconds)
@@ -147,7 +149,7 @@ class FakeKernel:
         """Take a message of a client's. While there is no process it waits, as in ZeroMQ's queue."""
         if self._process is not None:
             self._process.take(message, streams)
-        elif self.id in self._gateway.kernels:
+        elif not self._ended:
             self._waiting.append((message, streams))
 
     def note_state(self, state: str) -> None:
@@ -194,13 +196,13 @@ class FakeKernel:
     def _announce(self, msg_type: str, content: Mapping[str, Any]) -> None:
         """Tell those who are connected something of the server's own."""
         for streams in list(self._streams):
-            if streams.channels is not None:
-                streams.channels.give(self.server_message(msg_type, content, None))
+            if streams.sink is not None:
+                streams.sink.give(self.server_message(msg_type, content, None))
 
     def server_message(self, msg_type: str, content: Mapping[str, Any], parent: Message | None) -> Message:
         """Make a message of the server's own, which numbers apart from the kernel."""
         self._server_counter += 1
-        session = self._gateway.server_session
+        session = self._settings.server_session
         header = Header(f"{session}_1_{self._server_counter}", msg_type, session, "gateway", DATE, "5.4")
         parent_header = {} if parent is None else parent.parent_header
         return Message("iopub", header, content, parent_header=parent_header)
@@ -221,11 +223,11 @@ class FakeKernel:
     async def launch(self) -> None:
         """Start a process. As measured, of two restarts that overlap each starts one, and the first of them is forgotten."""
         self._abandon()
-        number = self._gateway.next_pid()
-        session = self._gateway.new_hex()
+        number = self._world.next_pid()
+        session = self._world.new_hex()
         process = KernelProcess(self, self._spec.make_engine(self.env, number), session, number)
         self._process = process
-        self._gateway.spawn(process.run, f"process[{self.id:.8}]")
+        self._world.spawn(process.run, f"process[{self.id:.8}]")
         waiting, self._waiting = self._waiting, []
         for message, streams in waiting:
             process.take(message, streams)
@@ -256,16 +258,16 @@ class FakeKernel:
         self.restarts += 1
         self._ready = trio.Event()
         self.execution_state = "restarting"
-        await trio.sleep(self._gateway.restart_seconds)
+        await trio.sleep(self._settings.restart_seconds)
         await self.launch()
-        if self.id not in self._gateway.kernels:
+        if self._ended:
             # As measured: a gateway that was told to shut a kernel down in the middle of its restart starts it all the same.
             self._abandon()
 
     def _abandon(self) -> None:
         """Forget the process, which goes on: nobody can end it any more."""
         if self._process is not None:
-            self._gateway.orphans.append(self._process)
+            self._orphaned(self._process)
             self._process = None
 
     def crashed(self, process: KernelProcess) -> None:
@@ -274,18 +276,18 @@ class FakeKernel:
             return
         self._process = None
         self._ready = trio.Event()
-        self._gateway.spawn(self._revive, f"restarter[{self.id:.8}]")
+        self._world.spawn(self._revive, f"restarter[{self.id:.8}]")
 
     async def _revive(self) -> None:
         # The restarter looks every few seconds.
-        await trio.sleep(self._gateway.restarter_seconds)
-        if self.id not in self._gateway.kernels or self._process is not None:
+        await trio.sleep(self._settings.restarter_seconds)
+        if self._ended or self._process is not None:
             return
         self._deaths += 1
         if self._deaths > _RESTART_LIMIT:
             self.execution_state = "dead"
             self._announce("status", {"execution_state": "dead"})
-            self._gateway.remove_kernel(self, quietly=True)
+            self.end(quietly=True)
             return
         self.restarts += 1
         self.execution_state = "restarting"
@@ -293,7 +295,11 @@ class FakeKernel:
         await self.launch()
 
     def end(self, *, quietly: bool) -> None:
-        """Shut it down. The connections to it stay open."""
+        """Shut it down, and have its gateway forget it. The connections to it stay open. A second time does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self._gone(self)
         process, self._process = self._process, None
         if process is not None:
             if not quietly:
@@ -307,36 +313,35 @@ class FakeKernel:
 
     # Who is connected -----------------------------------------------------------------------------------------------
 
-    def connect(self, channels: Channels, session_id: str) -> Streams:
+    def connect(self, sink: Sink, session_id: str) -> Streams:
         """Connect a client's session: with what was buffered for it, or afresh."""
         for other in list(self._streams):
-            if other.session_id == session_id and other.channels is not None:
-                stale = other.channels
+            if other.session_id == session_id and other.sink is not None:
+                stale = other.sink
                 stale.hang_up("Replacing stale connection")
                 self.disconnect(other, stale)
         self.connections += 1
         buffered, self._buffered = self._buffered, None
         if buffered is not None and buffered.session_id == session_id:
-            buffered.channels = channels
+            buffered.sink = sink
             return buffered
         if buffered is not None:
             self._close(buffered)
-        streams = Streams(self, session_id)
-        streams.channels = channels
+        streams = Streams(session_id, sink)
         self._streams.append(streams)
         return streams
 
-    def disconnect(self, streams: Streams, channels: Channels) -> None:
+    def disconnect(self, streams: Streams, sink: Sink) -> None:
         """A client's connection is over: the last one's messages are buffered, those of others are not.
 
         Not so of one whose place another connection has taken since: what was its is that one's now.
         """
-        if streams.channels is not channels:
+        if streams.sink is not sink:
             return
-        streams.channels = None
+        streams.sink = None
         self.connections -= 1
         self.last_activity = trio.current_time()
-        if self.connections == 0 and self.id in self._gateway.kernels and streams.open and self._gateway.buffers:
+        if self.connections == 0 and not self._ended and streams.open and self._settings.buffers:
             self._buffered = streams
         else:
             self._close(streams)
@@ -351,7 +356,7 @@ class FakeKernel:
         return {
             "id": self.id,
             "name": self.name,
-            "last_activity": self._gateway.timestamp(self.last_activity),
+            "last_activity": self._world.timestamp(self.last_activity),
             "execution_state": self.execution_state,
             "connections": self.connections,
         }

@@ -10,21 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import trio
 
 from .._protocol.messages import Buffer, Header, Message
 from ._cell import Cell, CellError, CrashedError, Interrupted
+from ._comm import FakeComm
 from ._engines import Engine
+from ._world import DATE
 
-if TYPE_CHECKING:
-    from ._kernel import FakeKernel
-
-__all__ = ["DATE", "FakeComm", "KernelProcess", "Origin"]
-
-DATE: Final = "2026-01-01T00:00:00.000000Z"
-"""The date in every message: the fake has no calendar."""
+__all__ = ["KernelProcess", "Origin", "Owner"]
 
 
 class Origin(Protocol):
@@ -35,23 +32,42 @@ class Origin(Protocol):
         ...
 
 
-class FakeComm:
-    """The kernel's side of a comm."""
+class Owner(Protocol):
+    """The kernel that a process belongs to: what it has been made with, and what it hears of the process."""
 
-    def __init__(self, process: KernelProcess, comm_id: str, target_name: str) -> None:
-        self._process = process
-        self.comm_id = comm_id
-        self.target_name = target_name
-        self.on_message: Callable[[FakeComm, Message], object] = lambda _comm, _message: None
+    @property
+    def has_subshells(self) -> bool:
+        """Whether its processes offer subshells."""
+        ...
 
-    def send(self, data: Mapping[str, Any], *, buffers: Sequence[Buffer] = ()) -> None:
-        """Send data to the client's side."""
-        self._process.publish("comm_msg", {"comm_id": self.comm_id, "data": dict(data)}, self._process.parent, buffers=buffers)
+    @property
+    def stop_on_error_timeout(self) -> float:
+        """How long after a failure its processes skip what they are asked to execute, in seconds."""
+        ...
 
-    def close(self, data: Mapping[str, Any] | None = None) -> None:
-        """Close it."""
-        self._process.comms.pop(self.comm_id, None)
-        self._process.publish("comm_close", {"comm_id": self.comm_id, "data": dict(data or {})}, self._process.parent)
+    def broadcast(self, message: Message) -> None:
+        """Publish to all who are connected."""
+        ...
+
+    def note_state(self, state: str) -> None:
+        """Take the state that the process publishes."""
+        ...
+
+    def note_execution(self, request: Message) -> None:
+        """Count an execution."""
+        ...
+
+    def crashed(self, process: KernelProcess) -> None:
+        """Take note that a process has ended by itself."""
+        ...
+
+    def debug(self, command: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what the debugger answers; None if there is none, or it can't."""
+        ...
+
+    def comm_target(self, name: str) -> Callable[[FakeComm, Message], object] | None:
+        """Return what opens comms of a target."""
+        ...
 
 
 class _Shell:
@@ -61,7 +77,6 @@ class _Shell:
         self.send, self.receive = trio.open_memory_channel[tuple[Message, Origin]](math.inf)  # a ZeroMQ queue
         self.cell: Cell | None = None
         self.parent: Message | None = None
-        self.origin: Origin | None = None
         self.ended = trio.Event()
         self.skips_until = -math.inf
 
@@ -70,14 +85,14 @@ class KernelProcess:
     """A kernel's process, until it is killed or shut down.
 
     Args:
-        kernel: whose process it is.
+        owner: the kernel whose process it is.
         engine: runs code.
         session: the prefix of its messages' ids.
         pid: its process id.
     """
 
-    def __init__(self, kernel: FakeKernel, engine: Engine, session: str, pid: int) -> None:
-        self._kernel = kernel
+    def __init__(self, owner: Owner, engine: Engine, session: str, pid: int) -> None:
+        self._owner = owner
         self._engine = engine
         self._session = session
         self._pid = pid
@@ -134,21 +149,19 @@ class KernelProcess:
         """Publish on iopub."""
         if self.alive:
             if msg_type == "status":
-                self._kernel.note_state(content["execution_state"])
-            self._kernel.broadcast(self._make("iopub", msg_type, content, parent, metadata, buffers))
+                self._owner.note_state(content["execution_state"])
+            self._owner.broadcast(self._make("iopub", msg_type, content, parent, metadata, buffers))
 
     def _reply(self, request: Message, origin: Origin, content: Mapping[str, Any]) -> None:
         if self.alive:
             kind = request.msg_type.removesuffix("_request") + "_reply"
             origin.reply(self._make(request.channel, kind, content, request))
 
-    def ask(self, prompt: str, password: bool, request: Message) -> None:
-        """Ask who sent a request for input."""
-        shell = self._shells[request.header.subshell_id if self._kernel.has_subshells else None]
-        assert shell.origin is not None
+    def _ask(self, request: Message, origin: Origin, prompt: str, password: bool) -> None:
+        """Ask for input where a request came from."""
         question = self._make("stdin", "input_request", {"prompt": prompt, "password": password}, request)
         self._asked[question.msg_id] = request.msg_id
-        shell.origin.reply(question)
+        origin.reply(question)
 
     # What it takes --------------------------------------------------------------------------------------------------
 
@@ -157,7 +170,7 @@ class KernelProcess:
         if not self.alive:
             return
         if message.channel == "shell":
-            shell = self._shells.get(message.header.subshell_id) if self._kernel.has_subshells else self._main
+            shell = self._shells.get(message.header.subshell_id) if self._owner.has_subshells else self._main
             if shell is not None:
                 shell.send.send_nowait((message, origin))
             elif self._nursery is not None:
@@ -218,13 +231,12 @@ class KernelProcess:
             self.alive = False
             self._engine.close()
         if self._crashed:
-            self._kernel.crashed(self)
+            self._owner.crashed(self)
 
     async def _serve(self, shell: _Shell) -> None:
         try:
             async for message, origin in shell.receive:
                 await self._awake.wait()
-                shell.origin = origin
                 self.parent = shell.parent = message
                 self.publish("status", {"execution_state": "busy"}, message)
                 if message.msg_type == "execute_request" and trio.current_time() < shell.skips_until:
@@ -261,11 +273,11 @@ class KernelProcess:
                 restart = bool(message.content.get("restart"))
                 self._reply(message, origin, {"status": "ok", "restart": restart})
                 self.say_goodbye(restart=restart, request=message)
-                self._kernel.crashed(self)
+                self._owner.crashed(self)
                 return
             elif kind == "debug_request":
                 self._debug(message, origin)
-            elif kind.endswith("_subshell_request") and self._kernel.has_subshells:
+            elif kind.endswith("_subshell_request") and self._owner.has_subshells:
                 self._reply(message, origin, await self._manage_subshells(kind, message.content))
             else:
                 self._answer(message, origin)
@@ -274,7 +286,7 @@ class KernelProcess:
     def _debug(self, message: Message, origin: Origin) -> None:
         content = message.content
         command = str(content.get("command", ""))
-        body = self._kernel.debug(command, content.get("arguments") or {})
+        body = self._owner.debug(command, content.get("arguments") or {})
         if body is None and command == "debugInfo":
             body = {"isStarted": self._debugging, "breakpoints": [], "stoppedThreads": [], "richRendering": False}
         elif body is None and (command == "initialize" or (command in {"attach", "disconnect"} and self._debugging)):
@@ -358,7 +370,7 @@ class KernelProcess:
             "language_info": dict(self._engine.language_info),
             "banner": "A kernel of the fake gateway",
             "help_links": [],
-            "supported_features": ["kernel subshells"] if self._kernel.has_subshells else [],
+            "supported_features": ["kernel subshells"] if self._owner.has_subshells else [],
         }
 
     def _history_reply(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -378,11 +390,11 @@ class KernelProcess:
         comm_id = str(content.get("comm_id"))
         if message.msg_type == "comm_open":
             target = str(content.get("target_name"))
-            opened = self._kernel.comm_target(target)
+            opened = self._owner.comm_target(target)
             if opened is None:
                 self.publish("comm_close", {"comm_id": comm_id, "data": {}}, message)
                 return
-            comm = self.comms[comm_id] = FakeComm(self, comm_id, target)
+            comm = self.comms[comm_id] = FakeComm(self, comm_id, target, partial(self.comms.pop, comm_id, None))
             opened(comm, message)
         elif (known := self.comms.get(comm_id)) is not None:
             if message.msg_type == "comm_close":
@@ -395,11 +407,11 @@ class KernelProcess:
     async def _execute(self, request: Message, origin: Origin, shell: _Shell) -> None:
         content = request.content
         silent = bool(content.get("silent"))
-        self._kernel.note_execution(request)
+        self._owner.note_execution(request)
         if not silent:
             self._execution_count += 1
         count = self._execution_count
-        cell = Cell(self, request, count, silent=silent)
+        cell = Cell(self, request, count, silent=silent, ask=partial(self._ask, request, origin))
         if not silent:
             self.publish("execute_input", {"code": cell.code, "execution_count": count}, request)
         if content.get("store_history", True) and not silent:
@@ -437,7 +449,7 @@ class KernelProcess:
 
     def _abort_queue(self, shell: _Shell) -> None:
         """Drop what waits to be executed there, and what comes for a while: it gets a reply that says so."""
-        shell.skips_until = trio.current_time() + self._kernel.stop_on_error_timeout
+        shell.skips_until = trio.current_time() + self._owner.stop_on_error_timeout
         kept: list[tuple[Message, Origin]] = []
         while True:
             try:

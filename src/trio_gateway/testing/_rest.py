@@ -1,6 +1,6 @@
 """The fake's REST interface: statuses and bodies as Kernel Gateway 3 has them.
 
-The one idea: one function from a request to its answer. What the gateway *is* stands in `_gateway`; how bytes come and go, in
+The one idea: one function from a request to its answer. What the gateway *is* stands in `_state`; how bytes come and go, in
 `_server`.
 """
 
@@ -10,43 +10,20 @@ import mimetypes
 import re
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-import attrs
 import trio
 
 from ._http import FakeAnswer, FakeRequest, error, text_answer
+from ._kernel import FakeKernel
+from ._state import FakeSession, GatewayState
 
-if TYPE_CHECKING:
-    from ._gateway import FakeGateway
-    from ._kernel import FakeKernel
-
-__all__ = ["FakeSession", "answer_request", "refusal"]
+__all__ = ["answer_request", "refusal"]
 
 _KERNEL_ID: Final = re.compile(r"\w+-\w+-\w+-\w+-\w+")
 
 
-@attrs.define
-class FakeSession:
-    """A session of the fake: which document has which kernel."""
-
-    id: str
-    """Its id."""
-    path: str
-    """The document's path."""
-    name: str
-    """The document's name."""
-    type: str
-    """The document's type."""
-    kernel: FakeKernel
-    """Its kernel."""
-
-    def model(self) -> dict[str, Any]:
-        """Return it as a gateway shows it."""
-        return {"id": self.id, "path": self.path, "name": self.name, "type": self.type, "kernel": self.kernel.model()}
-
-
-def refusal(gateway: FakeGateway, request: FakeRequest) -> FakeAnswer | None:
+def refusal(gateway: GatewayState, request: FakeRequest) -> FakeAnswer | None:
     """Return why a request is refused: no token, or another one. None if it is let in."""
     if not gateway.token:
         return None
@@ -58,7 +35,7 @@ def refusal(gateway: FakeGateway, request: FakeRequest) -> FakeAnswer | None:
     return error(gateway.refusal_status, "")
 
 
-async def answer_request(gateway: FakeGateway, request: FakeRequest) -> FakeAnswer:
+async def answer_request(gateway: GatewayState, request: FakeRequest) -> FakeAnswer:
     """Answer a request that is let in, and no upgrade."""
     match (request.method, *request.segments):
         case ("GET", "api"):
@@ -79,7 +56,7 @@ async def answer_request(gateway: FakeGateway, request: FakeRequest) -> FakeAnsw
             return error(404)
 
 
-def _kernelspecs(gateway: FakeGateway, method: str, rest: list[str]) -> FakeAnswer:
+def _kernelspecs(gateway: GatewayState, method: str, rest: list[str]) -> FakeAnswer:
     match (method, *rest):
         case ("GET",):
             models = {name: spec.model() for name, spec in gateway.kernelspecs.items()}
@@ -95,7 +72,7 @@ def _kernelspecs(gateway: FakeGateway, method: str, rest: list[str]) -> FakeAnsw
             return error(405 if len(rest) < 2 else 404)
 
 
-async def _kernels(gateway: FakeGateway, request: FakeRequest, method: str, rest: list[str]) -> FakeAnswer:
+async def _kernels(gateway: GatewayState, request: FakeRequest, method: str, rest: list[str]) -> FakeAnswer:
     match (method, *rest):
         case ("GET",):
             if not gateway.list_kernels:
@@ -143,7 +120,7 @@ def _unknown(kernel_id: str) -> FakeAnswer:
     return error(404, f"Kernel does not exist: {kernel_id}")
 
 
-async def _start(gateway: FakeGateway, request: FakeRequest) -> FakeKernel | FakeAnswer:
+async def _start(gateway: GatewayState, request: FakeRequest) -> FakeKernel | FakeAnswer:
     try:
         body = request.json() or {}
     except ValueError:
@@ -165,7 +142,7 @@ async def _start(gateway: FakeGateway, request: FakeRequest) -> FakeKernel | Fak
     return await gateway.start_kernel(name, kernel_id=wanted, env=env)
 
 
-async def _sessions(gateway: FakeGateway, request: FakeRequest, method: str, rest: list[str]) -> FakeAnswer:
+async def _sessions(gateway: GatewayState, request: FakeRequest, method: str, rest: list[str]) -> FakeAnswer:
     sessions = gateway.sessions
     for gone in [key for key, session in sessions.items() if session.kernel.id not in gateway.kernels]:
         del sessions[gone]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import h11
 import trio
@@ -18,19 +18,17 @@ from wsproto.utilities import RemoteProtocolError
 from .._protocol.codec import V1_SUBPROTOCOL
 from ._channels import Channels
 from ._http import FakeAnswer, FakeRequest, error
+from ._kernel import FakeKernel
 from ._rest import answer_request, refusal
-
-if TYPE_CHECKING:
-    from ._gateway import FakeGateway
-    from ._kernel import FakeKernel
-    from ._streams import ServerStream
+from ._state import GatewayState
+from ._streams import ServerStream
 
 __all__ = ["serve_connection"]
 
 _MAX_HEAD: Final = 256 * 1024
 
 
-async def serve_connection(gateway: FakeGateway, stream: ServerStream) -> None:
+async def serve_connection(gateway: GatewayState, stream: ServerStream) -> None:
     """Serve one connection to its end."""
     try:
         if stream.swallows:
@@ -42,7 +40,7 @@ async def serve_connection(gateway: FakeGateway, stream: ServerStream) -> None:
 
 
 class _Connection:
-    def __init__(self, gateway: FakeGateway, stream: ServerStream) -> None:
+    def __init__(self, gateway: GatewayState, stream: ServerStream) -> None:
         self._gateway = gateway
         self._stream = stream
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)

@@ -9,8 +9,8 @@ import attrs
 
 from .._protocol.messages import Message
 from ._cell import Script
+from ._comm import FakeComm
 from ._engines import Engine, ScriptEngine
-from ._process import FakeComm
 from ._python import TinyPython
 
 __all__ = ["FakeKernelSpec"]

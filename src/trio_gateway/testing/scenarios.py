@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Final, Literal, TypeAlias, Unpack
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 import trio
 
-from .._config import GatewayConfig, GatewaySettings
 from .._errors import (
     AuthenticationError,
     ExecutionError,
@@ -28,244 +27,14 @@ from .._errors import (
     KernelRestartedError,
     KernelSpecNotFoundError,
 )
-from .._gateway.gateway import Gateway, open_gateway
 from .._kernel.kernel import Kernel, Subshell
 from .._outputs import Stream
 from .._protocol.kernel_state import KernelState
-from .._transport.connector import Connector, connect_tcp
+from ._stage import Absent, Stage
 
 __all__ = ["SCENARIOS", "Absent", "Finding", "Scenario", "Stage", "run_scenario", "run_scenarios"]
 
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"
-
-
-class Absent(Exception):
-    """The server does not have this, which servers may lack.
-
-    Args:
-        what: what it does instead.
-    """
-
-
-@attrs.frozen
-class _Language:
-    """How some things are said in a language."""
-
-    answer: str
-    """Gives 42, as a value or as a line."""
-    lines: str
-    """Prints 0 to 9, each on a line, a tenth of a second apart."""
-    fail: str
-    """Raises an error."""
-    both_streams: str
-    """Prints `out` and `err`, each where it belongs."""
-    sleep: str
-    """Takes a minute."""
-    set_x: str
-    get_x: str
-    """Keeps and gives 7; fails if nothing was kept."""
-    large: str
-    """Prints 3,000,000 characters at once."""
-    many: str
-    """Prints 6,000 lines one by one."""
-    die: str = ""
-    """Ends the kernel's process."""
-    ask: str = ""
-    """Asks `name? ` and gives the answer."""
-    until_go: str = ""
-    """Ends when `go` was run elsewhere in the kernel, or fails after half a minute."""
-    go: str = ""
-    """Lets it end."""
-
-
-_LANGUAGES: Final[Mapping[str, _Language]] = {
-    "python": _Language(
-        answer="6 * 7",
-        lines="import time\nfor i in range(10):\n    print(i, flush=True)\n    time.sleep(0.1)",
-        fail="1 / 0",
-        both_streams="import sys\nprint('out', flush=True)\nprint('err', file=sys.stderr, flush=True)",
-        sleep="import time; time.sleep(60)",
-        set_x="x = 7",
-        get_x="x",
-        large="print('x' * 3_000_000)",
-        many="for i in range(6000): print(i, flush=True)",
-        die="import os; os._exit(1)",
-        ask="input('name? ')",
-        until_go="import time\nfor i in range(600):\n    if globals().pop('go', 0): break\n    time.sleep(0.05)\nelse: 1 / 0",
-        go="go = 1",
-    ),
-    "bash": _Language(
-        answer="echo 42",
-        lines="for i in 0 1 2 3 4 5 6 7 8 9; do echo $i; sleep 0.1; done",
-        fail="false",
-        both_streams="echo out; echo err >&2",
-        sleep="sleep 60",
-        set_x="x=7",
-        get_x='test -n "$x" && echo $x',
-        large="printf 'x%.0s' $(seq 300000)",
-        many="seq 6000",
-    ),
-}  # fmt: skip
-
-
-class _Cuttable(trio.abc.HalfCloseableStream):
-    """A stream that can be cut from outside."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self._scope = trio.CancelScope()
-        self.cut: bool = False
-
-    def sever(self) -> None:
-        self.cut = True
-        self._scope.cancel()
-
-    async def _do(self, function: Callable[..., Awaitable[Any]], *args: object) -> Any:
-        if not self.cut:
-            with trio.CancelScope() as scope:
-                before, self._scope = self._scope, scope
-                try:
-                    return await function(*args)
-                finally:
-                    self._scope = before
-        await trio.lowlevel.checkpoint()
-        await trio.aclose_forcefully(self._stream)
-        raise trio.BrokenResourceError("cut by the scenario")
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self.cut:
-            raise trio.BrokenResourceError("cut by the scenario")
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        received: bytes = await self._do(self._stream.receive_some, max_bytes)
-        return received
-
-    async def send_eof(self) -> None:
-        if isinstance(self._stream, trio.abc.HalfCloseableStream):
-            await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class Stage:
-    """Where a scenario plays: a gateway to be opened, a kernelspec, and a network that can be cut.
-
-    Args:
-        config: the gateway's configuration.
-        connector: opens byte streams; None for TCP.
-        kernel_name: the kernelspec; None for the gateway's default.
-        language: what it runs, `"python"` or `"bash"`, if that is known.
-    """
-
-    def __init__(
-        self,
-        config: GatewayConfig,
-        *,
-        connector: Connector | None = None,
-        kernel_name: str | None = None,
-        language: str = "python",
-    ) -> None:
-        self._connect = connector or connect_tcp
-        self._streams: list[_Cuttable] = []
-        self._language = language
-        self._shared: str | None = None
-        self.config: GatewayConfig = config
-        self.kernel_name: str | None = kernel_name
-        self.by_sessions_only: bool = False
-        """Whether the server starts kernels only with a session, as jupyverse does. Found out by the first start."""
-        self.patience: float = 1.0
-        """How many times as long as usual a scenario may wait for what should come: more than 1 on a machine that is busy."""
-
-    @property
-    def say(self) -> _Language:
-        """How things are said in the kernel's language. Raises Absent where it is not known."""
-        found = _LANGUAGES.get(self._language)
-        if found is None:
-            raise Absent(f"no code is known in {self._language or 'its language'}")
-        return found
-
-    async def _connector(self, host: str, port: int) -> trio.abc.Stream:
-        stream = _Cuttable(await self._connect(host, port))
-        self._streams.append(stream)
-        return stream
-
-    def cut(self) -> None:
-        """Break every connection that was opened here."""
-        for stream in self._streams:
-            stream.sever()
-        self._streams.clear()
-
-    def open(self, **settings: Unpack[GatewaySettings]) -> AbstractAsyncContextManager[Gateway]:
-        """Open the gateway, with these settings in place of some."""
-        config = self.config.replace(**settings) if settings else self.config
-        return open_gateway(config, connector=self._connector)
-
-    @asynccontextmanager
-    async def kernel(self) -> AsyncGenerator[Kernel]:
-        """Open the gateway, and a kernel: one of our own, or the one that is shared while all scenarios are played."""
-        if self._shared is None:
-            async with self.own_kernel() as kernel:
-                yield kernel
-        else:
-            async with self.open() as gateway, gateway.attach_kernel(self._shared) as kernel:
-                yield kernel
-
-    @asynccontextmanager
-    async def own_kernel(self, **settings: Unpack[GatewaySettings]) -> AsyncGenerator[Kernel]:
-        """Open the gateway, with these settings in place of some, and start a kernel that nobody else is connected to."""
-        async with self.open(**settings) as gateway, self.start(gateway) as kernel:
-            yield kernel
-
-    @asynccontextmanager
-    async def start(self, gateway: Gateway) -> AsyncGenerator[Kernel]:
-        """Start a kernel, which ends with the block; with a session, where the server does not start them otherwise."""
-        async with AsyncExitStack() as stack:
-            yield await self._enter_start(stack, gateway)
-
-    async def _enter_start(self, stack: AsyncExitStack, gateway: Gateway) -> Kernel:
-        if not self.by_sessions_only:
-            try:
-                return await stack.enter_async_context(gateway.start_kernel(self.kernel_name))
-            except GatewayHTTPError as error:
-                if error.status_code != 405:
-                    raise
-                self.by_sessions_only = True
-        return await stack.enter_async_context(self._start_with_a_session(gateway))
-
-    @asynccontextmanager
-    async def _start_with_a_session(self, gateway: Gateway) -> AsyncGenerator[Kernel]:
-        path = f"scenario-{uuid.uuid4()}.ipynb"  # some servers have one kernel for all who name a path
-        body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": self.kernel_name or "python3"}}
-        kernel_id = ""
-        with trio.CancelScope(shield=True):  # the answer has the kernel's id; the setting `request_timeout` bounds it
-            async with gateway.http_client() as client:
-                answer = await client.post("api/sessions", json=body)
-            if answer.status_code not in {200, 201}:
-                raise Absent(f"neither POST /api/kernels nor POST /api/sessions: {answer.status_code}")
-            kernel_id = answer.json()["kernel"]["id"]
-        try:
-            async with gateway.attach_kernel(kernel_id) as kernel:
-                yield kernel
-        finally:
-            with trio.move_on_after(20, shield=True), suppress(KernelNotFoundError):
-                await gateway.kernels.shutdown(kernel_id)
-
-    @asynccontextmanager
-    async def sharing(self) -> AsyncGenerator[None]:
-        """Share one kernel among the scenarios, where one can be started: starting them takes most of the time."""
-        async with AsyncExitStack() as stack:
-            with suppress(GatewayError):
-                kernel = await stack.enter_async_context(self.own_kernel())
-                self._shared = kernel.id
-            try:
-                yield
-            finally:
-                self._shared = None
 
 
 Play: TypeAlias = Callable[[Stage], Awaitable[None]]
