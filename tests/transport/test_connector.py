@@ -259,6 +259,73 @@ async def test_a_server_that_does_not_speak_tls():
         await refused(Network(nursery, None), "h.test", client_context(), r"does not speak TLS: is its URL http:// or ws://\?")
 
 
+class SilentToTLS:
+    """As tornado without TLS: it waits for the end of a line, which a TLS hello does not have. Or it is only slow."""
+
+    def __init__(self, nursery: trio.Nursery, answer: bytes, *, tls: ssl.SSLContext | None = None) -> None:
+        self.nursery, self.answer, self.tls = nursery, answer, tls
+        self.streams: list[Any] = []
+        self.asked: list[bytes] = []
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self.streams.append(theirs)
+        self.nursery.start_soon(self.serve, ours)
+        return theirs
+
+    async def serve(self, stream: Any) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            if self.tls is not None and len(self.streams) == 1:
+                await trio.sleep(10)
+                await trio.SSLStream(stream, self.tls, server_side=True).do_handshake()
+                return
+            data = bytearray(await stream.receive_some())
+            while not data.endswith(b"\r\n\r\n"):
+                data += await stream.receive_some() or b"\r\n\r\n"
+            self.asked.append(bytes(data))
+            for byte in self.answer:
+                await stream.send_all(bytes([byte]))
+            await stream.aclose()
+
+
+async def test_a_server_of_plain_http_that_waits_for_more(autojump_clock: trio.testing.MockClock):  # G3
+    """It is found out within seconds, without a secret, and without waiting for `connect_timeout`."""
+    async with trio.open_nursery() as nursery:
+        net = SilentToTLS(nursery, b"HTTP/1.1 404 Not Found\r\n\r\n")
+        with pytest.raises(TLSRefusedError, match=r"h\.test:443 does not speak TLS: it answers in plain HTTP; use http://"):
+            await open_stream(net.connect, "h.test", 443, ssl_context=client_context())
+        assert trio.current_time() == connector.TLS_PATIENCE
+        assert net.asked[0] == b"GET / HTTP/1.1\r\nHost: h.test:443\r\nConnection: close\r\n\r\n"
+        for stream in net.streams:
+            with pytest.raises(trio.ClosedResourceError):
+                await stream.receive_some()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01", b""])
+async def test_a_server_of_tls_that_is_slow_is_waited_for(autojump_clock: trio.testing.MockClock, answer: bytes):
+    async with trio.open_nursery() as nursery:
+        net = SilentToTLS(nursery, answer, tls=server_context("h.test"))
+        await close_now(await open_stream(net.connect, "h.test", 443, ssl_context=client_context()))
+        assert (trio.current_time(), len(net.streams)) == (10, 2)
+
+
+async def test_a_server_that_says_nothing_at_all_is_waited_for_as_long_as_its_caller_does(autojump_clock: trio.testing.MockClock):
+    opened: list[Any] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        opened.append(trio.testing.memory_stream_pair())
+        stream: trio.abc.Stream = opened[-1][0]
+        return stream
+
+    with trio.move_on_after(40) as scope:
+        await open_stream(connect, "h.test", 443, ssl_context=client_context())
+    assert (scope.cancelled_caught, len(opened)) == (True, 2)
+    for ours, _ in opened:
+        with pytest.raises(trio.ClosedResourceError):
+            await ours.receive_some()
+
+
 async def test_versions_that_do_not_meet():
     old = server_context("h.test")
     old.maximum_version = ssl.TLSVersion.TLSv1_2

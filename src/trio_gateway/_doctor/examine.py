@@ -80,9 +80,6 @@ _UPGRADES: Final = (
     "`proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection upgrade`."
 )
 _PATH: Final = "Is {url} the gateway's whole URL, with the path that a proxy or `base_url` puts before /api?"
-_TLS_PATIENCE: Final = 2.0
-"""A TLS handshake that takes longer than this makes the examination ask there in plain HTTP, in seconds."""
-
 _LOOK_LIMIT: Final = 10.0
 """How long a look aside may take, which finds out why a step failed, in seconds."""
 
@@ -348,7 +345,7 @@ class _Examination:
         refused: GatewayConnectionError | None = None
         facts: TLSFacts | None = None
         try:
-            facts = await self._shake_tls_hands(http, connector, limit)
+            facts = await check_stream(connector, self._host, self._port, limit, ssl_context=http.ssl_context)
         except GatewayConnectionError as error:
             refused = error
         if refused is not None:
@@ -364,35 +361,6 @@ class _Examination:
         if left < EXPIRY_WARNING:
             return _Finding(detail, "warning", "Renew the server's certificate.")
         return _Finding(detail)
-
-    async def _shake_tls_hands(self, http: HttpClient, connector: Connector, limit: float) -> TLSFacts | None:
-        """Do the TLS handshake; where it takes long, find out whether HTTP is spoken there in plain text.
-
-        A server may answer nothing to a TLS hello: tornado waits for the end of a line that never comes.
-        """
-        plain = False
-        refused: GatewayError | None = None
-        facts: TLSFacts | None = None
-        async with trio.open_nursery() as nursery:
-
-            async def look_aside() -> None:
-                nonlocal plain
-                await trio.sleep(_TLS_PATIENCE)
-                if await self._speaks_plainly(connector):
-                    plain = True
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(look_aside)
-            try:
-                facts = await check_stream(connector, self._host, self._port, limit, ssl_context=http.ssl_context)
-            except GatewayError as error:
-                refused = error  # bare, and not in a nursery's group
-            nursery.cancel_scope.cancel()
-        if refused is not None:
-            raise refused
-        if plain:
-            raise self._plain_error()
-        return facts
 
     async def _speaks_plainly(self, connector: Connector) -> bool:
         answer = await ask_plainly(connector, self._host, self._port, self._path("/api"), _LOOK_LIMIT)

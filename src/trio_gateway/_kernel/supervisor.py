@@ -35,6 +35,7 @@ from .._protocol import codec, rest
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.retry import reconnect_delay
+from .._transport.connector import TLSRefusedError
 from .._transport.http.client import HttpClient
 from .._transport.websocket.opening import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
 
@@ -393,5 +394,7 @@ async def _quietly(act: Callable[[], Awaitable[None]]) -> None:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the gateway understood and said no, so that asking again has no sense."""
+    """Whether the gateway understood and said no, or TLS is not to be had there, so that asking again has no sense."""
+    if isinstance(error, TLSRefusedError):
+        return True
     return isinstance(error, GatewayHTTPError) and 400 <= error.status_code < 500 and error.status_code not in (408, 425, 429)

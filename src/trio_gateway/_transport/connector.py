@@ -6,11 +6,13 @@ enforced here; callers put their cancel scopes around.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 import trio
@@ -33,6 +35,11 @@ Connector: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
 # Never reached: a stream that is closed forcefully does not wait. If it is somebody's own stream, this is where it stops.
 _CLOSE_LIMIT = 10.0
+
+TLS_PATIENCE = 2.0
+"""A TLS handshake that takes longer than this makes us ask in plain HTTP what is spoken there, in seconds."""
+_LOOK_LIMIT = 10.0
+"""How long that may take, in seconds; the handshake goes on meanwhile."""
 
 # Linux only. Read through getattr: type checkers know the constant on some platforms and not on others.
 _TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -107,6 +114,9 @@ async def open_stream(
 ) -> trio.abc.Stream:
     """Open a stream and, with an `ssl_context`, make it a TLS connection.
 
+    A server of plain HTTP may answer nothing to a TLS hello: tornado waits for the end of a line that never comes. Where the
+    handshake takes long, it is found out over a second connection, on which nothing secret is said.
+
     Args:
         connector: opens the raw stream.
         host: a name or a numeric address.
@@ -128,21 +138,86 @@ async def open_stream(
     if ssl_context is None:
         return stream
     try:
-        return await _handshake(stream, ssl_context, (server_hostname or host).rstrip("."))
+        stand_in = _PatientStream(stream, host, port, partial(_speaks_plainly, connector, host, port))
+        return await _handshake(stream, stand_in, ssl_context, (server_hostname or host).rstrip("."))
+    except TLSRefusedError:
+        raise
     except (trio.BrokenResourceError, OSError, ValueError) as error:
         raise describe_tls_error(error, where) from error
 
 
+async def _speaks_plainly(connector: Connector, host: str, port: int) -> bool:
+    """Whether a server answers in plain HTTP."""
+    with trio.move_on_after(_LOOK_LIMIT):
+        try:
+            stream = await connector(host, port)
+            async with stream:
+                await stream.send_all(f"GET / HTTP/1.1\r\nHost: {_address(host, port)}\r\nConnection: close\r\n\r\n".encode())
+                head = b""
+                while len(head) < len(b"HTTP/1.1 200") and (more := await stream.receive_some(64)):
+                    head += more
+        except (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return head.startswith(b"HTTP/1.") and head[9:12] != b"400"  # which is how a server of TLS answers that
+    return False
+
+
+class _PatientStream(trio.abc.Stream):
+    """Stands in for a stream while the TLS handshake goes over it: where that takes long, it asks whether it is in vain."""
+
+    def __init__(self, stream: trio.abc.Stream, host: str, port: int, is_vain: Callable[[], Awaitable[bool]]) -> None:
+        self._stream = stream
+        self._where = _address(host, port)
+        self._is_vain = is_vain
+        self._until = trio.current_time() + TLS_PATIENCE
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        with trio.move_on_at(self._until):
+            return await self._stream.receive_some(max_bytes)
+        self._until = math.inf
+        received: bytes | bytearray | None = None
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def look_aside() -> None:
+                if await self._is_vain():
+                    nursery.cancel_scope.cancel(reason="plain HTTP is spoken there")
+
+            nursery.start_soon(look_aside, name="trio_gateway.tls.look_aside")
+            try:
+                received = await self._stream.receive_some(max_bytes)
+            except Exception as error:  # noqa: BLE001 - bare, and not in the nursery's group
+                failure = error
+            nursery.cancel_scope.cancel(reason="the server has answered")
+        if failure is not None:
+            raise failure
+        if received is None:
+            raise TLSRefusedError(
+                f"{self._where} does not speak TLS: it answers in plain HTTP; use http:// in its URL, or ws:// in ws_url"
+            )
+        return received
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 async def _handshake(
-    stream: trio.abc.Stream, ssl_context: ssl.SSLContext, server_hostname: str
+    stream: trio.abc.Stream, stand_in: trio.abc.Stream, ssl_context: ssl.SSLContext, server_hostname: str
 ) -> trio.SSLStream[trio.abc.Stream]:
     try:
-        secure = trio.SSLStream(stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
+        secure = trio.SSLStream(stand_in, ssl_context, server_hostname=server_hostname, https_compatible=True)
         await secure.do_handshake()
     except BaseException:
         with trio.move_on_after(_CLOSE_LIMIT, shield=True):
             await trio.aclose_forcefully(stream)
         raise
+    secure.transport_stream = stream
     return secure
 
 

@@ -18,7 +18,7 @@ import trio
 from ..._errors import GatewayConnectionError, GatewayTimeoutError
 from ..._protocol.masking import Masker
 from ..._services import Services
-from ..connector import Connector, open_stream
+from ..connector import Connector, TLSRefusedError, open_stream
 from ..http.credentials import secrets_of
 from .engine import HandshakeRejected, PeerWords, Upgrade, WebSocket, WebSocketClosed, WebSocketEngine, WebSocketOptions
 from .handshakes import Connection, Handshakes, open_handshakes
@@ -113,6 +113,8 @@ async def _connect(connect: Callable[[], Awaitable[trio.abc.Stream]], address: s
     with trio.move_on_after(options.connect_timeout):
         try:
             return await connect()
+        except TLSRefusedError as error:
+            raise TLSRefusedError(f"can't connect to {address}: {error}") from error
         except (OSError, trio.BrokenResourceError) as error:
             raise GatewayConnectionError(f"can't connect to {address}: {error}") from error
     raise GatewayTimeoutError("connect", options.connect_timeout, "connect_timeout", detail=address)
