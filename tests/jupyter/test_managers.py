@@ -32,8 +32,8 @@ from trio_gateway.jupyter import (
     start_new_async_kernel,
     start_new_kernel,
 )
+from trio_gateway.jupyter._server_kernel import KERNEL_ACTIONS
 from trio_gateway.jupyter.server import (
-    KERNEL_ACTIONS,
     GatewayKernel,
     GatewayKernelSpecManager,
     GatewayMappingKernelManager,

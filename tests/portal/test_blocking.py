@@ -41,6 +41,8 @@ INTERNAL = (
         "Kernels.keep_culling",
         "Kernels.undo_start",
         "Kernels.note_met",
+        "KernelSpecDirectory.last_listed",
+        "Gateway.start_prepared",
         "Channel.publish",
         "Channel.end",
         "OutputStream.read",

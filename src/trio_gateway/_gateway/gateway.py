@@ -153,11 +153,12 @@ class Gateway:
             in the middle of the start request.
         """
         env = hide_values(env)
-        return self._start(self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout))
+        return self.start_prepared(self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout))
 
     @block("gateway.start_kernel")
     @asynccontextmanager
-    async def _start(self, request: StartRequest) -> AsyncGenerator[Kernel]:
+    async def start_prepared(self, request: StartRequest) -> AsyncGenerator[Kernel]:
+        """As `start_kernel`, of what `kernels.prepare` has made out of the arguments. For jupyter_client's managers."""
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
         async with own_kernel(self._api, request) as model, self._open(model.id, model.name) as kernel:

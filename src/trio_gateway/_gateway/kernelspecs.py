@@ -57,7 +57,7 @@ class KernelSpecDirectory:
         self._listed = {name: relocate(spec, self._prefix) for name, spec in specs.kernelspecs.items()}
         return attrs.evolve(specs, kernelspecs=self._listed)
 
-    def _last_listed(self, name: str) -> KernelSpec | None:
+    def last_listed(self, name: str) -> KernelSpec | None:
         """Return a kernelspec as it was when they were last listed; from any thread. For jupyter_client's managers."""
         listed = self._listed
         found = find_name(name, listed)

@@ -32,7 +32,7 @@ from .calls import Realm, asking
 from .prefetch import Reading, forget, read
 from .undoing import undo_of
 
-__all__ = ["translate"]
+__all__ = ["original_of", "translate"]
 
 IN_TRIO: Final = frozenset({"sessions", "evidence", "verdict", "silence", "is_beating", "receive_nowait", "statistics"})
 """What does not wait but reads Trio's clock or changes things: it is called over there. All other reading is done on the spot."""
@@ -66,6 +66,11 @@ def translate(realm: Realm, value: Any) -> Any:
     if isinstance(value, AsyncIterator):
         return _IteratorTwin(realm, value)
     return value
+
+
+def original_of(face: Any) -> Any:
+    """Return the object in Trio that a twin stands for."""
+    return face._original  # noqa: SLF001
 
 
 def _http_client(realm: Realm, client: Any) -> Any:

@@ -33,6 +33,7 @@ from .._protocol import contents
 from .._protocol.messages import Message
 from ._absent import WithoutSockets
 from ._link import Link
+from ._pairs import awaiting, blocking
 
 if TYPE_CHECKING:
     from .._gateway.gateway import Gateway
@@ -282,8 +283,7 @@ class _ClientOnLink(WithoutSockets, KernelClient):
             self._linked = None
 
     async def _async_is_alive(self) -> bool:
-        manager: Any = self.parent
-        return self.beats() if self._linked is not None else bool(await manager._async_is_alive())
+        return self.beats() if self._linked is not None else bool(await awaiting(self.parent, "is_alive")())
 
     async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait until the kernel answers, and forget what it published until then.
@@ -335,7 +335,7 @@ class _ClientOnLink(WithoutSockets, KernelClient):
             stop_on_error=stop_on_error,
         )
         ask = stdin_hook or self._stdin_hook_default
-        show = output_hook or _hook_of_ipython(self) or self._output_hook_default
+        show = output_hook or self._hook_of_ipython() or self._output_hook_default
 
         async def show_outputs() -> None:
             while True:
@@ -371,27 +371,26 @@ class _ClientOnLink(WithoutSockets, KernelClient):
                 task.cancel()
             await asyncio.gather(reading, answering, return_exceptions=True)  # noqa: ASYNC102 - they were cancelled
 
+    def _hook_of_ipython(self) -> Callable[[dict[str, Any]], object] | None:
+        """As jupyter_client does: inside a kernel, rich output is shown by that kernel."""
+        if "IPython" not in sys.modules:
+            return None
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        if shell is None or not getattr(shell, "kernel", None):
+            return None
+        publisher = shell.display_pub
+        return functools.partial(
+            self._output_hook_kernel,
+            publisher.session,
+            publisher.pub_socket,
+            publisher.parent_header,
+        )
+
 
 def _is_idle(message: Mapping[str, Any]) -> bool:
     return bool(message["msg_type"] == "status" and message["content"].get("execution_state") == "idle")
-
-
-def _hook_of_ipython(client: KernelClient) -> Callable[[dict[str, Any]], object] | None:
-    """As jupyter_client does: inside a kernel, rich output is shown by that kernel."""
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    if shell is None or not getattr(shell, "kernel", None):
-        return None
-    publisher = shell.display_pub
-    return functools.partial(
-        client._output_hook_kernel,
-        publisher.session,
-        publisher.pub_socket,
-        publisher.parent_header,
-    )
 
 
 def as_dictionary(message: Message) -> dict[str, Any]:
@@ -426,13 +425,14 @@ class GatewayKernelClient(_ClientOnLink, AsyncKernelClient):
     replaced it because it died, what was in it is lost, and both say so.
     """
 
-    is_alive: Callable[..., Coroutine[Any, Any, Any]] = _ClientOnLink._async_is_alive
-    wait_for_ready: Callable[..., Coroutine[Any, Any, Any]] = _ClientOnLink._async_wait_for_ready
-    execute_interactive: Callable[..., Coroutine[Any, Any, Any]] = _ClientOnLink._async_execute_interactive
+    is_alive: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ClientOnLink, "is_alive")
+    wait_for_ready: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ClientOnLink, "wait_for_ready")
+    execute_interactive: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ClientOnLink, "execute_interactive")
 
 
-def _blocking(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-    """Make a method that blocks: where a task would be cancelled, a thread has an exception."""
+def _blocking(owner: type, name: str) -> Callable[..., Any]:
+    """Make the method of a pair that blocks: where a task would be cancelled, a thread has an exception."""
+    function = awaiting(owner, name)
 
     @functools.wraps(function)
     async def wait(*arguments: Any, **more: Any) -> Any:
@@ -451,11 +451,11 @@ class BlockingGatewayKernelClient(_ClientOnLink, BlockingKernelClient):
     Else as `GatewayKernelClient`.
     """
 
-    is_alive: Callable[..., Any] = run_sync(_ClientOnLink._async_is_alive)
-    wait_for_ready: Callable[..., Any] = _blocking(_ClientOnLink._async_wait_for_ready)
-    execute_interactive: Callable[..., Any] = _blocking(_ClientOnLink._async_execute_interactive)
-    get_shell_msg: Callable[..., Any] = _blocking(KernelClient._async_get_shell_msg)
-    get_iopub_msg: Callable[..., Any] = _blocking(KernelClient._async_get_iopub_msg)
-    get_stdin_msg: Callable[..., Any] = _blocking(KernelClient._async_get_stdin_msg)
-    get_control_msg: Callable[..., Any] = _blocking(KernelClient._async_get_control_msg)
-    _recv_reply: Callable[..., Any] = _blocking(KernelClient._async_recv_reply)
+    is_alive: Callable[..., Any] = blocking(_ClientOnLink, "is_alive")
+    wait_for_ready: Callable[..., Any] = _blocking(_ClientOnLink, "wait_for_ready")
+    execute_interactive: Callable[..., Any] = _blocking(_ClientOnLink, "execute_interactive")
+    get_shell_msg: Callable[..., Any] = _blocking(KernelClient, "get_shell_msg")
+    get_iopub_msg: Callable[..., Any] = _blocking(KernelClient, "get_iopub_msg")
+    get_stdin_msg: Callable[..., Any] = _blocking(KernelClient, "get_stdin_msg")
+    get_control_msg: Callable[..., Any] = _blocking(KernelClient, "get_control_msg")
+    _recv_reply: Callable[..., Any] = _blocking(KernelClient, "recv_reply")

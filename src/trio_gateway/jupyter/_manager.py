@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager, KernelManager, in_pending_state
-from jupyter_core.utils import run_sync
 from traitlets import Dict, DottedObjectName, Type, Unicode, default
 
 from .._config import hidden_settings
@@ -25,7 +24,7 @@ from .._errors import ForkedProcessError, GatewayError, GatewayHTTPError, Kernel
 from .._gateway.gateway import Gateway, open_gateway
 from .._gateway.placing import put_into_place
 from .._kernel.kernel import Kernel
-from .._portal.asyncio_faces import translate
+from .._portal.asyncio_faces import original_of, translate
 from .._portal.asyncio_side import Crossing, RealmCrossing, call
 from .._portal.calls import Realm
 from .._secret import Secret, hide_values
@@ -35,6 +34,7 @@ from ._client import BlockingGatewayKernelClient, GatewayKernelClient, Place
 from ._environment import absolute_directory, choose_directory, choose_variables
 from ._errors import NotOnAGatewayError, as_jupyter_client
 from ._link import Link
+from ._pairs import awaiting, blocking
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -91,7 +91,7 @@ class KernelOnGateway(WithoutProcess, KernelManager):
         return client
 
     @contextmanager
-    def _ending(self, *, surely: bool = False) -> Generator[None]:
+    def ending(self, *, surely: bool = False) -> Generator[None]:
         """End the kernel: whoever waits for a message of it meanwhile is cancelled, as by `stop_channels()`.
 
         Args:
@@ -121,7 +121,7 @@ class KernelOnGateway(WithoutProcess, KernelManager):
                 place = self._place()
             except RuntimeError:
                 return None
-            self._kernel_spec = _as_kernel_spec(place.gateway.kernelspecs._last_listed(self.kernel_name))
+            self._kernel_spec = _as_kernel_spec(place.gateway.kernelspecs.last_listed(self.kernel_name))
         return self._kernel_spec
 
     def resolve_path(self, path: str) -> None:
@@ -217,7 +217,7 @@ async def _take_or_start(
         with suppress(GatewayHTTPError, ProtocolError):
             await gateway.kernelspecs.list()
     request = gateway.kernels.prepare(name, path=None, launch_timeout=None, kernel_id=kernel_id, **arguments)
-    async with gateway._start(request) as kernel:
+    async with gateway.start_prepared(request) as kernel:
         yield kernel, True
 
 
@@ -318,7 +318,7 @@ class _ManagerOnGateway(KernelOnGateway):
 
     def _where(self, gateway: Any, kernel_id: str = "") -> Place:
         assert self._realm is not None
-        return Place(self._realm, gateway._original, kernel_id)
+        return Place(self._realm, original_of(gateway), kernel_id)
 
     def _place(self) -> Place:
         if self._kernel is None or self._gateway is None:
@@ -331,7 +331,7 @@ class _ManagerOnGateway(KernelOnGateway):
             return
         place = self._place()
         kernel: Any = self._running()
-        put = partial(put_into_place, kernel._original, self._directory, limit=place.gateway.config.launch_timeout)
+        put = partial(put_into_place, original_of(kernel), self._directory, limit=place.gateway.config.launch_timeout)
         reason = await call(place.realm, put)
         if reason is not None:
             warnings.warn(f"the kernel does not work in {self._directory}: {reason}", UserWarning, stacklevel=2)
@@ -340,7 +340,7 @@ class _ManagerOnGateway(KernelOnGateway):
         """Leave both blocks."""
         kernel_block, self._kernel_block, self._kernel = self._kernel_block, None, None
         gateway_block, self._gateway_block = self._gateway_block, None
-        with self._ending(surely=True):
+        with self.ending(surely=True):
             self._links.clear()
             try:
                 if kernel_block is not None:
@@ -377,7 +377,7 @@ class _ManagerOnGateway(KernelOnGateway):
         if restart:
             await self._async_restart_kernel(now)
             return
-        with self._ending():
+        with self.ending():
             if self._kernel is not None and not self._owned and self.owns_kernel:
                 await self._kernel.shutdown()
             await self._async_close()
@@ -405,17 +405,17 @@ class GatewayKernelManager(_ManagerOnGateway, AsyncKernelManager):
     client_class: Any = DottedObjectName("trio_gateway.jupyter.GatewayKernelClient", config=True)
     client_factory: Any = Type(GatewayKernelClient, klass="jupyter_client.client.KernelClient", config=True)
 
-    start_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_start_kernel
-    shutdown_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_shutdown_kernel
-    restart_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_restart_kernel
-    interrupt_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_interrupt_kernel
-    signal_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_signal_kernel
-    request_shutdown: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_request_shutdown
-    finish_shutdown: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_finish_shutdown
-    cleanup_resources: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_cleanup_resources
-    is_alive: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_is_alive
-    _kill_kernel: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_kill_kernel
-    _send_kernel_sigterm: Callable[..., Coroutine[Any, Any, Any]] = _ManagerOnGateway._async_send_kernel_sigterm
+    start_kernel: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "start_kernel")
+    shutdown_kernel: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "shutdown_kernel")
+    restart_kernel: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "restart_kernel")
+    interrupt_kernel: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "interrupt_kernel")
+    signal_kernel: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "signal_kernel")
+    request_shutdown: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "request_shutdown")
+    finish_shutdown: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "finish_shutdown")
+    cleanup_resources: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "cleanup_resources")
+    is_alive: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "is_alive")
+    _kill_kernel: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "kill_kernel")
+    _send_kernel_sigterm: Callable[..., Coroutine[Any, Any, Any]] = awaiting(_ManagerOnGateway, "send_kernel_sigterm")
     client: Callable[..., Any] = _ManagerOnGateway.client
 
 
@@ -425,17 +425,17 @@ class BlockingGatewayKernelManager(_ManagerOnGateway):
     client_class: Any = DottedObjectName("trio_gateway.jupyter.BlockingGatewayKernelClient", config=True)
     client_factory: Any = Type(BlockingGatewayKernelClient, klass="jupyter_client.client.KernelClient", config=True)
 
-    start_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_start_kernel)
-    shutdown_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_shutdown_kernel)
-    restart_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_restart_kernel)
-    interrupt_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_interrupt_kernel)
-    signal_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_signal_kernel)
-    request_shutdown: Callable[..., Any] = run_sync(_ManagerOnGateway._async_request_shutdown)
-    finish_shutdown: Callable[..., Any] = run_sync(_ManagerOnGateway._async_finish_shutdown)
-    cleanup_resources: Callable[..., Any] = run_sync(_ManagerOnGateway._async_cleanup_resources)
-    is_alive: Callable[..., Any] = run_sync(_ManagerOnGateway._async_is_alive)
-    _kill_kernel: Callable[..., Any] = run_sync(_ManagerOnGateway._async_kill_kernel)
-    _send_kernel_sigterm: Callable[..., Any] = run_sync(_ManagerOnGateway._async_send_kernel_sigterm)
+    start_kernel: Callable[..., Any] = blocking(_ManagerOnGateway, "start_kernel")
+    shutdown_kernel: Callable[..., Any] = blocking(_ManagerOnGateway, "shutdown_kernel")
+    restart_kernel: Callable[..., Any] = blocking(_ManagerOnGateway, "restart_kernel")
+    interrupt_kernel: Callable[..., Any] = blocking(_ManagerOnGateway, "interrupt_kernel")
+    signal_kernel: Callable[..., Any] = blocking(_ManagerOnGateway, "signal_kernel")
+    request_shutdown: Callable[..., Any] = blocking(_ManagerOnGateway, "request_shutdown")
+    finish_shutdown: Callable[..., Any] = blocking(_ManagerOnGateway, "finish_shutdown")
+    cleanup_resources: Callable[..., Any] = blocking(_ManagerOnGateway, "cleanup_resources")
+    is_alive: Callable[..., Any] = blocking(_ManagerOnGateway, "is_alive")
+    _kill_kernel: Callable[..., Any] = blocking(_ManagerOnGateway, "kill_kernel")
+    _send_kernel_sigterm: Callable[..., Any] = blocking(_ManagerOnGateway, "send_kernel_sigterm")
 
 
 def start_new_kernel(
