@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -264,3 +265,11 @@ class FakeGateway:
         if isinstance(self._kernel, Exception):
             raise self._kernel
         yield self._kernel
+
+
+WAIT = "import threading; threading.Event().wait()"
+
+
+def cells_of(path: Path) -> list[Any]:
+    notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return list(notebook["cells"])

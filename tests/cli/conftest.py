@@ -16,6 +16,7 @@ import trio
 import trio_gateway.testing
 
 from .cli_kit import Cli, CliHere, FakeGateway, FakeKernel, ServedFake, clean_environment
+from .notebook_kit import Threads
 
 
 @pytest.fixture
@@ -106,3 +107,11 @@ def _serving(fake: trio_gateway.testing.FakeGateway) -> Iterator[tuple[str, trio
     finally:
         token.run_sync_soon(ended.set)
         thread.join()
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    """Threads in virtual time: for modules whose `pytestmark` uses it."""
+    threads = Threads()
+    monkeypatch.setattr(trio.to_thread, "run_sync", threads.run_sync)
+    return threads

@@ -8,13 +8,21 @@ import logging
 import sys
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+import trio_gateway
+from trio_gateway import (
+    AuthenticationError,
+    KernelModel,
+)
 from trio_gateway._cli.options import _PlainFormatter
 
 from .cli_kit import CliHere, Done, ServedFake, write_notebook
+from .in_process import *  # noqa: F403 - its fixtures
+from .in_process import FakeConfigured, run
 
 Served = Callable[..., ServedFake]
 
@@ -253,3 +261,33 @@ def test_doctor_says_in_json_too_what_kept_it_from_checking(bare_cli_here: CliHe
     assert done.code == 2
     report = report_of(done)
     assert "missing" in report["error"]["message"]
+
+
+def test_a_gateway_that_forbids_listing_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = FakeConfigured(AuthenticationError(403, "Forbidden", url="http://127.0.0.1:1/api/kernels"))
+    monkeypatch.setattr(trio_gateway, "open_gateway", fake.open_gateway)
+    assert run("kernels", "--url", "http://127.0.0.1:1") == 3
+    assert "KG_LIST_KERNELS" in capsys.readouterr().err
+
+
+def test_kernels_are_listed_with_what_is_known_of_them(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    when = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    models = [
+        KernelModel(id="one", name="py\x1b[31m" + "x" * 100, last_activity=when, execution_state="idle", connections=2),
+        KernelModel(id="two"),
+    ]
+    monkeypatch.setattr(trio_gateway, "open_gateway", FakeConfigured(models).open_gateway)
+    monkeypatch.setenv("COLUMNS", "20")  # nothing is shortened, however narrow the terminal
+    assert run("kernels", "--url", "http://127.0.0.1:1") == 0
+    assert [line.split() for line in capfd.readouterr().out.splitlines()[1:]] == [
+        ["one", "py\\x1b[31m" + "x" * 100, "idle", "2", "2026-01-02T03:04:05+00:00"],
+        ["two", "unknown"],
+    ]
+    assert run("kernels", "list", "--json", "--url", "http://127.0.0.1:1") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert (report["ok"], report["error"]) == (True, None)
+    listed = report["kernels"]
+    assert listed[0]["last_activity"] == "2026-01-02T03:04:05+00:00"
+    assert listed[1] == {"id": "two", "name": "", "execution_state": "unknown", "connections": None, "last_activity": None}

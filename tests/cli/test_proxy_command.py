@@ -20,15 +20,14 @@ import trio
 import trustme
 
 import trio_gateway
+from proxy.front import PATIENCE, open_front
+from proxy.proxy_kit import TOKEN, Upstream, open_upstream
 from trio_gateway._cli.app import run_app
 from trio_gateway.proxy import create_app, serve
 from trio_gateway.testing import FakeGateway
 
-from .front import PATIENCE, open_front
-from .proxy_kit import TOKEN, Upstream, open_upstream
-
 if TYPE_CHECKING:
-    from .proxy_kit import Behind
+    from proxy.proxy_kit import Behind
 
 
 @attrs.define

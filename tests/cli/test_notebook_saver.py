@@ -1,0 +1,140 @@
+"""When a notebook is saved while it runs: soon, never for long, and at its end whatever ends it."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trio_gateway import (
+    InvalidInputError,
+    KernelDiedError,
+    Stream,
+)
+from trio_gateway._cli.notebook_file import NotebookFile
+
+from .cli_kit import FakeKernel, texts_of
+from .notebook_kit import RecordingFile, Run, Threads
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+
+async def test_outputs_are_saved_while_the_cell_runs_first_at_once_then_at_intervals(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    file: Any = RecordingFile()
+    one, two, three, four = [Stream("stdout", text) for text in "1234"]
+    run = Run(FakeKernel({"a": [one, file.saved, two, three, file.saved, four]}), "a", file=file)
+    await run()
+    assert file.saves[:2] == [(0, [["1"]]), (2, [["123"]])]
+    assert run.final == [["1234"]]
+
+
+async def test_each_cell_is_saved_at_its_end_without_waiting_for_the_interval(autojump_clock: trio.testing.MockClock) -> None:
+    file: Any = RecordingFile()
+    kernel = FakeKernel({"a": [Stream("stdout", "1"), file.saved, Stream("stdout", "2")], "b": [partial(trio.sleep, 1)]})
+    run = Run(kernel, "a", "b", file=file)
+    await run()
+    assert (0, [["12"], []]) in file.saves
+
+
+async def test_saving_takes_but_a_share_of_the_time(threads: Threads, autojump_clock: trio.testing.MockClock) -> None:
+    file: Any = RecordingFile()
+    threads.seconds = 5
+    kernel = FakeKernel({str(number): [Stream("stdout", "x"), partial(trio.sleep, 1)] for number in range(60)})
+    run = Run(kernel, *[str(number) for number in range(60)], file=file)
+    await run()
+    times = [time for time, _ in file.saves[:-1]]
+    assert times[:2] == [5, 55]  # began at 0 and 50
+
+
+async def test_what_has_come_is_saved_when_cancelled_before_the_interrupted_kernel_ends(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    file: Any = RecordingFile()
+    saved_by_then: list[int] = []
+
+    kernel = FakeKernel({"a": [Stream("stdout", "1"), file.saved, Stream("stdout", "2"), trio.sleep_forever]})
+    kernel.on_leaving = lambda: saved_by_then.append(len(file.saves))
+    run = Run(kernel, "a", "b", file=file)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await file.saved()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert kernel.interrupted == ["a"]
+    assert saved_by_then == [2]
+    assert file.saves[1][1] == [["12"], []]
+    assert run.final == [["12"], []]
+
+
+async def test_what_has_come_is_saved_when_the_kernel_dies(autojump_clock: trio.testing.MockClock) -> None:
+    run = Run(FakeKernel({"a": [Stream("stdout", "1"), KernelDiedError("id", "gone")]}), "a")
+    with pytest.raises(KernelDiedError):
+        await run()
+    assert run.final == [["1"]]
+
+
+async def test_a_file_that_can_not_be_written_is_told_once_and_fails_the_run_only_at_its_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    file: Any = RecordingFile()
+    file.failure = InvalidInputError("--output", "x", "a file that can be written (No space left on device)")
+    kernel = FakeKernel({"a": [Stream("stdout", "1"), partial(trio.sleep, 10)], "b": [Stream("stdout", "2")]})
+    run = Run(kernel, "a", "b", file=file)
+    with pytest.raises(InvalidInputError, match="No space left"):
+        await run()
+    assert kernel.executed == ["a", "b"]
+    assert len(run.warnings) == 1
+
+
+async def test_a_save_that_failed_is_tried_again(autojump_clock: trio.testing.MockClock) -> None:
+    file: Any = RecordingFile()
+    file.failure = InvalidInputError("--output", "x", "a file that can be written")
+
+    async def recover() -> None:
+        await trio.sleep(1)
+        file.failure = None
+
+    run = Run(FakeKernel({"a": [Stream("stdout", "1"), recover, file.saved, KernelDiedError("id", "gone")]}), "a", file=file)
+    with pytest.raises(KernelDiedError):
+        await run()
+    assert file.saves[0] == (2, [["1"]])
+
+
+async def test_a_failing_save_does_not_hide_what_ended_the_run(autojump_clock: trio.testing.MockClock) -> None:
+    file: Any = RecordingFile()
+    file.failure = InvalidInputError("--output", "x", "a file that can be written")
+    run = Run(FakeKernel({"a": [KernelDiedError("id", "gone")]}), "a", file=file)
+    with pytest.raises(KernelDiedError):
+        await run()
+    assert len(run.warnings) == 1
+
+
+async def test_a_device_or_pipe_is_written_to_once(autojump_clock: trio.testing.MockClock) -> None:
+    file: Any = RecordingFile(is_special=True)
+    kernel = FakeKernel({"a": [Stream("stdout", "1"), partial(trio.sleep, 10)]})
+    run = Run(kernel, "a", "b", file=file)
+    await run()
+    assert [content for _, content in file.saves] == [[["1"], []]]
+
+
+async def test_a_device_or_pipe_is_written_to_once_when_cancelled_too() -> None:
+    file: Any = RecordingFile(is_special=True)
+    run = Run(FakeKernel({"a": [Stream("stdout", "1"), trio.sleep_forever]}), "a", file=file)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert [content for _, content in file.saves] == [[["1"]]]
+
+
+async def test_the_real_file_holds_what_the_recording_one_would(tmp_path: Path) -> None:
+    path = tmp_path / "out.ipynb"
+    run = Run(FakeKernel({"a": [Stream("stdout", "1")]}), "a", file=NotebookFile(path))  # type: ignore[arg-type]
+    await run()
+    assert [texts_of(cell) for cell in json.loads(path.read_text())["cells"]] == [["1"]]

@@ -1,0 +1,153 @@
+"""Signals, limits and services: how a command ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_gateway import (
+    GatewayConnectionError,
+    Stream,
+)
+from trio_gateway._cli import main
+from trio_gateway._cli.options import Options
+from trio_gateway._cli.supervision import alongside, limited, run_command
+
+from .cli_kit import FakeKernel, texts_of, write_notebook
+from .in_process import *  # noqa: F403 - its fixtures
+from .in_process import Install, here, run
+
+
+def test_running_out_of_time_interrupts_and_ends_with_code_4(
+    fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    kernel = FakeKernel({"x": [Stream("stdout", "before\n"), trio.sleep_forever]})
+    fake_gateway(kernel)
+    assert run("exec", "-q", "--timeout", "0.01", "x") == 4
+    out, err = capfd.readouterr()
+    assert out == "before\n"
+    assert "--timeout" in err
+    path = write_notebook(tmp_path / "n.ipynb", "x", "never")
+    assert run("run", "-q", "--inplace", "--timeout", "0.01", path) == 4
+    assert kernel.interrupted == ["x", "x"]
+    assert [texts_of(cell) for cell in json.loads(path.read_text())["cells"]] == [["before\n"], []]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_interrupts_the_kernel_saves_and_gives_the_shells_exit_code(
+    name: str, fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    number = signal.Signals[name]
+    kernel = FakeKernel({"a": [Stream("stdout", "before"), here(number)]})
+    fake_gateway(kernel)
+    path = write_notebook(tmp_path / "n.ipynb", "a", "b")
+    before = signal.getsignal(number)
+    assert run("run", "--inplace", path) == 128 + number
+    assert kernel.interrupted == ["a"]
+    assert [texts_of(cell) for cell in json.loads(path.read_text())["cells"]] == [["before"], []]
+    assert "interrupting the kernel and cleaning up" in capfd.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+def test_an_error_while_cleaning_up_after_a_signal_does_not_hide_the_signal(capfd: pytest.CaptureFixture[str]) -> None:
+    async def command() -> int:
+        try:
+            await here(signal.SIGINT)()
+        finally:
+            raise GatewayConnectionError("the gateway is gone")
+
+    assert run_command(Options(), command) == 130
+    assert "while cleaning up: the gateway is gone" in capfd.readouterr().err
+
+
+def test_a_signal_after_the_work_is_done_still_counts() -> None:
+    async def command() -> int:
+        with trio.CancelScope(shield=True):
+            signal.raise_signal(signal.SIGTERM)
+            await trio.testing.wait_all_tasks_blocked()
+        return 0
+
+    assert run_command(Options(quiet=True), command) == 143
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+
+    class Gone(BaseException):
+        pass
+
+    def exit_now(code: int) -> None:
+        codes.append(code)
+        raise Gone
+
+    monkeypatch.setattr(os, "_exit", exit_now)
+
+    async def command() -> int:
+        with trio.CancelScope(shield=True):  # a clean-up that takes its time
+            signal.raise_signal(signal.SIGINT)
+            await trio.testing.wait_all_tasks_blocked()
+            assert codes == []
+            signal.raise_signal(signal.SIGINT)
+            await trio.testing.wait_all_tasks_blocked()
+        return 0
+
+    with pytest.RaisesGroup(Gone):
+        run_command(Options(quiet=True), command)
+    assert codes == [130]
+
+
+def test_signals_that_our_parent_had_us_ignore_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+
+        async def command() -> int:
+            signal.raise_signal(signal.SIGHUP)
+            await trio.testing.wait_all_tasks_blocked()
+            return 0
+
+        assert run_command(Options(quiet=True), command) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_before_the_event_loop_runs_is_told_by_the_exit_code_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: object = None) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trio_gateway._cli.app.run_app", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_work_alongside_a_service_gives_its_result_and_its_error_as_they_are() -> None:
+    async def work() -> int:
+        await trio.lowlevel.checkpoint()
+        return 7
+
+    async def fail() -> int:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("mine")
+
+    assert await alongside(trio.sleep_forever, work) == 7
+    with pytest.raises(ValueError, match="mine"):
+        await alongside(trio.sleep_forever, fail)
+
+
+async def test_a_limit_that_does_not_run_out_changes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async def work() -> int:
+        await trio.sleep(9)
+        return 7
+
+    assert await limited(10, work) == 7
+    assert await limited(None, work) == 7
+    with pytest.raises(Exception, match="after 5 s"):
+        await limited(5, work)
