@@ -11,6 +11,15 @@ import httpx
 import trio_gateway
 import trio_gateway.anyio
 import trio_gateway.blocking as tg
+import trio_gateway.proxy
+
+
+def behind_a_proxy(gateway: trio_gateway.Gateway) -> None:
+    """Its settings are typed too."""
+    app = trio_gateway.proxy.create_app(gateway, allowed_hosts=["lab.example.org"], max_channels=3)
+    assert_type(app, trio_gateway.proxy.Proxy)
+    trio_gateway.proxy.create_app(gateway, tokn="t")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    trio_gateway.proxy.create_app(gateway, max_channels="3")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 async def on_asyncio() -> None:

@@ -14,6 +14,7 @@ try:
     from ._app import Proxy as Proxy
     from ._app import create_app as create_app
     from ._config import ProxyConfig as ProxyConfig
+    from ._config import ProxySettings as ProxySettings
     from ._server import Listening as Listening
     from ._server import serve as serve
 except ModuleNotFoundError as _missing:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, Unpack
 
 import trio
 from starlette.exceptions import HTTPException
@@ -25,7 +25,7 @@ from .._gateway.gateway import Gateway
 from .._secret import Secret, SecretBytes
 from .._transport.blocks import check_trio
 from ._channels import Relays
-from ._config import ProxyConfig, hidden
+from ._config import ProxyConfig, ProxySettings, hidden
 from ._gate import Caller, Gate, Refused
 from ._metrics import Metrics
 from ._page import sign_in_page
@@ -278,7 +278,7 @@ def _error(status: int, message: str) -> Response:
     return JSONResponse({"message": message, "reason": _phrase(status)}, status)
 
 
-def create_app(gateway: Gateway, config: ProxyConfig | None = None, **settings: Any) -> Proxy:
+def create_app(gateway: Gateway, config: ProxyConfig | None = None, **settings: Unpack[ProxySettings]) -> Proxy:
     """Make the proxy of a gateway: an ASGI application, for a server that runs on Trio.
 
     It lives as long as the gateway's block. All its front ends share the gateway's connections and credentials.
@@ -292,7 +292,9 @@ def create_app(gateway: Gateway, config: ProxyConfig | None = None, **settings: 
         The application. `Proxy.token` is what front ends must show.
 
     Raises:
+        ConfigError: there is no setting of a name.
         InvalidInputError: a setting can't be used.
     """
-    settings = hidden(settings)
-    return Proxy(gateway, (config or ProxyConfig()).replace(**settings))
+    given: Any = hidden(settings)
+    del settings
+    return Proxy(gateway, (config or ProxyConfig()).replace(**given))

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import attrs
 
-from .._errors import InvalidInputError
+from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._secret import Secret, hide_arguments
 
-__all__ = ["ProxyConfig", "hidden"]
+__all__ = ["ProxyConfig", "ProxySettings", "hidden"]
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})")
@@ -92,10 +92,41 @@ class ProxyConfig:
     header_seconds: float = attrs.field(default=10.0, validator=_check_amount)
     """How long a request's headers may take to come, and how long a connection may be idle between requests, in seconds."""
 
-    def replace(self, **changes: Any) -> ProxyConfig:
-        """Return a copy with these settings in place of its own."""
-        changes = hidden(changes)
-        return attrs.evolve(self, **changes)
+    def replace(self, **changes: Unpack[ProxySettings]) -> ProxyConfig:
+        """Return a copy with these settings in place of its own.
+
+        Raises:
+            ConfigError: there is no setting of a name.
+            InvalidInputError: a value can't be used.
+        """
+        given = hidden(changes)
+        del changes
+        names = [field.name for field in attrs.fields(ProxyConfig)]
+        if unknown := [_unknown(name, names) for name in given if name not in names]:
+            raise ConfigError(unknown)
+        return attrs.evolve(self, **given)
+
+
+class ProxySettings(TypedDict, total=False):
+    """The settings of `ProxyConfig` as type checkers and editors see them, none required. A test holds them against it."""
+
+    token: str | None
+    allow_anyone: bool
+    allowed_origins: str | Iterable[str]
+    allowed_hosts: str | Iterable[str]
+    base_path: str
+    max_body_size: int
+    max_message_size: int
+    max_channels: int
+    body_seconds: float
+    header_seconds: float
+
+
+def _unknown(name: str, names: list[str]) -> ConfigProblem:
+    import difflib  # only for a typing error
+
+    near = difflib.get_close_matches(name, names, n=1) or [known for known in names if name in known.split("_")]
+    return ConfigProblem(name, None, " or ".join(near), unknown=True)
 
 
 hide_arguments(ProxyConfig, hidden)
