@@ -14,6 +14,7 @@ import pytest
 import trio
 
 import trio_gateway.testing
+from proxy.conftest import behind  # noqa: F401 - for the tests of the proxy's command
 
 from .cli_kit import Cli, CliHere, FakeGateway, FakeKernel, ServedFake, clean_environment
 from .notebook_kit import Threads
