@@ -81,6 +81,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "check",
         "interrupt_mode",
         "keep_culling",
+        "start_prepared",
         "undo_start",
         "close",
         "begin",

@@ -15,7 +15,7 @@ import rich_click as click
 import trio_gateway
 
 from .._errors import GatewayHTTPError, ProtocolError
-from .._gateway.ownership import KERNEL_VARIABLES, is_named
+from .._gateway.starting import KERNEL_VARIABLES, is_named
 from .options import Options
 from .placing import Place, put_into_place
 

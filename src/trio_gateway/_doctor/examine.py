@@ -30,9 +30,11 @@ from .._errors import (
     KernelSpecNotFoundError,
     ProtocolError,
 )
+from .._gateway.attaching import open_kernel
 from .._gateway.kernelspecs import KernelSpecDirectory
 from .._gateway.known_kernels import KnownKernels
-from .._gateway.ownership import StartRequest, new_kernel_id, open_kernel, own_kernel, start_environment
+from .._gateway.ownership import own_kernel
+from .._gateway.starting import StartRequest, new_kernel_id, start_environment
 from .._kernel.poller import KernelWatch
 from .._models import KernelModel, KernelSpecs
 from .._protocol import codec, rest

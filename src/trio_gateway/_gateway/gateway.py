@@ -28,11 +28,13 @@ from .._secret import Secret, hide_values
 from .._services import open_services
 from .._transport.blocks import block, check_trio
 from .._transport.connector import Connector, connect_tcp
-from .kernels import Kernels, PathFinder, checked_directory
+from .attaching import open_kernel
+from .kernels import Kernels
 from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
 from .listeners import EventFanOut, Listeners, open_fan_out
-from .ownership import StartRequest, open_kernel, own_kernel
+from .ownership import own_kernel
+from .starting import PathFinder, StartRequest, checked_directory
 
 if TYPE_CHECKING:
     # Most programs neither send requests of their own nor keep sessions: httpx and sqlite3 take their time to import.

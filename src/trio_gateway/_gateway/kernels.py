@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import builtins
 import os
-import re
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final
 
 import attrs
 import trio
@@ -23,20 +20,16 @@ from .._errors import AuthenticationError, GatewayError, InvalidInputError, Kern
 from .._limits import points_to_limits
 from .._models import KernelModel
 from .._protocol.culling import CullPolicy
-from .._secret import Unshown, hide_values
+from .._secret import hide_values
 from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
-from .ownership import StartRequest, end_unheard, launch, new_kernel_id, start_environment
+from .ownership import end_unheard, launch
+from .starting import PathFinder, StartRequest, prepare_start
 
-__all__ = ["Kernels", "PathFinder", "can_be_kernel_id", "checked_directory"]
+__all__ = ["Kernels"]
 
 _AT_ONCE = 10
-_UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
-"""NUL, and halves of a surrogate pair, which UTF-8 has no bytes for."""
-
-PathFinder = Callable[[str | None, str | None], str | None]
-"""Makes the `path` of a start request out of a caller's `cwd` and `path`, for a gateway on this machine."""
 
 
 @points_to_limits
@@ -202,23 +195,16 @@ class Kernels:
         Raises:
             InvalidInputError: an argument can't be used.
         """
-        env = hide_values(env)
-        kernel_id = new_kernel_id() if kernel_id is None else _checked_kernel_id(kernel_id)
-        directory = None if cwd is None else checked_directory(cwd)
-        if directory is not None and path is not None:
-            raise InvalidInputError("path", path, "None when cwd is given: both name the kernel's directory")
-        if path is not None and (not isinstance(path, str) or _UNSENDABLE.search(path)):
-            raise InvalidInputError("path", path, "a folder's path, relative to the gateway's root")
-        if name is not None and (not isinstance(name, str) or not name):
-            raise InvalidInputError("name", name, "a kernelspec's name, or None for the gateway's default")
-        if launch_timeout is not None and (isinstance(launch_timeout, (bool, str)) or not launch_timeout > 0):
-            raise InvalidInputError("launch_timeout", launch_timeout, "seconds, more than 0")
-        if self._find_path is not None:
-            path, directory = self._find_path(directory, path), None
-        environment = start_environment(
-            self._config, kernel_id, env, Unshown(os.environ), launch_timeout=launch_timeout, cwd=directory
+        return prepare_start(
+            self._config,
+            name,
+            env=hide_values(env),
+            cwd=cwd,
+            path=path,
+            launch_timeout=launch_timeout,
+            kernel_id=kernel_id,
+            find_path=self._find_path,
         )
-        return StartRequest(kernel_id, name, environment, path, self._config.request_timeout_for(launch_timeout))
 
     async def interrupt(self, kernel_id: str) -> None:
         """Interrupt what a kernel is doing.
@@ -314,29 +300,3 @@ async def _for_each(kernel_ids: Iterable[str], act: Callable[[str], Awaitable[ob
         for kernel_id in kernel_ids:
             nursery.start_soon(run, kernel_id, name=f"trio_gateway.kernel[{kernel_id:.8}]")
     return [failures[kernel_id] for kernel_id in kernel_ids if kernel_id in failures]
-
-
-def can_be_kernel_id(kernel_id: str) -> bool:
-    """Say whether any gateway can take an id: Enterprise Gateway refuses others, when it is too late to say so."""
-    try:
-        return str(uuid.UUID(kernel_id, version=4)) == kernel_id
-    except ValueError:
-        return False
-
-
-def _checked_kernel_id(kernel_id: object) -> str:
-    if isinstance(kernel_id, str) and can_be_kernel_id(kernel_id):
-        return kernel_id
-    raise InvalidInputError("kernel_id", kernel_id, "a random UUID (version 4) in its usual form")
-
-
-def checked_directory(cwd: object) -> str:
-    """Return a directory's path as text.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    directory: object = os.fspath(cwd) if isinstance(cwd, (str, os.PathLike)) else cwd
-    if not isinstance(directory, str) or not directory or "\0" in directory:
-        raise InvalidInputError("cwd", cwd, "a directory's path")
-    return directory

@@ -1,189 +1,41 @@
 """Starting a kernel so that none is ever left behind, and owning it while a block runs (guarantees G1 and G2).
 
-The one idea: the kernel's id is chosen here, before anything is sent, so whatever becomes of the start request (its answer
-is lost, it takes too long, its caller is cancelled) there is a name by which to look for the kernel and end it.
+The one idea: the kernel's id is chosen on this side (`starting`), before anything is sent, so whatever becomes of the start
+request (its answer is lost, it takes too long, its caller is cancelled) there is a name by which to find the kernel and end it.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import attrs
 import trio
 
 from .._api import KernelApi
-from .._config import GatewayConfig
 from .._errors import (
     GatewayConnectionError,
     GatewayError,
     GatewayHTTPError,
     GatewayTimeoutError,
-    InvalidInputError,
     KernelNotFoundError,
     ProtocolError,
     fresh,
 )
-from .._kernel.kernel import Kernel
-from .._kernel.poller import KernelWatch
-from .._kernel.session import KernelSession
 from .._models import KernelModel
-from .._secret import Secret, hide_values
 from .._services import open_services
-from .known_kernels import KnownKernels
+from .starting import StartRequest
 
-__all__ = [
-    "KERNEL_VARIABLES",
-    "StartRequest",
-    "check_variable",
-    "end_unheard",
-    "is_named",
-    "launch",
-    "new_kernel_id",
-    "open_kernel",
-    "own_kernel",
-    "start_environment",
-]
+__all__ = ["end_unheard", "launch", "own_kernel"]
 
 _logger = logging.getLogger("trio_gateway.kernels")
 
-KERNEL_VARIABLES: Final = "KERNEL_*"
-"""What names all variables by which gateways are told of a kernel."""
 LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between looks for a kernel that may still be starting, in seconds; the last one repeats."""
-# Enterprise Gateway 3.3 answers 400 to these (services/kernels/handlers.py), and a name with "=" is none.
-_MAX_VALUE: Final = 4096
-_REFUSED_IN_VALUES: Final = re.compile(r"[$`\n\r\0]")
-_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# These are settings, which are read from the variables of the same names; a setting that is given otherwise wins over them.
-_SETTINGS: Final = frozenset({"KERNEL_ID", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_USERNAME"})
 _MAY_HAVE_STARTED: Final = frozenset({408, 502, 504})
 _NOT_TAKEN: Final = 503
 """The word of a server that takes no requests now (RFC 9110, 15.6.4); a proxy that had passed it on has others, as a rule."""
-
-
-@attrs.frozen
-class StartRequest:
-    """What is asked of the gateway when a kernel is started."""
-
-    kernel_id: str
-    """The id we choose."""
-    name: str | None
-    """The kernelspec; None for the gateway's default."""
-    env: Mapping[str, str] = attrs.field(repr=False)
-    """The environment, exactly as sent. Values may be secrets."""
-    path: str | None
-    """The directory to start in, as the gateway's API path."""
-    timeout: float
-    """How long the gateway may take, in seconds."""
-
-
-def new_kernel_id() -> str:
-    """Return a fresh kernel id. Enterprise Gateway takes only a UUID of version 4."""
-    return str(uuid.uuid4())
-
-
-def start_environment(
-    config: GatewayConfig,
-    kernel_id: str,
-    env: Mapping[str, str] | None,
-    environ: Mapping[str, str],
-    *,
-    launch_timeout: float | None,
-    cwd: str | None,
-) -> dict[str, str]:
-    """Return the environment to send with a start request.
-
-    It is always sent, if only an empty one: a gateway that gets none may use what another request has just asked for.
-
-    Args:
-        config: gives `allowed_envs`, `kernel_username` and a configured `launch_timeout`.
-        kernel_id: sent as `KERNEL_ID`, which is how Enterprise Gateway takes it.
-        env: what the caller asks for.
-        environ: this process's environment, of which `allowed_envs` are taken. One that can't be sent is left out, with a warning
-            in the log: nobody has written it for a kernel, and it must not keep every kernel from starting.
-        launch_timeout: what the caller asks for, in seconds; sent as `KERNEL_LAUNCH_TIMEOUT`.
-        cwd: the directory on the kernel's host; sent as `KERNEL_WORKING_DIR`.
-
-    Raises:
-        InvalidInputError: a name or value of `env`, or a `cwd`, that Enterprise Gateway would refuse.
-    """
-    sent = _inherited(config.allowed_envs, environ)
-    if config.kernel_username is not None:
-        sent["KERNEL_USERNAME"] = config.kernel_username
-    if launch_timeout is None and config.sources.get("launch_timeout", "default") != "default":
-        launch_timeout = config.launch_timeout
-    if launch_timeout is not None:
-        sent["KERNEL_LAUNCH_TIMEOUT"] = f"{launch_timeout:g}"
-    if cwd is not None:
-        sent["KERNEL_WORKING_DIR"] = cwd
-    if env is not None:
-        if not isinstance(env, Mapping):
-            raise InvalidInputError("env", env, "a mapping of names to texts")
-        sent.update(hide_values(env))
-    for name, value in sent.items():
-        check_variable(name, value)
-    sent["KERNEL_ID"] = kernel_id
-    return sent
-
-
-def _inherited(names: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in environ if names else ():
-        if not is_named(name, names):
-            continue
-        try:
-            check_variable(name, environ[name])
-        except InvalidInputError as error:
-            _logger.warning("variable_not_sent: %s", error)
-        else:
-            found[name] = Secret(environ[name])
-    return found
-
-
-def is_named(name: str, names: Collection[str]) -> bool:
-    """Say whether a variable is among those that a setting such as `allowed_envs` names.
-
-    Args:
-        name: the variable's name.
-        names: names; `KERNEL_*` stands for all that begin so, but for those that are settings of ours, which are sent as the
-            settings say.
-    """
-    return name in names or (KERNEL_VARIABLES in names and name.startswith("KERNEL_") and name not in _SETTINGS)
-
-
-def check_variable(name: object, value: object) -> None:
-    """See that a variable can be sent with a start request.
-
-    Args:
-        name: its name.
-        value: what it holds; the error does not show it.
-
-    Raises:
-        InvalidInputError: Enterprise Gateway would refuse it.
-    """
-    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-        raise InvalidInputError("env", name, "names of letters, digits and underscores")
-    field = f"env[{name!r}]"
-    # Values may be secrets: the error names the variable and not what it holds.
-    if not isinstance(value, str):
-        raise InvalidInputError(field, type(value).__name__, "text (str)")
-    if len(value) > _MAX_VALUE:
-        raise InvalidInputError(field, f"{len(value)} characters", f"at most {_MAX_VALUE}, as Enterprise Gateway takes")
-    found = _REFUSED_IN_VALUES.search(value)
-    if found is not None:
-        raise InvalidInputError(
-            field, f"a value with {found[0]!r}", "no $, backtick, line break or NUL: Enterprise Gateway refuses them"
-        )
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidInputError(field, "a value with a lone surrogate", "text that can be encoded as UTF-8") from None
 
 
 @asynccontextmanager
@@ -386,47 +238,3 @@ async def _shutdown_in_the_end(api: KernelApi, model: KernelModel, unreached: li
 
 def _warn_of_orphan(kernel_id: str, reason: str) -> None:
     _logger.warning("kernel_may_be_left: %s: %s", kernel_id, reason, extra={"gateway.kernel_id": kernel_id})
-
-
-@asynccontextmanager
-async def open_kernel(
-    api: KernelApi,
-    watch: KernelWatch,
-    known: KnownKernels,
-    kernel_id: str,
-    name: str,
-    *,
-    interrupt_mode: Callable[[], Awaitable[str]],
-) -> AsyncGenerator[Kernel]:
-    """Open a session with a kernel that is there; the block owns the session, not the kernel.
-
-    Args:
-        api: the gateway's REST interface, with its HTTP client.
-        watch: looks after the session.
-        known: knows which kernels are in use.
-        kernel_id: the kernel.
-        name: its kernelspec.
-        interrupt_mode: asks how it is interrupted.
-
-    Raises:
-        KernelNotFoundError: the gateway does not know it.
-        GatewayError: the connection could not be made.
-    """
-    async with open_services() as services:
-        session = KernelSession(kernel_id, session_id=uuid.uuid4().hex, api=api, services=services, interrupt_mode=interrupt_mode)
-        services.start_soon(_run, session, known, name, name=f"trio_gateway.session[{kernel_id:.8}]")
-        with known.using(session):
-            await session.wait_opened()
-            with watch.watching(session):
-                yield Kernel(session, name)
-
-
-async def _run(session: KernelSession, known: KnownKernels, name: str) -> None:
-    """Run a session; if its kernel ends without our doing, tell, also when that ends the block at once."""
-    try:
-        await session.run()
-    finally:
-        told = known.how_it_ended(session)
-        if told is not None:
-            action, message = told
-            session.api.tell(action, kernel_id=session.kernel_id, kernel_name=name, message=message)

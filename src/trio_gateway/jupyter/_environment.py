@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .._errors import InvalidInputError
-from .._gateway.ownership import KERNEL_VARIABLES, check_variable, is_named
+from .._gateway.starting import KERNEL_VARIABLES, check_variable, is_named
 
 __all__ = ["SESSION_NAME", "absolute_directory", "choose_directory", "choose_variables"]
 

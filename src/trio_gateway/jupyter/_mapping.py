@@ -27,7 +27,7 @@ from .._config import hidden_settings
 from .._errors import GatewayHTTPError, KernelNotFoundError, ProtocolError
 from .._events import GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
-from .._gateway.kernels import can_be_kernel_id
+from .._gateway.starting import can_be_kernel_id
 from .._models import KernelModel, find_name
 from .._portal.asyncio_faces import original_of, translate
 from .._portal.asyncio_side import RealmCrossing
