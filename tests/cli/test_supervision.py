@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from trio_gateway import (
     GatewayConnectionError,
@@ -24,16 +27,28 @@ from .in_process import Install, here, run
 
 
 def test_running_out_of_time_interrupts_and_ends_with_code_4(
-    fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel = FakeKernel({"x": [Stream("stdout", "before\n"), trio.sleep_forever]})
+    """The time is virtual, and runs out when the kernel has said something, however busy the machine is."""
+    clocks: list[trio.testing.MockClock] = []
+
+    def run_in_virtual_time(*arguments: Any, run: Callable[..., Any] = trio.run) -> Any:
+        clocks.append(trio.testing.MockClock())
+        return run(*arguments, clock=clocks[-1])
+
+    async def time_passes() -> None:
+        clocks[-1].jump(60)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "run", run_in_virtual_time)
+    kernel = FakeKernel({"x": [Stream("stdout", "before\n"), time_passes]})
     fake_gateway(kernel)
-    assert run("exec", "-q", "--timeout", "0.01", "x") == 4
+    assert run("exec", "-q", "--timeout", "60", "x") == 4
     out, err = capfd.readouterr()
     assert out == "before\n"
     assert "--timeout" in err
     path = write_notebook(tmp_path / "n.ipynb", "x", "never")
-    assert run("run", "-q", "--inplace", "--timeout", "0.01", path) == 4
+    assert run("run", "-q", "--inplace", "--timeout", "60", path) == 4
     assert kernel.interrupted == ["x", "x"]
     assert [texts_of(cell) for cell in json.loads(path.read_text())["cells"]] == [["before\n"], []]
 
