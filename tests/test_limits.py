@@ -82,6 +82,8 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "interrupt_mode",
         "keep_culling",
         "start_prepared",
+        "note_met",
+        "last_listed",
         "undo_start",
         "close",
         "begin",

@@ -18,7 +18,7 @@ IN_BLOCKING: Final = "trio_gateway.blocking.fail_after"
 _IN_TRIO: Final = "trio.fail_after"
 _BLOCKS: Final = ("AbstractAsyncContextManager", "AsyncGenerator", "AsyncIterator")
 """What a method gives that is to be waited in."""
-_DOES_NOT_WAIT: Final = frozenset({"is_beating", "receive_nowait", "statistics"})
+_DOES_NOT_WAIT: Final = frozenset({"is_beating", "receive_nowait", "receive_ready", "statistics"})
 """The methods of synchronous code that don't."""
 
 T = TypeVar("T")
