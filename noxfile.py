@@ -121,9 +121,9 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("neighbour", ["nbclient", "papermill"])
+@nox.parametrize("neighbour", ["nbclient", "papermill", "jupyter_server"])
 def neighbours(session: nox.Session, neighbour: str) -> None:
-    """Other projects' own tests with our kernel managers on a real gateway, compared with their own: docs/neighbours.md."""
+    """Other projects' own tests with our classes on a real gateway, compared with their own: docs/neighbours.md."""
     install(session, "local", "jupyter")
     session.install(f"{neighbour}[test]", "ipywidgets")
     cache = Path(session.create_tmp()).resolve() / "sources"

@@ -241,6 +241,28 @@ def test_a_kernel_that_was_taken_in_is_culled_as_the_others_are(fake: Fake) -> N
     with_app(fake, use)
 
 
+def test_ready_says_how_a_restart_ends_too(fake: Fake) -> None:
+    """As jupyter_client has it: `ready` is another one from the restart on, for those who wait for the kernel to be back."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        kernel = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
+        started = kernel.ready
+        restart = asyncio.create_task(kernel.restart_kernel())
+        await asyncio.sleep(0)
+        ready = kernel.ready
+        assert (started.done(), ready.done(), ready is started) == (True, False, False)
+        await restart
+        assert ready.result() is None
+        fault = fake.do(lambda: fake.gateway.faults.answer(f"POST /api/kernels/{kernel.kernel_id}/restart", 418))
+        with pytest.raises(web.HTTPError) as caught:
+            await kernel.restart_kernel()
+        assert kernel.ready.exception() is caught.value
+        fake.do(fault.remove)
+
+    with_app(fake, use)
+
+
 def test_a_restart_that_is_answered_without_a_model(fake: Fake) -> None:
     """As with 204: it is done, as the reference has it."""
 

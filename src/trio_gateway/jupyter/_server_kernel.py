@@ -240,14 +240,19 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
         """
         arguments = {**arguments, "env": hide_values(arguments.get("env"))}
         name = arguments.get("kernel_name")
+        self.kernel_name = name or ""
+        with self._getting_ready(), self._told("start", "Kernel {} was started."), as_http():
+            self._check_encryption(arguments.get("transport_encryption"))
+            self.learn(await self.mapping.start_or_take(name, kernel_id, arguments.get("env"), arguments.get("cwd")))
+
+    @contextmanager
+    def _getting_ready(self) -> Generator[None]:
+        """Have `ready` say how a start or a restart ends, to those who have it already and to those who ask meanwhile."""
         if self._ready is None or self._ready.done():
             self._ready = asyncio.get_running_loop().create_future()
         ready: Any = self._ready
-        self.kernel_name = name or ""
         try:
-            with self._told("start", "Kernel {} was started."), as_http():
-                self._check_encryption(arguments.get("transport_encryption"))
-                self.learn(await self.mapping.start_or_take(name, kernel_id, arguments.get("env"), arguments.get("cwd")))
+            yield
             ready.set_result(None)
         except Exception as error:
             ready.set_exception(error)
@@ -272,10 +277,11 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
     async def restart_kernel(self, now: bool = False, newports: bool = False, **arguments: Any) -> None:
         """Restart the kernel. What the arguments say is the gateway's business."""
         del now, newports, arguments
-        with self._told("restart", "Kernel {} was restarted."), as_http():
-            self._expect_restart()
-            model = await (await self.mapping.gateway()).kernels.restart(self.kernel_id)
-        self.learn(model)
+        with self._getting_ready():
+            with self._told("restart", "Kernel {} was restarted."), as_http():
+                self._expect_restart()
+                model = await (await self.mapping.gateway()).kernels.restart(self.kernel_id)
+            self.learn(model)
 
     async def interrupt_kernel(self) -> None:
         """Interrupt what the kernel is doing."""
