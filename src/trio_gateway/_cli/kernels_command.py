@@ -18,6 +18,7 @@ from .exits import ExitCode, exit_code_of, printable
 from .opening import check_ready, open_gateway, require_gateway
 from .options import Options, common_options, cwd_option, json_option, pass_options
 from .placing import place_named, put_into_place
+from .short_ids import find_kernel_id
 from .sinks import standard_output
 from .supervision import run_command
 from .tables import write_json, write_table
@@ -179,7 +180,7 @@ def _time(model: KernelModel) -> str:
 
 
 def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[Gateway, str], Awaitable[object]]) -> int:
-    """Do something to each kernel, in order. What is wrong with one of them keeps none of the others from it."""
+    """Do something to each kernel, in order, and once. What is wrong with one of them keeps none of the others from it."""
     require_gateway(options)
     told: list[dict[str, object]] = []
     options.report["kernels"] = told
@@ -187,9 +188,11 @@ def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[G
     async def command() -> int:
         code = ExitCode.OK
         async with open_gateway(options) as gateway:
-            for kernel_id in ids:
+            for kernel_id, wrong in await _named(gateway, ids):
                 failure: Failure | None = None
                 try:
+                    if wrong is not None:
+                        raise wrong
                     await action(gateway, kernel_id)
                 except (InvalidInputError, KernelNotFoundError) as error:
                     failure = options.complain(error)
@@ -200,3 +203,14 @@ def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[G
         return code
 
     return run_command(options, command)
+
+
+async def _named(gateway: Gateway, given: tuple[str, ...]) -> list[tuple[str, InvalidInputError | None]]:
+    """Say which kernels are meant, each once, before anything is done to one of them; and what is wrong with what was given."""
+    found: dict[str, InvalidInputError | None] = {}
+    for words in given:
+        try:
+            found[await find_kernel_id(gateway, words)] = None
+        except InvalidInputError as error:
+            found[words] = error
+    return list(found.items())

@@ -18,6 +18,7 @@ from .._errors import GatewayHTTPError, ProtocolError
 from .._gateway.starting import KERNEL_VARIABLES, is_named
 from .options import Options
 from .placing import Place, put_into_place
+from .short_ids import find_kernel_id
 
 _TAKES_NONE: Final = frozenset({401, 429, 502, 503, 504})
 """Answers that speak of all requests and not of this one."""
@@ -87,7 +88,7 @@ async def open_kernel(options: Options, name: str | None, place: Place | None) -
         require_gateway(options)
     async with open_gateway(options) as gateway:
         if options.attach is not None:
-            async with gateway.attach_kernel(options.attach) as kernel:
+            async with gateway.attach_kernel(await find_kernel_id(gateway, options.attach)) as kernel:
                 yield kernel
             return
         ours = not options.has_gateway

@@ -241,8 +241,8 @@ kernel_option = _common(
 attach_option = _common(
     "--attach",
     metavar="ID",
-    help="Run it in this kernel, which runs already and is left running, in place of a fresh one. `trio-gateway kernels` lists "
-    "them.",
+    help="Run it in this kernel, which runs already and is left running, in place of a fresh one: its id, or the beginning "
+    "of it. `trio-gateway kernels` lists them.",
 )
 json_option = _common(
     "--json",
