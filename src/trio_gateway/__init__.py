@@ -44,7 +44,7 @@ from ._kernel.frame_relay import KernelChannels as KernelChannels
 from ._kernel.kernel import HeartbeatChannel as HeartbeatChannel
 from ._kernel.kernel import Kernel as Kernel
 from ._kernel.kernel import Subshell as Subshell
-from ._kernel.session import Status as Status
+from ._kernel.status import Status as Status
 from ._models import KernelModel as KernelModel
 from ._models import KernelSpec as KernelSpec
 from ._models import KernelSpecResource as KernelSpecResource

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_gateway._kernel.exchange import MessageExchange
 from trio_gateway._kernel.inbox import Inbox
+from trio_gateway._kernel.status import SessionStatus
 from trio_gateway._protocol import codec
 from trio_gateway._protocol.messages import Header, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Socket:
@@ -32,15 +36,12 @@ class Socket:
 def stage(count: int, limit: int) -> tuple[MessageExchange, Socket, Inbox]:
     inbox = Inbox(limit_messages=limit, limit_bytes=1e9, when_full="pause")
 
-    def route(message: Message) -> None:
+    def route(message: Message) -> Sequence[Inbox]:
         inbox.put(message)
-        if inbox.full:
-            exchange.pause_for(inbox)
+        return (inbox,) if inbox.full else ()
 
-    session: Any = SimpleNamespace(
-        liveness=SimpleNamespace(message=lambda now: None), route=route, note_garbage=lambda error: None
-    )
-    exchange = MessageExchange(session)
+    status, router = SessionStatus("k", 30.0), SimpleNamespace(route=route, note_garbage=lambda error: None)
+    exchange = MessageExchange(status, cast("Any", None), cast("Any", router), cast("Any", None), None)
     exchange.begin(v1=True)
     frames = [
         codec.encode_v1(Message("iopub", Header(f"k_{number}", "stream", "k"), {"name": "stdout", "text": str(number)}))

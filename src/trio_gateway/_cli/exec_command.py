@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from .._kernel.executor import check_code
+from .._protocol.code import check_code
 from .code import run_code
 from .options import (
     Options,

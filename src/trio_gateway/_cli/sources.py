@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from .._errors import InvalidInputError
-from .._kernel.executor import check_code
+from .._protocol.code import check_code
 
 __all__ = ["read_file", "read_script", "read_standard_input"]
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import msgspec
 import trio
 
-from .._errors import InvalidInputError, fresh
+from .._config import GatewayConfig
+from .._errors import InvalidInputError
 from .._limits import points_to_limits
 from .._protocol.messages import Buffer, Message
 from .._transport.blocks import block
 from .inbox import READY_BYTES, READY_ITEMS, Inbox, InboxStatistics, WhenFull, check_ready_limits
-
-if TYPE_CHECKING:
-    from .session import KernelSession
+from .requests import Requests
+from .status import SessionStatus
 
 __all__ = ["Channel", "ChannelStatistics", "Subscription", "check_when_full"]
 
@@ -103,13 +103,17 @@ class Channel:
     """One of a kernel's channels: shell, iopub, stdin or control. Reached as `kernel.shell` and so on.
 
     Args:
-        session: the session that carries it.
         name: its name.
+        requests: carries what is sent.
+        status: how the session is.
+        config: gives the bounds of readers' buffers.
     """
 
-    def __init__(self, session: KernelSession, name: str) -> None:
-        self._session = session
+    def __init__(self, name: str, requests: Requests, status: SessionStatus, config: GatewayConfig) -> None:
         self._name = name
+        self._requests = requests
+        self._status = status
+        self._config = config
         self._inboxes: list[Inbox] = []
         self._received = 0
         self._sent = 0
@@ -145,10 +149,8 @@ class Channel:
         Cancellation: forgets what was not read.
         """
         check_when_full(when_full)
-        session = self._session
-        if session.ended is not None:
-            raise fresh(session.ended)
-        config = session.config
+        self._status.raise_if_ended()
+        config = self._config
         inbox = Inbox(
             limit_messages=config.buffer_messages if limit_messages is None else limit_messages,
             limit_bytes=config.buffer_bytes if limit_bytes is None else limit_bytes,
@@ -190,13 +192,13 @@ class Channel:
 
         Cancellation: while it waits for room in the queue, nothing was queued.
         """
-        message = self._session.make(
+        message = self._requests.make(
             self._name, msg_type, content, parent_header=parent_header, metadata=metadata, buffers=buffers
         )
         if msg_id is not None:
             header = msgspec.structs.replace(message.header, msg_id=msg_id)
             message = Message(self._name, header, content, parent_header=parent_header, metadata=metadata, buffers=buffers)
-        await self._session.send(message)
+        await self._requests.send(message)
         self._sent += 1
         return message
 
@@ -214,20 +216,22 @@ class Channel:
         """
         if message.channel != self._name:
             raise InvalidInputError("message", message, f"a message for the channel {self._name}")
-        await self._session.send(message)
+        await self._requests.send(message)
         self._sent += 1
 
     def statistics(self) -> ChannelStatistics:
         """Return what the channel has carried so far."""
         return ChannelStatistics(self._received, self._sent, len(self._inboxes))
 
-    def publish(self, message: Message) -> None:
-        """Give a message to every reader. For the session."""
+    def publish(self, message: Message) -> Sequence[Inbox]:
+        """Give a message to every reader; return the inboxes that have no room now, mostly none. For the session."""
         self._received += 1
+        full: Sequence[Inbox] = ()
         for inbox in self._inboxes:
             inbox.put(message)
             if inbox.full:
-                self._session.pause_for(inbox)
+                full = (*full, inbox)
+        return full
 
     def end(self, reason: Exception | None) -> None:
         """Tell every reader that no more comes, and why. For the session."""

@@ -7,23 +7,24 @@ its reader in the order it came, buffers included. Source: "Messaging in Jupyter
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import trio
 
-from .._errors import ConnectionLostError, GatewayError, InvalidInputError
+from .._config import GatewayConfig
+from .._errors import ConnectionLostError, GatewayError, InvalidInputError, ProtocolError
 from .._limits import points_to_limits
 from .._protocol import contents
 from .._protocol.messages import Buffer, Message
 from .._transport.blocks import block
+from .channels import Channel
 from .inbox import READY_BYTES, READY_ITEMS, Inbox, check_ready_limits
-
-if TYPE_CHECKING:
-    from .session import KernelSession
+from .requests import Requests
+from .status import SessionStatus
 
 __all__ = ["Comm", "CommMessage", "Comms", "IncomingComms", "comm_message"]
 
@@ -100,7 +101,7 @@ class Comm(trio.abc.AsyncResource):
             raise trio.ClosedResourceError(f"{self!r}")
         if self._id not in self._comms.live:
             raise trio.BrokenResourceError(f"the kernel closed {self!r}")
-        await self._comms.session.channels["shell"].send("comm_msg", content, metadata=metadata, buffers=buffers)
+        await self._comms.shell.send("comm_msg", content, metadata=metadata, buffers=buffers)
 
     def __aiter__(self) -> Comm:
         return self
@@ -196,11 +197,30 @@ class IncomingComms(trio.abc.ReceiveChannel[Comm]):
 
 @points_to_limits
 class Comms:
-    """The comms of one kernel session. Reached as `kernel.comms`."""
+    """The comms of one kernel session. Reached as `kernel.comms`.
 
-    def __init__(self, session: KernelSession) -> None:
-        self.session = session
+    Args:
+        shell: the channel that carries what is sent, and counts it.
+        requests: asks the kernel which comms it has.
+        status: how the session is.
+        config: gives the bounds of readers' buffers.
+        start_soon: starts a service that ends with the session's block at the latest.
+    """
+
+    def __init__(
+        self,
+        shell: Channel,
+        requests: Requests,
+        status: SessionStatus,
+        config: GatewayConfig,
+        start_soon: Callable[..., object],
+    ) -> None:
+        self.shell: Channel = shell
         self.live: dict[str, Inbox] = {}
+        self._requests = requests
+        self._status = status
+        self._config = config
+        self._start_soon = start_soon
         self._targets: dict[str, Inbox] = {}
         self._looking = False
 
@@ -237,7 +257,7 @@ class Comms:
         inbox = self.live[comm_id] = self._inbox()
         comm = Comm(self, comm_id, target_name, CommMessage(data, dict(metadata or {}), ()), inbox)
         try:
-            await self.session.channels["shell"].send("comm_open", content, metadata=metadata, buffers=buffers)
+            await self.shell.send("comm_open", content, metadata=metadata, buffers=buffers)
             yield comm
         finally:
             with trio.move_on_after(1, shield=True):
@@ -269,14 +289,17 @@ class Comms:
             inbox.discard()
 
     def observe(self, message: Message) -> None:
-        """Take in a comm message of the kernel's. For the session."""
+        """Take in a comm message of the kernel's. For the session.
+
+        Raises:
+            ProtocolError: it does not say for which comm it is.
+        """
         if message.header.msg_type not in ("comm_open", "comm_msg", "comm_close"):
             return
         content = contents.look(message)  # what is in it stays JSON while it waits for its reader
         comm_id = content["comm_id"]
         if not comm_id:
-            self.session.log_unread(f"a {message.msg_type} does not say for which comm it is")
-            return
+            raise ProtocolError(f"a {message.msg_type} does not say for which comm it is")
         kind = message.header.msg_type
         if kind == "comm_open":
             target = self._targets.get(content["target_name"])
@@ -305,14 +328,14 @@ class Comms:
 
     async def close(self, comm_id: str) -> None:
         """Tell the kernel that a comm is closed, unless it knows. For `Comm`."""
-        if self.live.pop(comm_id, None) is not None and self.session.ended is None:
-            await self.session.channels["shell"].send("comm_close", {"comm_id": comm_id, "data": {}})
+        if self.live.pop(comm_id, None) is not None and self._status.ended is None:
+            await self.shell.send("comm_close", {"comm_id": comm_id, "data": {}})
 
     def find_lost(self) -> None:
         """Find out which comms the kernel knows, after a connection broke: of those that it does not know no more comes."""
-        if self.live and not self._looking and not self.session.over:
+        if self.live and not self._looking and not self._status.over:
             self._looking = True
-            self.session.start_soon(self._find_lost, name="trio_gateway.find_lost_comms")
+            self._start_soon(self._find_lost, name="trio_gateway.find_lost_comms")
 
     async def _find_lost(self) -> None:
         try:
@@ -326,7 +349,7 @@ class Comms:
                 if self.live.get(comm_id) is inbox:
                     del self.live[comm_id]
                     lost = "the connection broke, and the kernel does not know this comm: its opening or its end was lost"
-                    inbox.close(ConnectionLostError(f"kernel {self.session.kernel_id}: {lost}"))
+                    inbox.close(ConnectionLostError(f"kernel {self._status.kernel_id}: {lost}"))
         finally:
             self._looking = False
 
@@ -334,9 +357,9 @@ class Comms:
         """Ask the kernel which comms it has; None where it does not tell."""
         while True:
             try:
-                comms = (await self.session.request("shell", "comm_info_request", {})).content.get("comms")
+                comms = (await self._requests.request("shell", "comm_info_request", {})).content.get("comms")
             except ConnectionLostError:
-                if self.session.ended is None:
+                if self._status.ended is None:
                     continue  # the question was lost with another connection
                 return None
             except GatewayError:
@@ -348,12 +371,12 @@ class Comms:
         for inbox in self.live.values():
             inbox.close(reason)
         self.live.clear()
-        if self.session.ended is not None:
+        if self._status.ended is not None:
             for inbox in self._targets.values():
                 inbox.close(reason)
 
     def _inbox(self) -> Inbox:
-        config = self.session.config
+        config = self._config
         return Inbox(limit_messages=config.buffer_messages, limit_bytes=config.buffer_bytes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
@@ -19,80 +19,90 @@ from .._protocol.messages import Message
 from .._transport.websocket.opening import WebSocket, WebSocketClosed
 from .inbox import FAIRNESS, Inbox
 from .pending import Pending
+from .questions import Questions
+from .requests import Requests
+from .router import Router
+from .status import SessionStatus
+from .supervisor import SMALLEST_LIMIT
 
-if TYPE_CHECKING:
-    from .session import KernelSession
-
-__all__ = ["SMALLEST_LIMIT", "MessageExchange"]
-
+__all__ = ["MessageExchange"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
-SMALLEST_LIMIT: Final = 16 * 1024
-"""No gateway has a smaller limit for messages, in bytes: where we have sent less, it is not us that is meant."""
 NOTHING: Final = (0, "", -math.inf)
 
 
 class MessageExchange:
-    """Sends a session's requests, and gives it the messages that come.
+    """Sends a session's requests, and gives the messages that come to its router.
 
     Args:
-        session: the session.
+        status: how the session is.
+        requests: what waits to be sent, and what was.
+        router: gets what comes.
+        questions: asks whether a connection that was made again leads somewhere.
+        takes_bytes: how many bytes a message may have at most, as far as the gateway's limit is known; else None.
     """
 
-    def __init__(self, session: KernelSession) -> None:
-        self._session = session
+    __slots__ = ("_largest", "_questions", "_requests", "_router", "_status", "_takes_bytes", "_v1", "paused", "sending")
+
+    sending: bool
+    """Whether something is being written at the moment."""
+    paused: bool
+    """Whether nothing is read at the moment because a consumer that asked for that has no room."""
+
+    def __init__(
+        self, status: SessionStatus, requests: Requests, router: Router, questions: Questions, takes_bytes: int | None
+    ) -> None:
+        self._status = status
+        self._requests = requests
+        self._router = router
+        self._questions = questions
+        self._takes_bytes = takes_bytes
         self._v1 = True
-        self._full: list[Inbox] = []
         self._largest = NOTHING  # of those that nobody waits for: size, type, when it was sent
-        self.sending: bool = False
-        self.paused: bool = False
+        self.sending = False
+        self.paused = False
 
     def begin(self, *, v1: bool) -> None:
         """A connection was made, and this framing selected on it."""
         self._v1 = v1
-        self._full.clear()
         self._largest = NOTHING
-
-    def pause_for(self, inbox: Inbox) -> None:
-        """Read no more until this inbox has room."""
-        self._full.append(inbox)
 
     async def send_all(self, websocket: WebSocket) -> None:
         """The one task that writes messages."""
-        session = self._session
+        outbox = self._requests.outbox
         try:
-            heard = session.connections == 1
+            heard = self._status.connections == 1
             # The connection before this one brought nothing: ask for a word at once, for on that depends how long we go on.
-            greeting = await self._greet(websocket) if session.unheard else None
+            greeting = await self._greet(websocket) if self._status.unheard and not self._requests.awaits_beginning else None
             while True:
-                if not heard and await session.outbox.first() not in session.questions:
+                if not heard and not _is_question(await outbox.first()):
                     greeting = greeting or await self._greet(websocket)
                     if greeting is not None:
-                        await session.questions.hear(greeting)
+                        await self._questions.hear(greeting)
                         await (
                             trio.lowlevel.checkpoint_if_cancelled()
                         )  # the connection may have been dropped: nothing is sent then
                     heard = True
-                await self._send(websocket, await session.outbox.take())
+                await self._send(websocket, await outbox.take())
         except WebSocketClosed:
             return  # the receiver takes in what had come before the end, and tells how it ended
 
     async def _greet(self, websocket: WebSocket) -> Pending | None:
         """Ask whether a connection that was made again leads somewhere, before something is sent that may be lost there."""
-        greeting = self._session.questions.greeting()
+        greeting = self._questions.greeting()
         if greeting is not None:
             await self._send(websocket, greeting)
         return greeting
 
     async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:
-        session = self._session
+        status = self._status
         message = item.message if isinstance(item, Pending) else item
         try:
             frame = codec.parts_v1(message) if self._v1 else codec.encode_legacy(message)
             size = codec.frame_size(frame)
-            if session.takes_bytes is not None and size > session.takes_bytes:
-                raise MessageTooLargeError(session.kernel_id, message.msg_type, size, session.takes_bytes)
+            if self._takes_bytes is not None and size > self._takes_bytes:
+                raise MessageTooLargeError(status.kernel_id, message.msg_type, size, self._takes_bytes)
         except GatewayError as error:
             if isinstance(item, Pending):
                 item.fail(error)
@@ -100,11 +110,11 @@ class MessageExchange:
                 self._note_unsent(message, error)
             return
         if isinstance(item, Pending):
-            item.connection = session.connections
+            item.connection = status.connections
             item.sent_bytes = size
         elif item.msg_type == "input_reply":
-            session.note_input(item)
-        if not isinstance(item, Pending) and (size >= self._largest[0] or session.liveness.carried > self._largest[2]):
+            self._requests.note_input(item)
+        if not isinstance(item, Pending) and (size >= self._largest[0] or status.liveness.carried > self._largest[2]):
             self._largest = (size, message.msg_type, trio.current_time())
         self.sending = True
         try:
@@ -127,70 +137,77 @@ class MessageExchange:
         Returns:
             Whether there is one that it can be.
         """
-        session = self._session
+        status = self._status
         unanswered = [
             pending
-            for pending in session.unanswered()
-            if pending.connection == session.connections and not pending.reached and not pending.settled
+            for pending in self._requests.unanswered()
+            if pending.connection == status.connections and not pending.reached and not pending.settled
         ]
         found = max(unanswered, key=lambda pending: pending.sent_bytes, default=None)
         size, msg_type, when = self._largest
         self._largest = NOTHING
-        if session.liveness.carried > when:
+        if status.liveness.carried > when:
             size = 0
         if max(size, 0 if found is None else found.sent_bytes) < SMALLEST_LIMIT:
             return False
         if found is not None and found.sent_bytes >= size:
-            found.fail(MessageTooLargeError(session.kernel_id, found.message.msg_type, found.sent_bytes, None, reason))
+            found.fail(MessageTooLargeError(status.kernel_id, found.message.msg_type, found.sent_bytes, None, reason))
         else:
-            error = MessageTooLargeError(session.kernel_id, msg_type, size, None, reason)
-            _logger.warning("message_refused", extra={"gateway.kernel_id": session.kernel_id, "gateway.reason": str(error)})
+            error = MessageTooLargeError(status.kernel_id, msg_type, size, None, reason)
+            _logger.warning("message_refused", extra={"gateway.kernel_id": status.kernel_id, "gateway.reason": str(error)})
         return True
 
     def _note_unsent(self, message: Message, error: GatewayError) -> None:
         """Say that a message that nobody waits for was not sent."""
-        extra = {"gateway.kernel_id": self._session.kernel_id, "gateway.reason": f"{message.msg_type}: {error}"}
+        extra = {"gateway.kernel_id": self._status.kernel_id, "gateway.reason": f"{message.msg_type}: {error}"}
         _logger.warning("message_refused", extra=extra)
 
     async def receive_all(self, websocket: WebSocket) -> None:
         """The one task that reads messages. It waits for a consumer only where that one has asked for it."""
-        session = self._session
+        liveness, router = self._status.liveness, self._router
         decode = codec.Decoder(v1=self._v1).decode
-        route = session.route
+        route = router.route
         while True:
             frames = await websocket.receive()
-            session.liveness.message(trio.current_time())
+            liveness.message(trio.current_time())
             for number, frame in enumerate(frames, 1):
+                full: Sequence[Inbox] = ()
                 try:
                     message = decode(frame)
                 except codec.TooLargeError as error:
-                    session.note_too_large(error)
+                    router.note_too_large(error)
                 except ProtocolError as error:
-                    session.note_garbage(error)
+                    router.note_garbage(error)
                 else:
-                    route(message)
-                if self._full:
-                    await self._wait_for_consumers(decode, frames[number:])
+                    full = route(message)
+                if full:
+                    await self._wait_for_consumers(full, decode, frames[number:])
                 elif number % FAIRNESS == 0:
                     # As many as a consumer takes in one go: so one that keeps up never falls behind a large read. Shielded:
                     # what has been read is routed, also if the connection is being dropped.
                     await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _wait_for_consumers(self, decode: Callable[[bytes | str], Message], rest: Sequence[bytes | str]) -> None:
+    async def _wait_for_consumers(
+        self, full: Sequence[Inbox], decode: Callable[[bytes | str], Message], rest: Sequence[bytes | str]
+    ) -> None:
         """Wait until those who asked for it have room. If the connection is dropped meanwhile, they get the rest all the same."""
         self.paused = True
         try:
-            while self._full:
-                await self._full[-1].wait_room()
-                self._full.pop()
+            for inbox in full:
+                await inbox.wait_room()
         except BaseException:
             for frame in rest:
                 try:
-                    self._session.route(decode(frame))
+                    self._router.route(decode(frame))
                 except codec.TooLargeError as error:
-                    self._session.note_too_large(error)
+                    self._router.note_too_large(error)
                 except ProtocolError as error:
-                    self._session.note_garbage(error)
+                    self._router.note_garbage(error)
             raise
         finally:
             self.paused = False
+
+
+def _is_question(item: Pending | Message) -> bool:
+    """Whether this is what the session asks of its own accord: nothing is lost with it."""
+    return isinstance(item, Pending) and item.question

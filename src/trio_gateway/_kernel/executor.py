@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
@@ -21,6 +21,7 @@ from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, Prot
 from .._limits import points_to_limits
 from .._outputs import ExecutionResult, Output
 from .._protocol import contents
+from .._protocol.code import Stdin, execute_content
 from .._protocol.execution import Execution, parse_output
 from .._protocol.messages import Message
 from .._transport.blocks import block
@@ -30,15 +31,11 @@ from .inbox import READY_BYTES, READY_ITEMS, Inbox, InboxStatistics, WhenFull, c
 from .pending import PendingExecution
 from .session import KernelSession
 
-__all__ = ["Executor", "OnCancel", "OutputStream", "Stdin", "StdinHandler", "check_code"]
+__all__ = ["Executor", "OnCancel", "OutputStream"]
 
 _logger = logging.getLogger("trio_gateway.kernel")
 
 OnCancel: TypeAlias = Literal["interrupt", "abandon"]
-StdinHandler: TypeAlias = Callable[[str, bool], str | Awaitable[str]]
-"""Answers the kernel's requests for input: called with the prompt, and whether it is for a password, which must not echo."""
-Stdin: TypeAlias = StdinHandler | Literal["channel"]
-"""Who answers requests for input: a handler, or whoever reads the channel `Kernel.stdin`."""
 
 INTERRUPT_AGAIN: Final = 1.0
 """How long to wait for `idle` after an interrupt before the next one, in seconds; doubled each time."""
@@ -97,7 +94,7 @@ class Executor:
         Cancellation: code that was not sent yet is withdrawn. Code that runs is interrupted, and this waits until the
             kernel is idle, for at most the setting `interrupt_timeout`; with `on_cancel="abandon"` it does neither.
         """
-        content = _execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
+        content = execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
         if stdin is None or stdin == "channel":
             async with self._running(content, on_cancel, keep=True, inbox=None) as pending:
                 if not await pending.wait_answered():
@@ -156,7 +153,7 @@ class Executor:
         Cancellation: as for `execute`.
         """
         check_when_full(when_full)
-        content = _execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
+        content = execute_content(code, silent, store_history, user_expressions, stop_on_error, stdin)
         return self._stream(content, on_cancel, stdin, when_full)
 
     @block("kernel.stream")
@@ -190,24 +187,24 @@ class Executor:
             await self._turn.acquire()
         unwanted = False
         try:
-            await session.meeting.wait()
-            message = session.make("shell", "execute_request", content, subshell_id=self._subshell_id)
+            await session.gate.wait()
+            message = session.requests.make("shell", "execute_request", content, subshell_id=self._subshell_id)
             pending = PendingExecution(
                 message,
                 Execution(keep=keep, limit_bytes=session.config.max_output_bytes),
                 idle_grace=session.config.idle_grace,
-                ledger=session.ledger,
+                ledger=session.requests.ledger,
                 silent=bool(content["silent"]),
                 inbox=inbox,
                 on_skipped=self._send_again,
             )
             self._skips = 0
-            session.submit(pending)
+            session.requests.submit(pending)
             try:
                 yield pending
             finally:
                 pending.on_skipped = None  # nobody wants it any more
-                unfinished = not pending.settled and not session.withdraw(pending)
+                unfinished = not pending.settled and not session.requests.withdraw(pending)
                 if unfinished and on_cancel == "interrupt" and self._subshell_id is None:
                     with trio.move_on_after(session.config.interrupt_timeout, shield=True):
                         await self._interrupt_until_settled(pending)
@@ -233,7 +230,7 @@ class Executor:
 
     def _end(self, pending: PendingExecution) -> None:
         """Be done with an execution."""
-        self._session.forget(pending)
+        self._session.requests.forget(pending)
         pending.settle()
         if pending.replied and pending.execution.status == "error":
             self._failed_at = trio.current_time()
@@ -250,9 +247,9 @@ class Executor:
             return False
         pause = SKIPPED_PAUSE * (2**self._skips - 1)
         self._skips += 1
-        session.forget(pending)
-        pending.renew(session.make("shell", "execute_request", pending.message.content, subshell_id=self._subshell_id))
-        session.submit_again(pending, pause)
+        session.requests.forget(pending)
+        pending.renew(session.requests.make("shell", "execute_request", pending.message.content, subshell_id=self._subshell_id))
+        session.requests.submit_again(pending, pause, session.gate.wait)
         return True
 
     async def _interrupt_until_settled(self, pending: PendingExecution) -> None:
@@ -379,47 +376,3 @@ class OutputStream:
         await self._session.channels["stdin"].send(
             "input_reply", {"status": "ok", "value": answer}, parent_header=as_plain_json(request.own_header)
         )
-
-
-def check_code(code: object, *, field: str = "code") -> str:
-    """Return the code if a kernel can be asked to run it; raise InvalidInputError if not."""
-    if not isinstance(code, str):
-        raise InvalidInputError(field, code, f"text (str), not {type(code).__name__}")
-    position = code.find("\x00")
-    if position >= 0:
-        raise InvalidInputError(field, code[max(position - 20, 0) : position + 20], f"no NUL character (at {position})")
-    if not code.isascii():
-        try:
-            code.encode()
-        except UnicodeEncodeError as error:
-            around = code[max(error.start - 20, 0) : error.start + 20]
-            raise InvalidInputError(field, around, f"no lone surrogate (at {error.start})") from None
-    return code
-
-
-def _execute_content(
-    code: str,
-    silent: bool,
-    store_history: bool,
-    user_expressions: Mapping[str, str] | None,
-    stop_on_error: bool,
-    stdin: Stdin | None,
-) -> Mapping[str, Any]:
-    if stdin is not None and stdin != "channel" and not callable(stdin):
-        raise InvalidInputError("stdin", stdin, 'a function of a prompt and of whether it is for a password, "channel", or None')
-    expressions: dict[str, str] = {}
-    if user_expressions is not None:
-        if not isinstance(user_expressions, Mapping):
-            raise InvalidInputError("user_expressions", user_expressions, "a mapping of names to expressions")
-        for name, expression in user_expressions.items():
-            if not isinstance(name, str):
-                raise InvalidInputError("user_expressions", name, "names that are text (str)")
-            expressions[name] = check_code(expression, field=f"user_expressions[{name!r}]")
-    return {
-        "code": check_code(code),
-        "silent": silent,
-        "store_history": store_history and not silent,
-        "user_expressions": expressions,
-        "allow_stdin": stdin is not None,
-        "stop_on_error": stop_on_error,
-    }

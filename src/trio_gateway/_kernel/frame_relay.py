@@ -48,9 +48,8 @@ from .._protocol.messages import CHANNELS, Message, MessageFactory, decode_json
 from .._services import open_services
 from .._transport.http.client import HttpClient
 from .._transport.websocket.opening import WebSocket, WebSocketClosed
-from .exchange import SMALLEST_LIMIT
 from .inbox import FAIRNESS
-from .supervisor import Supervisor
+from .supervisor import SMALLEST_LIMIT, Supervisor
 
 __all__ = ["ANSWER_SECONDS", "KernelChannels", "answers_elsewhere", "open_kernel_channels"]
 

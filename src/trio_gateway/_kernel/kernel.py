@@ -14,15 +14,17 @@ import trio
 
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, fresh
 from .._limits import points_to_limits
+from .._protocol.code import check_code
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
 from .._transport.blocks import block
 from .._values import as_lines
 from .channels import Channel
 from .comms import Comms
-from .executor import Executor, check_code
+from .executor import Executor
 from .pending import PendingReply
-from .session import KernelSession, Status
+from .session import KernelSession
+from .status import SessionStatus, Status
 
 __all__ = ["HeartbeatChannel", "Kernel", "Subshell"]
 
@@ -156,7 +158,7 @@ class Kernel(Executor):
 
         A reader that is slow gets the latest state, not each one between.
         """
-        return _Changes(self._session)
+        return _Changes(self._session.status)
 
     # Channels ---------------------------------------------------------------------------------------------------
 
@@ -322,7 +324,7 @@ class Kernel(Executor):
         """
         self._debug_requests += 1
         content = {"type": "request", "seq": self._debug_requests, "command": command, "arguments": dict(arguments or {})}
-        return await self._session.ask("control", "debug_request", content)
+        return await self._session.requests.ask("control", "debug_request", content)
 
     @block("kernel.subshell")
     @asynccontextmanager
@@ -350,20 +352,20 @@ class Kernel(Executor):
 
     async def _create_subshell(self) -> Mapping[str, Any]:
         """Have a subshell made, and return the reply. Cancellation: one that is made all the same is deleted."""
-        session = self._session
-        pending = PendingReply(session.make("control", "create_subshell_request", {}))
-        session.submit(pending)
+        requests = self._session.requests
+        pending = PendingReply(requests.make("control", "create_subshell_request", {}))
+        requests.submit(pending)
         try:
             await pending.wait_settled()
         except trio.Cancelled:
-            if not session.withdraw(pending):
-                with trio.move_on_after(session.config.interrupt_timeout, shield=True), suppress(GatewayError):
+            if not requests.withdraw(pending):
+                with trio.move_on_after(self._session.config.interrupt_timeout, shield=True), suppress(GatewayError):
                     await pending.wait_settled()
                     if pending.reply is not None:
                         await self._delete_subshell(pending.reply.content.get("subshell_id"))
             raise
         finally:
-            session.forget(pending)
+            requests.forget(pending)
         if pending.failure is not None:
             raise fresh(pending.failure)
         assert pending.reply is not None
@@ -372,10 +374,10 @@ class Kernel(Executor):
     async def _delete_subshell(self, subshell_id: object) -> None:
         content = {"subshell_id": subshell_id}
         try:
-            await self._session.request("control", "delete_subshell_request", content)
+            await self._session.requests.request("control", "delete_subshell_request", content)
         except ConnectionLostError:
             # Asked again, because that does no harm: what is deleted already can't be deleted once more.
-            await self._session.request("control", "delete_subshell_request", content)
+            await self._session.requests.request("control", "delete_subshell_request", content)
 
     # Its life ---------------------------------------------------------------------------------------------------
 
@@ -426,25 +428,25 @@ class Kernel(Executor):
         self._session.note_dead()
 
     async def _ask(self, msg_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self._session.ask("shell", msg_type, content)
+        return await self._session.requests.ask("shell", msg_type, content)
 
 
 class _Changes(AsyncIterator[Status]):
     """What `Kernel.changes` gives."""
 
-    def __init__(self, session: KernelSession) -> None:
-        self._session = session
+    def __init__(self, status: SessionStatus) -> None:
+        self._status = status
         self._last: Status | None = None
 
     async def __anext__(self) -> Status:
-        session = self._session
-        while session.status == self._last:
-            if session.ended is not None:
+        status = self._status
+        while status.current == self._last:
+            if status.ended is not None:
                 await trio.lowlevel.checkpoint()
                 raise StopAsyncIteration
-            await session.status_changed.park()
+            await status.wait_change()
         await trio.lowlevel.checkpoint()
-        self._last = session.status
+        self._last = status.current
         return self._last
 
 

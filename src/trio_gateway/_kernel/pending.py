@@ -29,7 +29,7 @@ class Pending:
         message: the request.
     """
 
-    __slots__ = ("_settled", "connection", "cut", "failure", "garbled", "inbox", "message", "sent_bytes")
+    __slots__ = ("_settled", "connection", "cut", "failure", "garbled", "inbox", "message", "question", "sent_bytes")
 
     message: Message
     """The request."""
@@ -45,9 +45,12 @@ class Pending:
     """What was wrong with a message that came while this waited and could not be understood: it may have been the answer."""
     inbox: Inbox | None
     """Where what comes meanwhile goes, if someone wants it."""
+    question: bool
+    """Whether the session asks it of its own accord, to find something out: nobody waits for it, and nothing is lost with it."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
+        self.question = False
         self.connection = 0
         self.sent_bytes = 0
         self.cut = False

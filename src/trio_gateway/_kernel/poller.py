@@ -68,7 +68,7 @@ class KernelWatch:
             ]
             silent = await _mute([session for session in quiet if session.waits])
             # A question to a kernel may count as use, and keep it from being culled: who only waits for news asks the gateway.
-            silent += [session for session in quiet if session.watched and not session.waits]
+            silent += [session for session in quiet if session.status.watched and not session.waits]
             if len(silent) >= LIST_FROM and self._may_list:
                 silent = await self._ask_for_all(silent)
             async with trio.open_nursery() as nursery:

@@ -11,11 +11,12 @@ waiting (guarantee G3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeAlias
 
 import trio
 
+from .._api import KernelApi
 from .._errors import (
     ConnectionLostError,
     GatewayConnectionError,
@@ -27,13 +28,12 @@ from .._errors import (
 from .._models import KernelModel
 from .._protocol.kernel_state import ConnectionState
 from .._protocol.messages import Message
-from .._transport.http.client import HttpClient
 from .._values import as_text
+from .channels import Channel
 from .frame_relay import ANSWER_SECONDS, answers_elsewhere
 from .pending import Pending, PendingExecution, PendingProbe, PendingReply
-
-if TYPE_CHECKING:
-    from .session import KernelSession
+from .requests import Requests
+from .status import SessionStatus
 
 __all__ = ["Questions"]
 
@@ -62,19 +62,68 @@ Line: TypeAlias = tuple[str, str | None]
 """A place where a kernel works on one thing after the other: a channel, and on shell the subshell, or None for the main one."""
 
 
+class Acts(Protocol):
+    """What is done about answers: only the session does it."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether a consumer that asked for that keeps us from reading."""
+        ...
+
+    def reconnect(self, *, as_another: bool = False) -> None:
+        """Drop the connection; a new one is made at once, with the same session id or, as another, a new one."""
+        ...
+
+    def note_gone(self, *, dead: bool) -> None:
+        """The gateway gave the kernel up as dead, or does not know it any more."""
+        ...
+
+    async def interrupt(self) -> None:
+        """Interrupt the kernel."""
+        ...
+
+
 class Questions:
     """Asks after one session's kernel and connection.
 
     Args:
-        session: the session.
-        http: the gateway's HTTP client.
+        requests: asks the kernel, and knows what was asked.
+        status: how the session is; what is found out is noted there.
+        api: asks the gateway; its HTTP client makes a connection of another session.
+        iopub: counts what the kernel published.
+        start_soon: starts a service that ends with the session's block at the latest.
+        acts: what only the session does.
     """
 
-    __slots__ = ("_barriers", "_http", "_look_elsewhere_at", "_look_elsewhere_pause", "_probed", "_session")
+    __slots__ = (
+        "_acts",
+        "_api",
+        "_barriers",
+        "_iopub",
+        "_look_elsewhere_at",
+        "_look_elsewhere_pause",
+        "_probed",
+        "_requests",
+        "_start_soon",
+        "_status",
+    )
 
-    def __init__(self, session: KernelSession, http: HttpClient) -> None:
-        self._session = session
-        self._http = http
+    def __init__(
+        self,
+        requests: Requests,
+        status: SessionStatus,
+        api: KernelApi,
+        iopub: Channel,
+        *,
+        start_soon: Callable[..., object],
+        acts: Acts,
+    ) -> None:
+        self._requests = requests
+        self._status = status
+        self._api = api
+        self._iopub = iopub
+        self._start_soon = start_soon
+        self._acts = acts
         self._probed: Pending | None = None
         self._barriers: dict[Line, Pending] = {}
         self.connected()
@@ -82,11 +131,7 @@ class Questions:
     def connected(self) -> None:
         """A new connection was made: what was found out about the one before says nothing of it."""
         self._look_elsewhere_at = 0.0
-        self._look_elsewhere_pause = self._http.config.ping_interval
-
-    def __contains__(self, item: Pending | Message) -> bool:
-        """Whether something to be sent is one of these, which nothing is lost with."""
-        return item is self._probed or any(item is barrier for barrier in self._barriers.values())
+        self._look_elsewhere_pause = self._api.config.ping_interval
 
     # Is the kernel there? ---------------------------------------------------------------------------------------
 
@@ -96,17 +141,24 @@ class Questions:
         A kernel that does not answer is not dead for that: not every one serves that channel while it runs code. Such a one is
         not asked again before it has answered.
         """
-        session = self._session
+        requests, status = self._requests, self._status
         asked = self._probed
-        owes = asked is not None and not asked.settled and asked.connection == session.connections
-        if session.over or session.status.connection is not ConnectionState.CONNECTED or owes:
+        owes = asked is not None and not asked.settled and asked.connection == status.connections
+        if status.over or status.connection is not ConnectionState.CONNECTED or owes:
             return False
-        if asked is not None:
-            session.forget(asked)
-        self._probed = asked = PendingReply(session.make("control", "kernel_info_request", {}))
-        session.submit(asked)
+        asked = self._make_probe()
+        requests.submit(asked)
         await self._wait_answered(asked)
         return asked.replied
+
+    def _make_probe(self) -> Pending:
+        """Make a question to the kernel itself, which takes the last one's place."""
+        if self._probed is not None:
+            self._probed.question = False
+            self._requests.forget(self._probed)
+        self._probed = probe = PendingReply(self._requests.make("control", "kernel_info_request", {}))
+        probe.question = True
+        return probe
 
     async def ask_gateway(self, *, thoroughly: bool = False) -> None:
         """Ask the gateway about the kernel, and learn from its answer. Raises nothing.
@@ -114,13 +166,13 @@ class Questions:
         Args:
             thoroughly: whether to ask the kernel over another connection also if it seems busy; if idle, it is asked anyway.
         """
-        session = self._session
+        status = self._status
         try:
-            model = await session.api.get(session.kernel_id)
+            model = await self._api.get(status.kernel_id)
         except KernelNotFoundError:
             self.learn(None)
         except (GatewayConnectionError, GatewayTimeoutError):
-            session.liveness.unreachable()
+            status.liveness.unreachable()
         except GatewayError as error:
             self._note_failed("check_failed", error)
         else:
@@ -133,20 +185,20 @@ class Questions:
         Returns:
             Whether the model belies the kernel's silence: at rest, it would have answered.
         """
-        session = self._session
-        if session.over:
+        status = self._status
+        if status.over:
             return False
         if model is None or model.execution_state == "dead":
-            session.note_gone(dead=model is not None)
+            self._acts.note_gone(dead=model is not None)
             return False
-        session.liveness.vouched_for(trio.current_time())
+        status.liveness.vouched_for(trio.current_time())
         return model.execution_state == "idle" and self._owes_answer()
 
     async def ask_whether_gone(self) -> None:
         """After a shutdown that we did not ask for: ask the gateway whether the kernel is gone. It leaves the socket open."""
         for pause in GONE_CHECKS:
             await trio.sleep(pause)
-            if self._session.over:
+            if self._status.over:
                 return
             await self.ask_gateway()
 
@@ -158,13 +210,11 @@ class Questions:
         A gateway restores the sockets that it kept for our session. Those of a connection that broke early, or of one that it
         held for alive when we had long come back, may lead nowhere (jupyter_server 2.21, `_register_session` and `disconnect`).
         """
-        session = self._session
-        if session.shutting_down:
+        requests, status = self._requests, self._status
+        if status.shutting_down:
             return None
-        if self._probed is not None:
-            session.forget(self._probed)
-        self._probed = greeting = PendingReply(session.make("control", "kernel_info_request", {}))
-        session.expect(greeting)
+        greeting = self._make_probe()
+        requests.expect(greeting)
         return greeting
 
     async def hear(self, greeting: Pending) -> None:
@@ -190,12 +240,12 @@ class Questions:
         with trio.move_on_after(ANSWER_SECONDS):
             await asked.wait_settled()
         if asked.replied:
-            self._session.liveness.answered(trio.current_time(), began)
+            self._status.liveness.answered(trio.current_time(), began)
 
     def _owes_answer(self) -> bool:
         """Whether a probe was sent over this connection and not answered."""
         asked = self._probed
-        return asked is not None and asked.sent and not asked.settled and asked.connection == self._session.connections
+        return asked is not None and asked.sent and not asked.settled and asked.connection == self._status.connections
 
     async def _replace_if_mute(self) -> None:
         """Give up our session id if the kernel answers over another connection, with another id, but not over ours.
@@ -203,28 +253,28 @@ class Questions:
         Its answer to us may only be on its way, behind much output, or unread while a consumer pauses us. So what counts is that
         what it publishes about the other question came over our connection, or that nothing at all came.
         """
-        session = self._session
-        asked, connection, begun = self._probed, session.connections, trio.current_time()
-        if asked is None or session.paused or begun < self._look_elsewhere_at:
+        requests, status = self._requests, self._status
+        asked, connection, begun = self._probed, status.connections, trio.current_time()
+        if asked is None or self._acts.paused or begun < self._look_elsewhere_at:
             return
         # Each time after twice as long: a kernel that is stopped does not answer elsewhere either.
         self._look_elsewhere_at = begun + self._look_elsewhere_pause
         self._look_elsewhere_pause *= 2
-        elsewhere = PendingProbe(session.make("control", "kernel_info_request", {}))
-        session.expect(elsewhere)
+        elsewhere = PendingProbe(requests.make("control", "kernel_info_request", {}))
+        requests.expect(elsewhere)
         try:
-            if not await answers_elsewhere(self._http, session.kernel_id, elsewhere.message):
+            if not await answers_elsewhere(self._api.http, status.kernel_id, elsewhere.message):
                 return
             with trio.move_on_after(ANSWER_SECONDS):
                 await asked.wait_settled()  # it was asked first
         finally:
-            session.forget(elsewhere)
+            requests.forget(elsewhere)
         now = trio.current_time()
-        nothing_came = not session.paused and session.liveness.quiet(now) >= now - begun
-        if asked.settled or connection != session.connections or session.over or not (elsewhere.published or nothing_came):
+        nothing_came = not self._acts.paused and status.liveness.quiet(now) >= now - begun
+        if asked.settled or connection != status.connections or status.over or not (elsewhere.published or nothing_came):
             return
-        _logger.warning("connection_is_mute", extra={"gateway.kernel_id": session.kernel_id})
-        session.reconnect(as_another=True)
+        _logger.warning("connection_is_mute", extra={"gateway.kernel_id": status.kernel_id})
+        self._acts.reconnect(as_another=True)
 
     # Was a reply lost? ------------------------------------------------------------------------------------------
 
@@ -234,20 +284,20 @@ class Questions:
         A `kernel_info_request` gives `idle` a last chance, for as long as the first one: whatever the kernel published
         for the execution comes before what it publishes for that.
         """
-        session = self._session
-        came = session.channels["iopub"].statistics().received
-        barrier = PendingProbe(session.make("shell", "kernel_info_request", {}))
+        requests, status = self._requests, self._status
+        came = self._iopub.statistics().received
+        barrier = PendingProbe(requests.make("shell", "kernel_info_request", {}))
         try:
-            session.submit(barrier)
+            requests.submit(barrier)
             with trio.move_on_after(pending.idle_grace):
                 await barrier.wait_answered()
-            if barrier.replied and session.told_on == session.connections:  # some kernels never tell
+            if barrier.replied and status.told_on == status.connections:  # some kernels never tell
                 await self._replace_if_deaf(pending, barrier, came)
         except GatewayError as error:
             self._note_failed("barrier_failed", error)
         finally:
-            session.withdraw(barrier)
-            session.forget(barrier)
+            requests.withdraw(barrier)
+            requests.forget(barrier)
         if not pending.settled:
             pending.give_up_idle()
 
@@ -257,18 +307,18 @@ class Questions:
         So it is where a gateway reads the JSON of what it passes on, and a kernel has published what is none: jupyter_server 2.21
         may then leave what comes after that unread, as long as it keeps the session's sockets.
         """
-        session, connection = self._session, self._session.connections
-        iopub = session.channels["iopub"]
+        status, connection = self._status, self._status.connections
+        iopub = self._iopub
         if iopub.statistics().received == came:
             with trio.move_on_after(ANSWER_SECONDS):
                 await barrier.wait_settled()
         heard = iopub.statistics().received > came
-        others = any(other.sent and other not in (pending, barrier, self._probed) for other in session.unanswered())
-        if heard or others or pending.settled or session.paused or session.over or connection != session.connections:
+        others = any(other.sent and other not in (pending, barrier, self._probed) for other in self._requests.unanswered())
+        if heard or others or pending.settled or self._acts.paused or status.over or connection != status.connections:
             return
         pending.give_up_idle()
-        _logger.warning("connection_is_deaf", extra={"gateway.kernel_id": session.kernel_id})
-        session.reconnect(as_another=True)
+        _logger.warning("connection_is_deaf", extra={"gateway.kernel_id": status.kernel_id})
+        self._acts.reconnect(as_another=True)
 
     def find_lost(self) -> None:
         """Find out, some time, whether a reply that does not come was lost while the connection held. For who watches.
@@ -276,25 +326,27 @@ class Questions:
         A barrier is sent behind what waits, and in each place there is never more than one. Nothing waits for it: it may have to
         wait for hours behind code that runs.
         """
-        session = self._session
-        if session.over:
+        requests, status = self._requests, self._status
+        if status.over:
             return
-        for line in {_line(pending.message) for pending in session.unanswered() if pending not in self and _may_be_lost(pending)}:
+        for line in {
+            _line(pending.message) for pending in requests.unanswered() if not pending.question and _may_be_lost(pending)
+        }:
             barrier = self._barriers.get(line)
-            if barrier is None or barrier.settled or barrier.connection not in (0, session.connections):
-                session.start_soon(self._fail_what_is_overtaken, line, name="trio_gateway.find_lost")
+            if barrier is None or barrier.settled or barrier.connection not in (0, status.connections):
+                self._start_soon(self._fail_what_is_overtaken, line, name="trio_gateway.find_lost")
 
     async def _fail_what_is_overtaken(self, line: Line) -> None:
         """Send a barrier to a place, and fail what it overtakes there."""
-        session = self._session
-        earlier = session.unanswered()
+        requests, status = self._requests, self._status
+        earlier = requests.unanswered()
         reply = await self._ask_in_line(line, "kernel_info_request", {})
         beside = reply is not None and _may_be_out_of_order(reply)
         # An interrupt in the moment in which a kernel has begun with code and does not run it yet makes ipykernel drop the code:
         # it tells neither of a reply nor of an end. (Measured with ipykernel 7.4.) Code behind it shows that it is over.
         dropped = reply is not None and line[0] == "shell" and any(self._is_owed(pending, line, reply) for pending in earlier)
         if beside or dropped:
-            earlier = session.unanswered()
+            earlier = requests.unanswered()
             if line[0] == "shell":
                 reply = await self._ask_in_line(line, "execute_request", EMPTY_EXECUTION)
             else:
@@ -302,8 +354,8 @@ class Questions:
         if reply is None:
             return
         for pending in earlier:
-            held = pending.connection == session.connections
-            if _line(pending.message) != line or pending in self or not _may_be_lost(pending):
+            held = pending.connection == status.connections
+            if _line(pending.message) != line or pending.question or not _may_be_lost(pending):
                 continue
             # Code that a process was seen to begin with, and not to end, may still run where the kernel answers beside it.
             if held and beside and pending.runs_in(reply.header.session):
@@ -317,28 +369,32 @@ class Questions:
                 pending.give_up_reply()
             elif pending.garbled is not None:
                 text = f"no reply to the {kind} can be made out: a message came that can't be understood ({pending.garbled})"
-                pending.fail(ProtocolError(f"kernel {session.kernel_id}: {text}, and {why}; {once}"))
+                pending.fail(ProtocolError(f"kernel {status.kernel_id}: {text}, and {why}; {once}"))
             else:
                 lost = f"the {kind} or its reply was lost on the way"
-                pending.fail(ConnectionLostError(f"kernel {session.kernel_id}: {why}, so {lost}; {once}"))
+                pending.fail(ConnectionLostError(f"kernel {status.kernel_id}: {why}, so {lost}; {once}"))
 
     def _is_owed(self, pending: Pending, line: Line, barrier: Message) -> bool:
         """Whether the process that answered this barrier was seen to begin with this in that place, and not to end it."""
-        here = _line(pending.message) == line and pending.connection == self._session.connections
-        return here and pending not in self and _may_be_lost(pending) and pending.runs_in(barrier.header.session)
+        here = _line(pending.message) == line and pending.connection == self._status.connections
+        return here and not pending.question and _may_be_lost(pending) and pending.runs_in(barrier.header.session)
 
     async def _ask_in_line(self, line: Line, msg_type: str, content: Mapping[str, Any]) -> Message | None:
         """Send a request to a place, behind all that was sent there; wait for its reply, or None if there will be none."""
-        session = self._session
-        if session.over:
+        requests, status = self._requests, self._status
+        if status.over:
             return None  # so it is since a moment ago
         channel, subshell_id = line
-        self._barriers[line] = barrier = PendingReply(session.make(channel, msg_type, content, subshell_id=subshell_id))
-        session.submit(barrier)
+        barrier = PendingReply(requests.make(channel, msg_type, content, subshell_id=subshell_id))
+        if line in self._barriers:
+            self._barriers[line].question = False  # it went with a connection that is no more, and may be lost itself
+        barrier.question = True
+        self._barriers[line] = barrier
+        requests.submit(barrier)
         try:
             await barrier.wait_settled()
         finally:
-            session.forget(barrier)
+            requests.forget(barrier)
             if self._barriers.get(line) is barrier:
                 del self._barriers[line]
         return barrier.reply
@@ -347,32 +403,32 @@ class Questions:
 
     def find_lost_input(self) -> None:
         """See, when the connection was made again, that no code waits for ever for an answer that was lost with the last one."""
-        session = self._session
-        for pending in session.unanswered():
+        requests, status = self._requests, self._status
+        for pending in requests.unanswered():
             if not isinstance(pending, PendingExecution) or pending.input_sent is None or pending.settled:
                 continue
-            if session.liveness.carried > pending.input_sent:
+            if status.liveness.carried > pending.input_sent:
                 pending.input_sent = None
             else:
-                session.start_soon(self._end_if_unanswered, pending, pending.input_sent, name="trio_gateway.find_lost_input")
+                self._start_soon(self._end_if_unanswered, pending, pending.input_sent, name="trio_gateway.find_lost_input")
 
     async def _end_if_unanswered(self, pending: PendingExecution, sent: float) -> None:
         """Interrupt code that may wait for an answer which does not come, unless it goes on; it ends with ConnectionLostError.
 
         The answer can't be sent again: if it did arrive, the code would take that for the answer to its next question (G4).
         """
-        session = self._session
+        status = self._status
         with trio.move_on_after(INPUT_SECONDS):
             await pending.wait_settled()
-        if pending.settled or pending.input_sent != sent or session.over:
+        if pending.settled or pending.input_sent != sent or status.over:
             return
         lost = "the connection broke, and the answer to its request for input may have been lost with it"
         # Not settled yet: until it has ended over there, nothing else may be sent that the interrupt could hit.
-        pending.failure = ConnectionLostError(f"kernel {session.kernel_id}: {lost}; it was interrupted")
-        with trio.move_on_after(session.config.interrupt_timeout):
+        pending.failure = ConnectionLostError(f"kernel {status.kernel_id}: {lost}; it was interrupted")
+        with trio.move_on_after(self._api.config.interrupt_timeout):
             try:
                 if pending.message.header.subshell_id is None:
-                    await session.interrupt()
+                    await self._acts.interrupt()
                     await pending.wait_settled()
             except GatewayError as error:
                 self._note_failed("interrupt_failed", error)
@@ -380,7 +436,7 @@ class Questions:
             pending.settle()
 
     def _note_failed(self, what: str, error: GatewayError) -> None:
-        _logger.debug(what, extra={"gateway.kernel_id": self._session.kernel_id, "gateway.reason": repr(error)})
+        _logger.debug(what, extra={"gateway.kernel_id": self._status.kernel_id, "gateway.reason": repr(error)})
 
 
 def _line(message: Message) -> Line:

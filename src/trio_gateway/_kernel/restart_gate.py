@@ -7,18 +7,17 @@ it publishes later than it reconnects the rest, and what it publishes before tha
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from .pending import PendingProbe
+from .requests import Requests
+from .status import SessionStatus
 
-if TYPE_CHECKING:
-    from .session import KernelSession
-
-__all__ = ["Meeting"]
+__all__ = ["RestartGate"]
 
 PROBE_AGAIN: Final = 0.25
 """How long a probe of a restarted kernel may take before the next one, in seconds; doubled each time, up to 2."""
@@ -26,25 +25,29 @@ PROBE_SECONDS: Final = 30.0
 """How long a restarted kernel is probed at most before it is sent code all the same, in seconds."""
 
 
-class Meeting:
+class RestartGate:
     """Keeps code back while a session's kernel changes its process.
 
     Args:
-        session: the session.
+        requests: asks the new process.
+        status: how the session is.
+        start_soon: starts a service that ends with the session's block at the latest.
     """
 
-    __slots__ = ("_met", "_probing", "_requests", "_session", "farewell", "ours")
+    __slots__ = ("_asking", "_met", "_probing", "_requests", "_start_soon", "_status", "farewell", "ours")
 
     farewell: bool
     """Whether the old process has said goodbye since then."""
     ours: bool
     """Whether we asked for a restart and have not heard the new process yet: what the old one says is no news then."""
 
-    def __init__(self, session: KernelSession) -> None:
+    def __init__(self, requests: Requests, status: SessionStatus, start_soon: Callable[..., object]) -> None:
         self.farewell = False
         self.ours = False
-        self._session = session
-        self._requests = 0
+        self._requests = requests
+        self._status = status
+        self._start_soon = start_soon
+        self._asking = 0
         self._probing = False
         self._met = trio.Event()
         self._met.set()
@@ -61,12 +64,12 @@ class Meeting:
     def asked(self) -> Generator[None]:
         """A restart is being asked for: keep code back; if nothing has begun at its end, go on with the old process."""
         self.ours = True  # until the new process is heard: the old one's goodbye may come after the gateway's answer
-        self._requests += 1
+        self._asking += 1
         self._keep_back()
         try:
             yield
         finally:
-            self._requests -= 1
+            self._asking -= 1
             self._go_on()
 
     def begin(self) -> None:
@@ -75,7 +78,7 @@ class Meeting:
         self._keep_back()
         if not self._probing:
             self._probing = True
-            self._session.start_soon(self._probe, name="trio_gateway.probe")
+            self._start_soon(self._probe, name="trio_gateway.probe")
 
     def give_up(self) -> None:
         """There is nobody to be met any more: nobody waits."""
@@ -87,23 +90,23 @@ class Meeting:
 
     def _go_on(self) -> None:
         """Let those who wait go on, unless another process is being met or about to take this one's place."""
-        if not self._probing and not self._requests:
+        if not self._probing and not self._asking:
             self.ours = self.farewell = False
             self._met.set()
 
     async def _probe(self) -> None:
         """Ask the new process until it both answers and is heard, for a while."""
-        session = self._session
+        requests = self._requests
         pause = PROBE_AGAIN
         try:
             with trio.move_on_after(PROBE_SECONDS):
-                while session.ended is None and not session.shutting_down:
-                    probe = PendingProbe(session.make("shell", "kernel_info_request", {}))
-                    session.submit(probe)
+                while not self._status.over:
+                    probe = PendingProbe(requests.make("shell", "kernel_info_request", {}))
+                    requests.submit(probe)
                     with trio.move_on_after(pause):
                         await probe.wait_settled()
-                    session.withdraw(probe)
-                    session.forget(probe)
+                    requests.withdraw(probe)
+                    requests.forget(probe)
                     if probe.succeeded:
                         return
                     if probe.failure is not None:

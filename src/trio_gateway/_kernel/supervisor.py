@@ -39,12 +39,14 @@ from .._transport.connector import TLSRefusedError
 from .._transport.http.client import HttpClient
 from .._transport.websocket.opening import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
 
-__all__ = ["Exchange", "Supervised", "Supervisor"]
+__all__ = ["SMALLEST_LIMIT", "Exchange", "Supervised", "Supervisor"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
 TOO_LARGE: Final = 1009
 """The close code of who got a message that is larger than it takes."""
+SMALLEST_LIMIT: Final = 16 * 1024
+"""No gateway has a smaller limit for messages, in bytes: where we have sent less, it is not us that is meant."""
 FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, TOO_LARGE, 1010})
 """Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large, and it is
 not known what that was."""
@@ -141,6 +143,8 @@ class Supervisor:
         http: the gateway's HTTP client: credentials, cookies, TLS and the way to open streams.
         v1: whether to offer the v1 framing; else the legacy one is spoken.
     """
+
+    __slots__ = ("_exchange", "_http", "_scope", "_session", "_subprotocols")
 
     def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient, *, v1: bool = True) -> None:
         self._session = session
