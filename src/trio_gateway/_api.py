@@ -25,7 +25,8 @@ from ._events import EventSink, GatewayEvent, ignore
 from ._models import KernelModel, KernelSpec, KernelSpecs
 from ._protocol import rest
 from ._transport.connector import Connector, connect_tcp
-from ._transport.http.client import HttpClient, HttpResponse, open_http_client
+from ._transport.http.attempt import HttpResponse
+from ._transport.http.client import HttpClient, open_http_client
 from ._transport.turns import Turns, see_through
 
 __all__ = ["KernelApi", "KernelNotes", "Look", "open_kernel_api"]

@@ -27,7 +27,8 @@ from trio_gateway._errors import (
 )
 from trio_gateway._events import GatewayEvent
 from trio_gateway._protocol import rest
-from trio_gateway._transport.http.client import HttpResponse, open_http_client
+from trio_gateway._transport.http.attempt import HttpResponse
+from trio_gateway._transport.http.client import open_http_client
 
 LIMIT = 5.0
 RETRIES = 2
@@ -90,7 +91,7 @@ async def ask(script: Script, method: str, read: Callable[[HttpResponse], Any]) 
             except GatewayError as error:
                 found = error
             seconds = trio.current_time() - started
-            for connection in http._pool.connections:
+            for connection in http._attempts._pool.connections:
                 await connection.aclose()
             scripts.append(Script((b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",), "stall"))
             assert (await http.request("GET", "/")).json() == {}

@@ -96,7 +96,7 @@ async def test_cancelled_at_each_step(
             # The only place in the pool is free, and what comes is this request's own answer.
             assert (await it.http.request("POST", "/")).json() == {}
             assert it.server.open <= 1
-            assert len(it.http._pool.connections) == 1
+            assert len(it.http._attempts._pool.connections) == 1
             if not caught:
                 break
         assert step > 3 * requests

@@ -46,7 +46,7 @@ async def test_an_answer_before_the_request_is_complete_is_an_answer():
         await stream.send_stream.aclose()
 
     async with bench(in_turn(response())) as it:
-        it.http._pool._connector = connect
+        it.http._attempts._pool._connector = connect
         with pytest.raises(GatewayHTTPError, match=r"413 .*too much"):
             await it.http.request("POST", "/", json="x" * 100_000)
 
@@ -82,7 +82,7 @@ async def test_a_server_that_never_reads_and_hangs_up():
         return theirs
 
     async with bench(in_turn(response())) as it:
-        it.http._pool._connector = connect
+        it.http._attempts._pool._connector = connect
         with pytest.raises(GatewayConnectionError, match="closed the connection before its answer was complete"):
             await it.http.request("POST", "/")
 
@@ -90,7 +90,7 @@ async def test_a_server_that_never_reads_and_hangs_up():
 async def test_a_request_that_can_not_be_sent_shows_nothing():
     async with bench(in_turn(response())) as it:
         with pytest.raises(NotSendable) as caught:
-            await it.http._pool.send("GET", "/", [(b"Host", b"h"), (b"X", b"s3cret\r\n")], None)
+            await it.http._attempts._pool.send("GET", "/", [(b"Host", b"h"), (b"X", b"s3cret\r\n")], None)
         assert "s3cret" not in repr(caught.value) + repr(caught.value.__cause__)
         assert caught.value.__suppress_context__
         await it.http.request("GET", "/")
@@ -110,6 +110,6 @@ async def test_a_request_in_one_piece():
         return theirs
 
     async with bench(lambda request: response()) as it:
-        it.http._pool._connector = connect
+        it.http._attempts._pool._connector = connect
         await it.http.request("POST", "/", json={"a": 1})
     assert pieces[0].endswith(b'\r\n\r\n{"a": 1}')

@@ -277,7 +277,7 @@ async def test_retry_after_is_honoured(autojump_clock: object):  # lesson B35
 
 async def test_retry_after_as_a_date_is_honoured(autojump_clock: object):
     async with bench(in_turn(response(429, b"", "Retry-After: Thu, 01 Jan 2026 00:00:09 GMT"), response())) as it:
-        it.http._epoch = 1767225600 - trio.current_time()  # it is the beginning of 2026
+        it.http._identity._epoch = 1767225600 - trio.current_time()  # it is the beginning of 2026
         await it.http.request("GET", "/")
         assert trio.current_time() == pytest.approx(9.1)
 

@@ -18,7 +18,8 @@ from httpx import AsyncClient, Client
 
 from ..._errors import InvalidInputError
 from ..blocks import block
-from .client import HttpClient, HttpResponse
+from .attempt import HttpResponse
+from .client import HttpClient
 
 __all__ = ["AsyncClient", "Client", "Transport", "make_blocking_twin", "make_twin", "open_httpx_client"]
 

@@ -1,0 +1,126 @@
+"""Who we are to one gateway: the token, the configured headers and the cookies; and what of it must be shown to nobody.
+
+The one idea: HTTP and the WebSocket log in alike, so what they say of themselves is kept in one place, and so is the clock that
+cookies go by.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import trio
+
+from ..._config import GatewayConfig
+from ..._errors import InvalidInputError
+from ..._protocol.cookies import CookieJar
+from ..._protocol.masking import Masker
+from ..._protocol.urls import origin_of, without_query
+from ..._secret import Secret
+from .credentials import Credentials
+
+__all__ = ["Identity", "merged"]
+
+
+def merged(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Keep the last of each name."""
+    last: dict[str, tuple[str, str]] = {}
+    for name, value in headers:
+        last[name.lower()] = (name, value)
+    return list(last.values())
+
+
+class Identity:
+    """Who we are to one gateway.
+
+    Args:
+        config: the settings.
+
+    Raises:
+        ConfigError: the token renewer can't be made.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._credentials = Credentials(config, config.load_token_renewer())
+        self._cookies = CookieJar()
+        self._masked: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._masker = Masker(())
+        # The wall clock is read once. From then on it follows Trio's, in tests a virtual one.
+        self._epoch = time.time() - trio.current_time()  # noqa: TID251 - cookies and Retry-After speak of dates
+
+    @property
+    def token(self) -> str:
+        """The token in use."""
+        return self._credentials.token
+
+    @property
+    def renews(self) -> bool:
+        """Whether somebody can be asked for a new token."""
+        return self._credentials.renews
+
+    async def renew(self, used: str | None = None) -> bool:
+        """Ask for the token to use now.
+
+        Args:
+            used: a token that the gateway has just refused; None to ask whether there is another.
+
+        Returns:
+            Whether the token is another one now.
+
+        Cancellation:
+            Safe.
+        """
+        return await self._credentials.ask(used)
+
+    def now(self) -> float:
+        """What time it is, in seconds since the epoch."""
+        return self._epoch + trio.current_time()
+
+    def headers(self, url: str) -> list[tuple[str, str]]:
+        """Return what tells the gateway who we are: what logs in, the configured headers, and the cookies that go to a URL."""
+        found = [*self._config.auth_headers(self._credentials.token), *self._config.headers.items()]
+        if self._config.accept_cookies and (cookies := self._cookies.header(url, now=self.now())):
+            theirs = [value for name, value in found if name.lower() == "cookie"]
+            found.append(("Cookie", Secret("; ".join([*theirs, cookies]))))
+        return found
+
+    async def handshake_headers(self, url: str) -> list[tuple[str, str]]:
+        """Give the headers of a WebSocket handshake: what logs in, renewed, the configured ones, and the cookies that go there.
+
+        Args:
+            url: the WebSocket's URL.
+
+        Raises:
+            InvalidInputError: the URL is not one of the configured gateway.
+
+        Cancellation:
+            Safe.
+        """
+        ours = {origin_of(urlsplit(self._config.ws_base_url)), origin_of(urlsplit(self._config.base_url))}
+        if origin_of(urlsplit(url)) not in ours:
+            raise InvalidInputError(
+                "url", without_query(url), f"a URL of {self._config.ws_base_url}; credentials go nowhere else"
+            )
+        await self.renew()
+        return merged(self.headers(url))
+
+    def store_cookies(self, set_cookie_values: Iterable[str], url: str) -> None:
+        """Keep the cookies of an answer, if the configuration says so.
+
+        Args:
+            set_cookie_values: the values of its `Set-Cookie` headers.
+            url: the URL of the request.
+        """
+        if self._config.accept_cookies:
+            self._cookies.store(set_cookie_values, url, now=self.now())
+
+    @property
+    def mask(self) -> Masker:
+        """Takes out of what the gateway says what we log in with."""
+        cookies = (cookie.value for cookie in self._cookies if len(cookie.value) >= 6)
+        secrets = (*self._credentials.secrets(), *cookies), self._credentials.other_headers()
+        if secrets != self._masked:
+            self._masked, self._masker = secrets, Masker(*secrets)
+        return self._masker
