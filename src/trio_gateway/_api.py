@@ -60,6 +60,10 @@ class _Action:
 class KernelNotes(Protocol):
     """Takes note of what the gateway's answers say about which kernels there are."""
 
+    def name(self, kernel_id: str) -> str | None:
+        """Return a kernel's kernelspec, as far as it is known."""
+        ...
+
     def made(self, kernel_id: str, name: str) -> None:
         """A start of ours made this kernel."""
         ...
@@ -71,6 +75,10 @@ class KernelNotes(Protocol):
 
 class _NoNotes:
     """Takes no notes."""
+
+    def name(self, kernel_id: str) -> str | None:
+        del kernel_id
+        return None
 
     def made(self, kernel_id: str, name: str) -> None:
         del kernel_id, name
@@ -347,6 +355,8 @@ class KernelApi:
         """Tell how an action on a kernel ends; a kernel that the gateway does not know is noted before."""
         started = trio.current_time()
         failed = True
+        if what.kernel_name is None and isinstance(what.kernel_id, str):  # what is no id is refused below
+            what.kernel_name = self._notes.name(what.kernel_id)
         try:
             yield what
             failed = False

@@ -118,7 +118,7 @@ async def test_actions_and_their_events(autojump_clock: MockClock) -> None:
     assert kernel_events(events) == [(action, "success", model.id) for action in actions]
     kernel = [event for event in events if event.kind == "kernel"]
     assert [event.status_code for event in kernel] == [201, 204, 200, 204, 404]
-    assert [event.kernel_name for event in kernel] == ["python3", None, "python3", "python3", None]
+    assert [event.kernel_name for event in kernel] == [*["python3"] * 4, None]  # the last one was forgotten before
     assert {event.gateway_url for event in events} == {gateway.url}
 
 

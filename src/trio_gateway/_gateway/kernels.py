@@ -227,8 +227,7 @@ class Kernels:
     async def shutdown(self, kernel_id: str) -> None:
         """Shut a kernel down; one that is gone already is fine."""
         try:
-            known = self._known.name(kernel_id) if isinstance(kernel_id, str) else None  # what is no id, the next line refuses
-            await self._api.shutdown(kernel_id, kernel_name=known)
+            await self._api.shutdown(kernel_id)
         except KernelNotFoundError:
             await trio.lowlevel.checkpoint()
 
