@@ -15,13 +15,13 @@ import trio_gateway.blocking
 from trio_gateway._gateway.gateway import Gateway
 from trio_gateway._gateway.kernels import Kernels
 from trio_gateway._kernel.kernel import Kernel
-from trio_gateway._portal.asyncio_faces import _TWINS
+from trio_gateway._portal.asyncio_faces import ASYNCIO
 from trio_gateway.testing import FakeGateway
 
-BLOCKING = [getattr(trio_gateway.blocking, cls.__name__) for cls in _TWINS]
+BLOCKING = [getattr(trio_gateway.blocking, cls.__name__) for cls in ASYNCIO.faces]
 CLASSES = {
-    "trio.fail_after": list(_TWINS),
-    "anyio.fail_after": list(_TWINS.values()),
+    "trio.fail_after": list(ASYNCIO.faces),
+    "anyio.fail_after": list(ASYNCIO.faces.values()),
     "trio_gateway.blocking.fail_after": BLOCKING,
 }
 WAITING = {

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
-__all__ = ["IN_ANYIO", "IN_BLOCKING", "points_to_limits"]
+__all__ = ["IN_ANYIO", "IN_BLOCKING", "points_to_limits", "waits"]
 
 IN_ANYIO: Final = "anyio.fail_after"
 IN_BLOCKING: Final = "trio_gateway.blocking.fail_after"
 _IN_TRIO: Final = "trio.fail_after"
 _BLOCKS: Final = ("AbstractAsyncContextManager", "AsyncGenerator", "AsyncIterator")
 """What a method gives that is to be waited in."""
-_DOES_NOT_WAIT: Final = frozenset({"is_beating", "receive_nowait", "receive_ready", "statistics"})
-"""The methods of synchronous code that don't."""
 
 T = TypeVar("T")
 
 
-def points_to_limits(cls: type[T], limit: str = _IN_TRIO) -> type[T]:
+def points_to_limits(cls: type[T], limit: str = _IN_TRIO, waiting: Collection[str] | None = None) -> type[T]:
     """Have the public methods of a class that wait, or that give a block, say where a limit goes; a class decorator.
 
     Their signatures stay as they are, for people and for type checkers.
@@ -32,16 +30,16 @@ def points_to_limits(cls: type[T], limit: str = _IN_TRIO) -> type[T]:
     Args:
         cls: the class. Methods that it inherits are left alone.
         limit: what limits the calls of this class's users.
+        waiting: the names of the methods that wait; None where that can be seen of them.
     """
     for name, member in list(vars(cls).items()):
-        if not name.startswith("_") and inspect.isfunction(member) and _waits(member, limit):
+        if not name.startswith("_") and inspect.isfunction(member) and (waits(member) if waiting is None else name in waiting):
             setattr(cls, name, _pointing(member, limit))
     return cls
 
 
-def _waits(function: Callable[..., Any], limit: str) -> bool:
-    if limit == IN_BLOCKING:
-        return function.__name__ not in _DOES_NOT_WAIT
+def waits(function: Callable[..., Any]) -> bool:
+    """Say whether a method of a Trio class waits, or gives something to be waited in."""
     return inspect.iscoroutinefunction(function) or str(inspect.signature(function).return_annotation).startswith(_BLOCKS)
 
 

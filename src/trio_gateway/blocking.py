@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ._config import GatewayConfig as GatewayConfig
@@ -60,7 +60,6 @@ from ._kernel import executor as _executor
 from ._kernel import frame_relay as _kernel_channels
 from ._kernel import kernel as _kernel
 from ._kernel.comms import CommMessage as CommMessage
-from ._kernel.inbox import READY_BYTES, READY_ITEMS
 from ._kernel.status import Status as Status
 from ._models import KernelModel as KernelModel
 from ._models import KernelSpec as KernelSpec
@@ -76,13 +75,11 @@ from ._outputs import Output as Output
 from ._outputs import OutputGap as OutputGap
 from ._outputs import Stream as Stream
 from ._outputs import UpdateDisplayData as UpdateDisplayData
-from ._portal.blocking_faces import Face, Reader, Resource, blocking, entering, in_trio, ready
-from ._portal.calls import Realm
+from ._portal.blocking_faces import BLOCKING, BlockingFace, Reader, Resource, like
 from ._portal.deadlines import CancelScope as CancelScope
 from ._portal.deadlines import fail_after as fail_after
 from ._portal.deadlines import move_on_after as move_on_after
-from ._portal.prefetch import Reading, read
-from ._portal.thread_side import BlockingRealmCrossing, block_on, take_blocking
+from ._portal.thread_side import BlockingPortalCrossing
 from ._protocol.culling import CullPolicy as CullPolicy
 from ._protocol.kernel_state import ConnectionState as ConnectionState
 from ._protocol.kernel_state import KernelState as KernelState
@@ -99,364 +96,317 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-# A class here says which members there are, in the order of the Trio class. What they take, give and mean stands there.
+# A class here says which members there are, in the order of the Trio class. What they take, give and mean stands there; what they
+# do is made from `_portal.members`. So no body in them is ever run: they are read by people, editors and type checkers.
+# mypy: disable-error-code="empty-body"
 
 
-class OutputStream(Reader[_executor.OutputStream, Output], of=_executor.OutputStream):
-    @ready(_executor.OutputStream.receive_ready)
+class OutputStream(Reader[Output], of=_executor.OutputStream):
+    @like(_executor.OutputStream.receive_ready)
     def receive_ready(self) -> None: ...
 
     @property
-    def result(self) -> ExecutionResult:
-        return self._in_trio(lambda outputs: outputs.result)
+    def result(self) -> ExecutionResult: ...
 
-    @in_trio(_executor.OutputStream.statistics)
+    @like(_executor.OutputStream.statistics)
     def statistics(self) -> None: ...
 
 
-class Subscription(Resource[_channels.Subscription], Reader[_channels.Subscription, Message], of=_channels.Subscription):
-    def receive(self) -> Message:
-        return self._take()
+class Subscription(Resource, Reader[Message], of=_channels.Subscription):
+    @like(_channels.Subscription.receive)
+    def receive(self) -> None: ...
 
-    def receive_nowait(self) -> Message:
-        self._realm.thread.check_process()
-        with suppress(IndexError):
-            return self._reading.claim()
-        return self._in_trio(lambda messages: messages.receive_nowait())
+    @like(_channels.Subscription.receive_nowait)
+    def receive_nowait(self) -> None: ...
 
-    @ready(_channels.Subscription.receive_ready)
+    @like(_channels.Subscription.receive_ready)
     def receive_ready(self) -> None: ...
 
-    @blocking(_channels.Subscription.aclose)
+    @like(_channels.Subscription.aclose)
     def close(self) -> None: ...
 
-    @in_trio(_channels.Subscription.statistics)
+    @like(_channels.Subscription.statistics)
     def statistics(self) -> None: ...
 
 
-class Channel(Face[_channels.Channel], of=_channels.Channel):
+class Channel(BlockingFace, of=_channels.Channel):
     @property
-    def name(self) -> str:
-        return self._original.name
+    def name(self) -> str: ...
 
-    @entering(_channels.Channel.subscribe, Subscription)
+    @like(_channels.Channel.subscribe, Subscription)
     def subscribe(self) -> None: ...
 
-    @blocking(_channels.Channel.send)
+    @like(_channels.Channel.send)
     def send(self) -> None: ...
 
-    @blocking(_channels.Channel.forward)
+    @like(_channels.Channel.forward)
     def forward(self) -> None: ...
 
-    @in_trio(_channels.Channel.statistics)
+    @like(_channels.Channel.statistics)
     def statistics(self) -> None: ...
 
 
-class Comm(Resource[_comms.Comm], Reader[_comms.Comm, CommMessage], of=_comms.Comm):
+class Comm(Resource, Reader[CommMessage], of=_comms.Comm):
     @property
-    def id(self) -> str:
-        return self._original.id
+    def id(self) -> str: ...
 
     @property
-    def target_name(self) -> str:
-        return self._original.target_name
+    def target_name(self) -> str: ...
 
     @property
-    def opening(self) -> CommMessage:
-        return self._original.opening
+    def opening(self) -> CommMessage: ...
 
     @property
-    def closed(self) -> bool:
-        return self._original.closed
+    def closed(self) -> bool: ...
 
-    @blocking(_comms.Comm.send)
+    @like(_comms.Comm.send)
     def send(self) -> None: ...
 
-    def receive(self) -> CommMessage:
-        return self._take()
+    @like(_comms.Comm.receive)
+    def receive(self) -> None: ...
 
-    @ready(_comms.Comm.receive_ready)
+    @like(_comms.Comm.receive_ready)
     def receive_ready(self) -> None: ...
 
-    @blocking(_comms.Comm.aclose)
+    @like(_comms.Comm.aclose)
     def close(self) -> None: ...
 
 
-class IncomingComms(Resource[_comms.IncomingComms], Reader[_comms.IncomingComms, Comm], of=_comms.IncomingComms):
-    def receive(self) -> Comm:
-        return self._take()
+class IncomingComms(Resource, Reader[Comm], of=_comms.IncomingComms):
+    @like(_comms.IncomingComms.receive, Comm)
+    def receive(self) -> None: ...
 
-    def _take(self) -> Comm:
-        original: Any = super()._take()
-        return Comm(self._realm, original)
+    @like(_comms.IncomingComms.receive_ready, Comm)
+    def receive_ready(self) -> None: ...
 
-    def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[Comm]:
-        originals: list[Any] = self._receive_ready(limit, limit_bytes=limit_bytes)
-        return [Comm(self._realm, original) for original in originals]
-
-    @blocking(_comms.IncomingComms.aclose)
+    @like(_comms.IncomingComms.aclose)
     def close(self) -> None: ...
 
 
-class Comms(Face[_comms.Comms], of=_comms.Comms):
-    @entering(_comms.Comms.open, Comm)
+class Comms(BlockingFace, of=_comms.Comms):
+    @like(_comms.Comms.open, Comm)
     def open(self) -> None: ...
 
-    @entering(_comms.Comms.accept, IncomingComms)
+    @like(_comms.Comms.accept, IncomingComms)
     def accept(self) -> None: ...
 
 
-class HeartbeatChannel(Face[_kernel.HeartbeatChannel], of=_kernel.HeartbeatChannel):
+class HeartbeatChannel(BlockingFace, of=_kernel.HeartbeatChannel):
     @property
-    def verdict(self) -> Verdict:
-        return self._in_trio(lambda hb: hb.verdict)
+    def verdict(self) -> Verdict: ...
 
     @property
-    def evidence(self) -> Evidence:
-        return self._in_trio(lambda hb: hb.evidence)
+    def evidence(self) -> Evidence: ...
 
-    @in_trio(_kernel.HeartbeatChannel.is_beating)
+    @like(_kernel.HeartbeatChannel.is_beating)
     def is_beating(self) -> None: ...
 
     @property
-    def silence(self) -> float:
-        return self._in_trio(lambda hb: hb.silence)
+    def silence(self) -> float: ...
 
-    @blocking(_kernel.HeartbeatChannel.check)
+    @like(_kernel.HeartbeatChannel.check)
     def check(self) -> None: ...
 
 
-class Subshell(Face[_kernel.Subshell], of=_kernel.Subshell):
+class Subshell(BlockingFace, of=_kernel.Subshell):
     @property
-    def id(self) -> str:
-        return self._original.id
+    def id(self) -> str: ...
 
-    @blocking(_kernel.Subshell.execute)
+    @like(_kernel.Subshell.execute)
     def execute(self) -> None: ...
 
-    @entering(_kernel.Subshell.stream, OutputStream)
+    @like(_kernel.Subshell.stream, OutputStream)
     def stream(self) -> None: ...
 
 
-class Kernel(Face[_kernel.Kernel], of=_kernel.Kernel):
+class Kernel(BlockingFace, of=_kernel.Kernel):
     @property
-    def id(self) -> str:
-        return self._original.id
+    def id(self) -> str: ...
 
     @property
-    def name(self) -> str:
-        return self._original.name
+    def name(self) -> str: ...
 
     @property
-    def session_id(self) -> str:
-        return self._original.session_id
+    def session_id(self) -> str: ...
 
-    @blocking(_kernel.Kernel.execute)
+    @like(_kernel.Kernel.execute)
     def execute(self) -> None: ...
 
-    @entering(_kernel.Kernel.stream, OutputStream)
+    @like(_kernel.Kernel.stream, OutputStream)
     def stream(self) -> None: ...
 
     @property
-    def state(self) -> KernelState:
-        return self._original.state
+    def state(self) -> KernelState: ...
 
     @property
-    def connection_state(self) -> ConnectionState:
-        return self._original.connection_state
+    def connection_state(self) -> ConnectionState: ...
 
-    @blocking(_kernel.Kernel.wait_for)
+    @like(_kernel.Kernel.wait_for)
     def wait_for(self) -> None: ...
 
-    def changes(self) -> Iterator[Status]:
-        return Reader(self._realm, self._original.changes())
+    def changes(self) -> Iterator[Status]: ...
 
     @property
-    def shell(self) -> Channel:
-        return self._part("shell", Channel)
+    def shell(self) -> Channel: ...
 
     @property
-    def iopub(self) -> Channel:
-        return self._part("iopub", Channel)
+    def iopub(self) -> Channel: ...
 
     @property
-    def stdin(self) -> Channel:
-        return self._part("stdin", Channel)
+    def stdin(self) -> Channel: ...
 
     @property
-    def control(self) -> Channel:
-        return self._part("control", Channel)
+    def control(self) -> Channel: ...
 
     @property
-    def hb(self) -> HeartbeatChannel:
-        return self._part("hb", HeartbeatChannel)
+    def hb(self) -> HeartbeatChannel: ...
 
     @property
-    def comms(self) -> Comms:
-        return self._part("comms", Comms)
+    def comms(self) -> Comms: ...
 
-    @blocking(_kernel.Kernel.complete)
+    @like(_kernel.Kernel.complete)
     def complete(self) -> None: ...
 
-    @blocking(_kernel.Kernel.inspect)
+    @like(_kernel.Kernel.inspect)
     def inspect(self) -> None: ...
 
-    @blocking(_kernel.Kernel.history)
+    @like(_kernel.Kernel.history)
     def history(self) -> None: ...
 
-    @blocking(_kernel.Kernel.is_complete)
+    @like(_kernel.Kernel.is_complete)
     def is_complete(self) -> None: ...
 
-    @blocking(_kernel.Kernel.comm_info)
+    @like(_kernel.Kernel.comm_info)
     def comm_info(self) -> None: ...
 
-    @blocking(_kernel.Kernel.kernel_info)
+    @like(_kernel.Kernel.kernel_info)
     def kernel_info(self) -> None: ...
 
-    @blocking(_kernel.Kernel.debug)
+    @like(_kernel.Kernel.debug)
     def debug(self) -> None: ...
 
-    @entering(_kernel.Kernel.subshell, Subshell)
+    @like(_kernel.Kernel.subshell, Subshell)
     def subshell(self) -> None: ...
 
-    @blocking(_kernel.Kernel.interrupt)
+    @like(_kernel.Kernel.interrupt)
     def interrupt(self) -> None: ...
 
-    @blocking(_kernel.Kernel.restart)
+    @like(_kernel.Kernel.restart)
     def restart(self) -> None: ...
 
-    @blocking(_kernel.Kernel.shutdown)
+    @like(_kernel.Kernel.shutdown)
     def shutdown(self) -> None: ...
 
 
-class Kernels(Face[_kernels.Kernels], of=_kernels.Kernels):
-    @blocking(_kernels.Kernels.list)
+class Kernels(BlockingFace, of=_kernels.Kernels):
+    @like(_kernels.Kernels.list)
     def list(self) -> None: ...
 
-    @blocking(_kernels.Kernels.get)
+    @like(_kernels.Kernels.get)
     def get(self) -> None: ...
 
-    @blocking(_kernels.Kernels.start)
+    @like(_kernels.Kernels.start)
     def start(self) -> None: ...
 
-    @blocking(_kernels.Kernels.interrupt)
+    @like(_kernels.Kernels.interrupt)
     def interrupt(self) -> None: ...
 
-    @blocking(_kernels.Kernels.restart)
+    @like(_kernels.Kernels.restart)
     def restart(self) -> None: ...
 
-    @blocking(_kernels.Kernels.shutdown)
+    @like(_kernels.Kernels.shutdown)
     def shutdown(self) -> None: ...
 
-    @blocking(_kernels.Kernels.shutdown_all)
+    @like(_kernels.Kernels.shutdown_all)
     def shutdown_all(self) -> None: ...
 
-    @blocking(_kernels.Kernels.cull)
+    @like(_kernels.Kernels.cull)
     def cull(self) -> None: ...
 
 
-class KernelSpecDirectory(Face[_kernelspecs.KernelSpecDirectory], of=_kernelspecs.KernelSpecDirectory):
-    @blocking(_kernelspecs.KernelSpecDirectory.list)
+class KernelSpecDirectory(BlockingFace, of=_kernelspecs.KernelSpecDirectory):
+    @like(_kernelspecs.KernelSpecDirectory.list)
     def list(self) -> None: ...
 
-    @blocking(_kernelspecs.KernelSpecDirectory.get)
+    @like(_kernelspecs.KernelSpecDirectory.get)
     def get(self) -> None: ...
 
-    @blocking(_kernelspecs.KernelSpecDirectory.default_name)
+    @like(_kernelspecs.KernelSpecDirectory.default_name)
     def default_name(self) -> None: ...
 
-    @blocking(_kernelspecs.KernelSpecDirectory.resource)
+    @like(_kernelspecs.KernelSpecDirectory.resource)
     def resource(self) -> None: ...
 
-    @blocking(_kernelspecs.KernelSpecDirectory.check)
+    @like(_kernelspecs.KernelSpecDirectory.check)
     def check(self) -> None: ...
 
-    @blocking(_kernelspecs.KernelSpecDirectory.interrupt_mode)
+    @like(_kernelspecs.KernelSpecDirectory.interrupt_mode)
     def interrupt_mode(self) -> None: ...
 
 
-class Sessions(Face[_sessions.Sessions], of=_sessions.Sessions):
-    @blocking(_sessions.Sessions.create)
+class Sessions(BlockingFace, of=_sessions.Sessions):
+    @like(_sessions.Sessions.create)
     def create(self) -> None: ...
 
-    @blocking(_sessions.Sessions.get)
+    @like(_sessions.Sessions.get)
     def get(self) -> None: ...
 
-    @blocking(_sessions.Sessions.list)
+    @like(_sessions.Sessions.list)
     def list(self) -> None: ...
 
-    @blocking(_sessions.Sessions.update)
+    @like(_sessions.Sessions.update)
     def update(self) -> None: ...
 
-    @blocking(_sessions.Sessions.delete)
+    @like(_sessions.Sessions.delete)
     def delete(self) -> None: ...
 
 
-def _make_client(realm: Realm, client: Any) -> Client:
-    from ._transport.http.httpx_face import make_blocking_twin
-
-    return make_blocking_twin(client, functools.partial(block_on, realm))
-
-
-class KernelChannels(Face[_kernel_channels.KernelChannels], of=_kernel_channels.KernelChannels):
-    def __init__(self, realm: Realm, original: _kernel_channels.KernelChannels) -> None:
-        super().__init__(realm, original)
-        self._reading: Reading[Sequence[bytes | str]] = read(original)
+class KernelChannels(BlockingFace, of=_kernel_channels.KernelChannels):
+    @property
+    def kernel_state(self) -> KernelState: ...
 
     @property
-    def kernel_state(self) -> KernelState:
-        return self._original.kernel_state
+    def resumed(self) -> int: ...
 
-    @property
-    def resumed(self) -> int:
-        return self._original.resumed
-
-    @blocking(_kernel_channels.KernelChannels.wait_opened)
+    @like(_kernel_channels.KernelChannels.wait_opened)
     def wait_opened(self) -> None: ...
 
-    def receive(self) -> Sequence[bytes | str]:
-        return take_blocking(self._realm, self._reading)
+    @like(_kernel_channels.KernelChannels.receive)
+    def receive(self) -> None: ...
 
-    @blocking(_kernel_channels.KernelChannels.send)
+    @like(_kernel_channels.KernelChannels.send)
     def send(self) -> None: ...
 
 
-class Gateway(Face[_gateway.Gateway], of=_gateway.Gateway):
+class Gateway(BlockingFace, of=_gateway.Gateway):
     @property
-    def config(self) -> GatewayConfig:
-        return self._original.config
+    def config(self) -> GatewayConfig: ...
 
     @property
-    def url(self) -> str:
-        return self._original.url
+    def url(self) -> str: ...
 
     @property
-    def kernels(self) -> Kernels:
-        return self._part("kernels", Kernels)
+    def kernels(self) -> Kernels: ...
 
     @property
-    def kernelspecs(self) -> KernelSpecDirectory:
-        return self._part("kernelspecs", KernelSpecDirectory)
+    def kernelspecs(self) -> KernelSpecDirectory: ...
 
     @property
-    def sessions(self) -> Sessions:
-        return self._part("sessions", Sessions)
+    def sessions(self) -> Sessions: ...
 
     @property
-    def dropped_events(self) -> int:
-        return self._original.dropped_events
+    def dropped_events(self) -> int: ...
 
-    @entering(_gateway.Gateway.start_kernel, Kernel)
+    @like(_gateway.Gateway.start_kernel, Kernel)
     def start_kernel(self) -> None: ...
 
-    @entering(_gateway.Gateway.attach_kernel, Kernel)
+    @like(_gateway.Gateway.attach_kernel, Kernel)
     def attach_kernel(self) -> None: ...
 
-    @entering(_gateway.Gateway.open_channels, KernelChannels)
+    @like(_gateway.Gateway.open_channels, KernelChannels)
     def open_channels(self) -> None: ...
 
-    @entering(_gateway.Gateway.http_client, _make_client)
-    def http_client(self) -> None: ...
+    def http_client(self) -> AbstractContextManager[Client]: ...
 
 
 def _opening(
@@ -469,7 +419,7 @@ def _opening(
             hidden: Any = hidden_settings(arguments, but=_gateway.PLAIN_ARGUMENTS)
             first: Any = tuple(map(_gateway.hidden_url, args))
             del args, arguments
-            return BlockingRealmCrossing(origin(*first, **hidden), Gateway)  # pyright: ignore[reportCallIssue] - the arguments, hidden
+            return BlockingPortalCrossing(origin(*first, **hidden), BLOCKING.translate)  # pyright: ignore[reportCallIssue] - the arguments, hidden
 
         dressed: Any = functools.update_wrapper(opener, name_only)
         dressed.__doc__ = origin.__doc__

@@ -236,7 +236,7 @@ def test_a_kernel_that_was_taken_in_is_culled_as_the_others_are(fake: Fake) -> N
         there = await start_elsewhere(fake)
         await manager.start_kernel(kernel_id=there)
         gateway: Any = await manager.gateway()
-        assert there in manager.realm.run_sync(gateway._original._known.ids)
+        assert there in manager.portal.run_sync(gateway._original._known.ids)
 
     with_app(fake, use)
 

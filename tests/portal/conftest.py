@@ -1,3 +1,4 @@
 """Fixtures for tests of the faces, for this folder."""
 
-from tools.face_fixtures import *  # noqa: F403 - pytest looks for fixtures in this module
+from tools.anyio_fixtures import *  # noqa: F403 - pytest looks for fixtures in this module
+from tools.face_fixtures import *  # noqa: F403

@@ -199,19 +199,19 @@ class FaceStage(Stage):
     def __init__(self, world: LoopWorld | ThreadWorld, config: trio_gateway.GatewayConfig) -> None:
         super().__init__(config)
         self.world = world
-        self._realms: list[Any] = []
+        self._portals: list[Any] = []
 
     @asynccontextmanager
     async def open(self, **settings: Any) -> AsyncGenerator[Any]:
         """Open the gateway on the face."""
         config = self.config.replace(**settings) if settings else self.config
         async with _block(self.world, self.world.face.open_gateway(config, connector=self._connector)) as gateway:
-            self._realms.append(gateway._face._realm)
+            self._portals.append(gateway._face._portal)
             yield gateway
 
     def cut(self) -> None:
         """Break every connection; they live in the library's thread."""
-        self._realms[-1].run_sync(super().cut)
+        self._portals[-1].run_sync(super().cut)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ import trio
 
 import trio_gateway.blocking as tg
 from tools.face_tools import ListeningFake, rest
-from trio_gateway._portal.calls import Returned
 from trio_gateway._portal.deadlines import Cancelled
+from trio_gateway._portal.messages import Returned
 from trio_gateway._portal.thread_side import ThreadCaller
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from trio_gateway._kernel.executor import OutputStream
 from trio_gateway._kernel.inbox import Inbox
 from trio_gateway._kernel.spool import Spool
 from trio_gateway._portal import prefetch as reading_module
-from trio_gateway._portal.asyncio_side import RealmCrossing, call, take
-from trio_gateway._portal.calls import Realm
+from trio_gateway._portal.asyncio_side import PortalCrossing, call, take
+from trio_gateway._portal.portal import Portal
 from trio_gateway._portal.prefetch import Reading, forget, read
-from trio_gateway._portal.thread_side import BlockingRealmCrossing, block_on, take_blocking
+from trio_gateway._portal.thread_side import BlockingPortalCrossing, block_on, take_blocking
 from trio_gateway._protocol.messages import Message, MessageFactory
 
 factory = MessageFactory("session", "someone")
@@ -82,13 +82,13 @@ def test_what_comes_together_is_handed_over_together() -> None:
         await found.fill()
         assert (messages.waits, messages.statistics().messages) == (1, 10)
         assert found.count_in(messages.statistics()).messages == reading_module.LIMIT_ITEMS + 10
-        claimed = []
+        popped = []
         while found:
-            claimed.append(text_of(found.claim()))
+            popped.append(text_of(found.pop()))
         await found.fill()
         while found:
-            claimed.append(text_of(found.claim()))
-        assert (messages.waits, claimed) == (2, [str(number) for number in range(reading_module.LIMIT_ITEMS + 10)])
+            popped.append(text_of(found.pop()))
+        assert (messages.waits, popped) == (2, [str(number) for number in range(reading_module.LIMIT_ITEMS + 10)])
 
         large = "x" * (reading_module.LIMIT_BYTES // 2)
         messages.put(large, large, large, large, large)
@@ -97,7 +97,7 @@ def test_what_comes_together_is_handed_over_together() -> None:
         assert found.count_in(messages.statistics()).memory_bytes > 4 * len(large)
         with pytest.raises(IndexError):
             while True:
-                found.claim()
+                found.pop()
 
     trio.run(main)
 
@@ -110,7 +110,7 @@ def test_what_is_ready_begins_with_what_was_handed_over() -> None:
         found: Reading[Message] = read(messages)
         messages.put(*range(100))
         await found.fill()
-        assert text_of(found.claim()) == "0"
+        assert text_of(found.pop()) == "0"
         taken = [text_of(message) for message in found.receive_ready(3) + found.receive_ready(80)]
         assert taken == [str(number) for number in range(1, 84)]
         size = make(84).size
@@ -127,7 +127,7 @@ def test_what_is_ready_begins_with_what_was_handed_over() -> None:
 
 
 def test_each_of_several_readers_has_its_own(autojump_clock: trio.testing.MockClock) -> None:
-    """Two wait, two come: nobody takes both. One that is cancelled with its own unclaimed leaves it to one that waits."""
+    """Two wait, two come: neither takes both. One that is cancelled before it pops its own leaves it to one that waits."""
 
     async def main() -> None:
         messages = Counted()
@@ -137,7 +137,7 @@ def test_each_of_several_readers_has_its_own(autojump_clock: trio.testing.MockCl
             nursery.start_soon(found.fill)
             await trio.testing.wait_all_tasks_blocked()
             messages.put(1, 2)
-        assert [text_of(found.claim()), text_of(found.claim())] == ["1", "2"]
+        assert [text_of(found.pop()), text_of(found.pop())] == ["1", "2"]
 
         filled = trio.Event()
 
@@ -155,14 +155,14 @@ def test_each_of_several_readers_has_its_own(autojump_clock: trio.testing.MockCl
             assert not filled.is_set()  # the first one has it, and is cancelled before it claims it:
             found._wake()
             await filled.wait()
-        assert text_of(found.claim()) == "3"
+        assert text_of(found.pop()) == "3"
         # Who looks without waiting leaves what they looked at to those who wait.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(found.fill)
             await trio.testing.wait_all_tasks_blocked()
             messages.put(4)
             found.collect()
-        assert text_of(found.claim()) == "4"
+        assert text_of(found.pop()) == "4"
         # A wake for nothing wakes nobody.
         with trio.move_on_after(1) as scope:
             async with trio.open_nursery() as nursery:
@@ -178,7 +178,7 @@ def test_what_goes_wrong_comes_after_what_went_before(monkeypatch: pytest.Monkey
     """An error while more is added is raised in its turn, once; closing forgets it with the rest."""
 
     async def main() -> None:
-        def ready(limit: int, limit_bytes: float) -> Any:
+        def ready(limit: int, /, *, limit_bytes: float) -> Any:
             yield "second"
             raise LookupError("third")
 
@@ -188,14 +188,14 @@ def test_what_goes_wrong_comes_after_what_went_before(monkeypatch: pytest.Monkey
 
         found: Reading[str] = Reading(first, ready)
         await found.fill()
-        assert (found.claim(), found.claim()) == ("first", "second")
+        assert (found.pop(), found.pop()) == ("first", "second")
         with pytest.raises(LookupError, match="third"):
             await found.fill()
         await found.fill()
         found.clear()
         assert not found
         await found.fill()
-        assert found.claim() == "first"
+        assert found.pop() == "first"
 
         # A temporary file that can't be read back, for instance.
         messages = Counted(limit_messages=1)
@@ -207,7 +207,7 @@ def test_what_goes_wrong_comes_after_what_went_before(monkeypatch: pytest.Monkey
 
         monkeypatch.setattr(Spool, "popleft", broken)
         await spooled.fill()
-        assert text_of(spooled.claim()) == "1"
+        assert text_of(spooled.pop()) == "1"
         with pytest.raises(SlowConsumerError, match="the disk is gone"):
             await spooled.fill()
         await messages.aclose()
@@ -216,7 +216,7 @@ def test_what_goes_wrong_comes_after_what_went_before(monkeypatch: pytest.Monkey
 
 
 def test_g7_a_reader_that_pauses_the_session_still_does() -> None:
-    """What was handed over makes room; what is not claimed is bounded, and then the session stands still."""
+    """What was handed over makes room; what is not popped is bounded, and then the session stands still."""
 
     async def main() -> None:
         messages = Counted(limit_messages=3, when_full="pause")
@@ -253,7 +253,7 @@ def test_nothing_is_asked_before_what_was_printed_is_read() -> None:
         await found.fill()
         there, counted = stream.statistics(), found.count_in(stream.statistics())
         assert (counted.messages - there.messages, counted.memory_bytes > there.memory_bytes) == (2, True)
-        assert [found.claim(), found.claim()] == [Stream("stdout", "1"), Stream("stdout", "2")]
+        assert [found.pop(), found.pop()] == [Stream("stdout", "1"), Stream("stdout", "2")]
         assert (bool(found), asked) == (False, [])
         with pytest.raises(InvalidInputError):
             await found.fill()
@@ -262,7 +262,7 @@ def test_nothing_is_asked_before_what_was_printed_is_read() -> None:
         for message in (make("who?", "input_request"), make(4)):
             inbox.put(message)
         await found.fill()
-        assert [found.claim(), found.claim()] == [Stream("stdout", "3"), Stream("stdout", "4")]
+        assert [found.pop(), found.pop()] == [Stream("stdout", "3"), Stream("stdout", "4")]
 
     trio.run(main)
 
@@ -277,43 +277,43 @@ async def nothing() -> AsyncGenerator[None]:
     yield None
 
 
-def give_realm(realm: Realm, value: object) -> Realm:
-    """Give the realm, in place of what lives in it."""
+def give_portal(portal: Portal, value: object) -> Portal:
+    """Give the portal, in place of what lives in it."""
     del value
-    return realm
+    return portal
 
 
 @contextmanager
-def in_thread() -> Generator[tuple[Realm, Counted, Reading[Message]]]:
-    """A realm for a plain thread, and what it reads."""
-    with BlockingRealmCrossing(nothing(), give_realm) as realm:
-        messages = realm.run_sync(Counted)
-        yield realm, messages, read(messages)
+def in_thread() -> Generator[tuple[Portal, Counted, Reading[Message]]]:
+    """A portal for a plain thread, and what it reads."""
+    with BlockingPortalCrossing(nothing(), give_portal) as portal:
+        messages = portal.run_sync(Counted)
+        yield portal, messages, read(messages)
 
 
 def in_loop(loop: Callable[[], asyncio.AbstractEventLoop], main: Callable[..., Awaitable[None]]) -> None:
-    """Run with a realm in an event loop, and what it reads there."""
+    """Run with a portal in an event loop, and what it reads there."""
 
     async def inside() -> None:
-        async with RealmCrossing(lambda realm: nothing(), give_realm) as realm:
-            messages = realm.run_sync(Counted)
-            await asyncio.wait_for(main(realm, messages, read(messages)), 30)
+        async with PortalCrossing(lambda portal: nothing(), give_portal) as portal:
+            messages = portal.run_sync(Counted)
+            await asyncio.wait_for(main(portal, messages, read(messages)), 30)
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(inside())
 
 
-def until_waiting(realm: Realm, messages: Counted, tasks: int) -> None:
+def until_waiting(portal: Portal, messages: Counted, tasks: int) -> None:
     """Block until so many wait in Trio."""
-    while realm.run_sync(messages.inbox._waiting.statistics).tasks_waiting < tasks:
+    while portal.run_sync(messages.inbox._waiting.statistics).tasks_waiting < tasks:
         pass
 
 
 def test_a_thread_crosses_once_for_many() -> None:
     """In order, each once; and many threads have each message once between them."""
-    with in_thread() as (realm, messages, found):
-        realm.run_sync(lambda: messages.put(*range(50)))
-        assert [text_of(take_blocking(realm, found)) for _ in range(50)] == [str(number) for number in range(50)]
+    with in_thread() as (portal, messages, found):
+        portal.run_sync(lambda: messages.put(*range(50)))
+        assert [text_of(take_blocking(portal, found)) for _ in range(50)] == [str(number) for number in range(50)]
         assert messages.waits == 1
 
         seen: list[str] = []
@@ -321,7 +321,7 @@ def test_a_thread_crosses_once_for_many() -> None:
         def use() -> None:
             while True:
                 try:
-                    seen.append(text_of(take_blocking(realm, found)))
+                    seen.append(text_of(take_blocking(portal, found)))
                 except trio.EndOfChannel:
                     return
 
@@ -329,43 +329,43 @@ def test_a_thread_crosses_once_for_many() -> None:
         for thread in threads:
             thread.start()
         for start in range(0, 1000, 100):
-            realm.run_sync(functools.partial(messages.put, *range(start, start + 100)))
-        realm.run_sync(messages.inbox.close)
+            portal.run_sync(functools.partial(messages.put, *range(start, start + 100)))
+        portal.run_sync(messages.inbox.close)
         for thread in threads:
             thread.join(30)
         assert sorted(map(int, seen)) == list(range(1000))
-        realm.run_sync(messages.put)
+        portal.run_sync(messages.put)
 
 
 def test_a_signal_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C at the end of a crossing: what it brought is there for the next call."""
-    with in_thread() as (realm, messages, found):
-        realm.run_sync(lambda: messages.put(1, 2))
+    with in_thread() as (portal, messages, found):
+        portal.run_sync(lambda: messages.put(1, 2))
 
-        def interrupted(realm: Realm, function: Callable[[], Awaitable[Any]]) -> None:
-            block_on(realm, function)
+        def interrupted(portal: Portal, function: Callable[[], Awaitable[Any]]) -> None:
+            block_on(portal, function)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr("trio_gateway._portal.thread_side.block_on", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                take_blocking(realm, found)
-        assert [text_of(take_blocking(realm, found)) for _ in range(2)] == ["1", "2"]
+                take_blocking(portal, found)
+        assert [text_of(take_blocking(portal, found)) for _ in range(2)] == ["1", "2"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_cancelled_tasks_message_wakes_one_that_waits(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """It is not left lying there until another one comes."""
 
-    async def main(realm: Realm, messages: Counted, found: Reading[Message]) -> None:
-        first = asyncio.create_task(take(realm, found))
+    async def main(portal: Portal, messages: Counted, found: Reading[Message]) -> None:
+        first = asyncio.create_task(take(portal, found))
         await asyncio.sleep(0)
-        until_waiting(realm, messages, 1)
-        second = asyncio.create_task(take(realm, found))
+        until_waiting(portal, messages, 1)
+        second = asyncio.create_task(take(portal, found))
         await asyncio.sleep(0)
-        until_waiting(realm, messages, 2)
+        until_waiting(portal, messages, 2)
         # The loop stands still from here, until the first one's is on its way.
-        realm.run_sync(lambda: messages.put("only"))
+        portal.run_sync(lambda: messages.put("only"))
         while not found:
             pass
         first.cancel()
@@ -378,20 +378,20 @@ def test_a_cancelled_tasks_message_wakes_one_that_waits(loop: Callable[[], async
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_task_crosses_once_for_many(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """In order, each once; closing it forgets what was not claimed."""
+    """In order, each once; closing it forgets what was not popped."""
 
-    async def main(realm: Realm, messages: Counted, found: Reading[Message]) -> None:
-        realm.run_sync(lambda: messages.put(*range(50)))
-        assert [text_of(await take(realm, found)) for _ in range(40)] == [str(number) for number in range(40)]
+    async def main(portal: Portal, messages: Counted, found: Reading[Message]) -> None:
+        portal.run_sync(lambda: messages.put(*range(50)))
+        assert [text_of(await take(portal, found)) for _ in range(40)] == [str(number) for number in range(40)]
         assert messages.waits == 1
 
         class Face:
             _reading = found
 
-        await call(realm, messages.aclose)
+        await call(portal, messages.aclose)
         forget(Face())
         forget(None)
         with pytest.raises(trio.EndOfChannel):
-            await take(realm, found)
+            await take(portal, found)
 
     in_loop(loop, main)

@@ -20,11 +20,13 @@ import anyio.lowlevel
 import trio
 
 from .._transport.blocks import OnlyAsyncWith
-from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, swallowed, value_of
+from .calls import Block, Call
+from .messages import NOBODY, Asked, Entered, Last, Message, Raised, Returned, swallowed, value_of
+from .portal import Portal
 from .prefetch import Reading, forget
 from .thread import check_loop
 
-__all__ = ["Crossing", "RealmCrossing", "call", "run_in_loop", "take"]
+__all__ = ["Crossing", "LoopCaller", "PortalCrossing", "call", "run_in_loop", "take"]
 
 T = TypeVar("T")
 
@@ -106,12 +108,12 @@ async def _answer(asked: Asked) -> Returned | Raised:
 
 
 async def call(
-    realm: Realm, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
+    portal: Portal, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
 ) -> Any:
     """Call an async function of Trio's and wait for what comes of it.
 
     Args:
-        realm: where.
+        portal: the way into its gateway's block.
         function: the function, with its arguments.
         undo: an async function of Trio's that takes back what it gave, where the caller was cancelled before it could be had.
 
@@ -124,21 +126,21 @@ async def call(
     """
     await anyio.lowlevel.checkpoint_if_cancelled()
     caller = LoopCaller()
-    crossing = Call(realm, function, caller)
+    crossing = Call(portal, function, caller)
     crossing.start()
     try:
         return value_of(await caller.converse(crossing.cancel))
     except BaseException as error:
         if undo is not None and isinstance(caller.unheard, Returned):
             undoing = LoopCaller()
-            Call(realm, partial(undo, caller.unheard.value), undoing).start()
+            Call(portal, partial(undo, caller.unheard.value), undoing).start()
             latest = await undoing.settle(error)  # noqa: ASYNC102, ASYNC120 - shielded, and bounded by the limits of the clean-up in Trio
             if latest is not error:
                 raise latest from None  # noqa: ASYNC104 - a later cancellation
         raise
 
 
-async def take(realm: Realm, reading: Reading[T]) -> T:
+async def take(portal: Portal, reading: Reading[T]) -> T:
     """Take the next item of a reading, and cross into Trio only if none was handed over.
 
     Raises:
@@ -148,39 +150,30 @@ async def take(realm: Realm, reading: Reading[T]) -> T:
     """
     await anyio.lowlevel.checkpoint_if_cancelled()
     while True:
-        realm.thread.check_process()  # what was handed over is the parent's too
+        portal.thread.check_process()  # what was handed over is the parent's too
         try:
-            return reading.claim()
+            return reading.pop()
         except IndexError:
             pass
         try:
-            await call(realm, reading.fill)
+            await call(portal, reading.fill)
         except BaseException:
-            reading.give_up(realm)
+            reading.give_up(portal)
             raise
-
-
-class _Nobody:
-    """A caller that waits no more."""
-
-    def deliver(self, message: Message) -> bool:
-        """Say so."""
-        del message
-        return False
 
 
 class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
     """A context manager of Trio's, for an asyncio task. Can be entered once.
 
     Args:
-        realm: where.
+        portal: the way into its gateway's block.
         manager: the context manager.
         translate: what to give for what it gives.
     """
 
-    def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+    def __init__(self, portal: Portal, manager: AbstractAsyncContextManager[Any], translate: Callable[[Portal, Any], T]) -> None:
         self._opened_by = getattr(manager, "_opened_by", "")
-        self._realm = realm
+        self._portal = portal
         self._manager = manager
         self._translate = translate
         self._block: Block | None = None
@@ -196,11 +189,11 @@ class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
         message = await caller.converse(lambda: block.leave(caller, asyncio.CancelledError()))
         if not isinstance(message, Entered):
             self._ended()
-        self._given = self._translate(self._realm, value_of(message))
+        self._given = self._translate(self._portal, value_of(message))
         return self._given
 
     def _open(self, caller: LoopCaller) -> Block:
-        return Block(self._realm, self._manager, caller)
+        return Block(self._portal, self._manager, caller)
 
     def _ended(self) -> None:
         """Take note that the block has ended."""
@@ -213,7 +206,7 @@ class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
         if self._block.foreign(error):
             return False
         if isinstance(error, GeneratorExit):  # nothing can be awaited; it ends by itself
-            self._block.leave(_Nobody(), error)
+            self._block.leave(NOBODY, error)
             return False
         caller = LoopCaller()
         self._block.leave(caller, error)
@@ -225,15 +218,17 @@ class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
 
 
 @final
-class RealmCrossing(Crossing[T]):
-    """The block of a gateway, for an asyncio task: entering it makes a realm.
+class PortalCrossing(Crossing[T]):
+    """The block of a gateway, for an asyncio task: entering it opens a portal.
 
     Args:
         opener: opens the gateway.
         translate: what to give for the gateway.
     """
 
-    def __init__(self, opener: Callable[[Realm], AbstractAsyncContextManager[Any]], translate: Callable[[Realm, Any], T]) -> None:
+    def __init__(
+        self, opener: Callable[[Portal], AbstractAsyncContextManager[Any]], translate: Callable[[Portal, Any], T]
+    ) -> None:
         self._opener = opener
         self._translate = translate
         self._block = None
@@ -242,11 +237,11 @@ class RealmCrossing(Crossing[T]):
     def _open(self, caller: LoopCaller) -> Block:
         loop = asyncio.get_running_loop()
         check_loop(loop)
-        self._realm = realm = Realm()
-        return Block(realm, self._opener(realm), caller, outermost=True, gone=loop.is_closed)
+        self._portal = portal = Portal()
+        return Block(portal, self._opener(portal), caller, outermost=True, gone=loop.is_closed)
 
     def _ended(self) -> None:
-        self._realm.thread.join()
+        self._portal.thread.join()
 
 
 async def run_in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> object:

@@ -1,186 +1,200 @@
-"""What the blocking face's classes are made of: decorators that take signature and docstring from a Trio method.
+"""What the blocking face's classes are made of: bases for them, and a decorator that gives their methods types.
 
-The one idea: a blocking method is the Trio method without `async`. So what is decorated gives only a name; parameters, defaults,
-return type and docstring are the Trio method's, for people and for type checkers.
+The one idea: a blocking method is the Trio method without `async`. So a class says only which members it has, for people, editors
+and type checkers; what they do is made from `members`, as for asyncio.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, final, overload
 
+import attrs
 import trio
 
-from .._limits import IN_BLOCKING, points_to_limits
-from .calls import Realm, asking
-from .prefetch import Reading, forget, read
+from .._limits import IN_BLOCKING, points_to_limits, waits
+from .faces import Face, Method, Side, Translate, asked
+from .portal import Portal
+from .prefetch import Reading, forget
 from .thread_side import BlockingCrossing, block_on, take_blocking
 from .undoing import undo_of
 
-__all__ = ["CALLBACKS", "Face", "Reader", "Resource", "blocking", "entering", "in_trio", "ready"]
+__all__ = ["BLOCKING", "BlockingFace", "Reader", "Resource", "like"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
 Name = Callable[[S], None]
-Gives = Callable[[Realm, Any], T]
-"""What makes the face of what comes from Trio: its class."""
 
-CALLBACKS: Final = frozenset({"stdin"})
-"""Parameters that are functions of the caller's."""
+RENAMED: Final = {"aclose": "close"}
+"""What is called otherwise without `async`."""
 
 
-class Face(Generic[T]):
-    """An object that lives in Trio, as synchronous code sees it. Members without a docstring get that of the Trio class.
+@final
+class BlockingSide(Side):
+    """Threads, which block."""
 
-    Args:
-        realm: where the original lives.
-        original: the original.
+    def awaiting(self, function: Method, *, closes: bool) -> Method:
+        """Make a method that blocks until the one in Trio has returned."""
+
+        def method(self: Face, *args: Any, **arguments: Any) -> Any:
+            made = functools.partial(function, self._original, *args, **asked(arguments))
+            value = block_on(self._portal, made, undo=undo_of(function, self._original))
+            if closes:
+                forget(self)
+            return value
+
+        return self.dressed(method, function)
+
+    def receiving(self, function: Method) -> Method:
+        """Make a method that blocks until the next item is there."""
+
+        def method(self: Face) -> Any:
+            assert self._reading is not None
+            item = take_blocking(self._portal, self._reading)
+            return translate(self._portal, item) if type(item) in _FACES else item
+
+        return self.dressed(method, function)
+
+    def crossing(self, portal: Portal, manager: AbstractAsyncContextManager[Any], translate: Translate) -> Any:
+        """Make a block for `with`."""
+        return BlockingCrossing(portal, manager, translate)
+
+    def iterator(self, portal: Portal, original: AsyncIterator[Any]) -> Any:
+        """Make an iterator for `for`."""
+        return Reader(portal, original)
+
+    def client(self, portal: Portal, client: Any) -> Any:
+        """Make an `httpx.Client`."""
+        from .._transport.http.httpx_face import make_blocking_twin
+
+        return make_blocking_twin(client, functools.partial(block_on, portal))
+
+    def dressed(self, method: Method, function: Method) -> Method:
+        """Give a method what is known of the one in Trio, without `async` in its name and in what it gives."""
+        signature = inspect.signature(function)
+        gives = str(signature.return_annotation).replace("AsyncGenerator[", "AbstractContextManager[").replace("Async", "")
+        dressed: Any = functools.update_wrapper(method, function)
+        del dressed.__wrapped__
+        dressed.__name__ = RENAMED.get(function.__name__, function.__name__)
+        dressed.__signature__ = signature.replace(return_annotation=gives)
+        return method
+
+
+BLOCKING: Final = BlockingSide()
+"""The side of threads."""
+translate: Final = BLOCKING.translate
+_FACES: Final = BLOCKING.faces
+
+
+class BlockingFace(Face):
+    """An object that lives in Trio, as synchronous code sees it.
+
+    A subclass for a Trio class (`of`) names the members, for type checkers; they are made here. One that names others than
+    `members` declares can't be defined.
     """
 
-    def __init_subclass__(cls, *, of: type | None = None, **more: Any) -> None:
+    def __init_subclass__(cls, *, of: Any = None, **more: Any) -> None:
         super().__init_subclass__(**more)
         if of is None:
             return
         cls.__doc__ = of.__doc__
-        for name, member in list(vars(cls).items()):
-            if isinstance(member, property):
-                setattr(cls, name, property(member.fget, doc=inspect.getattr_static(of, name).__doc__))
-            elif inspect.isfunction(member) and member.__doc__ is None and not name.startswith("_"):
-                member.__doc__ = getattr(of, name).__doc__
-        points_to_limits(cls, IN_BLOCKING)
-
-    def __init__(self, realm: Realm, original: T) -> None:
-        self._realm = realm
-        self._original = original
-        self._parts: dict[str, Any] = {}
-
-    def __repr__(self) -> str:
-        return repr(self._original)
-
-    def _part(self, name: str, gives: Gives[R]) -> R:
-        """Give the face of an object that is a property of the original: the same one each time."""
-        part = self._parts.get(name)
-        if part is None:
-            # In Trio, because it may be made at this moment.
-            part = self._parts[name] = gives(self._realm, self._realm.run_sync(lambda: getattr(self._original, name)))
-        return cast("R", part)
-
-    def _in_trio(self, function: Callable[[T], R]) -> R:
-        """Do something that does not wait, in Trio's thread."""
-        return self._realm.run_sync(lambda: function(self._original))
+        named = {name: member for name, member in vars(cls).items() if not name.startswith("_")}
+        for original_name, member in BLOCKING.members(of).items():
+            name = RENAMED.get(original_name, original_name)
+            said = named.pop(name, None)
+            if not _agree(said, inspect.getattr_static(of, original_name, None)):
+                raise TypeError(f"{cls.__name__}.{name} has another type than {of.__name__}.{original_name}")
+            if said is None and not name.startswith("_"):
+                raise TypeError(f"{cls.__name__} does not name {name}, which is declared")
+            if inspect.isfunction(member):
+                member.__module__, member.__qualname__ = cls.__module__, f"{cls.__qualname__}.{name}"
+            setattr(cls, name, member)
+        if named:
+            raise TypeError(f"{cls.__name__} names {', '.join(named)}, which is not declared")
+        waiting = {RENAMED.get(name, name) for name, member in inspect.getmembers(of, inspect.isfunction) if waits(member)}
+        points_to_limits(cls, IN_BLOCKING, waiting)
+        BLOCKING.faces[of] = cls
 
 
-def blocking(origin: Callable[Concatenate[Any, P], Awaitable[R]]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]:
-    """Make a blocking method out of an async one that gives a value."""
-    assert inspect.iscoroutinefunction(origin), origin
-
-    def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
-        def method(self: Any, *args: Any, **arguments: Any) -> Any:
-            function = functools.partial(origin, self._original, *args, **_asked(arguments))
-            undo = undo_of(origin, self._original)
-            value = block_on(self._realm, cast("Callable[[], Awaitable[Any]]", function), undo=undo)
-            if origin.__name__ == "aclose":
-                forget(self)
-            return value
-
-        return _dressed(method, origin, name_only)
-
-    return decorate
+def _agree(said: Any, original: Any) -> bool:
+    """Say whether what a class says of a member is the Trio class's type. A function that says its types itself may differ."""
+    if isinstance(said, property):
+        return isinstance(original, property) and said.fget.__annotations__ == original.fget.__annotations__
+    return not isinstance(said, _Like) or said.origin is original
 
 
-def in_trio(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]:
-    """Make a method that is called in Trio's thread out of one that does not wait."""
-    assert not inspect.iscoroutinefunction(origin), origin
+@attrs.frozen
+class _Like:
+    """What stands in a class until its members are made."""
 
-    def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
-        def method(self: Any, *args: Any, **arguments: Any) -> Any:
-            function = functools.partial(origin, self._original, *args, **arguments)
-            if origin.__name__ == "statistics" and isinstance(self, Reader):
-                return self._realm.run_sync(lambda: self._reading.count_in(cast("Any", function)()))
-            return self._realm.run_sync(function)
-
-        return _dressed(method, origin, name_only)
-
-    return decorate
+    origin: Callable[..., Any]
 
 
-def ready(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]:
-    """Make a method that takes what is ready out of a reader's: what was handed over comes first."""
-
-    def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], R]:
-        def method(self: Any, *args: Any, **arguments: Any) -> Any:
-            return self._receive_ready(*args, **arguments)
-
-        return _dressed(method, origin, name_only)
-
-    return decorate
+@overload
+def like(
+    origin: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]: ...
 
 
-def entering(
-    origin: Callable[Concatenate[Any, P], AbstractAsyncContextManager[Any]], gives: Gives[T]
-) -> Callable[[Name[S]], Callable[Concatenate[S, P], AbstractContextManager[T]]]:
-    """Make a method that gives a context manager out of one that gives an async one.
+@overload
+def like(
+    origin: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]], gives: Callable[..., T]
+) -> Callable[[Name[S]], Callable[Concatenate[S, P], T]]: ...
+
+
+@overload
+def like(
+    origin: Callable[Concatenate[Any, P], AbstractAsyncContextManager[Any]], gives: Callable[..., T]
+) -> Callable[[Name[S]], Callable[Concatenate[S, P], AbstractContextManager[T]]]: ...
+
+
+@overload
+def like(
+    origin: Callable[Concatenate[Any, P], list[Any]], gives: Callable[..., T]
+) -> Callable[[Name[S]], Callable[Concatenate[S, P], list[T]]]: ...
+
+
+@overload
+def like(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]: ...
+
+
+def like(origin: Any, gives: Any = None) -> Any:
+    """Say for type checkers and editors that a method is one of a Trio class, without `async`. It is made from `members`.
 
     Args:
-        origin: the Trio method.
-        gives: what the context manager gives: the face's class.
+        origin: the Trio class's method.
+        gives: the face's class of what comes of it, or is in what comes of it, where that is no value.
     """
-
-    def decorate(name_only: Name[S]) -> Callable[Concatenate[S, P], AbstractContextManager[T]]:
-        def method(self: Any, *args: Any, **arguments: Any) -> Any:
-            return BlockingCrossing(self._realm, origin(self._original, *args, **_asked(arguments)), gives)
-
-        return _dressed(method, origin, name_only, f"AbstractContextManager[{getattr(gives, '__name__', 'Any')}]")
-
-    return decorate
+    del gives
+    return lambda name_only: _Like(origin)  # noqa: ARG005 - of what is decorated only the name counts
 
 
-def _asked(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: asking(value) if name in CALLBACKS and callable(value) else value for name, value in arguments.items()}
-
-
-def _dressed(
-    method: Callable[..., Any], origin: Callable[..., Any], name_only: Callable[..., Any], gives: str | None = None
-) -> Callable[..., Any]:
-    """Give a method the name it is decorated under, and signature and docstring of its origin."""
-    signature = inspect.signature(origin)
-    dressed: Any = functools.update_wrapper(method, name_only)
-    del dressed.__wrapped__
-    dressed.__doc__ = origin.__doc__
-    dressed.__signature__ = signature if gives is None else signature.replace(return_annotation=gives)
-    return method
-
-
-class Reader(Face[T], Iterator[R]):
+class Reader(BlockingFace, Iterator[R]):
     """A face to iterate over."""
 
-    def __init__(self, realm: Realm, original: T) -> None:
-        super().__init__(realm, original)
-        self._reading: Reading[R] = read(original)
+    _reads = True
+    _reading: Reading[R]
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> R:
         try:
-            return self._take()
+            item = take_blocking(self._portal, self._reading)
         except (StopAsyncIteration, trio.EndOfChannel):
             raise StopIteration from None
-
-    def _take(self) -> R:
-        return take_blocking(self._realm, self._reading)
-
-    def _receive_ready(self, *args: Any, **arguments: Any) -> list[R]:
-        return self._realm.run_sync(lambda: self._reading.receive_ready(*args, **arguments))
+        if type(item) in _FACES:  # few have one, and many are read
+            item = translate(self._portal, item)
+        return item
 
 
-class Resource(Face[T]):
+class Resource(BlockingFace):
     """A face to close, or to use as a block."""
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from .._events import EventSink, GatewayEvent
 from .._gateway.listeners import Listener, Listeners
 from .._tokens import NoOpTokenRenewer, TokenRenewer
 from .asyncio_side import run_in_loop
-from .calls import Realm
+from .portal import Portal
 
 __all__ = ["listen_in_loop", "renew_in_loop"]
 
@@ -27,13 +27,13 @@ EVENTS_WAITING: Final = 1000
 """How many events may wait until a loop that is busy gets to them; more are lost, and counted."""
 
 
-def listen_in_loop(listeners: Listeners, loop: asyncio.AbstractEventLoop, realm: Realm) -> Listeners:
+def listen_in_loop(listeners: Listeners, loop: asyncio.AbstractEventLoop, portal: Portal) -> Listeners:
     """Have functions among the listeners called in an event loop. What can't be a listener stays as it is."""
 
     def moved(listener: Listener) -> Listener:
         if isinstance(listener, trio.MemorySendChannel) or not callable(listener) or inspect.iscoroutinefunction(listener):
             return listener
-        return _LoopSink(listener, loop, realm)
+        return _LoopSink(listener, loop, portal)
 
     if isinstance(listeners, (list, tuple)):
         return [moved(listener) for listener in listeners]
@@ -42,22 +42,22 @@ def listen_in_loop(listeners: Listeners, loop: asyncio.AbstractEventLoop, realm:
 
 @final
 class _LoopSink:
-    def __init__(self, sink: EventSink, loop: asyncio.AbstractEventLoop, realm: Realm) -> None:
+    def __init__(self, sink: EventSink, loop: asyncio.AbstractEventLoop, portal: Portal) -> None:
         self._sink = sink
         self._loop = loop
-        self._realm = realm
+        self._portal = portal
         self._sent = 0
         self._called = 0
 
     def __call__(self, event: GatewayEvent) -> None:
         # Two counters, each written by one thread.
         if self._sent - self._called >= EVENTS_WAITING:
-            self._realm.dropped_events += 1
+            self._portal.dropped_events += 1
             return
         try:
             self._loop.call_soon_threadsafe(self._call, event)  # in a copy of this task's context
         except RuntimeError:  # the loop was closed
-            self._realm.dropped_events += 1
+            self._portal.dropped_events += 1
         else:
             self._sent += 1
 
@@ -65,7 +65,7 @@ class _LoopSink:
         self._called += 1
         try:
             self._sink(event)
-        except Exception:  # who listens must not break what they listen to
+        except Exception:  # a listener must not break what it listens to
             _logger.exception("event_sink_failed")
 
 
@@ -86,7 +86,7 @@ class _PlainRenewer(TokenRenewer):
         return repr(self._renewer)
 
     def get_token(self, *args: Any, **more: Any) -> str | Awaitable[str]:
-        """Ask the other one."""
+        """Ask the program's own renewer."""
         found = self._renewer.get_token(*args, **more)
         return self._await(lambda: found) if inspect.isawaitable(found) else found
 
@@ -97,6 +97,6 @@ class _PlainRenewer(TokenRenewer):
 @final
 class _AsyncRenewer(_PlainRenewer):
     async def get_token(self, *args: Any, **more: Any) -> str:
-        """Ask the other one, in its loop."""
+        """Ask the program's own renewer, in its loop."""
         token: str = await self._await(lambda: self._renewer.get_token(*args, **more))
         return token

@@ -1,11 +1,7 @@
 """One call, and one block, that cross into Trio: what happens of them in Trio's thread.
 
-The one idea: each has a task in Trio with a cancel scope, and a *caller* elsewhere who waits for messages. A call's messages may
-ask something of its caller, such as an answer to a kernel's request for input; its last one says how it ended. A block says that
-it was entered and, once it is left, how it ended. Who is cancelled elsewhere cancels the scope here and goes on waiting for the
-last message: so clean-up is waited for, as it is in Trio.
-
-All that is done with a gateway runs in a nursery inside the gateway's own block, its *realm*: nothing outlives it.
+The one idea: each has a task in Trio with a cancel scope, and a caller outside of Trio who waits for messages. A caller that is
+cancelled cancels the scope here and goes on waiting for the last message: so clean-up is waited for, as it is in Trio.
 """
 
 from __future__ import annotations
@@ -13,161 +9,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar, copy_context
-from queue import SimpleQueue
-from types import TracebackType
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
+from typing import Any, Final, final
 
-import attrs
 import trio
 
-from .thread import TrioThread, join_shared_thread, leave_shared_thread
+from .messages import Asked, Caller, Entered, Last, Raised, Returned, Stopped, closed
+from .portal import Portal
+from .thread import leave_shared_thread
 
-__all__ = [
-    "Asked",
-    "Block",
-    "Call",
-    "Caller",
-    "Entered",
-    "Last",
-    "Message",
-    "Raised",
-    "Realm",
-    "Returned",
-    "Stopped",
-    "asking",
-    "closed",
-    "swallowed",
-    "value_of",
-]
-
-T = TypeVar("T")
+__all__ = ["Block", "Call", "asking"]
 
 LOOK_AFTER: Final = 1.0
 """How often to look whether a caller's event loop was closed under it, in seconds: nothing tells of that."""
-
-
-@attrs.frozen
-class Entered:
-    """A block was entered."""
-
-    value: Any
-    """What it gave."""
-
-
-@attrs.frozen
-class Returned:
-    """It ended well."""
-
-    value: Any
-    """What it returned."""
-
-
-@attrs.frozen
-class Raised:
-    """It ended with an exception."""
-
-    error: BaseException
-    """The exception."""
-
-
-@attrs.frozen
-class Stopped:
-    """It was cancelled."""
-
-
-@attrs.frozen
-class Asked:
-    """Something is asked of the caller, and the call waits for it."""
-
-    function: Callable[..., object]
-    """What to call."""
-    args: tuple[object, ...]
-    """What with."""
-    answer: Callable[[Returned | Raised], None]
-    """Say what came of it. From any thread."""
-
-
-Last: TypeAlias = Returned | Raised | Stopped
-Message: TypeAlias = Entered | Asked | Last
-
-
-class Caller(Protocol):
-    """Whoever waits elsewhere."""
-
-    def deliver(self, message: Message) -> bool:
-        """Wake the caller with a message; say whether there is still one. From any thread; neither blocks nor raises."""
-        ...
-
-
-def closed() -> trio.ClosedResourceError:
-    """Make the error of whoever comes too late."""
-    return trio.ClosedResourceError("the gateway's block has ended")
-
-
-def value_of(message: Entered | Last) -> Any:
-    """Return what a block gave when it was entered, or what a call returned.
-
-    Raises:
-        BaseException: what it raised.
-        trio.ClosedResourceError: it was cancelled in Trio, and not by its caller.
-    """
-    if isinstance(message, (Entered, Returned)):
-        return message.value
-    raise message.error if isinstance(message, Raised) else closed()
-
-
-def swallowed(message: Entered | Last, error: BaseException | None, traceback: TracebackType | None) -> bool:
-    """Say whether a block that has ended so has swallowed what its body raised.
-
-    Args:
-        message: the last message.
-        error: what the body raised.
-        traceback: where.
-
-    Raises:
-        BaseException: what the block raised in place of that.
-    """
-    if not isinstance(message, Raised):
-        return isinstance(message, Returned) and isinstance(error, Exception)
-    if message.error is not error:
-        raise message.error
-    message.error.__traceback__ = traceback  # without the frames on the other side
-    return False
-
-
-@final
-class Realm:
-    """Where all that is done with one gateway runs. To make one is to use the shared thread until its outermost block ends."""
-
-    def __init__(self) -> None:
-        self.thread: TrioThread = join_shared_thread()
-        """The shared thread."""
-        self.nursery: trio.Nursery | None = None
-        """Inside the gateway's block while that is open."""
-        self.dropped_events = 0
-        """How many events were lost on this way."""
-
-    def run_sync(self, function: Callable[[], T]) -> T:
-        """Call a function that does not wait in Trio's thread and return what it returns: blocks, for microseconds."""
-        if self.thread.inside():
-            return function()
-        answers: SimpleQueue[Returned | Raised] = SimpleQueue()
-
-        def run() -> None:
-            try:
-                answers.put(Returned(function()))
-            except Exception as error:  # noqa: BLE001 - it is raised for the caller
-                answers.put(Raised(error))
-
-        try:
-            self.thread.post(run)
-        except trio.RunFinishedError:
-            return function()  # nobody else is there any more
-        answer = answers.get()
-        if isinstance(answer, Raised):
-            raise answer.error
-        value: T = answer.value
-        return value
 
 
 @final
@@ -175,17 +28,17 @@ class Call:
     """A call of an async function.
 
     Args:
-        realm: where.
+        portal: the way into its gateway's block.
         function: the function, with its arguments.
-        caller: who waits.
+        caller: waits for what comes of it.
         cancelled: whether it is cancelled from the first: it comes as far as its first checkpoint.
     """
 
     def __init__(
-        self, realm: Realm, function: Callable[[], Awaitable[object]], caller: Caller, *, cancelled: bool = False
+        self, portal: Portal, function: Callable[[], Awaitable[object]], caller: Caller, *, cancelled: bool = False
     ) -> None:
         self._cancelled = cancelled
-        self._realm = realm
+        self._portal = portal
         self._function = function
         self._caller = caller
         self._scope = trio.CancelScope()
@@ -196,17 +49,17 @@ class Call:
         context = copy_context()
 
         def begin() -> None:
-            nursery = self._realm.nursery
+            nursery = self._portal.nursery
             self._begun = True
             if nursery is None:
                 self._caller.deliver(Raised(closed()))
             else:
                 if self._cancelled:
-                    self._scope.cancel(reason="its caller was cancelled before, elsewhere")
+                    self._scope.cancel(reason="its caller was cancelled before")
                 context.run(nursery.start_soon, self._run)
 
         try:
-            self._realm.thread.post(begin)
+            self._portal.thread.post(begin)
         except trio.RunFinishedError:
             self._caller.deliver(Raised(closed()))
 
@@ -214,12 +67,12 @@ class Call:
         """Cancel it. Its last message still comes, also if a signal was faster than its start."""
 
         def cancel() -> None:
-            self._scope.cancel(reason="its caller was cancelled, elsewhere")
+            self._scope.cancel(reason="its caller was cancelled")
             if not self._begun:
                 self._caller.deliver(Stopped())
 
         with suppress(trio.RunFinishedError):  # then it has ended
-            self._realm.thread.post(cancel)
+            self._portal.thread.post(cancel)
 
     async def ask(self, function: Callable[..., object], *args: object) -> object:
         """Have the caller call a function, and await what it gives. In the call's own task.
@@ -233,7 +86,7 @@ class Call:
             answers.append(answer)
             answered.set()
 
-        if not self._caller.deliver(Asked(function, args, lambda answer: self._realm.thread.post(take, answer))):
+        if not self._caller.deliver(Asked(function, args, lambda answer: self._portal.thread.post(take, answer))):
             self._scope.cancel(reason="its caller is gone")
         await answered.wait()
         answer = answers[0]
@@ -271,26 +124,26 @@ def asking(function: Callable[..., object]) -> Callable[..., Awaitable[Any]]:
 
 @final
 class Block:
-    """A context manager that is held open for someone elsewhere.
+    """A context manager that is held open for a caller outside of Trio.
 
     Args:
-        realm: where.
+        portal: the way into its gateway's block.
         manager: the context manager.
-        caller: who waits for it to be entered.
+        caller: waits for it to be entered.
         outermost: whether this is the gateway's own block.
         gone: for the outermost block, whether nobody can leave it any more; asked every `LOOK_AFTER` seconds.
     """
 
     def __init__(
         self,
-        realm: Realm,
+        portal: Portal,
         manager: AbstractAsyncContextManager[Any],
         caller: Caller,
         *,
         outermost: bool = False,
         gone: Callable[[], bool] | None = None,
     ) -> None:
-        self._realm = realm
+        self._portal = portal
         self._manager = manager
         self._outermost = outermost
         self._gone = gone
@@ -309,7 +162,7 @@ class Block:
         context = copy_context()
 
         def begin() -> None:
-            nursery = self._realm.thread.nursery if self._outermost else self._realm.nursery
+            nursery = self._portal.thread.nursery if self._outermost else self._portal.nursery
             self._begun = True
             if nursery is None:
                 self._end(Raised(closed()))
@@ -317,7 +170,7 @@ class Block:
                 context.run(nursery.start_soon, self._run)
 
         try:
-            self._realm.thread.post(begin)
+            self._portal.thread.post(begin)
         except trio.RunFinishedError:
             self._end(Raised(closed()))
 
@@ -325,7 +178,7 @@ class Block:
         """Start leaving it; the last message comes to this caller.
 
         Args:
-            caller: who waits for that.
+            caller: waits for that.
             error: what the body raised. What is no `Exception` cancels the block: a cancellation of another kind, or a signal.
         """
 
@@ -338,7 +191,7 @@ class Block:
             if isinstance(error, Exception):
                 self._error = error
             elif error is not None:
-                self._scope.cancel(reason="its body was cancelled, elsewhere")
+                self._scope.cancel(reason="its body was cancelled")
             self._left = True
             if self._wake is not None:
                 self._wake.set()
@@ -347,7 +200,7 @@ class Block:
                 self._finish(Stopped())
 
         try:
-            self._realm.thread.post(dismiss)
+            self._portal.thread.post(dismiss)
         except trio.RunFinishedError:
             caller.deliver(self._last or Stopped())
 
@@ -361,13 +214,13 @@ class Block:
             ForkedProcessError: it is, and the body raised nothing.
         """
         if error is None:
-            self._realm.thread.check_process()
-        return not self._realm.thread.here
+            self._portal.thread.check_process()
+        return not self._portal.thread.here
 
     def cancel(self) -> None:
         """Cancel it while it is left. Its last message still comes."""
         with suppress(trio.RunFinishedError):  # then it has ended
-            self._realm.thread.post(lambda: self._scope.cancel(reason="its caller was cancelled, elsewhere"))
+            self._portal.thread.post(lambda: self._scope.cancel(reason="its caller was cancelled"))
 
     async def _run(self) -> None:
         last: Last = Stopped()
@@ -377,7 +230,7 @@ class Block:
         try:
             with self._scope:
                 async with self._manager as value:
-                    await (self._hold_realm(value, wake) if self._outermost else self._hold(value, wake))
+                    await (self._hold_gateway(value, wake) if self._outermost else self._hold(value, wake))
                     if self._error is not None:
                         raise self._error
                 last = Returned(None)
@@ -390,7 +243,7 @@ class Block:
 
     def _finish(self, last: Last) -> None:
         if self._outermost:
-            leave_shared_thread(self._realm.thread, lambda: self._end(last))
+            leave_shared_thread(self._portal.thread, lambda: self._end(last))
         else:
             self._end(last)
 
@@ -398,9 +251,9 @@ class Block:
         self._tell_entered(value)
         await wake.wait()
 
-    async def _hold_realm(self, value: object, wake: trio.Event) -> None:
+    async def _hold_gateway(self, value: object, wake: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
-            self._realm.nursery = nursery
+            self._portal.nursery = nursery
             try:
                 self._tell_entered(value)
                 while not wake.is_set():
@@ -409,7 +262,7 @@ class Block:
                     if self._gone and self._gone():
                         self._scope.cancel(reason="its caller's event loop was closed")
             finally:
-                self._realm.nursery = None
+                self._portal.nursery = None
                 nursery.cancel_scope.cancel(reason="the gateway is closed")
 
     def _tell_entered(self, value: object) -> None:

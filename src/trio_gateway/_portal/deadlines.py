@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Self, final
 
+import attrs
 import trio
 
 from .._errors import InvalidInputError
@@ -35,19 +36,13 @@ class CancelScope:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._deadline: float | None = None
-        self._thread = 0
-        self._cancelled = False
+        self._limit = _Limit(seconds)
         self._caught = False
-        self._wake: Callable[[], None] | None = None
 
     @property
     def cancel_called(self) -> bool:
         """Whether its time has passed while its block lasted, or `cancel` was called."""
-        if self._deadline is not None and not self._cancelled:
-            self._cancelled = _now() >= self._deadline
-        return self._cancelled
+        return self._limit.passed()
 
     @property
     def cancelled_caught(self) -> bool:
@@ -56,29 +51,50 @@ class CancelScope:
 
     def cancel(self) -> None:
         """Cancel the calls in its block now. From any thread."""
-        self._cancelled = True
-        wake = self._wake
+        self._limit.cancelled = True
+        wake = self._limit.wake
         if wake is not None:
             wake()
 
     def __enter__(self) -> Self:
-        if self._thread:
+        limit = self._limit
+        if limit.thread:
             raise RuntimeError("this scope was entered before")
-        self._thread = threading.get_ident()
-        self._deadline = _now() + self._seconds
-        _entered.set((*_entered.get(), self))
+        limit.thread = threading.get_ident()
+        limit.deadline = _now() + limit.seconds
+        _entered.set((*_entered.get(), limit))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
-        _entered.set(tuple([scope for scope in _entered.get() if scope is not self]))
+        _entered.set(tuple([limit for limit in _entered.get() if limit is not self._limit]))
         ours = self.cancel_called
-        self._deadline = None
+        self._limit.deadline = None
         # As in Trio: where a scope around this one has been cancelled too, that one catches it.
-        self._caught = isinstance(error, Cancelled) and ours and not any(scope.cancel_called for scope in _scopes())
+        self._caught = isinstance(error, Cancelled) and ours and not any(limit.passed() for limit in _limits())
         return self._caught
 
 
-_entered: ContextVar[tuple[CancelScope, ...]] = ContextVar("trio_gateway.scopes", default=())
+@attrs.define(eq=False)
+class _Limit:
+    """What a scope says to the calls in its block."""
+
+    seconds: float
+    deadline: float | None = None
+    """When its time has passed, while its block lasts."""
+    thread: int = 0
+    """The thread that entered it; 0 before."""
+    cancelled: bool = False
+    wake: Callable[[], None] | None = None
+    """Wakes the call that waits."""
+
+    def passed(self) -> bool:
+        """Say whether its time has passed while its block lasted, or it was cancelled."""
+        if self.deadline is not None and not self.cancelled:
+            self.cancelled = _now() >= self.deadline
+        return self.cancelled
+
+
+_entered: ContextVar[tuple[_Limit, ...]] = ContextVar("trio_gateway.scopes", default=())
 
 
 def _now() -> float:
@@ -86,23 +102,23 @@ def _now() -> float:
     return time.monotonic()
 
 
-def _scopes() -> tuple[CancelScope, ...]:
-    """Return the scopes around the caller, outermost first. (A context may have been copied to another thread.)"""
+def _limits() -> tuple[_Limit, ...]:
+    """Return the limits around the caller, outermost first. (A context may have been copied to another thread.)"""
     entered = _entered.get()
     if not entered:
         return entered
     here = threading.get_ident()
-    return tuple([scope for scope in entered if scope._thread == here])  # noqa: SLF001 - of this module
+    return tuple([limit for limit in entered if limit.thread == here])
 
 
 def seconds_left() -> float | None:
     """Return how long the caller may wait, in seconds; 0 if its time has passed, None for as long as it takes."""
-    scopes = _scopes()
-    if not scopes:
+    limits = _limits()
+    if not limits:
         return None
-    if any(scope.cancel_called for scope in scopes):
+    if any(limit.passed() for limit in limits):
         return 0.0
-    left = min(scope._deadline for scope in scopes if scope._deadline is not None) - _now()  # noqa: SLF001
+    left = min(limit.deadline for limit in limits if limit.deadline is not None) - _now()
     return None if left == math.inf else min(max(left, 0.0), threading.TIMEOUT_MAX)
 
 
@@ -115,14 +131,14 @@ def check_limits() -> None:
 @contextmanager
 def waking(wake: Callable[[], None]) -> Generator[None]:
     """Have a function called when a scope around the caller is cancelled while the block lasts."""
-    before = [(scope, scope._wake) for scope in _scopes()]  # noqa: SLF001
-    for scope, _ in before:
-        scope._wake = wake  # noqa: SLF001
+    before = [(limit, limit.wake) for limit in _limits()]
+    for limit, _ in before:
+        limit.wake = wake
     try:
         yield
     finally:
-        for scope, other in before:
-            scope._wake = other  # noqa: SLF001
+        for limit, other in before:
+            limit.wake = other
 
 
 def move_on_after(seconds: float) -> CancelScope:

@@ -1,6 +1,6 @@
 """`open_gateway` and `open_local_gateway` for every anyio program.
 
-The one idea: what is opened is looked up when a block is entered: on Trio the library's own, elsewhere its twin.
+The one idea: what is opened is looked up when a block is entered: on Trio the library's own, on asyncio its face.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .._gateway.gateway import Gateway
 from .._tokens import TokenRenewer
 from .._transport.blocks import block
 from .asyncio_faces import translate
-from .asyncio_side import RealmCrossing
+from .asyncio_side import PortalCrossing
 from .callbacks import listen_in_loop, renew_in_loop
-from .calls import Realm
+from .portal import Portal
 
 __all__ = ["open_gateway", "open_local_gateway"]
 
@@ -44,7 +44,7 @@ def _anywhere(opener: Opener) -> Callable[[Callable[[], None]], Opener]:
             if sniffio.current_async_library() == "trio":
                 manager = opener(*args, **arguments)
             else:
-                manager = RealmCrossing(functools.partial(_open_twin, opener, args, arguments), translate)
+                manager = PortalCrossing(functools.partial(_open_with_portal, opener, args, arguments), translate)
             async with manager as opened:
                 yield opened
 
@@ -53,13 +53,16 @@ def _anywhere(opener: Opener) -> Callable[[Callable[[], None]], Opener]:
     return decorate
 
 
-def _open_twin(
-    opener: Callable[..., AbstractAsyncContextManager[Gateway]], args: tuple[Any, ...], arguments: Mapping[str, Any], realm: Realm
+def _open_with_portal(
+    opener: Callable[..., AbstractAsyncContextManager[Gateway]],
+    args: tuple[Any, ...],
+    arguments: Mapping[str, Any],
+    portal: Portal,
 ) -> AbstractAsyncContextManager[Gateway]:
     loop = asyncio.get_running_loop()
     changed: dict[str, Any] = {}
     if "on_event" in arguments:
-        changed["on_event"] = listen_in_loop(arguments["on_event"], loop, realm)
+        changed["on_event"] = listen_in_loop(arguments["on_event"], loop, portal)
     if isinstance(arguments.get("token_renewer"), TokenRenewer):
         changed["token_renewer"] = renew_in_loop(arguments["token_renewer"], loop)
     given = args[0] if args else arguments.get("gateway")

@@ -1,9 +1,9 @@
 """What is read item by item, outputs and messages, taken over in bulk: all that is ready comes with one crossing.
 
-The one idea: a reader elsewhere claims from a deque and crosses into Trio only when that is empty; there, one call waits for the
-next item and adds what came together with it. Items go into the deque before their reader is woken, and in Trio's thread only. So
-a reader that is cancelled or interrupted in that very moment loses nothing: what it did not claim is the next one's, who is woken
-for it. Nothing is taken early while several readers wait, for each is to have its own.
+The one idea: a reader outside of Trio pops from a deque and crosses into Trio only when that is empty; there, one call waits
+for the next item and adds what came together with it. Items go into the deque before their reader is woken, and in Trio's
+thread only. So a reader that is cancelled or interrupted in that very moment loses nothing: what it did not pop is the next
+reader's, which is woken for it. Nothing is taken early while several readers wait, for each is to have its own.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final, Generic, TypeVar, final
+from typing import Any, Final, Generic, Protocol, TypeVar, final
 
 import attrs
 import trio
 
-from .._kernel.channels import Subscription
-from .._kernel.comms import Comm, IncomingComms
-from .._kernel.executor import OutputStream
 from .._kernel.inbox import READY_BYTES, READY_ITEMS, InboxStatistics, check_ready_limits
 from .._outputs import Output
 from .._protocol.messages import Message
-from .calls import Realm
+from .portal import Portal
 
 __all__ = ["Reading", "forget", "read"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 LIMIT_ITEMS: Final = 64
 """How many items are handed over at once: as many more than the reader's own limit may wait."""
@@ -34,30 +32,38 @@ LIMIT_BYTES: Final = 1024**2
 """After so many bytes no more are added."""
 
 
-def _nothing_ready(limit: int, limit_bytes: float) -> tuple[()]:
+class Ready(Protocol[T_co]):
+    """A `receive_ready`: takes what is there already, without waiting."""
+
+    def __call__(self, limit: int, /, *, limit_bytes: float) -> Iterable[T_co]:
+        """Take at most so many items, and after so many bytes no more."""
+        ...
+
+
+def _nothing_ready(limit: int, /, *, limit_bytes: float) -> tuple[()]:
     del limit, limit_bytes
     return ()
 
 
 @final
 class Reading(Generic[T]):
-    """What one object in Trio gives, on its way to its readers elsewhere.
+    """What one object in Trio gives, on its way to its readers outside of Trio.
 
     Args:
         take: waits for the next item; cancellation loses none.
-        ready: takes what is there already, at most so many items, and after so many bytes no more.
+        ready: takes what is there already.
     """
 
-    def __init__(self, take: Callable[[], Awaitable[T]], ready: Callable[[int, float], Iterable[T]] = _nothing_ready) -> None:
+    def __init__(self, take: Callable[[], Awaitable[T]], ready: Ready[T] = _nothing_ready) -> None:
         self._take = take
         self._ready = ready
         self._items: deque[T] = deque()
         self._waiting: set[trio.CancelScope] = set()
         self._failure: Exception | None = None
 
-    # Elsewhere ------------------------------------------------------------------------------------------------------
+    # Outside of Trio ------------------------------------------------------------------------------------------------
 
-    def claim(self) -> T:
+    def pop(self) -> T:
         """Take an item that was handed over. From any thread.
 
         Raises:
@@ -66,19 +72,19 @@ class Reading(Generic[T]):
         return self._items.popleft()
 
     def __bool__(self) -> bool:
-        """Whether there is something to claim."""
+        """Whether there is something to pop."""
         return bool(self._items)
 
-    def give_up(self, realm: Realm) -> None:
-        """Have others who wait look at what was meant for a reader that was cancelled. From any thread."""
+    def give_up(self, portal: Portal) -> None:
+        """Wake the other readers that wait, for what was meant for a reader that was cancelled. From any thread."""
         if self._items:
             with suppress(trio.RunFinishedError):
-                realm.thread.post(self._wake)
+                portal.thread.post(self._wake)
 
     # In Trio --------------------------------------------------------------------------------------------------------
 
     async def fill(self) -> None:
-        """Wait until there is something to claim.
+        """Wait until there is something to pop.
 
         Raises:
             Exception: why there will be nothing.
@@ -106,10 +112,10 @@ class Reading(Generic[T]):
             most: how many at most.
         """
         try:
-            self._items.extend(self._ready(most, LIMIT_BYTES))
+            self._items.extend(self._ready(most, limit_bytes=LIMIT_BYTES))
         except Exception as error:  # noqa: BLE001 - it is raised in its turn: after what came before
             self._failure = error
-        self._wake()  # whoever waits for what was taken here
+        self._wake()  # readers that wait for what was taken here
 
     def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[T]:
         """Take what is there already, without waiting: first what was handed over.
@@ -127,16 +133,16 @@ class Reading(Generic[T]):
                 break
             limit_bytes -= _size(items[-1])
         if len(items) < limit and limit_bytes > 0:
-            items += self._ready(limit - len(items), limit_bytes)
+            items += self._ready(limit - len(items), limit_bytes=limit_bytes)
         return items
 
     def clear(self) -> None:
-        """Forget what was not claimed: the object was closed."""
+        """Forget what was not popped: the object was closed."""
         self._items.clear()
         self._failure = None
 
     def count_in(self, statistics: InboxStatistics) -> InboxStatistics:
-        """Add what was handed over and not claimed to what still waits in Trio; of an output, its size in a notebook's file."""
+        """Add what was handed over and not popped to what still waits in Trio; of an output, its size in a notebook's file."""
         waiting = self._items.copy()
         return attrs.evolve(
             statistics,
@@ -147,20 +153,17 @@ class Reading(Generic[T]):
     def _wake(self) -> None:
         if self._items:
             for scope in self._waiting:
-                scope.cancel(reason="there is something to claim")
+                scope.cancel(reason="there is something to pop")
 
 
 def read(original: Any) -> Reading[Any]:
     """Make the reading of an object that is iterated over, or received from."""
     take = original.receive if hasattr(original, "receive") else original.__anext__
-    match original:
-        case OutputStream() | Subscription() | Comm() | IncomingComms():
-            return Reading(take, lambda limit, limit_bytes: original.receive_ready(limit, limit_bytes=limit_bytes))
-    return Reading(take)
+    return Reading(take, getattr(original, "receive_ready", _nothing_ready))
 
 
 def forget(face: object) -> None:
-    """Forget what was not claimed of an object, for its block has ended; `face` is how the object is seen elsewhere."""
+    """Forget what was handed over of an object and not popped, for its block has ended; `face` stands for the object."""
     reading = getattr(face, "_reading", None)
     if isinstance(reading, Reading):
         reading.clear()

@@ -1,7 +1,7 @@
-"""The one thread of this process in which Trio runs for everyone who is not on Trio.
+"""The one thread of this process in which Trio runs for all callers that are not on Trio.
 
 The one idea: gateways share it, the first one that is opened starts it and the last one that is closed ends it. Work is posted
-into it and answers are posted back: nobody waits in a worker thread. Measured on one machine, a round trip from asyncio and back
+into it and answers are posted back: no call waits in a worker thread. Measured on one machine, a round trip from asyncio and back
 takes 54 µs so, and 105 µs by `asyncio.to_thread` and `trio.from_thread`. With Trio as a guest of the asyncio loop it takes 58 µs,
 but then code that blocks the loop stops the heartbeats of every kernel.
 
@@ -72,7 +72,7 @@ class TrioThread:
         return _shared.forks == self._forks
 
     def check_process(self) -> None:
-        """Raise ForkedProcessError if the thread is one of this process's parent: nobody would ever answer here."""
+        """Raise ForkedProcessError if the thread is one of this process's parent: no answer would ever come here."""
         if not self.here:
             raise ForkedProcessError
 

@@ -17,11 +17,13 @@ from typing import Any, TypeVar, final
 
 from .._errors import InvalidInputError
 from .._transport.blocks import OnlyWith
-from .calls import Asked, Block, Call, Entered, Last, Message, Raised, Realm, Returned, Stopped, swallowed, value_of
+from .calls import Block, Call
 from .deadlines import Cancelled, check_limits, seconds_left, waking
+from .messages import Asked, Entered, Last, Message, Raised, Returned, Stopped, swallowed, value_of
+from .portal import Portal
 from .prefetch import Reading, forget
 
-__all__ = ["BlockingCrossing", "BlockingRealmCrossing", "block_on", "take_blocking"]
+__all__ = ["BlockingCrossing", "BlockingPortalCrossing", "ThreadCaller", "block_on", "take_blocking"]
 
 T = TypeVar("T")
 
@@ -119,21 +121,21 @@ def _answer(asked: Asked) -> Returned | Raised:
         return Raised(error)
 
 
-def _check_outside(realm: Realm) -> None:
-    realm.thread.check_process()
-    if realm.thread.inside():
+def _check_outside(portal: Portal) -> None:
+    portal.thread.check_process()
+    if portal.thread.inside():
         raise RuntimeError(
             "this is called in Trio's own thread, by on_event or a connector for instance, which would wait for itself for ever"
         )
 
 
 def block_on(
-    realm: Realm, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
+    portal: Portal, function: Callable[[], Awaitable[Any]], *, undo: Callable[[Any], Awaitable[object]] | None = None
 ) -> Any:
     """Call an async function of Trio's and block until it is done.
 
     Args:
-        realm: where.
+        portal: the way into its gateway's block.
         function: the function, with its arguments.
         undo: an async function of Trio's that takes back what it gave, where a signal came before it could be had.
 
@@ -145,22 +147,22 @@ def block_on(
         ForkedProcessError: this process was forked off inside the gateway's block.
         RuntimeError: this is Trio's own thread.
     """
-    _check_outside(realm)
+    _check_outside(portal)
     caller = ThreadCaller()
-    crossing = Call(realm, function, caller, cancelled=seconds_left() == 0)
+    crossing = Call(portal, function, caller, cancelled=seconds_left() == 0)
     try:
         return value_of(caller.converse(crossing.start, crossing.cancel))
     except BaseException:
         last = caller.last
         if undo is not None and isinstance(last, Returned):
             undoing = ThreadCaller()
-            taken_back = Call(realm, partial(undo, last.value), undoing)
+            taken_back = Call(portal, partial(undo, last.value), undoing)
             taken_back.start()
             undoing.settle(lambda: None)
         raise
 
 
-def take_blocking(realm: Realm, reading: Reading[T]) -> T:
+def take_blocking(portal: Portal, reading: Reading[T]) -> T:
     """Take the next item of a reading, and cross into Trio only if none was handed over.
 
     Raises:
@@ -170,13 +172,13 @@ def take_blocking(realm: Realm, reading: Reading[T]) -> T:
     """
     while True:
         check_limits()
-        realm.thread.check_process()  # what was handed over is the parent's too
+        portal.thread.check_process()  # what was handed over is the parent's too
         with suppress(IndexError):
-            return reading.claim()
+            return reading.pop()
         try:
-            block_on(realm, reading.fill)
+            block_on(portal, reading.fill)
         except BaseException:
-            reading.give_up(realm)
+            reading.give_up(portal)
             raise
 
 
@@ -184,14 +186,14 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
     """A context manager of Trio's, for a thread. Can be entered once.
 
     Args:
-        realm: where.
+        portal: the way into its gateway's block.
         manager: the context manager.
         translate: what to give for what it gives.
     """
 
-    def __init__(self, realm: Realm, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+    def __init__(self, portal: Portal, manager: AbstractAsyncContextManager[Any], translate: Callable[[Portal, Any], T]) -> None:
         self._opened_by = getattr(manager, "_opened_by", "")
-        self._realm = realm
+        self._portal = portal
         self._manager = manager
         self._translate = translate
         self._block: Block | None = None
@@ -212,12 +214,12 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
             self._ended()
         if isinstance(message, Returned):
             raise Cancelled  # it was entered when the time had passed, and left again
-        self._given = self._translate(self._realm, value_of(message))
+        self._given = self._translate(self._portal, value_of(message))
         return self._given
 
     def _open(self, caller: ThreadCaller) -> Block:
-        _check_outside(self._realm)
-        return Block(self._realm, self._manager, caller)
+        _check_outside(self._portal)
+        return Block(self._portal, self._manager, caller)
 
     def _ended(self) -> None:
         """Take note that the block has ended."""
@@ -237,15 +239,15 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
 
 
 @final
-class BlockingRealmCrossing(BlockingCrossing[T]):
-    """The block of a gateway, for a thread: entering it makes a realm.
+class BlockingPortalCrossing(BlockingCrossing[T]):
+    """The block of a gateway, for a thread: entering it opens a portal.
 
     Args:
         manager: opens the gateway.
         translate: what to give for the gateway.
     """
 
-    def __init__(self, manager: AbstractAsyncContextManager[Any], translate: Callable[[Realm, Any], T]) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[Any], translate: Callable[[Portal, Any], T]) -> None:
         self._opened_by = getattr(manager, "_opened_by", "")
         self._manager = manager
         self._translate = translate
@@ -253,8 +255,8 @@ class BlockingRealmCrossing(BlockingCrossing[T]):
         self._given = None
 
     def _open(self, caller: ThreadCaller) -> Block:
-        self._realm = Realm()
-        return Block(self._realm, self._manager, caller, outermost=True)
+        self._portal = Portal()
+        return Block(self._portal, self._manager, caller, outermost=True)
 
     def _ended(self) -> None:
-        self._realm.thread.join()
+        self._portal.thread.join()

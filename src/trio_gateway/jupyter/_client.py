@@ -26,8 +26,9 @@ from traitlets import Type
 
 from .._errors import GatewayError
 from .._portal.asyncio_side import take
-from .._portal.calls import Block, Realm
-from .._portal.calls import Message as Note
+from .._portal.calls import Block
+from .._portal.messages import NOBODY
+from .._portal.portal import Portal
 from .._portal.prefetch import Reading
 from .._protocol import contents
 from .._protocol.messages import Message
@@ -49,21 +50,12 @@ ASK_AGAIN: Final = 1.0
 class Place:
     """Where a kernel is reached."""
 
-    realm: Realm
+    portal: Portal
     """Where its gateway lives."""
     gateway: Gateway
     """The gateway, as it is in Trio."""
     kernel_id: str
     """The kernel."""
-
-
-class _NobodyWaits:
-    """Whoever starts or stops channels does not wait for it: jupyter_client's methods return at once."""
-
-    def deliver(self, message: Note) -> bool:
-        """Take no notice: the link knows what became of it."""
-        del message
-        return False
 
 
 class ChannelsStopped(asyncio.CancelledError):
@@ -125,16 +117,16 @@ class GatewayChannel:
 
         Cancellation: safe, no message is lost.
         """
-        realm, link = self._client.linked()
+        portal, link = self._client.linked()
         reading = link.readings[self._name]
         if not block or (timeout is not None and timeout <= 0):
             if not await self.msg_ready():
                 raise Empty
-            return as_dictionary(reading.claim())
+            return as_dictionary(reading.pop())
         late = link.ended
         try:
             with anyio.move_on_after(timeout):
-                message = as_dictionary(await take(realm, reading))
+                message = as_dictionary(await take(portal, reading))
                 if self._client.reads(link):
                     return message
                 raise trio.ClosedResourceError("the channels are stopped")
@@ -153,14 +145,14 @@ class GatewayChannel:
 
     async def msg_ready(self) -> bool:
         """Say whether a message waits."""
-        realm, reading = self._reading()
+        portal, reading = self._reading()
         if not reading:
-            realm.run_sync(reading.collect)
+            portal.run_sync(reading.collect)
         return bool(reading)
 
-    def _reading(self) -> tuple[Realm, Reading[Message]]:
-        realm, link = self._client.linked()
-        return realm, link.readings[self._name]
+    def _reading(self) -> tuple[Portal, Reading[Message]]:
+        portal, link = self._client.linked()
+        return portal, link.readings[self._name]
 
 
 class GatewayHeartbeat:
@@ -205,7 +197,7 @@ class _ClientOnLink(WithoutSockets, KernelClient):
     """What the asynchronous and the blocking client share. Made by a manager's `client()`."""
 
     _find: Callable[[], Place] | None = None
-    _linked: tuple[Realm, Link, Block] | None = None
+    _linked: tuple[Portal, Link, Block] | None = None
     on_link: Callable[[Link], object] | None = None
     blocking_class: Any = Type("trio_gateway.jupyter.BlockingGatewayKernelClient", klass=object)
     kernel_id: str | None = None
@@ -238,14 +230,14 @@ class _ClientOnLink(WithoutSockets, KernelClient):
         assert self._find is not None
         place = self._find()
         link = Link()
-        block = Block(place.realm, link.open(place.gateway, place.kernel_id), _NobodyWaits())
+        block = Block(place.portal, link.open(place.gateway, place.kernel_id), NOBODY)
         self.kernel_id = place.kernel_id
-        self._linked = (place.realm, link, block)
+        self._linked = (place.portal, link, block)
         assert self.on_link is not None
         self.on_link(link)
         block.enter()
 
-    def linked(self) -> tuple[Realm, Link]:
+    def linked(self) -> tuple[Portal, Link]:
         """Give the connection. For a channel.
 
         Raises:
@@ -263,8 +255,8 @@ class _ClientOnLink(WithoutSockets, KernelClient):
 
     def feed(self, channel: str, message: Mapping[str, Any]) -> None:
         """Queue a message. For a channel."""
-        realm, link = self.linked()
-        realm.thread.post(link.feed, channel, message)
+        portal, link = self.linked()
+        portal.thread.post(link.feed, channel, message)
 
     def beats(self) -> bool:
         """Say whether the kernel is there. For the heartbeat."""
@@ -279,7 +271,7 @@ class _ClientOnLink(WithoutSockets, KernelClient):
             channel.stop()
         if self._linked is not None:
             self._linked[1].ending = True
-            self._linked[2].leave(_NobodyWaits())
+            self._linked[2].leave(NOBODY)
             self._linked = None
 
     async def _async_is_alive(self) -> bool:

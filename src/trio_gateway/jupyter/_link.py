@@ -52,7 +52,7 @@ class Link:
         self.readings: Mapping[str, Reading[Message]] = {
             name: Reading(functools.partial(self.get, name), functools.partial(self._ready_now, name)) for name in CHANNELS
         }
-        """Each channel's messages, for readers elsewhere."""
+        """Each channel's messages, for readers outside of Trio."""
 
     def expect_restart(self) -> None:
         """Take the next restart for one that was asked for."""
@@ -119,7 +119,7 @@ class Link:
                 self._readers.discard(scope)
         raise fresh(self.lost) if self.lost is not None else trio.EndOfChannel
 
-    def _ready_now(self, channel: str, limit: int, limit_bytes: float) -> Iterable[Message]:
+    def _ready_now(self, channel: str, limit: int, /, *, limit_bytes: float) -> Iterable[Message]:
         subscription = self._channels.get(channel)
         return () if subscription is None else subscription.receive_ready(limit, limit_bytes=limit_bytes)
 

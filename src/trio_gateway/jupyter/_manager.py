@@ -24,9 +24,10 @@ from .._errors import ForkedProcessError, GatewayError, GatewayHTTPError, Kernel
 from .._gateway.gateway import Gateway, open_gateway
 from .._gateway.placing import put_into_place
 from .._kernel.kernel import Kernel
-from .._portal.asyncio_faces import original_of, translate
-from .._portal.asyncio_side import Crossing, RealmCrossing, call
-from .._portal.calls import Realm
+from .._portal.asyncio_faces import translate
+from .._portal.asyncio_side import Crossing, PortalCrossing, call
+from .._portal.faces import original_of
+from .._portal.portal import Portal
 from .._secret import Secret, hide_values
 from . import _forks  # noqa: F401 - it does its work by being there
 from ._absent import WithoutProcess
@@ -231,8 +232,8 @@ class _ManagerOnGateway(KernelOnGateway):
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)
     settings: Any = Dict(help="Other settings of trio_gateway.GatewayConfig, by name.").tag(config=True)
 
-    _realm: Realm | None = None
-    _gateway_block: RealmCrossing[Gateway] | None = None
+    _portal: Portal | None = None
+    _gateway_block: PortalCrossing[Gateway] | None = None
     _gateway: Gateway | None = None
     _kernel_block: Crossing[Any] | None = None
     _kernel: Kernel | None = None
@@ -242,8 +243,8 @@ class _ManagerOnGateway(KernelOnGateway):
     _directory: object = None
     """Where the kernel is to work: an absolute path; None for the gateway's choice."""
 
-    def _open_gateway(self, realm: Realm) -> AbstractAsyncContextManager[Gateway]:
-        self._realm = realm
+    def _open_gateway(self, portal: Portal) -> AbstractAsyncContextManager[Gateway]:
+        self._portal = portal
         settings = hidden_settings(self.settings)
         if self.url:
             settings["url"] = self.url
@@ -288,7 +289,7 @@ class _ManagerOnGateway(KernelOnGateway):
         if wish is None and not self.owns_kernel:
             raise RuntimeError("a manager that owns no kernel starts none: its kernel_id says which one to take")
         name = self.kernel_name or None
-        gateway_block: RealmCrossing[Gateway] = RealmCrossing(self._open_gateway, translate)
+        gateway_block: PortalCrossing[Gateway] = PortalCrossing(self._open_gateway, translate)
         self._gateway = await gateway_block.__aenter__()
         self._gateway_block = gateway_block
         try:
@@ -300,7 +301,7 @@ class _ManagerOnGateway(KernelOnGateway):
             cwd = choose_directory(directory, self.log.warning)
             place = self._where(self._gateway)
             opened = _take_or_start(place.gateway, wish, name, self.owns_kernel, env=env, cwd=cwd)
-            block: Crossing[Any] = Crossing(place.realm, opened, lambda realm, given: (translate(realm, given[0]), given[1]))
+            block: Crossing[Any] = Crossing(place.portal, opened, lambda portal, given: (translate(portal, given[0]), given[1]))
             with as_jupyter_client():
                 kernel, self._owned = await block.__aenter__()
             self._kernel_block, self._kernel = block, kernel
@@ -317,8 +318,8 @@ class _ManagerOnGateway(KernelOnGateway):
             self.log.warning("the gateway takes no kernel ids: the kernel's is %s, and not %s", kernel.id, wish)
 
     def _where(self, gateway: Any, kernel_id: str = "") -> Place:
-        assert self._realm is not None
-        return Place(self._realm, original_of(gateway), kernel_id)
+        assert self._portal is not None
+        return Place(self._portal, original_of(gateway), kernel_id)
 
     def _place(self) -> Place:
         if self._kernel is None or self._gateway is None:
@@ -332,7 +333,7 @@ class _ManagerOnGateway(KernelOnGateway):
         place = self._place()
         kernel: Any = self._running()
         put = partial(put_into_place, original_of(kernel), self._directory, limit=place.gateway.config.launch_timeout)
-        reason = await call(place.realm, put)
+        reason = await call(place.portal, put)
         if reason is not None:
             warnings.warn(f"the kernel does not work in {self._directory}: {reason}", UserWarning, stacklevel=2)
 

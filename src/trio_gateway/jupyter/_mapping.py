@@ -29,9 +29,10 @@ from .._events import GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
 from .._gateway.starting import can_be_kernel_id
 from .._models import KernelModel, find_name
-from .._portal.asyncio_faces import original_of, translate
-from .._portal.asyncio_side import RealmCrossing
-from .._portal.calls import Realm
+from .._portal.asyncio_faces import translate
+from .._portal.asyncio_side import PortalCrossing
+from .._portal.faces import original_of
+from .._portal.portal import Portal
 from .._protocol.culling import CullPolicy
 from .._protocol.rest import kernels_path
 from .._secret import Secret, hide_values
@@ -71,9 +72,9 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         super().__init__(**arguments)  # type: ignore[no-untyped-call]
         self._opening = asyncio.Lock()
         self._starting: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._block: RealmCrossing[Gateway] | None = None
+        self._block: PortalCrossing[Gateway] | None = None
         self._gateway: Gateway | None = None
-        self.realm: Realm | None = None
+        self.portal: Portal | None = None
         self._gone: dict[str, None] = {}
         self.wires: dict[tuple[str, str], Wire] = {}
         """The browsers' connections by kernel and session; for Trio's thread."""
@@ -88,13 +89,13 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         """
         async with self._opening:
             if self._gateway is None:
-                block: RealmCrossing[Gateway] = RealmCrossing(self._open, translate)
+                block: PortalCrossing[Gateway] = PortalCrossing(self._open, translate)
                 self._gateway = await block.__aenter__()
                 self._block = block
             return self._gateway
 
-    def _open(self, realm: Realm) -> AbstractAsyncContextManager[Gateway]:
-        self.realm = realm
+    def _open(self, portal: Portal) -> AbstractAsyncContextManager[Gateway]:
+        self.portal = portal
         settings = hidden_settings(self.settings)
         if self.url:
             settings["url"] = self.url
@@ -190,7 +191,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
     def _know(self, model: KernelModel) -> None:
         """Have the library know a kernel, whoever started it: it is listed, and culled."""
         place = self.place(model.id)
-        place.realm.run_sync(partial(place.gateway.kernels.note_met, model))
+        place.portal.run_sync(partial(place.gateway.kernels.note_met, model))
 
     async def start_or_take(self, name: str | None, kernel_id: str | None, env: Any, cwd: Any) -> KernelModel:
         """Start a kernel, or look at one that runs. For a `GatewayKernel`, whose arguments these are.
@@ -234,9 +235,9 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             RuntimeError: the gateway was closed.
         """
         gateway: Any = self._gateway
-        if gateway is None or self.realm is None:
+        if gateway is None or self.portal is None:
             raise RuntimeError("the gateway is not open")
-        return Place(self.realm, original_of(gateway), kernel_id)
+        return Place(self.portal, original_of(gateway), kernel_id)
 
     def note(self, kernel_id: str, model: KernelModel) -> None:
         """Take note of a look at a kernel. For a `GatewayKernel`."""

@@ -16,9 +16,10 @@ from typing import Any
 from jupyter_server.services.kernels.connection.base import BaseKernelWebsocketConnection
 from tornado.websocket import WebSocketClosedError
 
-from .._portal.asyncio_faces import original_of
-from .._portal.calls import Block, Realm
-from .._portal.calls import Message as Note
+from .._portal.calls import Block
+from .._portal.faces import original_of
+from .._portal.messages import NOBODY
+from .._portal.portal import Portal
 from .._protocol.codec import V1_SUBPROTOCOL
 from ._wire import Wire
 
@@ -44,19 +45,19 @@ class GatewayWebSocketConnection(BaseKernelWebsocketConnection):
         self._wire = Wire(asyncio.get_running_loop(), self._write, self._finish, self.log)
         v1 = self.websocket_handler.selected_subprotocol == V1_SUBPROTOCOL
         opened = self._wire.open(original_of(gateway), self.kernel_id, self.session_id, v1, manager.wires)
-        self._block = Block(manager.realm, opened, _NobodyWaits())
-        self._realm: Realm = manager.realm
+        self._block = Block(manager.portal, opened, NOBODY)
+        self._portal: Portal = manager.portal
         self._block.enter()
 
     def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
         """Send a message of the browser's to the kernel."""
         if self._block is not None:
-            self._realm.thread.post(self._wire.feed, incoming_msg)
+            self._portal.thread.post(self._wire.feed, incoming_msg)
 
     def disconnect(self) -> None:
         """End the connection to the kernel; the kernel runs on."""
         if self._block is not None:
-            self._block.leave(_NobodyWaits())
+            self._block.leave(NOBODY)
             self._block = None
 
     async def _write(self, frames: Sequence[str | bytes]) -> None:
@@ -68,12 +69,3 @@ class GatewayWebSocketConnection(BaseKernelWebsocketConnection):
 
     async def _finish(self) -> None:
         self.websocket_handler.close(1011, "the kernel is gone")
-
-
-class _NobodyWaits:
-    """Whoever connects or disconnects does not wait for it."""
-
-    def deliver(self, message: Note) -> bool:
-        """Take no notice."""
-        del message
-        return False

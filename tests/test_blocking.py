@@ -1,4 +1,4 @@
-"""`trio_gateway.blocking`: from plain threads, under Ctrl-C, and while an event loop runs."""
+"""`trio_gateway.blocking`: from plain threads, and while an event loop runs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import os
-import signal
-import subprocess
-import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,9 +17,9 @@ import trio
 
 import trio_gateway
 import trio_gateway.blocking as tg
+from tools.face_fixtures import *  # noqa: F403 - pytest looks for fixtures in this module
 from tools.face_tools import ListeningFake, kernel_ids, trio_threads
-from trio_gateway._portal import asyncio_faces as twins
-from trio_gateway._portal.thread_side import ThreadCaller
+from trio_gateway._portal.members import MEMBERS
 from trio_gateway._protocol.codec import encode_v1
 from trio_gateway._protocol.messages import MessageFactory
 
@@ -33,25 +28,11 @@ if TYPE_CHECKING:
 
     from conftest import RunningGateway
 
+
 HERE: contextvars.ContextVar[str] = contextvars.ContextVar("HERE", default="nowhere")
+
+
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
-INTERNAL = (
-    {
-        "Kernels.prepare",
-        "Kernels.keep_culling",
-        "Kernels.undo_start",
-        "Kernels.note_met",
-        "KernelSpecDirectory.last_listed",
-        "Gateway.start_prepared",
-        "Channel.publish",
-        "Channel.end",
-        "OutputStream.read",
-    }
-    | {f"Comms.{name}" for name in ("observe", "adopt", "close", "end", "find_lost", "session", "live")}
-    | {f"KernelChannels.{name}" for name in ("begin", "gone", "lost", "opened", "receive_all", "refused", "run", "send_all")}
-)
-"""What the library's own parts call on each other."""
-RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}
 
 
 @pytest.fixture
@@ -72,72 +53,16 @@ def no_library() -> None:
         sniffio.current_async_library()
 
 
-# ------------------------------------------------------------------------------------------------------------ the same words
-
-
 def test_the_names_are_the_librarys() -> None:
     """Whatever the library's front door shows is here too, and what has no `async` in it is the same."""
     names = {name for name, value in vars(trio_gateway).items() if not name.startswith("_") and not inspect.ismodule(value)}
-    faces = {original.__name__ for original in twins._TWINS}
+    faces = {original.__name__ for original in MEMBERS}
     different = {name for name in names if getattr(tg, name, None) is not getattr(trio_gateway, name)}
     assert different == (faces & names) | {"open_gateway", "open_local_gateway"}
     for name in ("open_gateway", "open_local_gateway"):
         there, here = getattr(trio_gateway, name), getattr(tg, name)
         assert inspect.signature(here).parameters == inspect.signature(there).parameters
         assert inspect.getdoc(here) == inspect.getdoc(there)
-
-
-@pytest.mark.parametrize("original", twins._TWINS, ids=lambda original: original.__name__)
-def test_no_member_is_missing_or_different(original: type) -> None:
-    """Each public member of each Trio class: there, with the same parameters, defaults and docstring, and not async."""
-    face = getattr(tg, original.__name__)
-    assert inspect.getdoc(face) == inspect.getdoc(original)
-    members = [name for name in dir(original) if not name.startswith("_") or name in RENAMED]
-    for name in members:
-        if f"{original.__name__}.{name}" in INTERNAL:
-            continue
-        there = inspect.getattr_static(original, name)
-        here = inspect.getattr_static(face, RENAMED.get(name, name))
-        assert isinstance(here, property) == isinstance(there, property), name
-        if not name.startswith("_"):
-            assert inspect.getdoc(here), name
-            assert inspect.getdoc(here) == inspect.getdoc(there), name
-        if isinstance(there, property):
-            assert inspect.signature(here.fget).return_annotation == inspect.signature(there.fget).return_annotation, name
-        else:
-            assert not inspect.iscoroutinefunction(here), name
-            assert inspect.signature(here).parameters == inspect.signature(there).parameters, name
-    extra = {name for name in dir(face) if not name.startswith("_")} - {RENAMED.get(name, name) for name in members}
-    assert extra == set()
-
-
-def test_g2_a_start_whose_answer_comes_with_ctrl_c(
-    opened: Callable[..., Any], fake_gateway: ListeningFake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody has heard of that kernel, so it is shut down."""
-    before = kernel_ids(fake_gateway)
-    told = ThreadCaller.deliver
-
-    def deliver(self: ThreadCaller, message: Any) -> bool:
-        done = told(self, message)
-        if isinstance(getattr(message, "value", None), trio_gateway.KernelModel):
-            answered.append(self)
-        return done
-
-    def wait(self: ThreadCaller) -> None:
-        waited(self)
-        if self in answered:
-            raise KeyboardInterrupt
-
-    answered: list[ThreadCaller] = []
-    waited = ThreadCaller._wait
-    with opened() as gateway:
-        monkeypatch.setattr(ThreadCaller, "deliver", deliver)
-        monkeypatch.setattr(ThreadCaller, "_wait", wait)
-        with pytest.raises(KeyboardInterrupt):
-            gateway.kernels.start()
-        assert kernel_ids(fake_gateway) == before
-        monkeypatch.undo()
 
 
 @pytest.mark.gateway
@@ -250,7 +175,7 @@ def test_what_is_ready_is_given_without_waiting(opened: Callable[..., Any], kern
         with kernel.comms.accept("mine") as incoming:
             opening = {"comm_id": uuid.uuid4().hex, "target_name": "mine", "data": {"a": 1}}
             message = MessageFactory("a", "b").make("iopub", "comm_open", opening, date="2026-01-01T00:00:00Z")
-            kernel._realm.run_sync(lambda: kernel.comms._original.observe(message))
+            kernel._portal.run_sync(lambda: kernel.comms._original.observe(message))
             (comm,) = incoming.receive_ready()
             assert isinstance(comm, tg.Comm)
             assert (comm.opening.data, comm.receive_ready()) == ({"a": 1}, [])
@@ -359,139 +284,3 @@ def test_in_a_running_notebook(really_opened: Callable[..., Any], fake_gateway: 
         result = kernel.execute(cell)
         result.raise_for_error()
         assert "".join(output.text for output in result.outputs) == "42\n"
-
-
-# ------------------------------------------------------------------------------------------------------------------- Ctrl-C
-
-INTERRUPTED = """
-import sys
-import trio_gateway.blocking as tg
-UNTIL = '''
-import time
-interrupted = False
-try:
-    print("running", end="", flush=True)
-    while True: time.sleep(0.01)
-except KeyboardInterrupt:
-    interrupted = True
-'''
-with tg.open_gateway(sys.argv[1], auth_token=sys.argv[2]) as gateway, gateway.start_kernel() as kernel:
-    print(kernel.id, flush=True)
-    try:
-        if sys.argv[3] == "execute":
-            with kernel.iopub.subscribe() as messages:
-                import threading
-                def watch():
-                    for message in messages:
-                        if message.msg_type == "stream":
-                            print("running", flush=True)
-                thread = threading.Thread(target=watch)
-                thread.start()
-                kernel.execute(UNTIL)
-        elif sys.argv[3] == "stream":
-            with kernel.stream(UNTIL) as outputs:
-                for output in outputs:
-                    print("running", flush=True)
-        else:
-            print("running", flush=True)
-            kernel.execute("input()", stdin=lambda prompt, password: sys.stdin.read())
-    except KeyboardInterrupt:
-        print("KeyboardInterrupt", kernel.state.value, flush=True)
-    else:
-        print("no KeyboardInterrupt")
-    print(kernel.execute("globals().get('interrupted')").text)
-    if sys.argv[3] == "stdin":
-        raise SystemExit(0)
-    try:
-        print("body", flush=True)
-        sys.stdin.read()
-    finally:
-        print("left", flush=True)
-"""
-
-
-@pytest.mark.parametrize("how", ["execute", "stream", "stdin"])
-def test_ctrl_c(how: str, fake_gateway: ListeningFake) -> None:
-    """Ctrl-C while a call waits interrupts the kernel, then raises KeyboardInterrupt; in the body, it leaves the blocks."""
-    before = kernel_ids(fake_gateway)
-    program = [sys.executable, "-c", INTERRUPTED, fake_gateway.url, fake_gateway.token, how]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            kernel_id = process.stdout.readline().strip()
-            assert kernel_ids(fake_gateway) - before == {kernel_id}
-            assert process.stdout.readline() == "running\n"
-            os.kill(process.pid, signal.SIGINT)
-            assert process.stdout.readline() == "KeyboardInterrupt idle\n"
-            if how == "stdin":
-                assert process.wait(250) == 0
-            else:
-                assert process.stdout.readline() == "True\n"
-                assert process.stdout.readline() == "body\n"
-                os.kill(process.pid, signal.SIGINT)
-                assert process.wait(250) == -signal.SIGINT
-                assert process.stdout.read() == "left\n"
-        finally:
-            process.kill()
-    assert kernel_ids(fake_gateway) == before
-
-
-def test_a_signal_at_any_moment_loses_nothing() -> None:
-    """A caller is interrupted before the start, while it waits, and while it is told: it waits for the last message each time."""
-    from trio_gateway._portal.calls import Call, Entered, Realm, Returned, Stopped
-    from trio_gateway._portal.thread_side import BlockingRealmCrossing, ThreadCaller
-
-    with BlockingRealmCrossing(_nothing(), lambda realm, value: realm) as realm:
-        assert isinstance(realm, Realm)
-
-        async def wait() -> None:
-            await trio.sleep_forever()
-
-        # Before the start was posted.
-        caller = ThreadCaller()
-        call = Call(realm, wait, caller)
-        with pytest.raises(KeyboardInterrupt):
-            caller.converse(_interrupt, call.cancel)
-        assert caller._arrived == [Stopped()]
-
-        # After it.
-        caller = ThreadCaller()
-        call = Call(realm, wait, caller)
-
-        def start_then_interrupt() -> None:
-            call.start()
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            caller.converse(start_then_interrupt, call.cancel)
-        assert caller._arrived == [Stopped()]
-
-        # When it had ended.
-        caller = ThreadCaller()
-
-        def end_then_interrupt() -> None:
-            caller.deliver(Entered(1))
-            caller.deliver(Returned(7))
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            caller.converse(end_then_interrupt, lambda: None)
-
-    # A gateway's block that was never begun gives its place in the thread back.
-    crossing = BlockingRealmCrossing(_nothing(), lambda realm, value: realm)
-    caller = ThreadCaller()
-    block = crossing._open(caller)
-    with pytest.raises(KeyboardInterrupt):
-        caller.converse(_interrupt, lambda: block.leave(caller, KeyboardInterrupt()))
-    crossing._realm.thread.join()
-    assert trio_threads() == []
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-@asynccontextmanager
-async def _nothing() -> Any:
-    await trio.lowlevel.checkpoint()
-    yield None

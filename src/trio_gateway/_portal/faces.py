@@ -1,0 +1,237 @@
+"""How a face is made out of a Trio class: each member as `members` declares it, in the same way on both sides.
+
+The one idea: a face's class holds no knowledge of its own. Its members take parameters, docstring and meaning from the Trio
+class; what differs between the sides, how their callers wait, is the few methods that a `Side` has to give.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from operator import attrgetter
+from typing import Any, Final
+
+from .calls import asking
+from .members import MEMBERS, How
+from .portal import Portal
+from .prefetch import Reading, read
+
+__all__ = ["Face", "Method", "Side", "Translate", "asked", "original_of"]
+
+CALLBACKS: Final = frozenset({"stdin"})
+"""Parameters that are functions of the caller's: they are called, and awaited, by the caller."""
+
+Getter = Callable[[Any], Any]
+Method = Callable[..., Any]
+Translate = Callable[[Portal, Any], Any]
+
+
+class Face:
+    """An object that lives in Trio, as code outside of Trio holds it.
+
+    Args:
+        portal: the way into its gateway's block.
+        original: the object.
+    """
+
+    _reads = False
+    """Whether items are read from it."""
+
+    def __init__(self, portal: Portal, original: Any) -> None:
+        self._portal = portal
+        self._original = original
+        self._reading: Reading[Any] | None = read(original) if self._reads else None
+        self._parts: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return repr(self._original)
+
+
+original_of: Final[Callable[[Any], Any]] = attrgetter("_original")
+"""Gives the object in Trio that a face stands for: for modules that do more there than a face offers, such as jupyter's."""
+
+
+def asked(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments of a call, with the caller's functions made so that the caller calls them."""
+    if CALLBACKS.isdisjoint(arguments):
+        return arguments
+    return {name: asking(value) if name in CALLBACKS and callable(value) else value for name, value in arguments.items()}
+
+
+class Side(ABC):
+    """How callers of one kind use Trio, and the faces that they see."""
+
+    def __init__(self) -> None:
+        self.faces: dict[type, type[Face]] = {}
+        """The face of each Trio class."""
+
+    # What a side gives ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def awaiting(self, function: Method, *, closes: bool) -> Method:
+        """Make a method out of an async one; after one that closes, what was handed over and not read is forgotten."""
+
+    @abstractmethod
+    def receiving(self, function: Method) -> Method:
+        """Make a method that waits for the next item out of an async one."""
+
+    @abstractmethod
+    def crossing(self, portal: Portal, manager: AbstractAsyncContextManager[Any], translate: Translate) -> Any:
+        """Make a block out of one in Trio."""
+
+    @abstractmethod
+    def iterator(self, portal: Portal, original: AsyncIterator[Any]) -> Any:
+        """Make an iterator out of one in Trio that is of no public class."""
+
+    @abstractmethod
+    def client(self, portal: Portal, client: Any) -> Any:
+        """Make an httpx client out of one in Trio."""
+
+    @abstractmethod
+    def dressed(self, method: Method, function: Method) -> Method:
+        """Give a method the name, the parameters and the docstring of the one in Trio."""
+
+    # What both do ---------------------------------------------------------------------------------------------------
+
+    def translate(self, portal: Portal, value: Any) -> Any:
+        """Give what stands for a value outside of Trio: the face of an object that lives in Trio, else the value itself."""
+        face = self.faces.get(type(value))
+        if face is not None:
+            return face(portal, value)
+        if isinstance(value, AbstractAsyncContextManager):
+            return self.crossing(portal, value, self.translate)
+        if isinstance(value, AsyncIterator):
+            return self.iterator(portal, value)
+        return value
+
+    def members(self, original: type) -> dict[str, Any]:
+        """Make the members of a Trio class's face, by name."""
+        made: dict[str, Any] = {"_reads": How.RECEIVES in MEMBERS[original] or hasattr(original, "__anext__")}
+        for how, names in MEMBERS[original].items():
+            if how is not How.INTERNAL:
+                for name in names:
+                    made[name] = self._member(how, name, inspect.getattr_static(original, name))
+        return made
+
+    def _member(self, how: How, name: str, member: Any) -> Any:
+        if isinstance(member, property):
+            return property(_GETTERS[how](self, name), doc=member.__doc__)
+        if how in (How.AWAITS, How.CLOSES):
+            return self.awaiting(member, closes=how is How.CLOSES)
+        if how is How.RECEIVES:
+            return self.receiving(member)
+        return self.dressed(_METHODS[how](self, member), member)
+
+
+def _read_on_the_spot(side: Side, name: str) -> Getter:
+    del side
+    return attrgetter(f"_original.{name}")
+
+
+def _read_in_trio(side: Side, name: str) -> Getter:
+    del side
+    return lambda self: self._portal.run_sync(functools.partial(getattr, self._original, name))
+
+
+def _read_part(side: Side, name: str, *, late: bool = False) -> Getter:
+    def read_part(self: Face) -> Any:
+        part = self._parts.get(name)
+        if part is None:
+            made = functools.partial(getattr, self._original, name)
+            part = self._parts[name] = side.translate(self._portal, self._portal.run_sync(made) if late else made())
+        return part
+
+    return read_part
+
+
+def _read_events(side: Side, name: str) -> Getter:
+    del side
+    return lambda self: getattr(self._original, name) + self._portal.dropped_events
+
+
+_GETTERS: Final[Mapping[How, Callable[[Side, str], Getter]]] = {
+    How.ON_THE_SPOT: _read_on_the_spot,
+    How.IN_TRIO: _read_in_trio,
+    How.PART: _read_part,
+    How.LATE_PART: functools.partial(_read_part, late=True),
+    How.COUNTS_EVENTS: _read_events,
+}
+
+
+def _on_the_spot(side: Side, function: Method) -> Method:
+    def method(self: Face, *args: Any, **arguments: Any) -> Any:
+        return side.translate(self._portal, function(self._original, *args, **arguments))
+
+    return method
+
+
+def _in_trio(side: Side, function: Method) -> Method:
+    del side
+
+    def method(self: Face, *args: Any, **arguments: Any) -> Any:
+        return self._portal.run_sync(functools.partial(function, self._original, *args, **arguments))
+
+    return method
+
+
+def _gives_block(side: Side, function: Method) -> Method:
+    def method(self: Face, *args: Any, **arguments: Any) -> Any:
+        return side.crossing(self._portal, function(self._original, *args, **asked(arguments)), side.translate)
+
+    return method
+
+
+def _gives_client(side: Side, function: Method) -> Method:
+    def method(self: Face, *args: Any, **arguments: Any) -> Any:
+        return side.crossing(self._portal, function(self._original, *args, **arguments), side.client)
+
+    return method
+
+
+def _receives_nowait(side: Side, function: Method) -> Method:
+    def method(self: Face) -> Any:
+        assert self._reading is not None
+        self._portal.thread.check_process()  # what was handed over is the parent's too
+        try:
+            item = self._reading.pop()
+        except IndexError:
+            item = self._portal.run_sync(functools.partial(function, self._original))
+        return side.translate(self._portal, item)
+
+    return method
+
+
+def _receives_ready(side: Side, function: Method) -> Method:
+    del function  # the reading calls it for what was not handed over
+
+    def method(self: Face, *args: Any, **arguments: Any) -> Any:
+        assert self._reading is not None
+        items = self._portal.run_sync(functools.partial(self._reading.receive_ready, *args, **arguments))
+        return [side.translate(self._portal, item) for item in items]
+
+    return method
+
+
+def _counts_items(side: Side, function: Method) -> Method:
+    del side
+
+    def method(self: Face) -> Any:
+        reading = self._reading
+        assert reading is not None
+        return self._portal.run_sync(lambda: reading.count_in(function(self._original)))
+
+    return method
+
+
+_METHODS: Final[Mapping[How, Callable[[Side, Method], Method]]] = {
+    How.ON_THE_SPOT: _on_the_spot,
+    How.IN_TRIO: _in_trio,
+    How.GIVES_BLOCK: _gives_block,
+    How.GIVES_CLIENT: _gives_client,
+    How.RECEIVES_NOWAIT: _receives_nowait,
+    How.RECEIVES_READY: _receives_ready,
+    How.COUNTS_ITEMS: _counts_items,
+}

@@ -1,0 +1,142 @@
+"""What a face does with each public member of the Trio classes: the one declaration that both faces are made from.
+
+The one idea: a face is not written member by member. For each member stands here where it happens and what comes of it, and the
+asyncio and the blocking face make of that what their callers need (`faces`). A public member that has no entry is an error of a
+test's, so nothing is forgotten.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from .._documents.sessions import Sessions
+from .._gateway.gateway import Gateway
+from .._gateway.kernels import Kernels
+from .._gateway.kernelspecs import KernelSpecDirectory
+from .._kernel.channels import Channel, Subscription
+from .._kernel.comms import Comm, Comms, IncomingComms
+from .._kernel.executor import OutputStream
+from .._kernel.frame_relay import KernelChannels
+from .._kernel.kernel import HeartbeatChannel, Kernel, Subshell
+
+__all__ = ["MEMBERS", "How"]
+
+
+class How(enum.Enum):
+    """What a face does with a member."""
+
+    ON_THE_SPOT = enum.auto()
+    """It is read, or called, in the caller's thread: it neither waits nor looks at Trio's clock, and changes nothing."""
+    IN_TRIO = enum.auto()
+    """It is read, or called, in Trio's thread: it does not wait, but looks at the clock, or at what tasks are changing."""
+    PART = enum.auto()
+    """It gives an object that has a face too, the same one each time. It is read on the spot."""
+    LATE_PART = enum.auto()
+    """So does this, but the object is made when it is first asked for: in Trio's thread."""
+    AWAITS = enum.auto()
+    """It is a call: its caller waits for what comes of it, which is a value."""
+    CLOSES = enum.auto()
+    """It is a call after which nothing is read any more: what was handed over and not read is forgotten."""
+    GIVES_BLOCK = enum.auto()
+    """It gives a block, which is entered and left in Trio."""
+    GIVES_CLIENT = enum.auto()
+    """It gives a block that gives an httpx client."""
+    RECEIVES = enum.auto()
+    """It waits for the next item; items are handed over in bulk (`prefetch`)."""
+    RECEIVES_NOWAIT = enum.auto()
+    """It takes the next item, if one was handed over or is ready in Trio."""
+    RECEIVES_READY = enum.auto()
+    """It takes those items that were handed over or are ready in Trio."""
+    COUNTS_ITEMS = enum.auto()
+    """It says in Trio's thread how many items wait, to which those are added that were handed over and not read."""
+    COUNTS_EVENTS = enum.auto()
+    """It says how many events were lost, to which those are added that were lost on their way to an event loop."""
+    INTERNAL = enum.auto()
+    """The library's own parts call it: no face has it."""
+
+
+MEMBERS: Final[Mapping[type, Mapping[How, tuple[str, ...]]]] = {
+    Gateway: {
+        How.ON_THE_SPOT: ("config", "url"),
+        How.PART: ("kernels", "kernelspecs"),
+        How.LATE_PART: ("sessions",),
+        How.COUNTS_EVENTS: ("dropped_events",),
+        How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_channels"),
+        How.GIVES_CLIENT: ("http_client",),
+        How.INTERNAL: ("start_prepared",),
+    },
+    Kernels: {
+        How.AWAITS: ("list", "get", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"),
+        How.INTERNAL: ("prepare", "keep_culling", "undo_start", "note_met"),
+    },
+    KernelSpecDirectory: {
+        How.AWAITS: ("list", "get", "default_name", "resource", "check", "interrupt_mode"),
+        How.INTERNAL: ("last_listed",),
+    },
+    Sessions: {
+        How.AWAITS: ("create", "get", "list", "update", "delete"),
+    },
+    Kernel: {
+        How.ON_THE_SPOT: ("id", "name", "session_id", "state", "connection_state", "changes"),
+        How.PART: ("shell", "iopub", "stdin", "control", "hb", "comms"),
+        How.AWAITS: (
+            "execute", "wait_for", "complete", "inspect", "history", "is_complete", "comm_info", "kernel_info", "debug",
+            "interrupt", "restart", "shutdown",
+        ),
+        How.GIVES_BLOCK: ("stream", "subshell"),
+    },
+    Subshell: {
+        How.ON_THE_SPOT: ("id",),
+        How.AWAITS: ("execute",),
+        How.GIVES_BLOCK: ("stream",),
+    },
+    HeartbeatChannel: {
+        How.IN_TRIO: ("verdict", "evidence", "is_beating", "silence"),
+        How.AWAITS: ("check",),
+    },
+    Channel: {
+        How.ON_THE_SPOT: ("name",),
+        How.IN_TRIO: ("statistics",),
+        How.AWAITS: ("send", "forward"),
+        How.GIVES_BLOCK: ("subscribe",),
+        How.INTERNAL: ("publish", "end"),
+    },
+    Subscription: {
+        How.RECEIVES: ("receive",),
+        How.RECEIVES_NOWAIT: ("receive_nowait",),
+        How.RECEIVES_READY: ("receive_ready",),
+        How.COUNTS_ITEMS: ("statistics",),
+        How.CLOSES: ("aclose",),
+    },
+    OutputStream: {
+        How.RECEIVES_READY: ("receive_ready",),
+        How.IN_TRIO: ("result",),
+        How.COUNTS_ITEMS: ("statistics",),
+        How.INTERNAL: ("read",),
+    },
+    Comms: {
+        How.GIVES_BLOCK: ("open", "accept"),
+        How.INTERNAL: ("observe", "adopt", "close", "end", "find_lost"),
+    },
+    Comm: {
+        How.ON_THE_SPOT: ("id", "target_name", "opening", "closed"),
+        How.AWAITS: ("send",),
+        How.RECEIVES: ("receive",),
+        How.RECEIVES_READY: ("receive_ready",),
+        How.CLOSES: ("aclose",),
+    },
+    IncomingComms: {
+        How.RECEIVES: ("receive",),
+        How.RECEIVES_READY: ("receive_ready",),
+        How.CLOSES: ("aclose",),
+    },
+    KernelChannels: {
+        How.ON_THE_SPOT: ("kernel_state", "resumed"),
+        How.AWAITS: ("wait_opened", "send"),
+        How.RECEIVES: ("receive",),
+        How.INTERNAL: ("begin", "gone", "lost", "opened", "receive_all", "refused", "run", "send_all"),
+    },
+}  # fmt: skip
+"""Each Trio class that has faces, and each of its public members. To iterate is to receive, and needs no entry."""

@@ -1,0 +1,54 @@
+"""The way into one gateway's block: what every face of that gateway's objects goes through.
+
+The one idea: all that is done with a gateway runs in a nursery inside its own block, so nothing outlives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TypeVar, final
+
+import trio
+
+from .messages import Raised, Returned
+from .thread import TrioThread, join_shared_thread
+
+__all__ = ["Portal"]
+
+T = TypeVar("T")
+
+
+@final
+class Portal:
+    """The way into one gateway's block. To make one is to use the shared thread until that block ends."""
+
+    def __init__(self) -> None:
+        self.thread: TrioThread = join_shared_thread()
+        """The shared thread."""
+        self.nursery: trio.Nursery | None = None
+        """Inside the gateway's block while that is open."""
+        self.dropped_events = 0
+        """How many events were lost on their way out to an event loop."""
+
+    def run_sync(self, function: Callable[[], T]) -> T:
+        """Call a function that does not wait in Trio's thread and return what it returns: blocks, for microseconds."""
+        if self.thread.inside():
+            return function()
+        answers: SimpleQueue[Returned | Raised] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                answers.put(Returned(function()))
+            except Exception as error:  # noqa: BLE001 - it is raised for the caller
+                answers.put(Raised(error))
+
+        try:
+            self.thread.post(run)
+        except trio.RunFinishedError:
+            return function()  # Trio has ended: no other thread uses these objects any more
+        answer = answers.get()
+        if isinstance(answer, Raised):
+            raise answer.error
+        value: T = answer.value
+        return value

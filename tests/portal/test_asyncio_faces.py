@@ -1,0 +1,72 @@
+"""The faces of asyncio: each public member of each Trio class is there, and means the same."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import trio_gateway
+from tools.face_tools import run
+from trio_gateway._portal.asyncio_faces import ASYNCIO as ASYNCIO_SIDE
+from trio_gateway._portal.faces import original_of
+from trio_gateway._portal.members import MEMBERS, How
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize("original", MEMBERS, ids=lambda original: original.__name__)
+def test_every_public_member_is_replaced(original: type) -> None:
+    """No method or property is left that would touch Trio's objects from another thread; signatures and docstrings agree."""
+    twin = ASYNCIO_SIDE.faces[original]
+    assert issubclass(twin, original)
+    for name in dir(original):
+        if name.startswith("_") and name not in ("__anext__", "__aiter__"):
+            continue
+        assert name in vars(twin), name
+        if name in MEMBERS[original].get(How.INTERNAL, ()):
+            with pytest.raises(AttributeError):
+                getattr(object.__new__(twin), name)
+            continue
+        there, here = inspect.getattr_static(original, name), inspect.getattr_static(twin, name)
+        if not name.startswith("_"):
+            assert inspect.getdoc(here) == inspect.getdoc(there), name
+            assert isinstance(here, property) == isinstance(there, property)
+        if not isinstance(there, property) and name != "__aiter__":
+            assert inspect.signature(here) == inspect.signature(there), name
+            assert inspect.iscoroutinefunction(here) == inspect.iscoroutinefunction(there)
+
+
+def public_classes_of(value: object) -> set[type]:
+    """Follow properties, and return the classes of the library's objects that live in Trio."""
+    found: set[type] = set()
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        original = getattr(value, "_original", value)
+        if type(original) in found:
+            continue
+        module = type(original).__module__
+        if module.startswith(("trio_gateway._gateway", "trio_gateway._kernel")) and not hasattr(original, "__attrs_attrs__"):
+            found.add(type(original))
+            names = [name for name in dir(type(original)) if isinstance(inspect.getattr_static(type(original), name), property)]
+            waiting += [getattr(value, name) for name in names if not name.startswith("_") and name != "result"]
+    return found
+
+
+def test_every_property_can_be_read(attached: Callable[..., Any], opened: Callable[..., Any]) -> None:
+    """Whatever a property gives that lives in Trio is given as a face, and each can be read from asyncio."""
+
+    async def main() -> None:
+        async with opened() as gateway, attached() as kernel:
+            found = public_classes_of(gateway) | public_classes_of(kernel)
+            assert {trio_gateway.Gateway, trio_gateway.Kernel, trio_gateway.Channel, trio_gateway.HeartbeatChannel} <= found
+            assert found <= MEMBERS.keys()
+            for value in (gateway, gateway.kernels, gateway.sessions, kernel, kernel.iopub, kernel.hb, kernel.comms):
+                assert type(original_of(value)) in MEMBERS, value
+                assert repr(value) == repr(original_of(value))
+            assert kernel.iopub is kernel.iopub
+
+    run("asyncio", main)

@@ -1,0 +1,103 @@
+"""The classes of the blocking face: each public member of each Trio class is there, and is not async."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+import trio_gateway.blocking as tg
+from trio_gateway._kernel.channels import Channel
+from trio_gateway._kernel.kernel import Subshell
+from trio_gateway._portal.blocking_faces import BLOCKING, BlockingFace, like
+from trio_gateway._portal.members import MEMBERS, How
+
+RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}
+
+
+@pytest.mark.parametrize("original", MEMBERS, ids=lambda original: original.__name__)
+def test_no_member_is_missing_or_different(original: type) -> None:
+    """Each public member of each Trio class: there, with the same parameters, defaults and docstring, and not async."""
+    face = getattr(tg, original.__name__)
+    assert inspect.getdoc(face) == inspect.getdoc(original)
+    internal = MEMBERS[original].get(How.INTERNAL, ())
+    members = [name for name in dir(original) if (not name.startswith("_") and name not in internal) or name in RENAMED]
+    for name in members:
+        there = inspect.getattr_static(original, name)
+        here = inspect.getattr_static(face, RENAMED.get(name, name))
+        assert isinstance(here, property) == isinstance(there, property), name
+        if not name.startswith("_"):
+            assert inspect.getdoc(here), name
+            assert inspect.getdoc(here) == inspect.getdoc(there), name
+        if not isinstance(there, property):
+            assert not inspect.iscoroutinefunction(here), name
+            assert inspect.signature(here).parameters == inspect.signature(there).parameters, name
+            assert "Async" not in str(inspect.signature(here).return_annotation), name
+            if not name.startswith("_"):
+                assert here.__qualname__ == f"{original.__name__}.{RENAMED.get(name, name)}"
+    extra = {name for name in dir(face) if not name.startswith("_")} - {RENAMED.get(name, name) for name in members}
+    assert extra == set()
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """The real faces stay what stands for the Trio classes."""
+    before = dict(BLOCKING.faces)
+    yield
+    assert BLOCKING.faces == before
+
+
+def test_a_class_that_names_other_members_cant_be_defined(kept: None) -> None:
+    """So what type checkers and editors read is what there is."""
+    with pytest.raises(TypeError, match="Lacking does not name"):
+
+        class Lacking(BlockingFace, of=Subshell):
+            @property
+            def id(self) -> str: ...
+
+    with pytest.raises(TypeError, match="Adding names more, which is not declared"):
+
+        class Adding(BlockingFace, of=Subshell):
+            @property
+            def id(self) -> str: ...
+
+            @like(Subshell.execute)
+            def execute(self) -> None: ...
+
+            @like(Subshell.stream, BlockingFace)
+            def stream(self) -> None: ...
+
+            @property
+            def more(self) -> str: ...
+
+
+def test_a_member_with_the_type_of_another_is_refused(kept: None) -> None:
+    with pytest.raises(TypeError, match=r"Wrong.execute has another type than Subshell.execute"):
+
+        class Wrong(BlockingFace, of=Subshell):
+            @property
+            def id(self) -> str: ...
+
+            @like(Subshell.stream, BlockingFace)
+            def execute(self) -> None: ...
+
+            @like(Subshell.stream, BlockingFace)
+            def stream(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Wrong.name has another type than Channel.name"):
+
+        class Wrong(BlockingFace, of=Channel):
+            @property
+            def name(self) -> int: ...
+
+
+def test_a_method_says_what_it_gives() -> None:
+    gives = {
+        "stream": "AbstractContextManager[OutputStream]",
+        "changes": "Iterator[Status]",
+        "execute": "ExecutionResult",
+    }
+    assert {name: inspect.signature(getattr(tg.Kernel, name)).return_annotation for name in gives} == gives
+    assert inspect.signature(tg.Gateway.http_client).return_annotation == "AbstractContextManager[Client]"
+    assert inspect.signature(tg.Channel.subscribe).return_annotation == "AbstractContextManager[Subscription]"

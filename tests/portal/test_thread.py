@@ -1,0 +1,163 @@
+"""The one thread in which Trio runs: all gateways share it, it starts with the first and ends with the last."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from tools.face_tools import ASYNCIO, ListeningFake, kernel_ids, run, trio_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize("backend", ASYNCIO)
+def test_a_blocked_loop_stops_no_heartbeat(backend: str, attached: Callable[..., Any]) -> None:
+    """While nothing runs in the loop, pings go out, pongs come in, and the kernel is known to be alive."""
+
+    async def main() -> None:
+        async with attached(ping_interval=0.1) as kernel:
+            liveness = kernel._original._session.liveness
+            heard = liveness._heard
+            for _ in range(3):
+                while liveness._heard == heard:
+                    pass  # the loop is blocked: by this very line
+                heard = liveness._heard
+            assert kernel.hb.is_beating()
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("backend", ASYNCIO)
+def test_all_gateways_share_one_thread(backend: str, opened: Callable[..., Any]) -> None:
+    """Also those of other threads' loops; it ends with the last one, wherever that is, and starts anew for the next."""
+
+    async def one() -> int | None:
+        async with opened() as gateway:
+            await gateway.kernelspecs.list()
+            (thread,) = trio_threads()
+            return thread.ident
+
+    async def main() -> None:
+        async with opened() as first:
+            mine = trio_threads()[0].ident
+            async with opened():
+                assert await one() == mine
+            assert await asyncio.to_thread(run, backend, one) == mine
+            await first.kernelspecs.list()
+        assert trio_threads() == []
+        assert await one() is not None
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("how", ["closed", "thrown away"])
+@pytest.mark.parametrize("loop_of", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_g1_a_loop_that_is_closed_under_it(
+    how: str, loop_of: Callable[[], asyncio.AbstractEventLoop], opened: Callable[..., Any], fake_gateway: ListeningFake
+) -> None:
+    """Nobody leaves the blocks: the kernel is shut down, and the thread ends, all the same."""
+    before = kernel_ids(fake_gateway)
+    entered: list[str] = []
+    running: list[Any] = []
+
+    async def use() -> None:
+        async with opened() as gateway, gateway.start_kernel() as kernel:
+            entered.append(kernel.id)
+            await kernel.execute("while True: pass")
+
+    async def until_running() -> None:
+        running.append(asyncio.ensure_future(use()) if how == "closed" else None)
+        coroutine = use()
+        if how == "thrown away":
+            running.append(coroutine)
+            # Driven by hand, so that no task of the loop's holds it.
+            future = coroutine.send(None)
+            while not entered:
+                await asyncio.sleep(0.01)
+                if future is None or future.done():
+                    future = coroutine.send(None)
+        else:
+            coroutine.close()
+            while not entered:
+                await asyncio.sleep(0.01)
+
+    loop = loop_of()
+    loop.run_until_complete(until_running())
+    (thread,) = trio_threads()
+    assert kernel_ids(fake_gateway) - before == set(entered)
+    if how == "thrown away":
+        running.pop().close()
+    else:
+        running[0]._log_destroy_pending = False  # as the loop that is closed here should have said, but need not
+        loop.close()
+    thread.join(250)
+    assert not thread.is_alive()
+    assert kernel_ids(fake_gateway) == before
+    if how == "thrown away":
+        loop.close()
+    running.clear()
+    gc.collect()
+
+
+PROGRAM_THAT_FORGETS = """
+import asyncio, sys
+import trio_gateway.anyio as tg
+stack = []
+async def main():
+    gateway = tg.open_gateway(sys.argv[1], auth_token=sys.argv[2])
+    stack.append(gateway)
+    stack.append((await gateway.__aenter__()).start_kernel())
+    kernel = await stack[-1].__aenter__()
+    print(kernel.id)
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+"""
+
+
+def test_g2_a_program_that_forgets_to_leave(fake_gateway: ListeningFake) -> None:
+    """The interpreter ends, and the kernel before it."""
+    before = kernel_ids(fake_gateway)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM_THAT_FORGETS, fake_gateway.url, fake_gateway.token],
+        check=True, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert len(done.stdout.strip()) == 36
+    assert kernel_ids(fake_gateway) == before
+    assert "Traceback" not in done.stderr
+
+
+PROGRAM_THAT_FORKS = """
+import asyncio, os, sys, warnings
+import trio_gateway.anyio as tg
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+async def use():
+    async with tg.open_gateway(sys.argv[1], auth_token=sys.argv[2]) as gateway:
+        return (await gateway.kernelspecs.list()).default
+async def main():
+    async with tg.open_gateway(sys.argv[1], auth_token=sys.argv[2]):
+        if not os.fork():
+            asyncio.set_event_loop(None)
+            asyncio._set_running_loop(None)
+            print("child", asyncio.run(use()), flush=True)
+            os._exit(0)
+        os.wait()
+        print("parent", await use(), flush=True)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.full
+def test_a_forked_process_starts_anew(fake_gateway: ListeningFake) -> None:
+    """The child has a thread of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM_THAT_FORKS, fake_gateway.url, fake_gateway.token],
+        check=True, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert done.stdout.split() == ["child", "python3", "parent", "python3"]
