@@ -46,7 +46,7 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 128 + signal.SIGINT
     """Ctrl-C."""
     OUTPUT_CLOSED = 128 + 13
-    """Whoever read the output went away, as `head` does; what a shell reports for SIGPIPE."""
+    """The reader of the output went away, as `head` does; what a shell reports for SIGPIPE."""
     TERMINATED = 128 + signal.SIGTERM
     """SIGTERM."""
 
@@ -60,13 +60,13 @@ EXIT_CODES_HELP: Final = (
     (ExitCode.KERNEL_LOST, "the kernel died or was shut down, or its connection broke"),
     (ExitCode.DEFECT, "a defect in trio-gateway; --debug shows where"),
     (ExitCode.INTERRUPTED, "Ctrl-C (SIGINT)"),
-    (ExitCode.OUTPUT_CLOSED, "whoever read the output went away (SIGPIPE)"),
+    (ExitCode.OUTPUT_CLOSED, "the reader of the output went away (SIGPIPE)"),
     (ExitCode.TERMINATED, "SIGTERM"),
 )
 
 
 class OutputClosedError(Exception):
-    """Whoever read our standard output or error went away."""
+    """The reader of our standard output or error went away."""
 
 
 class OutOfTimeError(Exception):
