@@ -1,5 +1,8 @@
 """WebSocket frames (RFC 6455): bytes to messages and back, for a client and for a server. Pure; no extension is spoken.
 
+It is here, and not taken from a library, for two things that the libraries do not do: a large message is sent without a copy,
+piece by piece as it is masked, and many small ones go out with one call. Receiving alone would not pay for it.
+
 The one idea: most frames are small, whole and unfragmented, and many of them come in one read; those are cut out of it in one
 loop without a copy beside the message itself. Whatever else there is (a message larger than a read, fragments, control frames,
 nonsense) leaves the loop for a slower path.

@@ -11,7 +11,7 @@ from typing import Any
 
 import h11
 
-from .websocket_server import UpgradeRequest, upgrade_request
+from .._protocol.websocket import UpgradeRequest, upgrade_request
 
 __all__ = ["StrictServerConnection", "WebSocketAsked"]
 

@@ -13,8 +13,9 @@ from urllib.parse import unquote
 
 import trio.abc
 
+from .._protocol.websocket import UpgradeRequest
 from .._transport.websocket.engine import WebSocketClosed
-from .._transport.websocket_server import Keeper, ServerWebSocket, UpgradeRequest
+from ._websocket import Pinger, ServerWebSocket
 
 __all__ = ["FRAMES", "serve_websocket"]
 
@@ -33,7 +34,7 @@ async def serve_websocket(
     secure: bool,
     client: tuple[str, int] | None,
     max_message_size: int,
-    keeper: Keeper,
+    pinger: Pinger,
     linger: float,
 ) -> None:
     """Serve one WebSocket from its request to its end. The caller closes the stream.
@@ -45,12 +46,12 @@ async def serve_websocket(
         secure: whether it came over TLS.
         client: its address and port, if they are known.
         max_message_size: the largest message to accept, in bytes.
-        keeper: pings it.
+        pinger: pings it.
         linger: how long its goodbye is waited for, in seconds.
 
     Cancellation: leaves half a frame; close the stream.
     """
-    websocket = ServerWebSocket(stream, request, max_message_size=max_message_size, keeper=keeper)
+    websocket = ServerWebSocket(stream, request, max_message_size=max_message_size, pinger=pinger)
     path, _, query = request.target.partition(b"?")
     scope: Message = {
         "type": "websocket",
@@ -70,11 +71,11 @@ async def serve_websocket(
     }
     conversation = _Conversation(websocket)
     del request  # its headers: the application has them, and need not keep them
-    keeper.add(websocket)
+    pinger.add(websocket)
     try:
         await app(scope, conversation.receive, conversation.send)
     finally:
-        keeper.discard(websocket)
+        pinger.discard(websocket)
     # The front end's own goodbye is answered here too.
     if conversation.accepted:
         await websocket.close(conversation.code, conversation.reason, linger)

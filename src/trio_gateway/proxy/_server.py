@@ -26,12 +26,13 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from .._errors import InvalidInputError
+from .._protocol.websocket import UpgradeRequest, parse_upgrade
 from .._transport.blocks import check_trio
 from .._transport.strict_http1 import StrictServerConnection, WebSocketAsked
-from .._transport.websocket_server import Keeper, UpgradeRequest, parse_upgrade, read_head
 from ._app import Proxy
 from ._config import ProxyConfig
 from ._front import serve_websocket
+from ._websocket import Pinger, read_head
 
 __all__ = ["Listening", "files_needed", "serve"]
 
@@ -120,9 +121,9 @@ async def serve(
     shown = f"[{host}]" if ":" in host else host
     url = f"{'http' if context is None else 'https'}://{shown}:{bound}{proxy.config.base_path}"
     async with trio.open_nursery() as handlers:
-        keeper = Keeper(handlers, PING_SECONDS)
-        handlers.start_soon(keeper.run)
-        handler = _Handler(proxy, config, keeper)
+        pinger = Pinger(handlers, PING_SECONDS)
+        handlers.start_soon(pinger.run)
+        handler = _Handler(proxy, config, pinger)
         async with trio.open_nursery() as accepting:
             for listener in listeners:
                 accepting.start_soon(_accept, handler, listener, handlers)
@@ -147,12 +148,12 @@ class _Handler:
     Args:
         proxy: the application.
         config: hypercorn's.
-        keeper: pings the WebSockets.
+        pinger: pings the WebSockets.
     """
 
-    def __init__(self, proxy: Proxy, config: hypercorn.config.Config, keeper: Keeper) -> None:
+    def __init__(self, proxy: Proxy, config: hypercorn.config.Config, pinger: Pinger) -> None:
         self._proxy = proxy
-        self._keeper = keeper
+        self._pinger = pinger
         self._app = wrap_app(_Considerate(proxy), config.wsgi_max_body_size, "asgi")
         self._config = config
         self._limit = _connections_allowed(proxy.config)
@@ -222,7 +223,7 @@ class _Handler:
             secure=secure,
             client=(peer[0], peer[1]),
             max_message_size=self._proxy.config.max_message_size,
-            keeper=self._keeper,
+            pinger=self._pinger,
             linger=LINGER_SECONDS,
         )
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
 import pytest
 import trio
@@ -15,8 +13,10 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_gateway._errors import GatewayConnectionError, GatewayTimeoutError
 from trio_gateway._services import open_services
-from trio_gateway._transport.websocket.engine import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions
+from trio_gateway._transport.websocket.engine import HandshakeRejected, WebSocket, WebSocketClosed
 from trio_gateway._transport.websocket.opening import best_engine, open_websocket
+
+from .peer import Peer, opened, options, receive_whole, take
 
 ENGINES = ["fast", "trio-websocket"]
 
@@ -25,92 +25,6 @@ ENGINES = ["fast", "trio-websocket"]
 def engine(request: pytest.FixtureRequest) -> str:
     """The name of each engine."""
     return str(request.param)
-
-
-class Peer:
-    """The server's side of one connection."""
-
-    def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
-        self.stream = stream
-        self.protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        self.request: wire.Request | None = None
-        self._events: Iterator[wire.Event] = iter(())
-
-    async def next(self) -> wire.Event:
-        """Wait for what the client says next."""
-        while True:
-            for event in self._events:
-                return event
-            data = await self.stream.receive_some(65_536)
-            self.protocol.receive_data(bytes(data) or None)
-            self._events = self.protocol.events()
-
-    async def send(self, *events: wire.Event) -> None:
-        """Say something."""
-        await self.stream.send_all(b"".join(self.protocol.send(event) for event in events))
-
-    async def farewell(self) -> None:
-        """Answer the client's goodbye, whatever it still says before it, so that it does not wait for that."""
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, wsproto.utilities.ProtocolError):
-            while not isinstance(event := await self.next(), wire.CloseConnection):
-                pass
-            await self.send(event.response())
-
-    async def accept(self, subprotocol: str | None = None, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Take the handshake."""
-        request = await self.next()
-        assert isinstance(request, wire.Request)
-        self.request = request
-        await self.send(wire.AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers)))
-
-
-def options(engine: str, **changes: Any) -> WebSocketOptions:
-    """Options with some changes."""
-    return WebSocketOptions(
-        **{"max_message_size": 1_000_000, "connect_timeout": 5, "handshake_timeout": 9, "engine": engine, **changes}
-    )
-
-
-@asynccontextmanager
-async def opened(
-    engine: str,
-    serve: Callable[[Peer], Any] | None = None,
-    *,
-    headers: Sequence[tuple[str, str]] = (),
-    subprotocols: Sequence[str] = ("v1.kernel.websocket.jupyter.org",),
-    polite: bool = True,
-    **changes: Any,
-) -> AsyncGenerator[tuple[WebSocket, Peer]]:
-    """A WebSocket and its peer, which takes the handshake unless it is told otherwise."""
-    client, server = memory_stream_pair()
-    peer = Peer(server)
-
-    async def connector(host: str, port: int) -> trio.abc.Stream:
-        assert (host, port) == ("gateway.test", 80)
-        await trio.lowlevel.checkpoint()
-        return client
-
-    async with open_services() as services:  # unlike a nursery, it lets what the body raises out as it is
-        services.start_soon(serve or Peer.accept, peer, name="peer")
-        async with open_websocket(
-            "ws://gateway.test/api/kernels/1/channels?session_id=2",
-            connector=connector,
-            ssl_context=None,
-            headers=headers,
-            subprotocols=subprotocols,
-            options=options(engine, **changes),
-        ) as websocket:
-            yield websocket, peer
-            if polite:
-                services.start_soon(peer.farewell, name="farewell")
-
-
-async def take(websocket: WebSocket, count: int) -> list[bytes | str]:
-    """Receive so many messages."""
-    messages: list[bytes | str] = []
-    while len(messages) < count:
-        messages += await websocket.receive()
-    return messages
 
 
 def test_the_fast_one_is_taken_where_its_extra_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,17 +159,6 @@ async def test_messages_both_ways(engine: str) -> None:
             assert (await receive_whole(peer)) == sent
 
 
-async def receive_whole(peer: Peer) -> bytes | str:
-    """The client's next message."""
-    pieces: list[Any] = []
-    while True:
-        event = await peer.next()
-        assert isinstance(event, wire.Message)
-        pieces.append(bytes(event.data) if isinstance(event.data, (bytes, bytearray)) else event.data)
-        if event.message_finished:
-            return type(pieces[0])().join(pieces)  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize("size", [65_536, 65_537, 262_144, 999_999])
 async def test_large_messages(engine: str, size: int) -> None:
     data = bytes(index * 31 % 251 for index in range(size))
@@ -273,13 +176,6 @@ async def test_a_message_in_parts(engine: str, sizes: tuple[int, ...]) -> None:
     async with opened(engine) as (websocket, peer), trio.open_nursery() as nursery:
         nursery.start_soon(websocket.send, views)
         assert await receive_whole(peer) == b"".join(parts)
-
-
-async def test_without_its_routine_in_c_it_works_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "websockets.speedups", None)
-    async with opened("fast") as (websocket, peer):
-        await websocket.send(b"abc" * 30_000)
-        assert await receive_whole(peer) == b"abc" * 30_000
 
 
 async def test_many_messages_of_one_read_come_in_order(engine: str) -> None:
@@ -475,13 +371,6 @@ async def test_in_the_middle_of_a_frame(engine: str) -> None:
         with pytest.raises(WebSocketClosed) as caught:
             await websocket.receive()
         assert caught.value.code == 1006
-
-
-async def test_a_message_that_is_too_large_passes_by() -> None:
-    async with opened("fast", max_message_size=1000) as (websocket, peer):
-        await peer.send(wire.BytesMessage(b"x" * 1000), wire.BytesMessage(b"y" * 100_000), wire.TextMessage("z"))
-        assert await take(websocket, 3) == [b"x" * 1000, b"y" * 16 * 1024, "z"]
-        assert websocket.cut == 1
 
 
 async def test_a_message_that_is_too_large_closes_the_connection_of_trio_websocket() -> None:

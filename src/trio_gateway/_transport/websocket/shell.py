@@ -1,0 +1,146 @@
+"""What surrounds a `WebSocketConnection` of either role: reads and writes of a stream, one writer at a time.
+
+The one idea: the task that receives reads the stream itself and gets every message that a read held, without a task or a queue in
+between. It does not write: it may be cancelled, and half a frame must never be. What the connection owes (a pong, a goodbye) is
+sent by a task of its own, and every writer holds one lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import trio
+import trio.abc
+
+from ..._protocol.messages import Buffer
+from ..._protocol.websocket import WebSocketConnection
+from .engine import RECEIVE_BYTES, WebSocketClosed
+
+__all__ = ["FrameShell"]
+
+
+class FrameShell:
+    """Base of the shells of both roles. One task may receive and several may send at a time."""
+
+    _connection: WebSocketConnection
+    _stream: trio.abc.Stream
+
+    def _begin(self, connection: WebSocketConnection, stream: trio.abc.Stream, first: bytes) -> None:
+        """Begin; nothing else may be called before.
+
+        Args:
+            connection: speaks the protocol.
+            stream: to the other end.
+            first: what was read of it already, behind the handshake.
+        """
+        self._connection = connection
+        self._stream = stream
+        self._first = first
+        self._writing = trio.StrictFIFOLock()
+        self._owed_sent: trio.Event | None = None  # set when the task ends that sends what is owed
+
+    async def receive(self) -> Sequence[bytes | str]:
+        """Wait for messages: at least one, and all that have come whole. Binary ones are bytes, text ones str.
+
+        Raises:
+            WebSocketClosed: the connection is over, and every message that came before its end was received.
+
+        Cancellation: safe, nothing is lost.
+        """
+        connection = self._connection
+        while connection.closed is None:
+            if self._first:
+                data, self._first = self._first, b""
+            else:
+                try:
+                    data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    data = b""
+            messages = connection.receive(data)
+            if connection.news:
+                self._heed()
+            if messages:
+                return messages
+        raise self._ended()
+
+    def _heed(self) -> None:
+        """Do what has to be done about what came beside messages."""
+        if self._connection.owes:
+            self._have_owed_sent()
+        answered = self._connection.take_answered()
+        if answered:
+            self._note_answered(answered)
+
+    async def _write(self, pieces: Iterable[Buffer]) -> None:
+        """Send the pieces of whole frames, with none of another in between.
+
+        Raises:
+            WebSocketClosed: the connection is over.
+
+        Cancellation: may leave half a frame; close the connection then.
+        """
+        try:
+            self._writing.acquire_nowait()  # mostly it is free; to acquire it the other way costs a turn of the scheduler
+        except trio.WouldBlock:
+            await self._writing.acquire()
+        try:
+            if not self._connection.may_send:
+                raise self._ended()
+            for piece in pieces:
+                await self._put(piece)
+        finally:
+            self._writing.release()
+
+    async def _put(self, data: Buffer) -> None:
+        """Send bytes; the caller holds the lock."""
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # what had come before the end may still be read: the receiver says how it ended
+        else:
+            return
+        raise self._closed(1006, "")
+
+    def _have_owed_sent(self) -> None:
+        """Have what is owed sent by a task of its own, if none is at it."""
+        if self._owed_sent is None:
+            self._owed_sent = trio.Event()
+            self._start_soon(self._send_all_owed)
+
+    async def _send_all_owed(self) -> None:
+        try:
+            while self._connection.owes:
+                await self._send_owed()
+        except WebSocketClosed:
+            self._connection.take_owed()  # nobody is there to take it; the receiver says how it ended
+        finally:
+            sent, self._owed_sent = self._owed_sent, None
+            if sent is not None:
+                sent.set()
+
+    async def _send_owed(self) -> None:
+        """Send what is owed, if it was not sent by another task.
+
+        Raises:
+            WebSocketClosed: the connection is over.
+        """
+        async with self._writing:
+            frame = self._connection.take_owed()
+            if frame is not None:
+                await self._put(frame)
+
+    def _ended(self) -> WebSocketClosed:
+        return self._closed(*(self._connection.closed or (1006, "")))
+
+    # What differs between the shells
+
+    def _closed(self, code: int, reason: str) -> WebSocketClosed:
+        """Make the exception for a connection that is over."""
+        return WebSocketClosed(code, reason)
+
+    def _note_answered(self, payloads: Sequence[bytes]) -> None:
+        """Note that pings were answered, or never will be."""
+
+    def _start_soon(self, send: Callable[[], Awaitable[None]]) -> None:
+        """Have a task send something."""
+        raise NotImplementedError

@@ -1,0 +1,160 @@
+"""The shell around a connection of either role: who reads, who writes, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+import trio
+from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
+
+from trio_gateway._protocol.frames import BINARY, CLOSE, PING, Close, Control, FrameParser, Pong, no_mask, small_frame, xor_mask
+from trio_gateway._protocol.websocket import Role, WebSocketConnection
+from trio_gateway._transport.websocket.engine import WebSocketClosed
+from trio_gateway._transport.websocket.shell import FrameShell
+
+
+class Shell(FrameShell):
+    """A shell with nothing of its own but a nursery."""
+
+    def __init__(self, nursery: trio.Nursery, stream: trio.abc.Stream, role: Role, first: bytes = b"") -> None:
+        connection = WebSocketConnection(role, 1_000_000, xor_mask, bytes)
+        connection.open()
+        self._begin(connection, stream, first)
+        self._nursery = nursery
+        self.answered: list[bytes] = []
+
+    async def send(self, *messages: bytes | str) -> None:
+        await self._write(self._connection.send(messages))
+
+    async def ping(self) -> None:
+        await self._write((self._connection.ping(b"ours"),))
+
+    def _note_answered(self, payloads: Sequence[bytes]) -> None:
+        self.answered += payloads
+
+    def _start_soon(self, send: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(send)
+
+
+def frame(role: Role, kind: int, payload: bytes = b"") -> bytes:
+    """A frame as the other end of a role sends it."""
+    return small_frame(kind, payload, b"abcd", xor_mask) if role is Role.SERVER else small_frame(kind, payload, b"", no_mask)
+
+
+@pytest.fixture(params=Role, ids=lambda role: role.value)
+def role(request: pytest.FixtureRequest) -> Role:
+    """Each role."""
+    found: Role = request.param
+    return found
+
+
+async def test_what_was_read_already_comes_first(role: Role, nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    shell = Shell(nursery, ours, role, frame(role, BINARY, b"1") + frame(role, BINARY, b"2")[:2])
+    await theirs.send_all(frame(role, BINARY, b"2")[2:])
+    assert await shell.receive() == [b"1"]
+    assert await shell.receive() == [b"2"]
+
+
+async def test_a_receiver_that_is_cancelled_loses_nothing_and_its_answer_is_given(role: Role, nursery: trio.Nursery) -> None:
+    ours, theirs = lockstep_stream_pair()
+    shell = Shell(nursery, ours, role)
+
+    async def receive(scope: trio.CancelScope) -> None:
+        with scope:
+            await shell.receive()
+
+    scope = trio.CancelScope()
+    nursery.start_soon(receive, scope)
+    await theirs.send_all(frame(role, PING, b"p") + frame(role, BINARY, b"m")[:2])
+    await wait_all_tasks_blocked()
+    scope.cancel()
+    await wait_all_tasks_blocked()
+    heard = await theirs.receive_some()
+    nursery.start_soon(theirs.send_all, frame(role, BINARY, b"m")[2:])
+    assert await shell.receive() == [b"m"]
+    assert heard[0] & 0x0F == 0xA
+
+
+async def test_whole_frames_go_out_one_after_the_other(role: Role, nursery: trio.Nursery) -> None:
+    """A pong that is owed while a large message is under way waits for its end, and of two pongs the later one is said."""
+    ours, theirs = lockstep_stream_pair()
+    shell = Shell(nursery, ours, role)
+    nursery.start_soon(shell.send, b"x" * 400_000)
+    await wait_all_tasks_blocked()
+    nursery.start_soon(theirs.send_all, frame(role, PING, b"1") + frame(role, PING, b"2") + frame(role, BINARY, b"m"))
+    assert await shell.receive() == [b"m"]
+    await wait_all_tasks_blocked()
+    nursery.start_soon(shell.send, b"y")
+    await wait_all_tasks_blocked()
+    other = WebSocketConnection(Role.SERVER if role is Role.CLIENT else Role.CLIENT, 1_000_000, xor_mask, bytes)
+    heard: list[bytes | str | Control] = []
+    while len(heard) < 3:
+        heard += other._parser.feed(bytes(await theirs.receive_some(50_000)))
+        heard += other._parser.controls
+        other._parser.controls.clear()
+    assert heard == [b"x" * 400_000, Pong(b"2"), b"y"]
+
+
+async def test_what_is_sent_after_the_end_is_refused(role: Role, nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    shell = Shell(nursery, ours, role)
+    await theirs.send_all(frame(role, BINARY, b"last") + frame(role, CLOSE, b"\x03\xe9why"))
+    assert await shell.receive() == [b"last"]
+    with pytest.raises(WebSocketClosed) as caught:
+        await shell.send(b"more")
+    assert (caught.value.code, caught.value.reason) == (1001, "why")
+    with pytest.raises(WebSocketClosed):
+        await shell.receive()
+    await wait_all_tasks_blocked()
+    parser = FrameParser(100)
+    heard = bytes(await theirs.receive_some())
+    if role is Role.SERVER:
+        parser.feed(heard)
+        assert parser.controls == [Close(1001, "")]
+    else:
+        assert heard[0] & 0x0F == CLOSE
+
+
+async def test_a_stream_that_breaks(role: Role, nursery: trio.Nursery) -> None:
+    """What had come before is received, whatever the sender meets first; and what is owed is owed no more."""
+    ours, theirs = memory_stream_pair()
+    shell = Shell(nursery, ours, role)
+    await theirs.send_all(frame(role, BINARY, b"last") + frame(role, PING, b"p"))
+    await theirs.aclose()
+    with pytest.raises(WebSocketClosed) as caught:
+        await shell.send(b"x")
+    assert caught.value.code == 1006
+    assert caught.value.__context__ is None
+    assert await shell.receive() == [b"last"]
+    await wait_all_tasks_blocked()
+    assert not shell._connection.owes
+    assert shell._owed_sent is None
+    with pytest.raises(WebSocketClosed):
+        await shell.receive()
+
+
+async def test_pings_that_were_answered_are_noted(role: Role, nursery: trio.Nursery) -> None:
+    ours, theirs = memory_stream_pair()
+    shell = Shell(nursery, ours, role)
+    await shell.ping()
+    assert (await theirs.receive_some())[0] & 0x0F == PING
+    await theirs.send_all(frame(role, 0xA, b"ours") + frame(role, BINARY, b"m"))
+    assert await shell.receive() == [b"m"]
+    assert shell.answered == [b"ours"]
+    await shell.ping()
+    await theirs.aclose()
+    with pytest.raises(WebSocketClosed):
+        await shell.receive()
+    assert shell.answered == [b"ours", b"ours"]
+
+
+async def test_a_stream_that_was_closed_here_ends_the_receiver(nursery: trio.Nursery) -> None:
+    """G3"""
+    ours, _ = memory_stream_pair()
+    shell = Shell(nursery, ours, Role.CLIENT)
+    await ours.aclose()
+    with pytest.raises(WebSocketClosed) as caught:
+        await shell.receive()
+    assert caught.value.code == 1006
