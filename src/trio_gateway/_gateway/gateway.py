@@ -253,7 +253,7 @@ class Gateway:
         self._relayed[kernel_id, session_id] = None
         if len(self._relayed) > _MAX_RELAYED:
             del self._relayed[next(iter(self._relayed))]
-        async with open_kernel_channels(self._http, kernel_id, session_id=session_id, v1=v1, known=known) as channels:
+        async with open_kernel_channels(self._api, kernel_id, session_id=session_id, v1=v1, known=known) as channels:
             self._known.met(kernel_id, "")
             yield channels
 

@@ -4,13 +4,8 @@ The one idea: the caller speaks one framing, and the gateway is asked for the sa
 the gateway what it would mean if the caller had sent it itself. (In the legacy framing Kernel Gateway reads headers, and puts in
 a version where kernels need one; in v1 it looks into nothing.) Only where the gateway does not speak the caller's framing a
 message is put into the other one: with the parts that it has, and no word more. The connection is
-kept by the same supervisor as a session's own. What was asked and is answered is remembered by id alone, so that after a
-connection was lost nobody waits for ever: a `kernel_info_request` is sent as a barrier, and what it overtakes is answered
-here, with an error (as for a session).
-
-A gateway can tie a session to sockets that lead nowhere. So over a connection that was made again, by us or by a front end, a
-question is sent before a frame is; where it is not answered here, but over another connection, another session id takes this
-one's place.
+kept by the same supervisor as a session's own, and it is resumed by the same rules (`_protocol/recovery.py`). What was asked and
+is not answered is remembered by its header alone: what was lost with a connection is answered here, with an error.
 
 What frames mean, but for that, is their readers' business.
 """
@@ -29,6 +24,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from .._api import KernelApi
 from .._errors import (
     ConnectionLostError,
     GatewayError,
@@ -45,20 +41,26 @@ from .._protocol.frames import CutMessage
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.messages import CHANNELS, Message, MessageFactory, decode_json
-from .._services import open_services
-from .._transport.http.client import HttpClient
+from .._protocol.recovery import (
+    EMPTY_EXECUTION,
+    QUESTION,
+    AskKernel,
+    Line,
+    Recovery,
+    SendBarrier,
+    answers_beside,
+    line_of,
+)
+from .._services import Services, open_services
 from .._transport.websocket.opening import WebSocket, WebSocketClosed
+from .checks import Carrier
 from .inbox import FAIRNESS
 from .supervisor import SMALLEST_LIMIT, Supervisor
 
-__all__ = ["ANSWER_SECONDS", "KernelChannels", "answers_elsewhere", "open_kernel_channels"]
+__all__ = ["KernelChannels", "open_kernel_channels"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
-ANSWER_SECONDS: Final = 2.0
-"""How long a kernel may take to answer on its control channel before the gateway is asked about it instead, in seconds."""
-ELSEWHERE_SECONDS: Final = 5.0
-"""How long asking a kernel over another connection may take, in seconds, the handshake included."""
 LIMIT_FRAMES: Final = 64
 """How many frames may wait to be sent."""
 LIMIT_BYTES: Final = 16 * 1024**2
@@ -95,14 +97,51 @@ _encode_legacy: Final = functools.partial(codec.encode_legacy, as_server=True)
 class _Asked:
     """A request that was sent and not answered yet."""
 
-    line: tuple[str, str | None]
-    """Where the kernel works on it: the channel, and on shell the subshell, or None for the main one."""
+    line: Line
+    """Where the kernel works on it."""
     header: bytes
     connection: int
+    order: int
+    """Its place in what was sent."""
     size: int
     """How many bytes it was sent as."""
     garbled: bool = False
     """Whether a message came meanwhile that could not be understood: it may have been the answer."""
+
+    @property
+    def owed(self) -> bool:
+        """Whether its reply is owed: what was answered is not remembered."""
+        return True
+
+    def runs_in(self, process: str) -> bool:  # noqa: ARG002 - what is published passes unread
+        """Whether it was seen to run: nobody looks."""
+        return False
+
+
+class _Carrier(Carrier):
+    """Carries out what recovery wants of a relay."""
+
+    __slots__ = ("_channels",)
+
+    def __init__(self, channels: KernelChannels, recovery: Recovery, api: KernelApi, services: Services) -> None:
+        super().__init__(recovery, api, channels.kernel_id, services.start_soon)
+        self._channels = channels
+
+    @property
+    def paused(self) -> bool:
+        return self._channels.paused
+
+    def make_question(self) -> Message:
+        return self._channels._make("control", QUESTION, {})
+
+    def put(self, action: AskKernel | SendBarrier) -> None:
+        self._channels._put_question(action)  # noqa: SLF001 - its other half
+
+    def lose(self, requests: Iterable[str]) -> None:
+        self._channels._answer_lost(requests)  # noqa: SLF001 - its other half
+
+    def replace_session(self) -> None:
+        self._channels._replace_session()  # noqa: SLF001 - its other half
 
 
 @points_to_limits
@@ -115,11 +154,15 @@ class KernelChannels:
         kernel_id: the kernel.
         session_id: this client's session; the gateway buffers and replays by it.
         v1: the framing of `send` and `receive`: `v1.kernel.websocket.jupyter.org`, or else the legacy one.
-        http: the gateway's HTTP client.
+        api: the gateway's REST interface, with its HTTP client.
+        services: the nursery that owns its tasks.
         known: whether the gateway may know the session already, so that it may restore sockets that lead nowhere.
     """
 
-    def __init__(self, kernel_id: str, *, session_id: str, v1: bool, http: HttpClient, known: bool = False) -> None:
+    def __init__(
+        self, kernel_id: str, *, session_id: str, v1: bool, api: KernelApi, services: Services, known: bool = False
+    ) -> None:
+        http = api.http
         self.kernel_id: str = kernel_id
         self.session_id: str = session_id
         self.connections: int = 0
@@ -128,7 +171,6 @@ class KernelChannels:
         self.paused: bool = False
         self.ended: Exception | None = None
         self._known = known
-        self._unheard = False  # whether the connection before this one brought nothing
         self._v1 = v1
         self._there_v1 = v1
         self._supervisor = Supervisor(self, self, http, v1=v1)
@@ -147,14 +189,12 @@ class KernelChannels:
         self._asked: dict[str, _Asked] = {}
         self._asked_bytes = 0
         self._largest = 0  # of the frames that nobody waits for, over this connection
-        self._untold: list[bytes | str] = []  # what is to be passed on when the connection was made again
+        self._untold: list[Message] | None = None  # what is to be passed on beside what comes
+        self._looking = False  # whether what comes is being looked at
         self._crowd = 0.0
-        self._barriers: dict[str, tuple[tuple[str, str | None], int]] = {}
-        self._greeting = ""  # the id of the question that a connection which was made again begins with, while it is open
-        self._heard: trio.Event | None = None
-        self._sought = ""  # an id that is looked for in what comes
         self._factory = MessageFactory(f"{session_id}-{uuid.uuid4().hex[:8]}", http.config.kernel_username or "trio_gateway")
-        self._http = http
+        self._recovery = Recovery(self._asked, self.liveness, polled=False)
+        self._carrier = _Carrier(self, self._recovery, api, services)
 
     @property
     def resumed(self) -> int:
@@ -255,14 +295,14 @@ class KernelChannels:
     def opened(self) -> None:
         """A connection was made. For the supervisor."""
         self.connections += 1
-        self._unheard = self.connections > 1 and not self.liveness.progressed
+        quiet = self.connections > 1 and not self.liveness.progressed
         self.liveness.connected(trio.current_time())
         self._opened_once.set()
-        for line in {asked.line for asked in self._asked.values()}:
-            barrier = self._make(line[0], "kernel_info_request", {}, subshell_id=line[1])
-            self._barriers[barrier.msg_id] = (line, self.connections)
-            self._outgoing.insert(0, (None, barrier))
-            self._outgoing_bytes += barrier.size
+        actions = self._recovery.connected(self.connections, first=self.connections == 1 and not self._known, quiet=quiet)
+        for item in [item for item in self._outgoing if item[0] is None and item[1].msg_id not in self._recovery]:
+            self._outgoing.remove(item)  # a question of the connection before
+            self._outgoing_bytes -= item[1].size
+        self._carrier.act(actions)
 
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
@@ -280,8 +320,7 @@ class KernelChannels:
         _logger.warning("message_refused", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": str(error)})
         if found is not None and size >= self._largest:
             self._forget(found)
-            told = self._answer_for(sent[found], "MessageTooLargeError", str(error))
-            self._untold += map(codec.encode_v1 if self._v1 else _encode_legacy, told)
+            self._tell(self._answer_for(sent[found], "MessageTooLargeError", str(error)))
         return True
 
     def gone(self) -> Exception:
@@ -300,19 +339,16 @@ class KernelChannels:
     async def send_all(self, websocket: WebSocket) -> None:
         """The one task that writes frames."""
         encode = codec.parts_v1 if self._there_v1 else codec.encode_legacy
-        greeted = self.connections == 1 and not self._known
-        # After a connection that brought nothing a word is asked for at once: on that depends for how long it goes on.
-        heard = await self._greet(websocket) if self._unheard else None
+        recovery = self._recovery
         while True:
             while not self._outgoing:
                 await self._filled.park()
-            if not greeted:
-                if heard is None and (heard := await self._greet(websocket)) is None:
-                    return
-                await self._hear(heard)
-                greeted = True
+            frame, message = self._outgoing[0]
+            if self._carrier.must_wait(message.msg_id):
+                if not recovery.may_send(self._outgoing[0][1].msg_id):
+                    await self._carrier.wait_change()
                 continue
-            frame, message = self._outgoing.pop(0)
+            del self._outgoing[0]
             self._outgoing_bytes -= message.size
             self._room.unpark_all()
             self._crowd = 0.0  # whoever asks is answered without delay
@@ -322,7 +358,8 @@ class KernelChannels:
             try:
                 data = encode(message) if frame is None or not agree else frame
                 size = codec.frame_size(data)
-                if not self._remember(message, size):
+                order = recovery.sent(message.msg_id, trio.current_time())
+                if frame is not None and not self._remember(message, size, order):
                     self._largest = max(self._largest, size)
                 await websocket.send(data)
             except WebSocketClosed:
@@ -332,45 +369,23 @@ class KernelChannels:
             finally:
                 self.sending = False
 
-    async def _greet(self, websocket: WebSocket) -> trio.Event | None:
-        """Ask whether the kernel hears us before a frame is sent; return what its answer sets; None if it is over."""
-        greeting = self._make("control", "kernel_info_request", {})
-        self._greeting = greeting.msg_id
-        heard = self._heard = trio.Event()
-        self.sending = True
-        try:
-            await websocket.send(codec.parts_v1(greeting) if self._there_v1 else codec.encode_legacy(greeting))
-        except WebSocketClosed:
-            return None
-        finally:
-            self.sending = False
-        return heard
+    def _put_question(self, action: AskKernel | SendBarrier) -> None:
+        """Queue a question before what is passed on: to the kernel first of all, and barriers in their order after it."""
+        if isinstance(action, AskKernel):
+            message, place = self._make("control", QUESTION, {}), 0
+        else:
+            kind, content = ("execute_request", EMPTY_EXECUTION) if action.code else (QUESTION, {})
+            message = self._make(action.line[0], kind, content, subshell_id=action.line[1])
+            place = next((index for index, (frame, _) in enumerate(self._outgoing) if frame is not None), len(self._outgoing))
+        self._recovery.asks(action, message.msg_id)
+        self._outgoing.insert(place, (None, message))
+        self._outgoing_bytes += message.size
+        self._filled.unpark_all()
 
-    async def _hear(self, heard: trio.Event) -> None:
-        """Wait for the answer to the greeting; where the kernel answers over another connection only, this one is dropped."""
-        begun = trio.current_time()
-        with trio.move_on_after(ANSWER_SECONDS):
-            await heard.wait()
-        if not heard.is_set() and not self.paused and await self._is_mute(heard, begun):
-            _logger.warning("connection_is_mute", extra={"gateway.kernel_id": self.kernel_id})
-            self.session_id = uuid.uuid4().hex
-            self._supervisor.reconnect()
-            await trio.lowlevel.checkpoint_if_cancelled()  # it is: nothing more is sent here
-
-    async def _is_mute(self, heard: trio.Event, begun: float) -> bool:
-        """Say whether the kernel answers elsewhere only, and what it publishes about that, or nothing at all, comes here."""
-        asked = self._make("control", "kernel_info_request", {})
-        self._sought = asked.msg_id
-        try:
-            if not await answers_elsewhere(self._http, self.kernel_id, asked):
-                return False
-            with trio.move_on_after(ANSWER_SECONDS):
-                await heard.wait()  # it was asked first
-            now = trio.current_time()
-            nothing_came = not self.paused and self.liveness.quiet(now) >= now - begun
-            return not heard.is_set() and (not self._sought or nothing_came)
-        finally:
-            self._sought = ""
+    def _replace_session(self) -> None:
+        """Give up a session that leads nowhere."""
+        self.session_id = uuid.uuid4().hex
+        self._supervisor.reconnect()
 
     async def receive_all(self, websocket: WebSocket) -> None:
         """The one task that reads frames. It waits for the relay, and says to the gateway that it is there meanwhile.
@@ -382,9 +397,7 @@ class KernelChannels:
         encode = codec.encode_v1 if self._v1 else _encode_legacy
         last = trio.current_time()
         cut = websocket.cut
-        if self._untold:
-            untold, self._untold = self._untold, []
-            await self._hand_over(untold)
+        recovery = self._recovery
         while True:
             frames = await websocket.receive()
             now = trio.current_time()
@@ -395,9 +408,9 @@ class KernelChannels:
             left = max(self._crowd - (now - last) / _CLOSE_SECONDS, 0.0)
             self._crowd = min(left + 1.0, 2.0 * _CROWD) if small else 0.0
             last = now
-            if self._sought and _mention(frames, self._sought):
-                self._sought = ""
-            if not agree or self._asked or self._barriers or self._greeting or websocket.cut != cut:
+            if recovery.sought and _mention(frames, recovery.sought):
+                recovery.published()
+            if not agree or self._asked or recovery.asking or websocket.cut != cut:
                 cut = websocket.cut
                 frames = await self._look_at(frames, decode, None if agree else encode)
             if frames:
@@ -410,13 +423,12 @@ class KernelChannels:
 
     def _note_progress(self, frames: Sequence[bytes | str], decode: Callable[[bytes | str], Message]) -> None:
         """Note it if one of these frames is more than a gateway makes a kernel say whenever someone connects."""
-        ours = {self._greeting, *self._barriers, *self._asked}
         for frame in frames:
             try:
                 message = decode(frame)
             except GatewayError:
                 continue
-            if message.header.msg_type != "status" or message.parent_id in ours:
+            if message.header.msg_type != "status" or message.parent_id in self._recovery or message.parent_id in self._asked:
                 self.liveness.progressed = True
                 return
 
@@ -434,27 +446,43 @@ class KernelChannels:
             encode: puts a message into the caller's framing; None where it is the gateway's.
         """
         passed: list[bytes | str] = []
-        for number, frame in enumerate(frames, 1):
-            if encode is None and type(frame) is not CutMessage and not self._may_answer(frame):
-                passed.append(frame)
-                continue
-            try:
-                message = decode(frame)
-                made = self._settle(message)
-                if made is not None:
-                    passed += map(codec.encode_v1 if self._v1 else _encode_legacy, made)
-                else:
-                    passed.append(frame if encode is None else encode(message))
-            except codec.TooLargeError as error:
-                self._note_garbage(error)
-                passed += map(codec.encode_v1 if self._v1 else _encode_legacy, self._tell_too_large(error))
-            except GatewayError as error:
-                self._note_garbage(error)
-                for asked in self._asked.values():
-                    asked.garbled = True
-            if number % FAIRNESS == 0:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-        return passed
+        self._looking = True
+        try:
+            for number, frame in enumerate(frames, 1):
+                if encode is None and type(frame) is not CutMessage and not self._may_answer(frame):
+                    passed.append(frame)
+                    continue
+                try:
+                    message = decode(frame)
+                    if not self._settle(message):
+                        passed.append(frame if encode is None else encode(message))
+                except codec.TooLargeError as error:
+                    self._note_garbage(error)
+                    self._tell(self._tell_too_large(error))
+                except GatewayError as error:
+                    self._note_garbage(error)
+                    for asked in self._asked.values():
+                        asked.garbled = True
+                passed += self._take_untold()
+                if number % FAIRNESS == 0:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+            return passed
+        finally:
+            self._looking = False
+
+    def _tell(self, messages: Iterable[Message]) -> None:
+        """Pass on messages that did not come: after what is being looked at, or else at once."""
+        self._untold = [*(self._untold or ()), *messages]
+        if not self._looking and (frames := self._take_untold()):
+            self._arrived = [*(self._arrived or ()), *frames]
+            self._came.unpark()
+
+    def _take_untold(self) -> Sequence[bytes | str]:
+        """Take what is to be passed on, in the caller's framing."""
+        if self._untold is None:
+            return ()
+        untold, self._untold = self._untold, None
+        return [codec.encode_v1(message) if self._v1 else _encode_legacy(message) for message in untold]
 
     async def _hand_over(self, frames: Sequence[bytes | str]) -> None:
         """Give frames to the relay when it has taken those before; it gets them also if the connection is dropped meanwhile."""
@@ -479,16 +507,17 @@ class KernelChannels:
         start, end = _two(frame, 8)
         return frame[start:end] in _ANSWERING if end - start < 16 else True
 
-    def _remember(self, message: Message, size: int) -> bool:
+    def _remember(self, message: Message, size: int, order: int) -> bool:
         """Note a request that is being sent, if it will be answered on its channel; say whether it is noted.
 
         Args:
             message: the request.
             size: how many bytes it is sent as.
+            order: its place in what is sent.
         """
         if message.channel not in {"shell", "control"} or not message.msg_type.endswith("_request"):
             return False
-        if not message.msg_id or message.msg_id in self._barriers:
+        if not message.msg_id:
             return False
         header = bytes(message.header_raw)
         if len(header) > LIMIT_REQUEST_BYTES:
@@ -496,8 +525,7 @@ class KernelChannels:
         self._forget(message.msg_id)
         while self._asked and (len(self._asked) >= LIMIT_REQUESTS or self._asked_bytes + len(header) > LIMIT_REQUEST_BYTES):
             self._forget(next(iter(self._asked)))
-        line = (message.channel, message.header.subshell_id if message.channel == "shell" else None)
-        self._asked[message.msg_id] = _Asked(line, header, self.connections, size)
+        self._asked[message.msg_id] = _Asked(line_of(message), header, self.connections, order, size)
         self._asked_bytes += len(header)
         return True
 
@@ -508,27 +536,18 @@ class KernelChannels:
             self._asked_bytes -= len(asked.header)
         return asked
 
-    def _settle(self, message: Message) -> Iterable[Message] | None:
-        """Look at what may be a reply; return None for one to pass on, and else what is to be told in its place."""
+    def _settle(self, message: Message) -> bool:
+        """Look at what may be a reply; say whether it is one to a question of recovery's, which is nobody else's business."""
         if message.channel not in {"shell", "control"}:
-            return None
-        if self._greeting and message.parent_id == self._greeting:
-            self._greeting = ""
-            if self._heard is not None:
-                self._heard.set()
-            return ()
-        barrier = self._barriers.pop(message.parent_id, None)
-        if barrier is None:
+            return False
+        if message.parent_session != self._factory.session:
             self._forget(message.parent_id)
-            return None
-        line, connection = barrier
-        lost = [key for key, asked in self._asked.items() if asked.line == line and asked.connection < connection]
-        told: list[Message] = []
-        for key in lost:
-            asked = self._forget(key)
-            assert asked is not None
-            told += self._answer_lost(asked)
-        return told
+            return False
+        if message.parent_id in self._recovery:
+            beside, process = answers_beside(message), message.header.session
+            now = trio.current_time()
+            self._carrier.act(self._recovery.answered(message.parent_id, now, beside=beside, process=process))
+        return True
 
     def _tell_too_large(self, error: codec.TooLargeError) -> Iterable[Message]:
         """Say in a kernel's message's place that it was too large, as far as somebody waits for it or would have seen it."""
@@ -536,9 +555,8 @@ class KernelChannels:
         if message is None:
             return ()
         asked = self._asked.get(message.parent_id)
-        made = self._settle(message)
-        if made is not None:
-            return made
+        if self._settle(message):
+            return ()
         kind, parent = message.msg_type, dict(message.parent_header)
         # Cut legacy text does not say any more on which channel it came.
         channel = message.channel if asked is None else asked.line[0]
@@ -550,10 +568,13 @@ class KernelChannels:
             reply["execution_count"] = 0
         return [self._make(channel, kind, reply, parent=parent)] if kind.endswith("_reply") else ()
 
-    def _answer_lost(self, asked: _Asked) -> Iterable[Message]:
-        """Answer a request in the kernel's place: it or its reply was lost."""
-        name, text = ("ProtocolError", _GARBLED) if asked.garbled else ("ConnectionLostError", _LOST)
-        return self._answer_for(asked, name, text)
+    def _answer_lost(self, requests: Iterable[str]) -> None:
+        """Answer requests in the kernel's place: they or their replies were lost."""
+        for msg_id in requests:
+            asked = self._forget(msg_id)
+            if asked is not None:
+                name, text = ("ProtocolError", _GARBLED) if asked.garbled else ("ConnectionLostError", _LOST)
+                self._tell(self._answer_for(asked, name, text))
 
     def _answer_for(self, asked: _Asked, name: str, text: str) -> Iterable[Message]:
         """Answer a request in the kernel's place, with an error."""
@@ -589,38 +610,14 @@ def _mention(frames: Sequence[bytes | str], name: str) -> bool:
     return any((name in frame) if isinstance(frame, str) else (raw in frame) for frame in frames)
 
 
-async def answers_elsewhere(http: HttpClient, kernel_id: str, asked: Message) -> bool:
-    """Ask a kernel over a connection of its own, with another session id, for some seconds; say whether it answered.
-
-    Args:
-        http: the gateway's HTTP client.
-        kernel_id: the kernel.
-        asked: the question, for the control channel.
-
-    Cancellation: safe.
-    """
-    decode = codec.Decoder(v1=True).decode
-    with trio.move_on_after(ELSEWHERE_SECONDS):
-        try:
-            async with open_kernel_channels(http, kernel_id, session_id=uuid.uuid4().hex, v1=True) as channels:
-                await channels.send(codec.encode_v1(asked))
-                while True:
-                    for message in map(decode, await channels.receive()):
-                        if message.channel == "control" and message.parent_id == asked.msg_id:
-                            return True
-        except GatewayError as error:
-            _logger.debug("check_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
-    return False
-
-
 @asynccontextmanager
 async def open_kernel_channels(
-    http: HttpClient, kernel_id: str, *, session_id: str, v1: bool, known: bool = False
+    api: KernelApi, kernel_id: str, *, session_id: str, v1: bool, known: bool = False
 ) -> AsyncGenerator[KernelChannels]:
     """Open a kernel's channels; the block owns the connection.
 
     Args:
-        http: the gateway's HTTP client.
+        api: the gateway's REST interface, with its HTTP client.
         kernel_id: the kernel.
         session_id: this client's session.
         v1: the framing to speak with the caller.
@@ -631,7 +628,7 @@ async def open_kernel_channels(
         GatewayError: the connection could not be made.
     """
     async with open_services() as services:
-        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, http=http, known=known)
+        channels = KernelChannels(kernel_id, session_id=session_id, v1=v1, api=api, services=services, known=known)
         services.start_soon(channels.run, name=f"trio_gateway.channels[{kernel_id:.8}]")
         await channels.wait_opened()
         yield channels

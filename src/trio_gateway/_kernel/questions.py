@@ -28,9 +28,10 @@ from .._errors import (
 from .._models import KernelModel
 from .._protocol.kernel_state import ConnectionState
 from .._protocol.messages import Message
+from .._protocol.recovery import ANSWER_SECONDS
 from .._values import as_text
 from .channels import Channel
-from .frame_relay import ANSWER_SECONDS, answers_elsewhere
+from .checks import answers_elsewhere
 from .pending import Pending, PendingExecution, PendingProbe, PendingReply
 from .requests import Requests
 from .status import SessionStatus

@@ -39,7 +39,7 @@ from .._transport.connector import TLSRefusedError
 from .._transport.http.client import HttpClient
 from .._transport.websocket.opening import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
 
-__all__ = ["SMALLEST_LIMIT", "Exchange", "Supervised", "Supervisor"]
+__all__ = ["SMALLEST_LIMIT", "Exchange", "Supervised", "Supervisor", "open_channels"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
@@ -229,7 +229,8 @@ class Supervisor:
         # None for a first connection: a scope takes memory, and there may be very many connections.
         making = trio.CancelScope(deadline=outage.until(limit)) if outage.failures and self._session.connections else None
         with making or nullcontext():
-            async with _open(self._http, self._url(), self._subprotocols) as websocket:
+            session = self._session
+            async with open_channels(self._http, session.kernel_id, session.session_id, self._subprotocols) as websocket:
                 if making is not None:
                     making.deadline = math.inf
                     await trio.lowlevel.checkpoint_if_cancelled()  # the limit and the answer came in the same moment
@@ -263,10 +264,6 @@ class Supervisor:
                 kernel_id=self._session.kernel_id,
             )
         )
-
-    def _url(self) -> str:
-        session, config = self._session, self._http.config
-        return config.websocket_url(rest.channels_path(config.kernels_endpoint, session.kernel_id, session.session_id))
 
     async def _pump(self, websocket: WebSocket) -> WebSocketClosed:
         """Send, receive and keep alive until the connection is over; return how it ended."""
@@ -373,9 +370,22 @@ class _Outage:
 
 
 @asynccontextmanager
-async def _open(http: HttpClient, url: str, subprotocols: list[str]) -> AsyncGenerator[WebSocket]:
-    """Open the WebSocket with the gateway's credentials, and keep the cookies that come with it."""
+async def open_channels(http: HttpClient, kernel_id: str, session_id: str, subprotocols: list[str]) -> AsyncGenerator[WebSocket]:
+    """Open a WebSocket to a kernel with the gateway's credentials, and keep the cookies that come with it.
+
+    Args:
+        http: the gateway's HTTP client.
+        kernel_id: the kernel.
+        session_id: what the gateway buffers and replays by.
+        subprotocols: the framings to offer.
+
+    Raises:
+        HandshakeRejected: the gateway answered with another status than 101.
+        WebSocketClosed: in the block, the connection is over.
+        GatewayError: another reason why it could not be made.
+    """
     config = http.config
+    url = config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id, session_id))
     async with open_websocket(
         url,
         connector=http.connector,

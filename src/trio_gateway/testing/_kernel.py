@@ -175,6 +175,11 @@ class FakeKernel:
         return self._spec.subshells
 
     @property
+    def answers_beside(self) -> bool:
+        """Whether its processes answer `kernel_info_request` beside code that runs."""
+        return self._spec.answers_beside
+
+    @property
     def stop_on_error_timeout(self) -> float:
         """How long after a failure its processes skip what they are asked to execute, in seconds."""
         return self._spec.stop_on_error_timeout

@@ -36,6 +36,11 @@ class Owner(Protocol):
     """The kernel that a process belongs to: what it has been made with, and what it hears of the process."""
 
     @property
+    def answers_beside(self) -> bool:
+        """Whether it answers `kernel_info_request` beside code that runs."""
+        ...
+
+    @property
     def has_subshells(self) -> bool:
         """Whether its processes offer subshells."""
         ...
@@ -171,7 +176,9 @@ class KernelProcess:
             return
         if message.channel == "shell":
             shell = self._shells.get(message.header.subshell_id) if self._owner.has_subshells else self._main
-            if shell is not None:
+            if message.msg_type == "kernel_info_request" and self._owner.answers_beside and self._nursery is not None:
+                self._nursery.start_soon(self._answer_beside, message, origin, name="fake.beside")
+            elif shell is not None:
                 shell.send.send_nowait((message, origin))
             elif self._nursery is not None:
                 self._nursery.start_soon(self._refuse, message, origin, name="fake.refuse")
@@ -258,6 +265,13 @@ class KernelProcess:
         self.publish("status", {"execution_state": "busy"}, request)
         told = f"Unknown subshell_id {request.header.subshell_id!r}"
         self._reply(request, origin, {"status": "error", "ename": "UnknownSubshellError", "evalue": told, "traceback": []})
+        self.publish("status", {"execution_state": "idle"}, request)
+
+    async def _answer_beside(self, request: Message, origin: Origin) -> None:
+        """Answer beside the code that runs."""
+        await self._awake.wait()
+        self.publish("status", {"execution_state": "busy"}, request)
+        self._answer(request, origin)
         self.publish("status", {"execution_state": "idle"}, request)
 
     async def _serve_control(self) -> None:
@@ -365,7 +379,7 @@ class KernelProcess:
         return {
             "status": "ok",
             "protocol_version": "5.4",
-            "implementation": "trio_gateway.testing",
+            "implementation": "async" if self._owner.answers_beside else "trio_gateway.testing",
             "implementation_version": "1",
             "language_info": dict(self._engine.language_info),
             "banner": "A kernel of the fake gateway",

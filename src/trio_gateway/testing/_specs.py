@@ -43,6 +43,8 @@ class FakeKernelSpec:
     """How clients interrupt it: by the gateway's signal, or by a message on control."""
     stop_on_error_timeout: float = 0.0
     """How long after a failure it skips what it is asked to execute, in seconds: ipykernel's setting of this name."""
+    answers_beside: bool = False
+    """Whether it answers `kernel_info_request` beside code that runs, as xeus-python and async-kernel do."""
     startup_seconds: float = 0.0
     """How long its process takes until it answers, in seconds."""
 

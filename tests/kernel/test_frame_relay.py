@@ -1,0 +1,151 @@
+"""A kernel's channels as frames: what passes, and what the relay asks and says of its own accord.
+
+What becomes of requests when the connection breaks is in `test_checks.py`, for sessions and relays alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+import trio_gateway
+from trio_gateway._protocol import codec
+from trio_gateway._protocol.recovery import BESIDE_SECONDS, QUESTION
+from trio_gateway.testing import FakeGateway, FakeKernelSpec
+
+Clock = trio.testing.MockClock
+each_framing = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
+
+
+class Front:
+    """A front end behind a relay: it sends requests, and keeps all that comes."""
+
+    def __init__(self, channels: trio_gateway.KernelChannels, v1: bool) -> None:
+        self.channels = channels
+        self.came: list[trio_gateway.Message] = []
+        self._v1 = v1
+        self._changed = trio.lowlevel.ParkingLot()
+
+    async def read(self) -> None:
+        while True:
+            self.came += [codec.decode(frame, v1=self._v1) for frame in await self.channels.receive()]
+            self._changed.unpark_all()
+
+    async def send(self, channel: str, msg_type: str, msg_id: str, content: dict[str, object]) -> None:
+        header = trio_gateway.Header(msg_id, msg_type, "front", "ada", "2026-01-01T00:00:00Z", "5.4")
+        message = trio_gateway.Message(channel, header, content)
+        await self.channels.send(codec.encode_v1(message) if self._v1 else codec.encode_legacy(message))
+
+    async def until(self, found: Callable[[trio_gateway.Message], bool]) -> trio_gateway.Message:
+        while not (messages := [message for message in self.came if found(message)]):
+            await self._changed.park()
+        return messages[0]
+
+    async def reply(self, msg_id: str) -> trio_gateway.Message:
+        """Wait for the first reply to a request."""
+        return await self.until(lambda message: message.parent_id == msg_id and message.msg_type.endswith("_reply"))
+
+
+@asynccontextmanager
+async def open_front(fake: FakeGateway, *, v1: bool = True, beside: bool = False) -> AsyncGenerator[Front]:
+    fake.kernelspecs["python3"] = FakeKernelSpec(name="python3", answers_beside=beside)
+    async with fake.open() as gateway:
+        model = await gateway.kernels.start()
+        async with gateway.open_channels(model.id, session_id="front", v1=v1) as channels, trio.open_nursery() as nursery:
+            front = Front(channels, v1)
+            nursery.start_soon(front.read)
+            yield front
+            nursery.cancel_scope.cancel()
+
+
+@each_framing
+async def test_answers_to_the_relays_own_questions_reach_nobody(autojump_clock: Clock, v1: bool) -> None:
+    async with FakeGateway() as fake, open_front(fake, v1=v1) as front:
+        await front.send("shell", "execute_request", "code", {"code": "import time\ntime.sleep(30)"})
+        for _ in range(3):
+            await trio.sleep(5)
+            fake.cut_connections()
+        assert (await front.reply("code")).content["status"] == "ok"
+        await front.send("shell", "execute_request", "next", {"code": "6 * 7"})
+        await front.reply("next")
+        await trio.sleep(100)
+        assert [message.parent_id for message in front.came if message.msg_type.endswith("_reply")] == ["code", "next"]
+
+
+@each_framing
+async def test_a_first_connection_carries_what_is_sent_and_no_question(autojump_clock: Clock, v1: bool) -> None:
+    async with FakeGateway() as fake, open_front(fake, v1=v1) as front:
+        asked = fake.faults.drop(f".* {QUESTION}", direction="to_kernel")
+        await front.send("shell", "execute_request", "code", {"code": "6 * 7"})
+        await front.reply("code")
+        await trio.sleep(1000)
+        assert asked.hits == 0, "nobody is asked who has not been silent after a cut"
+
+
+async def test_nothing_but_the_question_is_sent_before_its_answer(autojump_clock: Clock) -> None:
+    """Not the barrier either: nobody looks after a relay whose barrier went nowhere."""
+    async with FakeGateway() as fake, open_front(fake) as front:
+        (kernel,) = fake.kernels.values()
+        await front.send("shell", "execute_request", "code", {"code": "import time\ntime.sleep(30)"})
+        await trio.sleep(1)
+        barriers = fake.faults.drop(f"shell {QUESTION}", direction="to_kernel", times=0)
+        kernel.stall_for(4)
+        fake.cut_connections()
+        await trio.sleep(3)
+        await front.send("shell", "execute_request", "later", {"code": "6 * 7"})
+        assert barriers._seen == 0
+        await trio.sleep(2)
+        assert barriers._seen == 1
+        assert (await front.reply("later")).content["status"] == "ok"
+        assert (await front.reply("code")).content["status"] == "ok"
+
+
+async def test_what_is_told_as_lost_when_nothing_comes_reaches_the_front_end(autojump_clock: Clock) -> None:
+    """A kernel that answers beside code has some seconds for its control channel, and is silent at their end."""
+    async with FakeGateway() as fake, open_front(fake, beside=True) as front:
+        fault = fake.faults.cut_at_message("control debug_request", direction="to_kernel", times=1)
+        await front.send("control", "debug_request", "asked", {"command": "debugInfo"})
+        with trio.fail_after(2 * BESIDE_SECONDS):
+            reply = await front.reply("asked")
+        assert (fault.hits, reply.channel, reply.content["ename"]) == (1, "control", "ConnectionLostError")
+        kinds = [message.msg_type for message in front.came if message.parent_id == "asked"]
+        assert kinds == ["debug_reply", "status"]
+
+
+async def test_a_link_that_breaks_often_leaves_one_barrier(autojump_clock: Clock) -> None:  # G7
+    async with FakeGateway() as fake, open_front(fake) as front:
+        await front.send("shell", "execute_request", "code", {"code": "import time\ntime.sleep(300)"})
+        for _ in range(50):
+            await trio.sleep(5)
+            fake.cut_connections()
+        await trio.sleep(1)
+        assert len(front.channels._recovery._barriers or ()) == 1
+        assert not front.channels._outgoing
+        assert (await front.reply("code")).content["status"] == "ok"
+
+
+async def test_no_task_waits_where_nothing_is_to_be_found_out(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, open_front(fake) as front:
+        fake.cut_connections()
+        await trio.sleep(1)
+        await front.send("shell", "execute_request", "code", {"code": "6 * 7"})
+        await front.reply("code")
+        await trio.testing.wait_all_tasks_blocked()
+        assert front.channels._carrier._timer is None
+
+
+@each_framing
+async def test_ids_that_a_kernel_repeats_pass(autojump_clock: Clock, v1: bool) -> None:
+    """A relay takes nothing for a replay: what repeats itself is between kernel and front end."""
+    async with FakeGateway() as fake, open_front(fake, v1=v1) as front:
+        fake.faults.duplicate("shell execute_reply", times=1)
+        await front.send("shell", "execute_request", "code", {"code": "6 * 7"})
+        await front.reply("code")
+        await trio.sleep(1)
+        replies = [message for message in front.came if message.msg_type == "execute_reply"]
+        assert len(replies) == 2
+        assert replies[0].msg_id == replies[1].msg_id
