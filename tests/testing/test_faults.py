@@ -1,16 +1,240 @@
-"""Each fault of the fake, seen from the library's side: it strikes when it was asked to, and ends in what the docs promise."""
+"""Each fault of the fake: it strikes when it was asked to, and, seen from the library, ends in what the docs promise."""
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 import trio_gateway
-from trio_gateway.testing import Chaos, FakeGateway
+from trio_gateway.testing import Chaos, FakeGateway, FakeRequest, Faults
+from trio_gateway.testing._faults import Garbage, MessageAction, Nth, RequestPlan, Spoilt
+from trio_gateway.testing._streams import ServerStream, memory_connection
+
+from .kit_parts import request
 
 Clock = trio.testing.MockClock
 ONCE = {"max_request_retries": 0}
+
+
+# By itself --------------------------------------------------------------------------------------------------------------
+
+
+def message(name: str = "iopub stream", msg_id: str = "1") -> trio_gateway.Message:
+    channel, msg_type = name.split()
+    return request(msg_type, channel=channel, msg_id=msg_id)
+
+
+@attrs.define
+class Broken:
+    """A `Breakable` that keeps what is done to it."""
+
+    done: list[str] = attrs.field(factory=list)
+
+    def kill_soon(self, seconds: float) -> None:
+        self.done.append("kill")
+
+    def restart(self) -> None:
+        self.done.append("restart")
+
+    def stall_for(self, seconds: float) -> None:
+        self.done.append("stall")
+
+
+@pytest.mark.parametrize(
+    ("nth", "times", "struck"),
+    [
+        (None, None, [1, 2, 3, 4, 5, 6]),
+        (2, None, [2]),
+        ((1, 4), None, [1, 4]),
+        (range(3, 100), None, [3, 4, 5, 6]),
+        (None, 2, [1, 2]),
+        (range(2, 100), 2, [2, 3]),
+        (9, None, []),
+    ],
+)
+def test_which_of_those_that_match_are_struck(nth: Nth, times: int | None, struck: list[int]) -> None:
+    faults = Faults(0)
+    fault = faults.drop("iopub stream", nth=nth, times=times)
+    found = []
+    for number in range(1, 7):
+        assert faults.on_message(Broken(), message("iopub status"), to_client=True) == []
+        if faults.on_message(Broken(), message(), to_client=True) == [MessageAction.DROP]:
+            found.append(number)
+    assert found == struck
+    assert fault.hits == len(struck)
+    assert faults.counts == ({"drop": len(struck)} if struck else {})
+
+
+def test_a_fault_that_is_removed_strikes_no_more() -> None:
+    faults = Faults(0)
+    fault = faults.drop(".*")
+    faults.on_message(Broken(), message(), to_client=True)
+    fault.remove()
+    assert faults.on_message(Broken(), message(), to_client=True) == []
+    assert fault.hits == 1
+
+
+def test_faults_of_messages_know_their_direction_and_their_order() -> None:
+    faults = Faults(0)
+    faults.cut_at_message("shell .*", direction="to_kernel")
+    faults.cut_at_message("iopub stream", inside=True)
+    faults.duplicate("iopub str.*")
+    faults.reorder("iopub stream")
+    faults.garbage(b"x", "iopub stream")
+    faults.spoil("iopub stream", part="header", by=b"[]")
+    there = faults.on_message(Broken(), message("shell execute_request"), to_client=False)
+    assert there == [MessageAction.CUT_BEFORE]
+    assert faults.on_message(Broken(), message("shell execute_reply"), to_client=True) == []
+    *actions, spoilt = faults.on_message(Broken(), message(), to_client=True)
+    assert actions == [MessageAction.CUT_INSIDE, MessageAction.DUPLICATE, MessageAction.HOLD, Garbage(b"x")]
+    assert isinstance(spoilt, Spoilt)
+    assert (spoilt.part, spoilt.by(b"{}")) == ("header", b"[]")
+    assert faults.on_message(Broken(), message("iopub stream2"), to_client=True) == [MessageAction.DUPLICATE]
+
+
+def test_a_part_can_be_made_of_what_was_to_be_sent() -> None:
+    faults = Faults(0)
+    faults.spoil("iopub stream", by=lambda sent: sent + b"!")
+    (spoilt,) = faults.on_message(Broken(), message(), to_client=True)
+    assert isinstance(spoilt, Spoilt)
+    assert (spoilt.part, spoilt.by(b"{}")) == ("content", b"{}!")
+    with pytest.raises(ValueError, match="part is 'tail'"):
+        faults.spoil("iopub stream", part="tail")  # type: ignore[arg-type]
+
+
+def test_what_becomes_of_a_request() -> None:
+    faults = Faults(0)
+    faults.answer("GET /api", 503, {"a": 1}, {"X-Y": "z"})
+    faults.delay_answer("GET /api.*", 3)
+    faults.delay_answer("POST .*", 4)
+    faults.lose_request("POST /api/kernels")
+    faults.lose_answer("POST /api/sessions")
+    faults.stall_handshake(9)
+    plan = faults.on_request(FakeRequest("GET", "/api"))
+    assert plan.answer is not None
+    assert (plan.answer.status, plan.answer.body, plan.answer.headers["X-Y"], plan.delay) == (503, b'{"a": 1}', "z", 3)
+    plan = faults.on_request(FakeRequest("POST", "/api/kernels"))
+    assert (plan.answer, plan.delay, plan.lose_request, plan.lose_answer) == (None, 4, True, False)
+    plan = faults.on_request(FakeRequest("POST", "/api/sessions"))
+    assert (plan.lose_request, plan.lose_answer) == (False, True)
+    assert faults.on_request(FakeRequest("GET", "/api/kernels/1/channels")).delay == 9, "the last one counts"
+    assert faults.on_request(FakeRequest("PUT", "/elsewhere")) == RequestPlan()
+
+
+async def test_what_becomes_of_a_connection(autojump_clock: Clock) -> None:
+    faults = Faults(0)
+    faults.delay(5, nth=1)
+    faults.slow(100, nth=1)
+    faults.cut(after_received=7, after_sent=8, nth=1)
+    faults.black_hole(nth=2)
+    faults.refuse(nth=3)
+    streams = [ServerStream(memory_connection()[0], number) for number in (1, 2, 3, 4)]
+    await faults.on_connect(streams[0])
+    assert trio.current_time() == 5
+    assert (streams[0].bytes_per_second, streams[0].cut_after_received, streams[0].cut_after_sent) == (100, 7, 8)
+    await faults.on_connect(streams[1])
+    assert [stream.swallows for stream in streams[:2]] == [False, True]
+    with pytest.raises(ConnectionRefusedError):
+        await faults.on_connect(streams[2])
+    await faults.on_connect(streams[3])
+    assert (streams[3].swallows, streams[3].cut_after_sent, trio.current_time()) == (False, None, 5)
+    assert faults.counts == {"delay": 1, "slow": 1, "cut_bytes": 1, "black_hole": 1, "refuse": 1}
+
+
+def test_a_websockets_bytes_count_from_its_handshake() -> None:
+    faults = Faults(0)
+    faults.cut_websocket(after_received=10, nth=1)
+    faults.cut_websocket(after_sent=20, nth=2)
+    stream = ServerStream(memory_connection()[0], 1)
+    stream.received, stream.sent = 100, 200
+    faults.on_websocket(stream)
+    assert (stream.cut_after_received, stream.cut_after_sent) == (110, None)
+    faults.on_websocket(stream)
+    assert (stream.cut_after_received, stream.cut_after_sent) == (110, 220)
+
+
+def test_a_mute_session_stays_mute() -> None:
+    faults = Faults(0)
+    faults.mute(nth=1)
+    assert [faults.silences(session) for session in ("front", "other", "front")] == [True, False, True]
+    assert faults.counts == {"mute": 1}
+    faults.clear()
+    assert not faults.silences("front")
+
+
+def test_nothing_strikes_when_all_is_cleared() -> None:
+    faults = Faults(0)
+    faults.drop(".*")
+    faults.answer(".*", 500)
+    faults.cut_websocket(after_sent=1)
+    faults.chaos(Chaos(duplicate=1))
+    faults.clear()
+    stream = ServerStream(memory_connection()[0], 1)
+    faults.on_websocket(stream)
+    assert stream.cut_after_sent is None
+    assert faults.on_message(Broken(), message(), to_client=True) == []
+    assert faults.on_request(FakeRequest("GET", "/api")) == RequestPlan()
+
+
+@pytest.mark.parametrize(
+    ("chaos", "expected"),
+    [
+        (Chaos(cut=1), [MessageAction.CUT_BEFORE]),
+        (Chaos(cut_inside=1), [MessageAction.CUT_INSIDE]),
+        (Chaos(drop_output=1), [MessageAction.DROP]),
+        (Chaos(duplicate=1), [MessageAction.DUPLICATE]),
+        (Chaos(reorder=1), [MessageAction.HOLD]),
+        (Chaos(garbage=1), [Garbage]),
+        (Chaos(kill=1, restart=1, stall=1), []),
+        (Chaos(), []),
+    ],
+)
+def test_chaos_among_messages_to_the_client(chaos: Chaos, expected: list[object]) -> None:
+    faults, broken = Faults(0), Broken()
+    faults.chaos(chaos)
+    found = faults.on_message(broken, message(), to_client=True)
+    assert [type(each) if isinstance(each, Garbage) else each for each in found] == expected
+    assert broken.done == []
+    if chaos.drop_output:
+        assert faults.on_message(broken, message("iopub status"), to_client=True) == []
+        assert faults.on_message(broken, message("shell execute_reply"), to_client=True) == []
+
+
+def test_chaos_breaks_a_kernel_when_something_comes_for_it() -> None:
+    faults, broken = Faults(0), Broken()
+    faults.chaos(Chaos(kill=1, restart=1, stall=1, duplicate=1))
+    assert faults.on_message(broken, message("control interrupt_request"), to_client=False) == []
+    assert broken.done == []
+    assert faults.on_message(broken, message("shell execute_request"), to_client=False) == []
+    assert broken.done == ["kill", "restart", "stall"]
+    assert faults.counts == {"kill": 1, "restart": 1, "stall": 1}
+
+
+async def test_chaos_among_connections_and_requests(autojump_clock: Clock) -> None:
+    faults = Faults(0)
+    faults.chaos(Chaos(slow_connect=1, black_hole=1, cut_bytes=1, server_error=1, slow_answer=1, lose_answer=1, longest_delay=3))
+    streams = [ServerStream(memory_connection()[0], number) for number in range(20)]
+    for stream in streams:
+        await faults.on_connect(stream)
+        assert stream.swallows
+        assert (stream.cut_after_received is None) is not (stream.cut_after_sent is None)
+    assert {stream.cut_after_sent is None for stream in streams} == {True, False}
+    assert 0 < trio.current_time() < 60
+    plan = faults.on_request(FakeRequest("GET", "/api"))
+    assert plan.answer is not None
+    assert plan.answer.status in {500, 502, 503}
+    assert (plan.lose_request, plan.lose_answer) == (False, True)
+    assert 0 < plan.delay < 3
+    faults.chaos(Chaos(refuse=1, lose_request=1))
+    with pytest.raises(ConnectionRefusedError):
+        await faults.on_connect(ServerStream(memory_connection()[0], 1))
+    assert faults.on_request(FakeRequest("GET", "/api")).lose_request
+    assert faults.counts["black_hole"] == 20
+
+
+# With a client ----------------------------------------------------------------------------------------------------------
 
 
 async def test_refused_connections(autojump_clock: Clock) -> None:

@@ -31,7 +31,7 @@ class Language:
     get_x: str
     """Keeps and gives 7; fails if nothing was kept."""
     large: str
-    """Prints 3,000,000 characters at once."""
+    """Prints 3,000,000 characters at once; in bash 300,000."""
     many: str
     """Prints 6,000 lines one by one."""
     die: str = ""
