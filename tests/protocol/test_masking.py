@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_gateway._protocol.headers import Headers
-from trio_gateway._protocol.masking import MASK, Masker, one_line, shorten, tidy
+from trio_gateway._protocol.masking import MASK, Masker, one_line, secrets_of, shorten, tidy
 
 SECRET = 'a&b/ <c>"ä'
 
@@ -198,3 +198,8 @@ def test_one_line_tells_that_there_was_more():
     assert one_line("a \n b", 10) == "a b"
     assert one_line("x" * 501) == "x" * 498 + " …"
     assert one_line("x" * 500) == "x" * 500
+
+
+def test_what_is_secret_of_headers_that_we_send():
+    headers = [("Authorization", "token t0ken-s3cret"), ("X-Flag", "12345"), ("X-Key", "123456"), ("Auth", "Bearer short")]
+    assert list(secrets_of(headers)) == ["token t0ken-s3cret", "t0ken-s3cret", "123456", "Bearer short"]

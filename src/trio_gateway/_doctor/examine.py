@@ -38,10 +38,9 @@ from .._gateway.starting import StartRequest, new_kernel_id, start_environment
 from .._kernel.poller import KernelWatch
 from .._models import KernelModel, KernelSpecs
 from .._protocol import codec, rest
-from .._protocol.masking import Masker, one_line
+from .._protocol.masking import Masker, one_line, secrets_of
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http.client import HttpClient
-from .._transport.http.credentials import secrets_of
 from .._transport.probe import (
     Handshake,
     PlainAnswer,

@@ -271,7 +271,8 @@ class SessionStore:
         if connection is not None:
             connection.close()
 
-    async def _close(self) -> None:
+    async def aclose(self) -> None:
+        """Close it. For the block that opened it. Cancellation: a close that has begun is waited for."""
         if self._path is None:
             self.close_memory()
             await trio.lowlevel.checkpoint()
@@ -330,7 +331,7 @@ async def open_session_store(
         # A transaction of another task may be in progress. The bound is for a disk that hangs under that one, which then closes
         # the connection itself; a close that has begun is waited for.
         with trio.move_on_after(_CLOSE_LIMIT, shield=True):
-            await store._close()  # noqa: SLF001 -- only its block may close it
+            await store.aclose()
 
 
 # ------------------------------------------------------------------------------------------------------ threads and transactions

@@ -82,6 +82,10 @@ class LocalGatewayProcess:
         data = _read_tail(self.log_path) if self._last_log is None else self._last_log
         return _tail_text(data, self.token, lines)
 
+    def keep_log(self) -> None:
+        """Remember the end of the log, whose file goes with the block. For that block."""
+        self._last_log = _read_tail(self.log_path)
+
     async def wait(self) -> int:
         """Wait until the gateway's process has ended, by itself, by someone or with its block.
 
@@ -158,7 +162,7 @@ async def run_local_gateway(
             with trio.move_on_after(_PATIENCE + 3 * _LAST_WORDS, shield=True):
                 await _end(process, directory)
             if gateway is not None:
-                gateway._last_log = _read_tail(log_path)  # noqa: SLF001
+                gateway.keep_log()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["MASK", "Masker", "one_line", "shorten", "tidy"]
+__all__ = ["MASK", "Masker", "one_line", "secrets_of", "shorten", "tidy"]
 
 MASK = "[hidden]"
 """What stands where a secret was."""
@@ -25,6 +25,17 @@ _TELLING = 8
 _BEGINNING = 12
 """So many of the first characters of a secret are taken for its beginning wherever they stand: the peer may have cut it off."""
 _ORDINARY = re.compile(r"[A-Za-z_.\- ]{0,15}|.{0,7}", re.DOTALL)
+
+_FEW = 6
+"""A header of fewer characters is no secret, and masking it would mask half of any text."""
+
+
+def secrets_of(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield what must not be shown of headers that we send: each value, and what stands behind its scheme."""
+    for _, value in headers:
+        for part in (value, value.partition(" ")[2]):
+            if len(part) >= _FEW:
+                yield part
 
 
 class Masker:

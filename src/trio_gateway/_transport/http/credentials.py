@@ -9,30 +9,20 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Iterator
 from typing import Final
 
 import trio
 
 from ..._config import GatewayConfig, header_value_problem
+from ..._protocol.masking import secrets_of
 from ..._secret import Secret
 from ..._tokens import NoOpTokenRenewer, TokenRenewer
 
-__all__ = ["Credentials", "secrets_of"]
+__all__ = ["Credentials"]
 
 logger = logging.getLogger("trio_gateway.http")
 
-_FEW: Final = 6
 _LOGS_IN: Final = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|sess|sig|token", re.IGNORECASE)
-
-
-def secrets_of(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield what must not be shown of headers that we send: each value, and what stands behind its scheme."""
-    for _, value in headers:
-        for part in (value, value.partition(" ")[2]):
-            # A header of a few characters is no secret, and masking it would mask half of any text.
-            if len(part) >= _FEW:
-                yield part
 
 
 class Credentials:

@@ -130,6 +130,14 @@ def _empty(headers: httpx.Headers) -> None:
         del headers[name]
 
 
+class _GatewayClient(AsyncClient):
+    """httpx's client, which knows by what its requests go: its twins' requests go the same way."""
+
+    def __init__(self, transport: Transport, **settings: Any) -> None:
+        super().__init__(transport=transport, **settings)
+        self.transport = transport
+
+
 @block("gateway.http_client")
 @asynccontextmanager
 async def open_httpx_client(http: HttpClient) -> AsyncGenerator[AsyncClient]:
@@ -142,7 +150,7 @@ async def open_httpx_client(http: HttpClient) -> AsyncGenerator[AsyncClient]:
         The client; its base URL is the gateway's.
     """
     hooks = {"response": [_restore]}
-    client = AsyncClient(transport=Transport(http), event_hooks=hooks, **_settings(http.config.base_url))
+    client = _GatewayClient(Transport(http), event_hooks=hooks, **_settings(http.config.base_url))
     _empty(client.headers)
     async with client:
         yield client
@@ -204,6 +212,5 @@ def make_blocking_twin(client: AsyncClient, cross: Callable[[Callable[[], Awaita
 
 
 def _sender(client: AsyncClient) -> Send:
-    transport = client._transport  # noqa: SLF001 - it is ours
-    assert isinstance(transport, Transport)
-    return transport.handle_async_request
+    assert isinstance(client, _GatewayClient)
+    return client.transport.handle_async_request

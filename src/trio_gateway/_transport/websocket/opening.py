@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 import trio
 
 from ..._errors import GatewayConnectionError, GatewayTimeoutError
-from ..._protocol.masking import Masker
+from ..._protocol.masking import Masker, secrets_of
 from ..._services import Services
 from ..connector import Connector, TLSRefusedError, open_stream
-from ..http.credentials import secrets_of
 from .engine import HandshakeRejected, PeerWords, Upgrade, WebSocket, WebSocketClosed, WebSocketEngine, WebSocketOptions
 from .handshakes import Connection, Handshakes, open_handshakes
 
