@@ -8,10 +8,12 @@ In virtual time, in one process; what needs a process of its own, and what comes
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -26,6 +28,13 @@ GET = b"GET /api/status HTTP/1.1\r\n" + WHO
 POST = b"POST /api/kernels HTTP/1.1\r\n" + WHO
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 CLOSE = b"Connection: close\r\n"
+CHUNK = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
+FORM = b"POST / HTTP/1.1\r\nHost: localhost\r\n" + CLOSE
+HANDSHAKE = (
+    GET.replace(b"/api/status", b"/api/kernels/x/channels")
+    + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 
 ATTACKS: dict[str, tuple[bytes, tuple[int, ...]]] = {
@@ -52,6 +61,12 @@ ATTACKS: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "a blank before the colon": (GET + b"Content-Length : 5\r\n\r\n", (400,)),
     "a null byte in a header": (GET + b"X-A: a\0b\r\n\r\n", (400,)),
     "a carriage return alone in a header": (GET + b"X-A: a\rb\r\n\r\n", (400,)),
+    "two origins": (GET + b"Origin: http://elsewhere.example\r\nOrigin: http://localhost\r\n\r\n", (400,)),
+    "two tokens": (GET.replace(TOKEN.encode(), b"another") + WHO.partition(b"\r\n")[2] + b"\r\n", (400,)),
+    "a handshake with two keys": (HANDSHAKE + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", (400,)),
+    "a handshake with two versions": (HANDSHAKE + b"Sec-WebSocket-Version: 13\r\n\r\n", (400,)),
+    "a form that is larger than a token": (FORM + b"Content-Length: 20000\r\n\r\ntoken=" + b"x" * 19_994, (413,)),
+    "a form in chunks that is larger": (FORM + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK * 5 + b"0\r\n\r\n", (413,)),
     "no host": (b"GET /api/status HTTP/1.1\r\n\r\n", (400,)),
     "a folded header (RFC 9112: may be read as one line)": (GET + CLOSE + b"X-A: a\r\n b\r\n\r\n", (200,)),
     "no HTTP": (bytes(range(256)) * 4 + b"\r\n\r\n", (400,)),
@@ -61,10 +76,10 @@ ATTACKS: dict[str, tuple[bytes, tuple[int, ...]]] = {
 
 
 @asynccontextmanager
-async def open_proxy() -> AsyncGenerator[int]:
+async def open_proxy(**settings: Any) -> AsyncGenerator[int]:
     """Serve a proxy of a fake gateway; give its port."""
     async with FakeGateway() as fake, fake.open() as gateway, trio.open_nursery() as nursery:
-        listening = await nursery.start(partial(serve, create_app(gateway, token=TOKEN), port=0))
+        listening = await nursery.start(partial(serve, create_app(gateway, token=TOKEN, **settings), port=0))
         yield listening.port
         nursery.cancel_scope.cancel()
 
@@ -113,6 +128,39 @@ async def test_many_connections_keep_nobody_out_for_long(sent: bytes, autojump_c
             async with trio.open_nursery() as nursery:
                 for _ in range(150):
                     nursery.start_soon(converse, port, sent)
+        await assert_served(port)
+
+
+@pytest.mark.parametrize("asked", ["/", "/healthz", "/api"])
+async def test_who_shows_no_token_and_reads_nothing_keeps_no_place(
+    asked: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Neither for long, nor at all where somebody else wants it."""
+    monkeypatch.setattr(_server, "EXTRA_CONNECTIONS", 9)
+    sent = f"GET {asked} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n".encode() * 400
+
+    async def ask(served: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.socket.socket() as plain:
+            plain.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 2048)
+            await plain.connect(("127.0.0.1", port))
+            stream = trio.SocketStream(plain)
+            await stream.send_all(sent)
+            await trio.testing.wait_all_tasks_blocked(0.01)  # the answers fit nowhere any more
+            await stream.send_all(sent)  # who hangs up without having read all, resets the connection
+            task_status.started()
+            await served.wait()
+            await trio.sleep(60)
+            assert plain.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_ERROR) == errno.ECONNRESET
+
+    async with open_proxy(max_channels=1) as port:
+        with trio.fail_after(120):
+            async with trio.open_nursery() as nursery:
+                served = trio.Event()
+                for _ in range(10):
+                    await nursery.start(ask, served)
+                for _ in range(3):
+                    await assert_served(port)
+                served.set()
         await assert_served(port)
 
 

@@ -63,6 +63,7 @@ _MAX_HEAD: Final = 100 * 1024
 _MAX_BODY: Final = 64 * 1024
 """So much is kept of a refusal's body, in bytes."""
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
+_ONLY_ONCE: Final = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version")
 _AT_ONCE: Final = 256 * 1024
 """So many bytes of small frames are joined and sent together."""
 _LARGE: Final = 32 * 1024
@@ -266,10 +267,12 @@ def upgrade_request(request: h11.Request, rest: bytes) -> UpgradeRequest | None:
     """
     headers = [(bytes(name), bytes(value)) for name, value in request.headers]
     known = dict(headers)
+    once = all(sum(name == wanted for name, _ in headers) == 1 for wanted in _ONLY_ONCE)
     words = [word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")]
     key = known.get(b"sec-websocket-key", b"").strip()
     right = (
-        (request.method, request.http_version, known.get(b"sec-websocket-version")) == (b"GET", b"1.1", b"13")
+        once
+        and (request.method, request.http_version, known.get(b"sec-websocket-version")) == (b"GET", b"1.1", b"13")
         and known.get(b"upgrade", b"").lower() == b"websocket"
         and b"upgrade" in words
         and _is_key(key)

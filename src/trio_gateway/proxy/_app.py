@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, Unpack
@@ -26,6 +26,7 @@ from .._secret import Secret, SecretBytes
 from .._transport.blocks import check_trio
 from ._channels import Relays
 from ._config import ProxyConfig, ProxySettings, hidden
+from ._front import LET_IN
 from ._gate import Caller, Gate, Refused
 from ._metrics import Metrics
 from ._page import sign_in_page
@@ -47,6 +48,7 @@ ON_TRIO: Final = (
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
 _LONGEST_PATH: Final = 2048
+_ONLY_ONCE: Final = frozenset({"host", "origin", "authorization"})
 _HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("X-Frame-Options", "DENY"))
 
 
@@ -134,8 +136,9 @@ class Proxy:
         # A front end's token is in there, and this is a local of each frame from here on.
         scope["headers"] = [(name, SecretBytes(value)) for name, value in scope["headers"]]
         scope["query_string"] = SecretBytes(scope["query_string"])
-        headers = {name.decode("latin-1").lower(): Secret(value.decode("latin-1")) for name, value in scope["headers"]}
+        headers: dict[str, Secret] = {}
         try:
+            _read_headers(scope["headers"], headers)
             if scope["type"] == "websocket":
                 await self._check(scope, method, headers, answer)
                 scope["headers"] = ()  # nobody needs them any more, and a connection lives for days
@@ -199,6 +202,8 @@ class Proxy:
                 if refused.status_code == 401 and method in {"GET", "HEAD"} and path == f"{self._config.base_path}api":
                     return  # the version: clients of Jupyter servers wait for it before they show a token
                 raise
+            if LET_IN in scope:
+                scope[LET_IN]()
             if caller is Caller.QUERY and scope["type"] == "http":
                 answer.headers.append(("Set-Cookie", self._gate.set_cookie(secure=scope["scheme"] == "https")))
 
@@ -223,6 +228,22 @@ class Proxy:
         if method == "OPTIONS":
             return Response(status_code=204, headers=allow)
         raise HTTPException(405, headers=allow)
+
+
+def _read_headers(pairs: Iterable[tuple[bytes, bytes]], headers: dict[str, Secret]) -> None:
+    """Take in a request's headers, names in lower case.
+
+    Raises:
+        Refused: one by which it is decided who may come in is there twice: what stands before the proxy may have read the other.
+    """
+    for raw, value in pairs:
+        name = raw.decode("latin-1").lower()
+        text = Secret(value.decode("latin-1"))
+        if name in headers and name in _ONLY_ONCE:
+            raise Refused(400, f"the header {name.title()} is there twice")
+        if name in headers and name == "cookie":
+            text = Secret(f"{headers[name]}; {text}")  # who comes from HTTP/2 may have several (RFC 9113, 8.2.3)
+        headers[name] = text
 
 
 class _Answer:

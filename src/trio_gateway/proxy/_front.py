@@ -17,10 +17,13 @@ from .._protocol.websocket import UpgradeRequest
 from .._transport.websocket.engine import WebSocketClosed
 from ._websocket import Pinger, ServerWebSocket
 
-__all__ = ["FRAMES", "serve_websocket"]
+__all__ = ["FRAMES", "LET_IN", "serve_websocket"]
 
 FRAMES: Final = "trio_gateway.websocket.frames"
 """The type of an event with several messages in `frames`, and the name of the extension in a scope."""
+
+LET_IN: Final = "trio_gateway.let_in"
+"""Where in a scope stands what the application calls once it knows who asks: until then the server has little patience."""
 
 Message: TypeAlias = MutableMapping[str, Any]
 App: TypeAlias = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -36,6 +39,7 @@ async def serve_websocket(
     max_message_size: int,
     pinger: Pinger,
     linger: float,
+    let_in: Callable[[], object],
 ) -> None:
     """Serve one WebSocket from its request to its end. The caller closes the stream.
 
@@ -48,6 +52,7 @@ async def serve_websocket(
         max_message_size: the largest message to accept, in bytes.
         pinger: pings it.
         linger: how long its goodbye is waited for, in seconds.
+        let_in: called when the application knows who asks.
 
     Cancellation: leaves half a frame; close the stream.
     """
@@ -68,6 +73,7 @@ async def serve_websocket(
         "subprotocols": list(request.subprotocols),
         "state": {},
         "extensions": {"websocket.http.response": {}, FRAMES: {}},
+        LET_IN: let_in,
     }
     conversation = _Conversation(websocket)
     del request  # its headers: the application has them, and need not keep them

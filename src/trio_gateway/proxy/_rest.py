@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -41,6 +42,8 @@ _IDENTITY: Final = {
     "color": None,
 }
 _TEXT_OR_NONE: Final = (str, type(None))
+_FORM_BYTES: Final = 16 * 1024
+"""How large the form of the page to sign in may be, in bytes: a token, however it is escaped. Who sends it is not known yet."""
 
 
 @attrs.frozen
@@ -120,7 +123,7 @@ class Rest:
 
     async def _sign_in(self, request: Request) -> Response:
         """Take the token out of the form of the page to sign in, and give a cookie for it."""
-        content = SecretBytes(await self._content(request))
+        content = SecretBytes(await self._content(request, min(_FORM_BYTES, self.config.max_body_size)))
         if not self.gate.knows(content):
             raise Refused(401, "That is not the proxy's token.", wrong_token=True)
         cookie = self.gate.set_cookie(secure=request.url.scheme == "https")
@@ -277,23 +280,28 @@ class Rest:
 
     # Bodies -----------------------------------------------------------------------------------------------------
 
-    async def _content(self, request: Request) -> bytearray:
+    async def _content(self, request: Request, limit: int) -> bytearray:
         """Read a body.
+
+        Args:
+            request: the request.
+            limit: how large the body may be, in bytes.
 
         Raises:
             Refused: it is too large or too slow.
         """
-        too_large = Refused(413, f"the body is larger than {self.config.max_body_size} bytes")
+        too_large = Refused(413, f"the body is larger than {limit} bytes")
         length = request.headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > self.config.max_body_size:
+        if length.isdecimal() and int(length[:20]) > limit:
             raise too_large
         content = bytearray()
         with trio.move_on_after(self.config.body_seconds) as scope:
             try:
-                async for chunk in request.stream():
-                    content += chunk
-                    if len(content) > self.config.max_body_size:
-                        raise too_large
+                async with aclosing(request.stream()) as chunks:
+                    async for chunk in chunks:
+                        content += chunk
+                        if len(content) > limit:
+                            raise too_large
             except ClientDisconnect:
                 raise Refused(400, "the body did not come whole") from None
         if scope.cancelled_caught:
@@ -306,7 +314,7 @@ class Rest:
         Raises:
             Refused: it is too large, too slow, or no object of JSON.
         """
-        content = await self._content(request)
+        content = await self._content(request, self.config.max_body_size)
         if not content:
             return {}
         try:

@@ -20,6 +20,7 @@ from typing import Any, Final
 import attrs
 import hypercorn.config
 import trio
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -31,7 +32,7 @@ from .._transport.blocks import check_trio
 from .._transport.strict_http1 import StrictServerConnection, WebSocketAsked
 from ._app import Proxy
 from ._config import ProxyConfig
-from ._front import serve_websocket
+from ._front import LET_IN, serve_websocket
 from ._websocket import Pinger, read_head
 
 __all__ = ["Listening", "files_needed", "serve"]
@@ -158,7 +159,7 @@ class _Handler:
         self._config = config
         self._limit = _connections_allowed(proxy.config)
         self._count = 0
-        self._silent: dict[_Connection, None] = {}  # those that ask for nothing, the longest first
+        self._silent: dict[_Connection, None] = {}  # those that were let in for nothing, the longest first
         self._streams: set[trio.abc.Stream] = set()
         self._idle = trio.Event()
         self.context = WorkerContext(None)
@@ -172,7 +173,8 @@ class _Handler:
             self._drop(next(iter(self._silent)))
         self._count += 1
         self._streams.add(stream)
-        connection = _Connection(self._silent, self._proxy.config.header_seconds + LINGER_SECONDS)
+        seconds = self._proxy.config.header_seconds + LINGER_SECONDS
+        connection = _Connection(self._silent, seconds, self._proxy.config.body_seconds + seconds)
         try:
             with connection.scope:
                 await self._converse(connection, stream)
@@ -207,12 +209,12 @@ class _Handler:
             request = begun.asked
             del begun
         if request is not None:
-            conversation = self._websocket(stream, request)
+            conversation = self._websocket(connection, stream, request)
             del head, request  # not kept while it lives
             with connection.answering():
                 await conversation
 
-    def _websocket(self, stream: Any, request: UpgradeRequest) -> Coroutine[Any, Any, None]:
+    def _websocket(self, connection: _Connection, stream: Any, request: UpgradeRequest) -> Coroutine[Any, Any, None]:
         """Return what serves a WebSocket."""
         secure = isinstance(stream, trio.SSLStream)
         peer = (stream.transport_stream if secure else stream).socket.getpeername()
@@ -225,6 +227,7 @@ class _Handler:
             max_message_size=self._proxy.config.max_message_size,
             pinger=self._pinger,
             linger=LINGER_SECONDS,
+            let_in=connection.let_in,
         )
 
     async def wait_idle(self) -> None:
@@ -240,35 +243,42 @@ class _Handler:
 
 
 class _Connection:
-    """One front end's connection. While it asks for nothing its time runs, and it makes room for another one where there is none.
+    """One front end's connection. It keeps its place for a request that was let in; else its time runs, and it makes room.
 
-    Hypercorn has a clock of its own, which does not run after some requests that it refuses by itself.
+    So it does also while it is answered: a front end without the token may read its answers as slowly as it likes, and would keep
+    the place for ever. Hypercorn has a clock of its own, which does not run after some requests that it refuses by itself.
 
     Args:
-        silent: the connections that ask for nothing, of which it is one.
-        seconds: for how long it may.
+        silent: the connections that were let in for nothing, of which it is one; the longest so first.
+        seconds: for how long it may ask for nothing.
+        answer_seconds: how long one request may take that is not let in, until its answer is taken.
     """
 
-    __slots__ = ("_seconds", "_silent", "dropped", "scope")
+    __slots__ = ("_answer_seconds", "_seconds", "_silent", "dropped", "scope")
 
-    def __init__(self, silent: dict[_Connection, None], seconds: float) -> None:
+    def __init__(self, silent: dict[_Connection, None], seconds: float, answer_seconds: float) -> None:
         self._silent = silent
         self._seconds = seconds
+        self._answer_seconds = answer_seconds
         self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
         self.dropped = False
         silent[self] = None
 
     @contextmanager
     def answering(self) -> Generator[None]:
-        """Have it keep its place for the block, however long that takes."""
-        self._silent.pop(self, None)
-        self.scope.deadline = math.inf
+        """Give it the time of one request for the block; as much as that takes, once it is let in."""
+        self.scope.deadline = trio.current_time() + self._answer_seconds
         try:
             yield
         finally:
             self.scope.deadline = trio.current_time() + self._seconds
             if not self.dropped:
                 self._silent[self] = None
+
+    def let_in(self) -> None:
+        """Have it keep its place until the end of this request, however long that takes."""
+        self._silent.pop(self, None)
+        self.scope.deadline = math.inf
 
 
 class _Http1Server(TCPServer):
@@ -287,6 +297,17 @@ class _Http1Server(TCPServer):
         except WebSocketAsked as asked:
             stream.hand_over(asked.request)
             await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send, as hypercorn does, but so that the end of the connection's time is the end of it also where nobody reads."""
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            try:
+                await self.stream.send_all(event.data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):  # busy: it is being closed
+                await self.protocol.handle(Closed())
 
 
 class _Begun:
@@ -376,6 +397,7 @@ class _Considerate:
                 await self._end(receive, send, message)
 
         connection: _Connection = scope["state"][_CONNECTION]
+        scope[LET_IN] = connection.let_in
         with connection.answering():
             await self._proxy(scope, receive_and_see, send_and_take)
 
