@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
+
+from ._secret import hide_values
 
 __all__ = ["IN_ANYIO", "IN_BLOCKING", "points_to_limits", "waits"]
 
@@ -48,7 +50,9 @@ def _pointing(function: Callable[..., Any], limit: str) -> Callable[..., Any]:
     if "timeout" in taken:
         return function
 
-    def check(given: Mapping[str, Any]) -> None:
+    def check(given: dict[str, Any]) -> None:
+        if "env" in given:
+            given["env"] = hide_values(given["env"])  # these are locals of a frame too, and its values may be secrets
         if "timeout" in given:
             raise TypeError(_advice(function.__name__, given["timeout"], limit, starts="launch_timeout" in taken))
 
