@@ -260,7 +260,7 @@ class Executor:
         pause = INTERRUPT_AGAIN
         while not pending.settled:
             try:
-                await session.interrupt()
+                await session.process.interrupt()
             except KernelNotFoundError:
                 break
             except GatewayError as error:

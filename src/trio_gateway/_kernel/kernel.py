@@ -390,7 +390,7 @@ class Kernel(Executor):
 
         Cancellation: leaves open whether the kernel is interrupted.
         """
-        await self._session.interrupt()
+        await self._session.process.interrupt()
 
     async def restart(self) -> None:
         """Restart the kernel: its memory is lost, its id stays. Executions that ran end with `KernelRestartedError`.
@@ -405,7 +405,7 @@ class Kernel(Executor):
             for the setting `cleanup_timeout`, for the gateway's answer: a gateway goes on with a restart when its client hangs
             up, and takes one at a time.
         """
-        await self._session.restart(RESTART_PROBE)
+        await self._session.process.restart(RESTART_PROBE)
 
     async def shutdown(self) -> None:  # noqa: ASYNC910 - the request checkpoints, whatever comes of it
         """Shut the kernel down now, before its block ends. Twice is fine.

@@ -7,10 +7,8 @@ and only here.
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
 
 import trio
 
@@ -23,13 +21,14 @@ from .._errors import (
     KernelNotFoundError,
     KernelRestartedError,
 )
-from .._protocol.kernel_state import ConnectionState, KernelState
+from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness, Verdict
 from .._protocol.messages import CHANNELS
 from .._services import Services
 from .channels import Channel
 from .comms import Comms
 from .exchange import MessageExchange
+from .process import KernelProcess
 from .questions import Questions
 from .requests import Requests
 from .restart_gate import RestartGate
@@ -38,13 +37,6 @@ from .status import SessionStatus
 from .supervisor import Supervisor
 
 __all__ = ["KernelSession"]
-
-_logger = logging.getLogger("trio_gateway.session")
-
-INTERRUPT_SECONDS: Final = 2.0
-"""How long a kernel may take to answer an `interrupt_request` before the gateway is asked to interrupt it, in seconds."""
-ASK_AGAIN_SECONDS: Final = 5.0
-"""After how long a restarted kernel that does not answer is asked again, in seconds."""
 
 
 class KernelSession:
@@ -60,9 +52,7 @@ class KernelSession:
 
     __slots__ = (
         "_exchange",
-        "_interrupt_mode",
         "_opened_once",
-        "_own_restarts",
         "_running",
         "_supervisor",
         "api",
@@ -71,6 +61,7 @@ class KernelSession:
         "config",
         "gate",
         "kernel_id",
+        "process",
         "questions",
         "requests",
         "start_soon",
@@ -98,14 +89,21 @@ class KernelSession:
         self.channels: Mapping[str, Channel] = {name: Channel(name, self.requests, self.status, config) for name in CHANNELS}
         self.comms: Comms = Comms(self.channels["shell"], self.requests, self.status, config, self.start_soon)
         self.gate: RestartGate = RestartGate(self.requests, self.status, self.start_soon)
+        self.process: KernelProcess = KernelProcess(
+            api,
+            self.requests,
+            self.status,
+            self.gate,
+            interrupt_mode=interrupt_mode,
+            reconnect=self.reconnect,
+            on_replaced=self._note_replaced,
+        )
         self.questions: Questions = Questions(
             self.requests, self.status, api, self.channels["iopub"], start_soon=self.start_soon, acts=self
         )
         router = Router(self.requests, self.status, self.channels, self.comms, self._act_on)
         self._exchange = MessageExchange(self.status, self.requests, router, self.questions, api.http.takes_bytes)
         self._supervisor = Supervisor(self, self._exchange, api.http)
-        self._interrupt_mode = interrupt_mode
-        self._own_restarts = api.own_restarts(kernel_id)
         self._running = trio.CancelScope()
         self._opened_once = trio.Event()
 
@@ -207,67 +205,11 @@ class KernelSession:
         """Whether a consumer that asked for that keeps us from reading."""
         return self._exchange.paused
 
-    # What is asked of the kernel's process ----------------------------------------------------------------------
-
     async def interrupt(self) -> None:
-        """Interrupt the kernel, in the way its kernelspec says: by a message of ours, or by the gateway's signal.
+        """Interrupt the kernel; see `KernelProcess.interrupt`."""
+        await self.process.interrupt()
 
-        Where the message is not answered, the gateway, which knows both ways, is asked to.
-        """
-        if self.status.connection is ConnectionState.CONNECTED and await self._interrupt_mode() == "message":
-            with trio.move_on_after(INTERRUPT_SECONDS):
-                try:
-                    await self.requests.request("control", "interrupt_request", {})
-                except ConnectionLostError as error:
-                    _logger.debug("interrupt_failed", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(error)})
-                else:
-                    return
-        await self.api.interrupt(self.kernel_id)
-
-    async def restart(self, probe_seconds: float) -> None:
-        """Restart the kernel and see that it answers; whatever was sent before is failed.
-
-        A restart says nothing on the wire to those who wait (the pending reply mostly never comes), so we say it here. Code that
-        waits for its turn is not sent to the process that is about to end.
-
-        Args:
-            probe_seconds: how long the new process may take to answer on this connection before a new one is made, in seconds.
-        """
-        asked = False
-
-        def note_sending() -> None:
-            nonlocal asked
-            asked = True
-            self.gate.farewell = False
-
-        with self.gate.asked():
-            try:
-                await self.api.restart(
-                    self.kernel_id,
-                    timeout=self.config.request_timeout_for(None),
-                    on_sending=note_sending,
-                    on_restarted=self._note_own_restart,
-                )
-            except BaseException:
-                if asked and self.gate.farewell:  # the gateway's answer did not come, but the old process has gone
-                    self._note_own_restart()
-                raise
-        with trio.move_on_after(probe_seconds):
-            await self.gate.wait()
-            return
-        # The gateway's side of the connection may still be tied to the old process: a new one is not.
-        self.reconnect()
-        answered = False
-        while not answered:
-            # Again and again: what is asked while the old connection is dropped may go with that one, and nobody answers it.
-            with trio.move_on_after(ASK_AGAIN_SECONDS):
-                try:
-                    await self.requests.request("control", "kernel_info_request", {})
-                    answered = True
-                except ConnectionLostError:
-                    if self.ended is not None:
-                        raise
-        await self.gate.wait()
+    # Its ends ---------------------------------------------------------------------------------------------------
 
     def note_shutdown(self) -> None:
         """Note that the kernel is being shut down by us: what its goodbye says is no news then, and it is sent no more."""
@@ -288,31 +230,15 @@ class KernelSession:
         """Act on what was heard of the kernel's life. Never waits."""
         match news:
             case Restarted():
-                self._note_restart("its process ended and the gateway started it again", told="restarted by the gateway")
+                self._note_replaced("its process ended and the gateway started it again", "restarted by the gateway")
             case Dead():
                 self.note_gone(dead=True)
             case Goodbye(restart=False):
                 self.start_soon(self.questions.ask_whether_gone, name="trio_gateway.check_gone")
             case Goodbye():
-                self._note_foreign_restart()
+                self.process.note_goodbye()
 
-    def _note_foreign_restart(self) -> None:
-        """The old process says that it is being replaced: by us, through this gateway object, or by someone else."""
-        if self.gate.ours:
-            self.gate.farewell = True
-            return
-        known, self._own_restarts = self._own_restarts, self.api.own_restarts(self.kernel_id)
-        if known != self._own_restarts:
-            self._note_restart("it was restarted through this gateway object")
-        else:
-            self._note_restart("someone restarted it", told="restarted by someone else")
-
-    def _note_own_restart(self) -> None:
-        self._own_restarts = self.api.own_restarts(self.kernel_id)
-        self.status.change(kernel="starting")
-        self._note_restart("it was restarted by us")
-
-    def _note_restart(self, reason: str, *, told: str = "") -> None:
+    def _note_replaced(self, reason: str, told: str) -> None:
         """A new process took the old one's place: end what the old one had, and tell of what was not our doing."""
         failure = KernelRestartedError(self.kernel_id, reason)
         self.status.liveness.restarts += 1
