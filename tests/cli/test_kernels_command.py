@@ -77,6 +77,23 @@ def test_an_address_that_is_wrong_does_nothing_to_a_kernel_and_gives_code_2(word
     assert kernel_id in gateway.fake.kernels
 
 
+@pytest.mark.parametrize(
+    "words",
+    [*NAMING, ("kernels",), ("kernels", "start"), ("kernelspecs",), ("exec", "1"), ("run", "script.py")],
+    ids=" ".join,
+)
+def test_an_address_that_ends_in_api_is_told_with_what_to_write(words: tuple[str, ...], served: Served) -> None:
+    gateway = served()
+    (gateway.cli.cwd / "script.py").write_text("1")
+    named = (UNKNOWN,) if words in NAMING else ()
+    done = gateway.cli.run(
+        *words, *named, *(["1"] if words == ("exec", "--attach") else []), JUPYTER_GATEWAY_URL=f"{gateway.url}/api"
+    )
+    assert done.code in {2, 3}
+    assert f"Write the address without its last /api, which is added to it: {gateway.url}. " in done.err
+    assert f"{gateway.url}/api/api/" in done.err
+
+
 def test_of_several_kernels_one_that_is_not_there_keeps_none_from_its_end(served: Served) -> None:
     gateway = served()
     first, second = start(gateway), start(gateway)

@@ -230,7 +230,7 @@ async def test_the_version_is_told_to_who_has_no_token() -> None:
         for method, wrong in (("GET", None), ("HEAD", None), ("GET", "wrong")):
             answer = await proxy.ask(method, "/api", token=wrong)
             assert (answer.status, answer.headers.get("set-cookie")) == (200, None)
-            assert answer.body == b"" or answer.json() == {"version": trio_gateway.__version__}
+            assert answer.body == b"" or answer.json() == {"version": trio_gateway.__version__, "proxy": "trio_gateway"}
         assert (await proxy.ask("GET", "/api?token=wrong", token=None)).status == 200
         assert (await proxy.ask("POST", "/api", token=None)).status == 401
         for headers in ({"Host": "rebound.example"}, {"Origin": "https://evil.example"}):

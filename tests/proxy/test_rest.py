@@ -10,6 +10,7 @@ import trio
 
 import trio_gateway
 from tools.ports import held_port
+from trio_gateway._doctor.examine import Check, examine
 
 from .proxy_kit import FAKE_TOKEN, TOKEN, open_proxy, open_upstream, serve_gateway
 
@@ -19,13 +20,24 @@ if TYPE_CHECKING:
 
 async def test_what_a_server_says_of_itself() -> None:
     async with open_proxy(None) as proxy:
-        assert (await proxy.ask("GET", "/api")).json() == {"version": trio_gateway.__version__}
+        assert (await proxy.ask("GET", "/api")).json() == {"version": trio_gateway.__version__, "proxy": "trio_gateway"}
         status = (await proxy.ask("GET", "/api/status")).json()
         assert status["kernels"] == status["connections"] == 0
         assert status["started"].endswith("Z")
         me = (await proxy.ask("GET", "/api/me")).json()
         assert me["identity"]["username"] == "anonymous"
         assert me["permissions"] == {}
+
+
+async def test_doctor_knows_what_it_talks_to() -> None:
+    async def report(check: Check) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with open_proxy(None) as proxy:
+        config = trio_gateway.GatewayConfig(url=proxy.url, auth_token=TOKEN)
+        checks = await examine(config, environ={}, now=0, report=report)
+    (told,) = [check.detail for check in checks if check.name == "http"]
+    assert told == f"the proxy of trio_gateway {trio_gateway.__version__}, which passes on what another gateway has"
 
 
 async def test_a_kernels_life(behind: Behind) -> None:

@@ -127,6 +127,10 @@ def _variables() -> dict[str, str]:
 
 
 def _advice(error: Exception, *, local: bool) -> str:
+    if isinstance(error, GatewayHTTPError) and error.status_code == 404 and "/api/api/" in error.url:
+        wanted = error.url.partition("/api/api/")[0]
+        where = f"That was asked at {error.url}; the address comes from --url, or else from JUPYTER_GATEWAY_URL."
+        return f"Write the address without its last /api, which is added to it: {wanted}. {where}"
     match error:
         case ConfigError():
             return "`trio-gateway doctor` shows where each setting comes from."

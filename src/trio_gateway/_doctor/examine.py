@@ -457,6 +457,8 @@ class _Examination:
         gateway = body.get("gateway_version")
         if isinstance(gateway, str):
             return _Finding(f"Enterprise Gateway {one_line(gateway, 60)} on Jupyter server {version}")
+        if body.get("proxy") == rest.PROXY:
+            return _Finding(f"the proxy of trio_gateway {version}, which passes on what another gateway has")
         return _Finding(f"Jupyter server {version}")
 
     def _https_advice(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args, get_origin
 from urllib.parse import quote, urlencode
 
 import attrs
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 __all__ = [
+    "PROXY",
     "channels_path",
     "encode_query",
     "kernel_path",
@@ -47,6 +48,9 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+PROXY: Final = "trio_gateway"
+"""What this library's own proxy says at /api, as `proxy` beside the version."""
 
 _MAX_SEGMENT = 1024
 _MAX_MESSAGE = 500

@@ -193,7 +193,9 @@ def _sign_in() -> Json:
 
 def _version() -> Json:
     """Describe the one thing of `api` that is told without a token. Who shows one in a query gets a cookie for it."""
-    described = _operation("The version.", _ok(_object({"version": _TEXT}, ("version",))), open_to_all=True)
+    described = _operation(
+        "The version.", _ok(_object({"version": _TEXT, "proxy": _TEXT}, ("version", "proxy"))), open_to_all=True
+    )
     described["responses"] |= {str(status): _answer(status) for status in (400, 403)}
     return described
 

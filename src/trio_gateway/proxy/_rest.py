@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from .._errors import KernelNotFoundError
 from .._gateway.gateway import Gateway
+from .._protocol.rest import PROXY
 from .._secret import SecretBytes
 from .._version import __version__
 from ._config import ProxyConfig
@@ -139,7 +140,8 @@ class Rest:
         return Response(status_code=204, headers={"Set-Cookie": self.gate.clear_cookie()})
 
     async def _version(self, _request: Request) -> Response:
-        return JSONResponse({"version": __version__})
+        # What stands there beside the version, Jupyter's own front ends don't look at.
+        return JSONResponse({"version": __version__, "proxy": PROXY})
 
     async def _description(self, _request: Request) -> Response:
         return JSONResponse(describe(self.config.base_path))

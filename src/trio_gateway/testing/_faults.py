@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from .._protocol.messages import Message
+from ._fault_patterns import check_message_pattern, check_request_pattern
 from ._http import FakeAnswer, FakeRequest
 from ._streams import ServerStream
 
@@ -159,7 +160,7 @@ class Faults:
     """The faults of a fake gateway. Reached as `fake.faults`; each method asks for one fault and returns it.
 
     `nth` says which of the things that match are struck, counted from 1 when the fault is asked for: a number, several, or
-    None for all; `times` how many at most.
+    None for all; `times` how many at most. A pattern that can match nothing is an InvalidInputError.
 
     Args:
         seed: where `chaos` starts.
@@ -216,6 +217,7 @@ class Faults:
     # Requests -------------------------------------------------------------------------------------------------------
 
     def _request(self, kind: str, pattern: str, nth: Nth, times: int | None, act: Callable[[RequestPlan], None]) -> Fault:
+        check_request_pattern(pattern)
         fault = Fault(kind, nth=nth, times=times)
         self._requests.append((fault, pattern, act))
         return fault
@@ -274,6 +276,7 @@ class Faults:
     ) -> Fault:
         if direction not in ("to_client", "to_kernel"):
             raise ValueError(f'direction is {direction!r}; it is "to_client" or "to_kernel"')
+        check_message_pattern(pattern, to_client=direction == "to_client")
         kind = action.value if isinstance(action, MessageAction) else "garbage" if isinstance(action, Garbage) else "spoil"
         fault = Fault(kind, nth=nth, times=times)
         self._messages.append((fault, pattern, direction == "to_client", action))
