@@ -206,7 +206,7 @@ def test_exceptions_and_blocks(opened: Callable[..., Any], fake_gateway: Listeni
 
 
 def test_callbacks(opened: Callable[..., Any], kernel_id: str, caplog: pytest.LogCaptureFixture) -> None:
-    """`stdin` is called in the calling thread with its context variables; a sink can't call back, and is told so."""
+    """`stdin` is called in the calling thread with its context variables; a sink that calls back gets an error."""
     seen: list[tuple[str, str]] = []
 
     def ask(prompt: str, password: bool) -> str:

@@ -7,8 +7,8 @@ last of them; your tasks wait for it, and when one is cancelled, so is its call 
 On asyncio:
 
 - What a call asks of you, such as `stdin`, is called in the calling task. The functions of `on_event` are called in the event
-  loop, with the context variables of whoever did the work; at most 1000 events wait for a busy loop, more are lost and counted
-  in `Gateway.dropped_events`. A `token_renewer` whose `get_token` is async runs in a task of the event loop.
+  loop, with the context variables of the call that caused them; at most 1000 events wait for a busy loop, more are lost and
+  counted in `Gateway.dropped_events`. A `token_renewer` whose `get_token` is async runs in a task of the event loop.
 - Exceptions are the same, Trio's too: `trio.EndOfChannel`, `trio.WouldBlock`, `trio.ClosedResourceError`.
 - A `connector` runs in Trio.
 """

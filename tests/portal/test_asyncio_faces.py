@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("original", MEMBERS, ids=lambda original: original.__name__)
 def test_every_public_member_is_replaced(original: type) -> None:
     """No method or property is left that would touch Trio's objects from another thread; signatures and docstrings agree."""
-    twin = ASYNCIO_SIDE.faces[original]
-    assert issubclass(twin, original)
+    face = ASYNCIO_SIDE.faces[original]
+    assert issubclass(face, original)
     for name in dir(original):
         if name.startswith("_") and name not in ("__anext__", "__aiter__"):
             continue
-        assert name in vars(twin), name
+        assert name in vars(face), name
         if name in MEMBERS[original].get(How.INTERNAL, ()):
             with pytest.raises(AttributeError):
-                getattr(object.__new__(twin), name)
+                getattr(object.__new__(face), name)
             continue
-        there, here = inspect.getattr_static(original, name), inspect.getattr_static(twin, name)
+        there, here = inspect.getattr_static(original, name), inspect.getattr_static(face, name)
         if not name.startswith("_"):
             assert inspect.getdoc(here) == inspect.getdoc(there), name
             assert isinstance(here, property) == isinstance(there, property)

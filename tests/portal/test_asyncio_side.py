@@ -1,4 +1,4 @@
-"""Calls and blocks of asyncio tasks: who is cancelled interrupts the kernel, waits for that, and loses nothing."""
+"""Calls and blocks of asyncio tasks: one that is cancelled interrupts the kernel, waits for that, and loses nothing."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_g6_anyios_scopes_interrupt(backend: str, attached: Callable[..., Any], 
 
 @pytest.mark.parametrize("backend", ASYNCIO)
 def test_g6_a_coroutine_that_is_thrown_away(backend: str, attached: Callable[..., Any]) -> None:
-    """A call whose coroutine is closed while it waits is cancelled in Trio, though nobody waits for that."""
+    """A call whose coroutine is closed while it waits is cancelled in Trio, though no task waits for that."""
 
     async def main() -> None:
         async with attached() as kernel:
@@ -263,7 +263,7 @@ def test_a_block_is_entered_once(backend: str, opened: Callable[..., Any]) -> No
 
 @pytest.mark.parametrize("backend", ASYNCIO)
 def test_trio_calls_a_function_in_the_loop(backend: str, opened: Callable[..., Any]) -> None:
-    """And awaits what it gives; who is cancelled in Trio cancels the task in the loop."""
+    """And awaits what it gives; a task that is cancelled in Trio cancels the one in the loop."""
 
     async def main() -> None:
         loop, cancelled, begun = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""A call and a block in Trio's thread, with a caller that only keeps what it is told."""
+"""A call and a block in Trio's thread, with a caller that only keeps its messages."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_a_block_that_cant_be_entered_says_why(portal: Portal) -> None:
     assert isinstance(message.error, LookupError)
 
 
-def test_g1_an_outermost_block_that_nobody_can_leave_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_g1_an_outermost_block_that_no_caller_can_leave_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when an event loop is closed under it; the thread ends with it."""
     monkeypatch.setattr(calls, "LOOK_AFTER", 0.01)
     gone = threading.Event()

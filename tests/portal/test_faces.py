@@ -237,7 +237,6 @@ def test_what_stands_for_a_value(face: Any) -> None:
 
     assert side.translate(portal, "value") == "value"
     assert side.translate(portal, given := numbers()) == ("iterator", given)
-    assert isinstance(side.translate(portal, Original().block()), Crossed)
     assert repr(side.translate(portal, part := Part())) == repr(part)
 
 

@@ -1,4 +1,4 @@
-"""The way into a gateway's block: what does not wait is done in Trio's thread, whoever asks and whenever."""
+"""The way into a gateway's block: what does not wait is done in Trio's thread, from any thread and at any time."""
 
 from __future__ import annotations
 

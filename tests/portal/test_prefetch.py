@@ -1,4 +1,4 @@
-"""How outputs and messages are handed over in bulk: all that is ready at once, in order, each once, whoever is cancelled."""
+"""How outputs and messages are handed over in bulk: all that is ready at once, in order, each once, whatever is cancelled."""
 
 from __future__ import annotations
 
@@ -156,14 +156,14 @@ def test_each_of_several_readers_has_its_own(autojump_clock: trio.testing.MockCl
             found._wake()
             await filled.wait()
         assert text_of(found.pop()) == "3"
-        # Who looks without waiting leaves what they looked at to those who wait.
+        # A reader that looks without waiting leaves what it looked at to those that wait.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(found.fill)
             await trio.testing.wait_all_tasks_blocked()
             messages.put(4)
             found.collect()
         assert text_of(found.pop()) == "4"
-        # A wake for nothing wakes nobody.
+        # A wake for nothing wakes no reader.
         with trio.move_on_after(1) as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(found.fill)
@@ -267,7 +267,7 @@ def test_nothing_is_asked_before_what_was_printed_is_read() -> None:
     trio.run(main)
 
 
-# -------------------------------------------------------------------------------------------------------------- from elsewhere
+# ---------------------------------------------------------------------------------------------------- from outside of Trio
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ def test_all_gateways_share_one_thread(backend: str, opened: Callable[..., Any])
 def test_g1_a_loop_that_is_closed_under_it(
     how: str, loop_of: Callable[[], asyncio.AbstractEventLoop], opened: Callable[..., Any], fake_gateway: ListeningFake
 ) -> None:
-    """Nobody leaves the blocks: the kernel is shut down, and the thread ends, all the same."""
+    """No task leaves the blocks: the kernel is shut down, and the thread ends, all the same."""
     before = kernel_ids(fake_gateway)
     entered: list[str] = []
     running: list[Any] = []

@@ -92,7 +92,7 @@ def test_ctrl_c(how: str, fake_gateway: ListeningFake) -> None:
 
 
 def test_a_signal_at_any_moment_loses_nothing() -> None:
-    """A caller is interrupted before the start, while it waits, and while it is told: it waits for the last message each time."""
+    """Interrupted before the start, while it waits, and at its end, a caller waits for the last message each time."""
 
     with BlockingPortalCrossing(_nothing(), lambda portal, value: portal) as portal:
         assert isinstance(portal, Portal)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def test_g2_a_start_whose_answer_comes_with_the_cancellation(
     backend: str, kind: str, opened: Callable[..., Any], fake_gateway: ListeningFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has heard of that kernel, so it is shut down, whoever chose its id. One that ran before is left."""
+    """Its caller never learned of that kernel, so it is shut down, with a chosen id too. One that ran before is left."""
 
     async def main() -> None:
         async with opened() as other, opened() as gateway:
@@ -35,10 +35,10 @@ def test_g2_a_start_whose_answer_comes_with_the_cancellation(
                 await other.kernels.start(kernel_id=kernel_id)
             before = kernel_ids(fake_gateway)
             start = asyncio.create_task(gateway.kernels.start(kernel_id=kernel_id))
-            told = LoopCaller._take
+            taken = LoopCaller._take
 
             def take(self: LoopCaller, message: Any) -> None:
-                told(self, message)
+                taken(self, message)
                 if isinstance(getattr(message, "value", None), trio_gateway.KernelModel):
                     start.cancel()
 
@@ -56,10 +56,10 @@ def test_g2_a_start_whose_answer_comes_with_the_cancellation(
 def test_g2_a_start_whose_answer_comes_with_ctrl_c(fake_gateway: ListeningFake, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller never learned of that kernel, so it is shut down."""
     before = kernel_ids(fake_gateway)
-    told = ThreadCaller.deliver
+    delivered = ThreadCaller.deliver
 
     def deliver(self: ThreadCaller, message: Any) -> bool:
-        done = told(self, message)
+        done = delivered(self, message)
         if isinstance(getattr(message, "value", None), trio_gateway.KernelModel):
             answered.append(self)
         return done
@@ -80,7 +80,7 @@ def test_g2_a_start_whose_answer_comes_with_ctrl_c(fake_gateway: ListeningFake, 
         monkeypatch.undo()
 
 
-def test_what_a_block_owns_or_who_asked_can_find_again_is_not_taken_back() -> None:
+def test_what_a_block_owns_or_its_caller_finds_again_is_not_taken_back() -> None:
     """Undoing more than that would take what was there before."""
     kept = (trio_gateway.Gateway.start_kernel, Kernels.get, Kernels.shutdown, trio_gateway.Kernel.execute, Sessions.create)
     assert [undo_of(function, object()) for function in kept] == [None] * len(kept)

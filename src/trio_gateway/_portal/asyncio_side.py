@@ -74,7 +74,7 @@ class LoopCaller:
             while isinstance(message, Asked):
                 message.answer(await _answer(message))
                 message = await self._next()
-        except GeneratorExit:  # the coroutine is thrown away, so nobody waits
+        except GeneratorExit:  # the coroutine is thrown away, and its task waits no more
             cancel()
             raise
         except BaseException as error:

@@ -131,7 +131,7 @@ class Block:
         manager: the context manager.
         caller: waits for it to be entered.
         outermost: whether this is the gateway's own block.
-        gone: for the outermost block, whether nobody can leave it any more; asked every `LOOK_AFTER` seconds.
+        gone: for the outermost block, says whether no caller can leave it any more; asked every `LOOK_AFTER` seconds.
     """
 
     def __init__(
@@ -248,14 +248,14 @@ class Block:
             self._end(last)
 
     async def _hold(self, value: object, wake: trio.Event) -> None:
-        self._tell_entered(value)
+        self._say_entered(value)
         await wake.wait()
 
     async def _hold_gateway(self, value: object, wake: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
             self._portal.nursery = nursery
             try:
-                self._tell_entered(value)
+                self._say_entered(value)
                 while not wake.is_set():
                     with trio.move_on_after(LOOK_AFTER if self._gone else float("inf")):
                         await wake.wait()
@@ -265,7 +265,7 @@ class Block:
                 self._portal.nursery = None
                 nursery.cancel_scope.cancel(reason="the gateway is closed")
 
-    def _tell_entered(self, value: object) -> None:
+    def _say_entered(self, value: object) -> None:
         self._entered = True
         self._listener.deliver(Entered(value))
 

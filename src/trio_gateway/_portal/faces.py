@@ -101,8 +101,6 @@ class Side(ABC):
         face = self.faces.get(type(value))
         if face is not None:
             return face(portal, value)
-        if isinstance(value, AbstractAsyncContextManager):
-            return self.crossing(portal, value, self.translate)
         if isinstance(value, AsyncIterator):
             return self.iterator(portal, value)
         return value

@@ -91,7 +91,7 @@ class _Nobody:
 
 
 NOBODY: Final[Caller] = _Nobody()
-"""The caller of what nobody waits for: a block that is entered, or left, and ends by itself."""
+"""In place of a caller, where none waits: a block that is entered, or left, ends by itself."""
 
 
 def closed() -> trio.ClosedResourceError:

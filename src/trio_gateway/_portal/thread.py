@@ -170,12 +170,12 @@ def join_shared_thread() -> TrioThread:
         return _shared.thread
 
 
-def leave_shared_thread(thread: TrioThread, told: Callable[[], object]) -> None:
+def leave_shared_thread(thread: TrioThread, then: Callable[[], object]) -> None:
     """Be a user no more. In the thread; the last user ends it.
 
     Args:
         thread: the thread.
-        told: called when the thread has ended, if this was its last user, else at once.
+        then: called when the thread has ended, if this was its last user, else at once.
     """
     with _shared.lock:
         _shared.users -= 1
@@ -183,6 +183,6 @@ def leave_shared_thread(thread: TrioThread, told: Callable[[], object]) -> None:
         if last:
             _shared.thread = None
     if last:
-        thread.stop(told)
+        thread.stop(then)
     else:
-        told()
+        then()
