@@ -8,21 +8,18 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_checkpoints
 
-import trio_gateway
-from tools.rest_fake import ID_A, ID_B, ID_C, NORMAL, Answer, Request, RestFake, error, kernel_events, open_fake
+from tools.rest_fake import ID_A, ID_B, NORMAL, Answer, Request, RestFake, error, kernel_events, open_fake
 from trio_gateway import (
     AuthenticationError,
     CullPolicy,
-    GatewayConnectionError,
     GatewayEvent,
     GatewayHTTPError,
     GatewayTimeoutError,
     InvalidInputError,
     KernelNotFoundError,
     KernelSpecNotFoundError,
-    ProtocolError,
 )
 
 # ------------------------------------------------------------------------------------------------------------- listing
@@ -284,49 +281,6 @@ async def test_an_unknown_kernelspec_is_not_asked_for(autojump_clock: MockClock)
     assert "POST /api/kernels" not in fake.asked()
 
 
-async def test_a_start_that_is_cancelled_at_any_moment_leaves_no_kernel(autojump_clock: MockClock) -> None:  # G2
-    for steps in range(200):
-        fake = RestFake()
-        scope = trio.CancelScope()
-
-        async def tick(scope: trio.CancelScope = scope, steps: int = steps) -> None:
-            for _ in range(steps):
-                await trio.lowlevel.checkpoint()
-            scope.cancel()
-
-        async with open_fake(fake) as gateway:
-            started: list[str] = []
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(tick)
-                with scope:
-                    started.append((await gateway.kernels.start("python3")).id)
-        assert list(fake.kernels) == started
-        if started and not scope.cancelled_caught and steps > 20:
-            break
-    else:
-        pytest.fail("no start was quick enough")
-
-
-@pytest.mark.parametrize("answer", [None, Answer(201, b"null"), Answer(201, b"<html>"), Answer(201, []), error(502)])
-async def test_a_start_whose_answer_is_lost_or_garbled_leaves_no_kernel(
-    autojump_clock: MockClock, answer: Answer | None
-) -> None:  # G2
-    fake = RestFake()
-
-    def start(request: Request) -> Answer | None:
-        fake.answer(request)
-        return answer
-
-    fake.script("POST /api/kernels", start)
-    async with open_fake(fake) as gateway:
-        with pytest.raises((GatewayConnectionError, ProtocolError, GatewayHTTPError)) as caught:
-            await gateway.kernels.start()
-        assert not isinstance(caught.value, KernelNotFoundError)
-        assert fake.kernels == {}
-        fake.lists = False
-        assert await gateway.kernels.list() == []
-
-
 # --------------------------------------------------------------------------------------------------------- shutting down
 
 
@@ -367,204 +321,3 @@ async def test_shutting_down_all_is_concurrent_and_bounded(autojump_clock: MockC
         assert trio.current_time() - started == pytest.approx(4)
     assert fake.kernels == {}
     assert fake.most_at_once == 10
-
-
-# -------------------------------------------------------------------------------------------------------------- culling
-
-
-async def test_culling_once(autojump_clock: MockClock) -> None:
-    fake = RestFake()
-    events: list[GatewayEvent] = []
-    async with open_fake(fake, on_event=events.append) as gateway:
-        old, new = await gateway.kernels.start("python3"), await gateway.kernels.start("python3")
-        fake.idle_for(old.id, 100)
-        fake.idle_for(new.id, 50)
-        fake.idle_for(ID_A, 100)
-        assert [model.id for model in await gateway.kernels.cull(CullPolicy(idle_timeout=60))] == [old.id]
-        assert set(fake.kernels) == {new.id, ID_A}
-        culled = await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
-        assert [model.id for model in culled] == [ID_A]
-        assert await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True)) == []
-    (first, second) = [event for event in events if event.action == "cull"]
-    assert (first.kernel_id, first.kernel_name, first.status, first.message) == (old.id, "python3", "success", "idle for 100 s")
-    assert second.kernel_id == ID_A
-
-
-async def test_a_policy_can_spare_kernels_of_its_own_choice(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    fake = RestFake()
-    for kernel_id in (ID_A, ID_B, ID_C):
-        fake.idle_for(kernel_id, 100)
-
-    def only(model: trio_gateway.KernelModel) -> bool:
-        if model.id == ID_B:
-            raise LookupError("oops")
-        return model.id == ID_A
-
-    async with open_fake(fake) as gateway:
-        await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True, only=only))
-    assert set(fake.kernels) == {ID_B, ID_C}
-    assert "cull_policy_failed" in caplog.text
-
-
-async def test_the_gateways_clock_decides(autojump_clock: MockClock) -> None:
-    """Ours may be years off: only where the gateway's answers have no date is it looked at."""
-    fake = RestFake()
-    fake.idle_for(ID_A, 50)
-    policy = CullPolicy(idle_timeout=60, all_listed=True)
-    async with open_fake(fake) as gateway:
-        assert await gateway.kernels.cull(policy) == []
-        fake.date = None
-        assert len(await gateway.kernels.cull(policy)) == 1  # the fake's noon was long ago
-
-
-async def test_a_kernelspec_may_set_another_limit_and_it_is_the_right_kernelspec(autojump_clock: MockClock) -> None:  # lesson B20
-    fake = RestFake()
-    fake.add_spec("slow", metadata={"cull_idle_timeout": 500})
-    fake.add_spec("quick", metadata={"cull_idle_timeout": 5})
-    fake.idle_for(ID_A, 100, name="slow")
-    fake.idle_for(ID_B, 10, name="quick")
-    fake.idle_for(ID_C, 10, name="python3")
-    async with open_fake(fake) as gateway:
-        await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
-    assert set(fake.kernels) == {ID_A, ID_C}
-
-
-async def test_culling_lives_without_kernelspecs_and_without_a_list(autojump_clock: MockClock) -> None:
-    fake = RestFake()
-    fake.lists = False
-    fake.script("GET /api/kernelspecs", error(404))
-    async with open_fake(fake) as gateway:
-        model = await gateway.kernels.start()
-        fake.idle_for(model.id, 100)
-        fake.idle_for(ID_A, 100)
-        await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
-    assert set(fake.kernels) == {ID_A}
-
-
-async def test_a_kernel_that_became_busy_since_it_was_listed_is_spared(autojump_clock: MockClock) -> None:
-    fake = RestFake()
-    fake.idle_for(ID_A, 100)
-
-    def listing(_: Request) -> Answer:
-        answer = Answer(200, [dict(fake.kernels[ID_A])])
-        fake.kernels[ID_A]["execution_state"] = "busy"
-        return answer
-
-    fake.script("GET /api/kernels", listing)
-    async with open_fake(fake) as gateway:
-        assert await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True)) == []
-    assert set(fake.kernels) == {ID_A}
-
-
-async def test_one_failure_does_not_stop_culling_the_others(autojump_clock: MockClock) -> None:
-    fake = RestFake()
-    for kernel_id in (ID_A, ID_B, ID_C):
-        fake.idle_for(kernel_id, 100)
-    fake.script(f"DELETE /api/kernels/{ID_B}", error(500))
-    async with open_fake(fake) as gateway:
-        with pytest.RaisesGroup(pytest.RaisesExc(GatewayHTTPError, match="500")) as caught:
-            await gateway.kernels.cull(CullPolicy(idle_timeout=60, all_listed=True))
-        assert ID_B in caught.value.exceptions[0].__notes__[0]
-        with pytest.raises(InvalidInputError, match="policy"):
-            await gateway.kernels.cull(60)  # type: ignore[arg-type]
-    assert set(fake.kernels) == {ID_B}
-
-
-async def test_a_gateway_culls_while_its_block_lasts(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    fake = RestFake()
-    async with open_fake(fake, cull=CullPolicy(idle_timeout=100, interval=30, all_listed=True)):
-        fake.idle_for(ID_A, 200)
-        await trio.sleep(29)
-        assert ID_A in fake.kernels
-        await trio.sleep(2)
-        assert ID_A not in fake.kernels
-        fake.idle_for(ID_B, 200)
-        fake.script("GET /api/kernels", error(500), times=1)
-        await trio.sleep(31)
-        assert ID_B in fake.kernels
-        assert "cull_failed" in caplog.text
-        await trio.sleep(30)
-        assert ID_B not in fake.kernels
-        count = len(fake.requests)
-    await trio.sleep(100)
-    assert len(fake.requests) == count
-
-
-async def test_what_is_no_policy_is_refused(autojump_clock: MockClock) -> None:
-    with pytest.raises(InvalidInputError, match="cull"):
-        async with open_fake(RestFake(), cull=60):
-            pass
-
-
-async def test_a_kernel_that_is_gone_when_it_is_to_be_culled(autojump_clock: MockClock) -> None:
-    fake = RestFake()
-    events: list[GatewayEvent] = []
-    async with open_fake(fake, on_event=events.append) as gateway:
-        model = await gateway.kernels.start()
-        fake.idle_for(model.id, 100)
-        fake.script(f"DELETE /api/kernels/{model.id}", error(404))
-        assert await gateway.kernels.cull(CullPolicy(idle_timeout=60)) == []
-        fake.lists = False
-        assert await gateway.kernels.list() == []
-    assert [event.action for event in events if event.kind == "kernel"] == ["start"]
-
-
-# ------------------------------------------------------------------------------------------------ sessions, kept cheaply
-
-
-async def test_sessions_are_kept_in_memory_and_end_with_the_block(autojump_clock: MockClock) -> None:
-    fake = RestFake()
-    async with open_fake(fake) as gateway:
-        session = await gateway.sessions.create("a/b.ipynb", kernel_name="python3")
-        assert gateway.sessions is gateway.sessions
-        assert await gateway.sessions.list() == [session]
-        (post,) = [request for request in fake.requests if request.method == "POST"]
-        assert post.body["path"] == "a"
-    with pytest.raises(trio.ClosedResourceError):
-        await gateway.sessions.list()
-    async with open_fake(fake) as other:
-        assert await other.sessions.list() == []
-    with pytest.raises(trio.ClosedResourceError):
-        async with open_fake(fake) as late:
-            pass
-        await late.sessions.list()
-
-
-async def test_sessions_of_a_file_survive_and_belong_to_one_gateway(autojump_clock: MockClock, tmp_path: Any) -> None:
-    fake = RestFake()
-    database = tmp_path / "sessions.db"
-    async with open_fake(fake, session_database=database) as gateway:
-        session = await gateway.sessions.create("a.ipynb", kernel_name="python3")
-    async with open_fake(fake, session_database=str(database)) as gateway:
-        assert await gateway.sessions.get(path="a.ipynb") == session
-    async with trio_gateway.open_gateway("http://127.0.0.1:1", session_database=database) as other:
-        assert await other.sessions.list() == []
-
-
-@pytest.mark.parametrize("database", [":memory:", None])
-async def test_memory_by_either_name(autojump_clock: MockClock, database: str | None) -> None:
-    async with open_fake(RestFake(), session_database=database) as gateway:
-        assert await gateway.sessions.list() == []
-
-
-async def test_a_file_that_is_no_database_is_refused_when_the_gateway_is_opened(autojump_clock: MockClock, tmp_path: Any) -> None:
-    file = tmp_path / "notes.txt"
-    file.write_text("something else, and long enough to be looked at\n" * 100)
-    with pytest.raises(InvalidInputError, match="session_database"):
-        async with open_fake(RestFake(), session_database=file):
-            pass
-
-
-async def test_opening_a_gateway_sends_nothing_and_opens_no_database(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sqlite3
-
-    def connect(*_: object, **__: object) -> None:
-        pytest.fail("a database was opened")
-
-    monkeypatch.setattr(sqlite3, "connect", connect)
-    fake = RestFake()
-    async with open_fake(fake):
-        await wait_all_tasks_blocked()
-    assert fake.requests == []

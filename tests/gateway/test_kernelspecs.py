@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import trio_gateway
+from tools.rest_fake import Answer, RestFake, error, open_fake
+from trio_gateway import GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
 from trio_gateway._models import find_name
 from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
@@ -118,3 +121,92 @@ async def test_a_default_that_is_configured_in_another_spelling_is_the_one_that_
         assert await gateway.kernelspecs.default_name() == "python3"
         async with gateway.start_kernel() as kernel:
             assert (await kernel.execute("6 * 7")).text == "42"
+
+
+# ------------------------------------------------------------------------------------------------ on a gateway in memory
+
+
+async def test_a_name_is_asked_about_once_also_by_many_at_the_same_time(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.add_spec("ir")
+    async with open_fake(fake) as gateway:
+        async with trio.open_nursery() as nursery:
+            for name in ("python3", "ir", "Python3"):
+                nursery.start_soon(gateway.kernelspecs.check, name)
+        assert fake.asked() == ["GET /api/kernelspecs"]
+        with pytest.raises(KernelSpecNotFoundError) as caught:
+            await gateway.kernelspecs.check("julia")
+        assert caught.value.available == ("ir", "python3")
+        assert fake.asked() == ["GET /api/kernelspecs"] * 2, "it may have come since"
+
+
+@pytest.mark.parametrize("answer", [error(404), error(403), Answer(200, b"<html>")])
+async def test_where_nothing_is_listed_no_name_is_refused(autojump_clock: MockClock, answer: Answer) -> None:
+    fake = RestFake()
+    fake.script("GET /api/kernelspecs", answer)
+    async with open_fake(fake) as gateway:
+        assert await gateway.kernelspecs.check("anything") == "anything"
+
+
+async def test_how_a_kernel_is_interrupted_is_asked_once(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    fake.add_spec("xpython", interrupt_mode="message")
+    async with open_fake(fake) as gateway:
+        specs = gateway.kernelspecs
+        assert [await specs.interrupt_mode(name) for name in ("xpython", "xpython", "none")] == ["message", "message", "signal"]
+        assert await specs.interrupt_mode("none") == "signal"
+        assert fake.asked() == ["GET /api/kernelspecs/xpython", "GET /api/kernelspecs/none"]
+        fake.script("GET /api/kernelspecs/late", error(500))
+        assert await specs.interrupt_mode("late") == "signal"
+        fake.scripts.clear()
+        fake.add_spec("late", interrupt_mode="message")
+        assert await specs.interrupt_mode("late") == "message", "an error is no answer to keep"
+
+
+async def test_what_was_listed_last_is_there_without_asking(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        assert gateway.kernelspecs.last_listed("python3") is None
+        specs = await gateway.kernelspecs.list()
+        assert gateway.kernelspecs.last_listed("Python3") is specs.kernelspecs["python3"]
+        assert gateway.kernelspecs.last_listed("ir") is None
+
+
+async def test_paths_of_files_are_as_the_gateway_is_reached(autojump_clock: MockClock) -> None:
+    async with open_fake(RestFake()) as gateway:
+        listed = (await gateway.kernelspecs.list()).kernelspecs["python3"]
+        one = await gateway.kernelspecs.get("python3")
+    assert listed.resources == one.resources == {"logo-64x64": "/Base/kernelspecs/python3/logo-64x64.png"}
+
+
+async def test_a_file_is_kept_as_long_as_it_is_said_to_be_good(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    headers = {"Content-Type": "image/png", "Cache-Control": "max-age=60", "ETag": '"1"'}
+    fake.files["python3/logo-64x64.png"] = Answer(200, b"PNG", headers)
+    path = "kernelspecs/python3/logo-64x64.png"
+    async with open_fake(fake) as gateway:
+        logo = await gateway.kernelspecs.resource("python3", "logo-64x64.png")
+        assert (logo.content, logo.media_type, logo.etag) == (b"PNG", "image/png", '"1"')
+        await trio.sleep(59)
+        assert await gateway.kernelspecs.resource("python3", f"/Base/{path}") is logo
+        assert fake.asked() == [f"GET /{path}"]
+        await trio.sleep(2)
+        fake.files["python3/logo-64x64.png"] = Answer(304, b"", headers)
+        assert await gateway.kernelspecs.resource("python3", "logo-64x64.png") is logo
+        assert fake.requests[-1].headers["if-none-match"] == '"1"'
+        await trio.sleep(61)
+        del fake.files["python3/logo-64x64.png"]
+        with pytest.raises(GatewayHTTPError):
+            await gateway.kernelspecs.resource("python3", "logo-64x64.png")
+        fake.files["python3/logo-64x64.png"] = Answer(304, b"", headers)
+        with pytest.raises(ProtocolError, match="304"):
+            await gateway.kernelspecs.resource("python3", "logo-64x64.png")
+
+
+@pytest.mark.parametrize("path", ["../x", "", 5])
+async def test_a_path_out_of_the_folder_is_refused(autojump_clock: MockClock, path: Any) -> None:  # G10
+    fake = RestFake()
+    async with open_fake(fake) as gateway:
+        with pytest.raises(InvalidInputError):
+            await gateway.kernelspecs.resource("python3", path)
+    assert fake.requests == []

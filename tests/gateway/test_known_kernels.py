@@ -10,10 +10,19 @@ import pytest
 from trio.testing import MockClock
 
 from tools.rest_fake import ID_A, ID_B, RestFake, open_fake
-from trio_gateway import ConnectionState, CullPolicy, GatewayEvent, KernelDiedError, KernelModel, KernelNotFoundError, KernelState
+from trio_gateway import (
+    ConnectionState,
+    CullPolicy,
+    GatewayEvent,
+    KernelDiedError,
+    KernelModel,
+    KernelNotFoundError,
+    KernelState,
+    Status,
+)
 from trio_gateway._events import ignore
 from trio_gateway._gateway.known_kernels import KnownKernels
-from trio_gateway._kernel.session import KernelSession, Status
+from trio_gateway._kernel.session import KernelSession
 
 
 @attrs.define
