@@ -57,7 +57,17 @@ def test_an_idle_kernel_begins_afresh() -> None:
     assert not limiter.judge(LINE, 0)[0]
     assert limiter.judge(IDLE, 0) == (True, "")
     assert limiter.judge(LINE, 0) == (True, "")
-    assert limiter.judge(LINE, 0)[1]
+    assert limiter.judge(LINE, 0)[1], "it is told again"
+
+
+def test_an_idle_kernels_bytes_are_forgotten() -> None:
+    limiter = RateLimiter(0, len(LINE.content_raw), 1)
+    for _ in range(3):
+        assert limiter.judge(LINE, 0) == (True, "")
+        passes, notice = limiter.judge(LINE, 0)
+        assert not passes
+        assert notice
+        limiter.judge(IDLE, 0)
 
 
 @pytest.mark.parametrize("msg_type", ["status", "comm_open", "execute_input"])
