@@ -92,6 +92,17 @@ async def test_requests_run_one_after_the_other(autojump_clock: Clock) -> None:
     assert [reply.content["execution_count"] for reply in owner.replies[1:]] == [1, 2]
 
 
+@pytest.mark.parametrize("beside", [True, False])
+async def test_who_it_is_may_be_answered_beside_code(autojump_clock: Clock, beside: bool) -> None:
+    owner = Owns(answers_beside=beside)
+    async with running(owner) as process:
+        await say(process, owner, execute("sleep 10", msg_id="slow"), request("kernel_info_request", msg_id="info"))
+        assert [reply.parent_id for reply in owner.replies] == (["info"] if beside else [])
+        await trio.sleep(11)
+    (info,) = [reply for reply in owner.replies if reply.msg_type == "kernel_info_reply"]
+    assert (info.content["implementation"] == "async") is beside
+
+
 async def test_a_silent_execution_is_not_counted() -> None:
     owner = Owns()
     silent = execute("a", msg_id="silent", silent=True)
