@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+import trio
 
 import trio_gateway
+from tools.face_tools import ASYNCIO as ASYNCIO_BACKENDS
 from tools.face_tools import run
 from trio_gateway._portal.asyncio_faces import ASYNCIO as ASYNCIO_SIDE
 from trio_gateway._portal.faces import original_of
@@ -70,3 +73,31 @@ def test_every_property_can_be_read(attached: Callable[..., Any], opened: Callab
             assert kernel.iopub is kernel.iopub
 
     run("asyncio", main)
+
+
+@pytest.mark.parametrize("backend", ASYNCIO_BACKENDS)
+def test_each_kind_of_member(backend: str, opened: Callable[..., Any], attached: Callable[..., Any]) -> None:
+    """Calls, blocks, iterations, an iterator without a public class, and a client of httpx; what is closed gives no more."""
+
+    async def main() -> None:
+        async with attached() as kernel:
+            assert (await kernel.execute("6 * 7")).text == "42"
+            async with kernel.stream("for i in range(3): print(i, flush=True)") as outputs:
+                assert [output.text async for output in outputs] == ["0\n", "1\n", "2\n"]
+            async for status in kernel.changes():
+                assert status.kernel is kernel.state
+                break
+            async with kernel.iopub.subscribe() as messages:
+                await kernel.execute("1")
+                first = await messages.receive()
+                assert (first.msg_type, (await anext(messages)).msg_type) == ("status", "execute_input")
+                await messages.aclose()
+                assert messages.statistics().messages == 0
+                with pytest.raises(trio.EndOfChannel):
+                    await messages.receive()
+                assert [message async for message in messages] == []
+        async with opened() as gateway, gateway.http_client() as client:
+            assert isinstance(client, httpx.AsyncClient)
+            assert (await client.get("api/kernels")).status_code == 200
+
+    run(backend, main)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import uuid
 from collections.abc import Iterator
 
+import httpx
 import pytest
+import trio
 
 import trio_gateway.blocking as tg
+from tools.face_tools import ListeningFake
 from trio_gateway._kernel.channels import Channel
 from trio_gateway._kernel.kernel import Subshell
 from trio_gateway._portal.blocking_faces import BLOCKING, BlockingFace, like
 from trio_gateway._portal.members import MEMBERS, How
+from trio_gateway._protocol.messages import MessageFactory
 
 RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}
 
@@ -101,3 +106,31 @@ def test_a_method_says_what_it_gives() -> None:
     assert {name: inspect.signature(getattr(tg.Kernel, name)).return_annotation for name in gives} == gives
     assert inspect.signature(tg.Gateway.http_client).return_annotation == "AbstractContextManager[Client]"
     assert inspect.signature(tg.Channel.subscribe).return_annotation == "AbstractContextManager[Subscription]"
+
+
+def test_each_kind_of_member(fake_gateway: ListeningFake, kernel_id: str) -> None:
+    """Calls, blocks, iterations, an iterator without a public class, and a client of httpx; what is closed gives no more."""
+    with tg.open_gateway(fake_gateway.url, auth_token=fake_gateway.token) as gateway:
+        with gateway.attach_kernel(kernel_id) as kernel:
+            assert kernel.execute("6 * 7").text == "42"
+            with kernel.stream("for i in range(3): print(i, flush=True)") as outputs:
+                assert [output.text for output in outputs if isinstance(output, tg.Stream)] == ["0\n", "1\n", "2\n"]
+            assert next(kernel.changes()).kernel is kernel.state
+            with kernel.iopub.subscribe() as messages:
+                kernel.execute("1")
+                assert (messages.receive().msg_type, next(messages).msg_type) == ("status", "execute_input")
+                messages.close()
+                assert messages.statistics().messages == 0
+                with pytest.raises(trio.EndOfChannel):
+                    messages.receive()
+                assert list(messages) == []
+            with kernel.comms.accept("mine") as incoming:
+                opening = {"comm_id": uuid.uuid4().hex, "target_name": "mine", "data": {}}
+                message = MessageFactory("a", "b").make("iopub", "comm_open", opening, date="2026-01-01T00:00:00Z")
+                kernel._portal.run_sync(lambda: kernel.comms._original.observe(message))
+                with next(incoming) as comm:  # a face, which closes itself
+                    assert not comm.closed
+                assert comm.closed
+        with gateway.http_client() as client:
+            assert isinstance(client, httpx.Client)
+            assert client.get("api/kernels").status_code == 200

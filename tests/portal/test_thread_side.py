@@ -6,17 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
 from tools.face_tools import ListeningFake, kernel_ids, trio_threads
-from trio_gateway._portal.calls import Call
+from trio_gateway import InvalidInputError
+from trio_gateway._portal.calls import Call, asking
+from trio_gateway._portal.deadlines import move_on_after
 from trio_gateway._portal.messages import Entered, Returned, Stopped
 from trio_gateway._portal.portal import Portal
-from trio_gateway._portal.thread_side import BlockingPortalCrossing, ThreadCaller
+from trio_gateway._portal.prefetch import Reading
+from trio_gateway._portal.thread_side import BlockingCrossing, BlockingPortalCrossing, ThreadCaller, block_on, take_blocking
 
 INTERRUPTED = """
 import sys
@@ -138,6 +143,143 @@ def test_a_signal_at_any_moment_loses_nothing() -> None:
         caller.converse(_interrupt, lambda: block.leave(caller, KeyboardInterrupt()))
     crossing._portal.thread.join()
     assert trio_threads() == []
+
+
+def give_portal(portal: Portal, value: object) -> Portal:
+    """Give the portal, in place of what is reached by it."""
+    return portal
+
+
+async def answer(value: Any) -> Any:
+    await trio.lowlevel.checkpoint()
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+def test_a_call_blocks_until_there_is_an_answer() -> None:
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        assert block_on(portal, partial(answer, 7)) == 7
+        with pytest.raises(LookupError, match="mine"):
+            block_on(portal, partial(answer, LookupError("mine")))
+        with pytest.raises(RuntimeError, match="would wait for itself"):
+            portal.run_sync(lambda: block_on(portal, partial(answer, 7)))
+    with pytest.raises(trio.ClosedResourceError):
+        block_on(portal, partial(answer, 7))
+
+
+def test_what_a_call_asks_is_done_in_the_calling_thread() -> None:
+    """An async function can't be: nothing would await it."""
+
+    async def too_modern() -> str:
+        return "never"
+
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        assert block_on(portal, asking(threading.current_thread)) is threading.current_thread()
+        with pytest.raises(InvalidInputError, match="a plain function"):
+            block_on(portal, asking(too_modern))
+
+
+def test_g3_a_call_that_takes_too_long_is_cancelled() -> None:
+    cancelled: list[bool] = []
+
+    async def wait() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.append(True)
+
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        with move_on_after(0.05) as scope:
+            block_on(portal, wait)
+        assert (scope.cancelled_caught, cancelled) == (True, [True])
+        with move_on_after(0) as scope, BlockingCrossing(portal, _nothing(), give_portal):
+            pytest.fail("it was entered")
+        assert scope.cancelled_caught
+
+
+def test_an_answer_that_comes_with_a_signal_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller never has it; the taking back is waited for."""
+    undone: list[Any] = []
+
+    async def undo(value: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        undone.append(value)
+
+    def wait(self: ThreadCaller) -> None:
+        waited(self)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    waited = ThreadCaller._wait
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        monkeypatch.setattr(ThreadCaller, "_wait", wait)
+        with pytest.raises(KeyboardInterrupt):
+            block_on(portal, partial(answer, 7), undo=undo)
+        assert undone == [7]
+
+
+def test_a_block_is_entered_once_and_ends_as_in_trio() -> None:
+    ended: list[BaseException | None] = []
+
+    @asynccontextmanager
+    async def swallow(kind: type[BaseException]) -> Any:
+        try:
+            yield "value"
+        except kind as error:
+            ended.append(error)
+        else:
+            ended.append(None)
+
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        block = BlockingCrossing(portal, swallow(LookupError), lambda _, value: value)
+        mine = LookupError("mine")
+        with block as value:
+            assert value == "value"
+            raise mine
+        assert ended == [mine]
+        with pytest.raises(RuntimeError, match="entered before"):
+            block.__enter__()
+        other = OSError("other")
+        with pytest.raises(OSError, match="other") as caught:
+            with BlockingCrossing(portal, swallow(LookupError), lambda _, value: value):
+                raise other
+        assert caught.value is other
+        with BlockingCrossing(portal, swallow(LookupError), lambda _, value: value):
+            pass
+        assert ended == [mine, None]
+
+
+def test_a_block_that_cant_be_entered_says_why() -> None:
+    @asynccontextmanager
+    async def fail() -> Any:
+        raise LookupError("no")
+        yield
+
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        with pytest.raises(LookupError, match="no"), BlockingCrossing(portal, fail(), give_portal):
+            pytest.fail("it was entered")
+    with pytest.raises(LookupError, match="no"), BlockingPortalCrossing(fail(), give_portal):
+        pytest.fail("it was entered")
+    assert trio_threads() == []
+
+
+def test_items_are_taken_as_they_come() -> None:
+    waits: list[int] = []
+
+    async def take() -> int:
+        await trio.lowlevel.checkpoint()
+        waits.append(1)
+        if len(waits) > 1:
+            raise trio.EndOfChannel
+        return 0
+
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        reading: Reading[int] = Reading(take, lambda limit, *, limit_bytes: [1, 2] if len(waits) == 1 else [])
+        assert [take_blocking(portal, reading) for _ in range(3)] == [0, 1, 2]
+        assert waits == [1]
+        with pytest.raises(trio.EndOfChannel):
+            take_blocking(portal, reading)
 
 
 def _interrupt() -> None:
