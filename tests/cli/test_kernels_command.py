@@ -79,7 +79,7 @@ def test_an_address_that_is_wrong_does_nothing_to_a_kernel_and_gives_code_2(word
 
 @pytest.mark.parametrize(
     "words",
-    [*NAMING, ("kernels",), ("kernels", "start"), ("kernelspecs",), ("exec", "1"), ("run", "script.py")],
+    [*NAMING, ("kernels",), ("kernels", "start"), ("kernelspecs",), ("conformance",), ("exec", "1"), ("run", "script.py")],
     ids=" ".join,
 )
 def test_an_address_that_ends_in_api_is_told_with_what_to_write(words: tuple[str, ...], served: Served) -> None:

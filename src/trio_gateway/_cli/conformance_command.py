@@ -21,6 +21,7 @@ from .options import Options, common_options, json_option, kernel_option, pass_o
 from .progress import open_progress
 from .sinks import standard_output
 from .supervision import run_command
+from .wording import names_api_twice
 
 __all__ = ["conformance"]
 
@@ -90,7 +91,7 @@ async def _language(config: GatewayConfig, name: str | None) -> str:
         try:
             specs = await gateway.kernelspecs.list()
         except GatewayHTTPError as error:
-            if error.status_code in {401, 403}:
+            if error.status_code in {401, 403} or names_api_twice(error):
                 raise
             return "python"
     spec = specs.find(name or specs.default or "")

@@ -30,7 +30,7 @@ from .._errors import (
 )
 from .exits import OutOfTimeError
 
-__all__ = ["DOCTOR", "Failure", "describe"]
+__all__ = ["DOCTOR", "Failure", "describe", "names_api_twice"]
 
 DOCTOR: Final = "`trio-gateway doctor` goes the way to the gateway and to a kernel step by step, and says where it ends."
 
@@ -126,8 +126,13 @@ def _variables() -> dict[str, str]:
     return {row.name: row.variable for row in rows if row.variable is not None}
 
 
+def names_api_twice(error: GatewayHTTPError) -> bool:
+    """Say whether nothing was found because the address ends in /api, which is added to it."""
+    return error.status_code == 404 and "/api/api/" in error.url
+
+
 def _advice(error: Exception, *, local: bool) -> str:
-    if isinstance(error, GatewayHTTPError) and error.status_code == 404 and "/api/api/" in error.url:
+    if isinstance(error, GatewayHTTPError) and names_api_twice(error):
         wanted = error.url.partition("/api/api/")[0]
         where = f"That was asked at {error.url}; the address comes from --url, or else from JUPYTER_GATEWAY_URL."
         return f"Write the address without its last /api, which is added to it: {wanted}. {where}"
