@@ -215,9 +215,12 @@ async def test_what_is_lost_behind_code_that_runs_beside_the_answers_ends_after_
 
 @each_client
 @each_kernel
-async def test_a_connection_that_leads_nowhere_is_replaced(autojump_clock: Clock, kind: str, beside: bool) -> None:
+@pytest.mark.parametrize("silent", [False, True], ids=["the gateway answers", "the gateway does not say"])
+async def test_a_connection_that_leads_nowhere_is_replaced(autojump_clock: Clock, kind: str, beside: bool, silent: bool) -> None:
     async with open_stage(kind, beside=beside) as stage:
         before = stage.client.session_id
+        if silent:
+            stage.fake.faults.answer("GET /api/kernels/[^/]*", 403, {"message": "forbidden"})
         mute = stage.fake.faults.mute(times=1)
         stage.fake.cut_connections()
         await trio.sleep(1)

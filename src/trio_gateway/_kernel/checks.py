@@ -1,7 +1,10 @@
-"""Carries out what recovery wants: its questions are asked, its deadlines kept, and its verdicts handed to the owner.
+"""Finds out what a silence means: what recovery wants is carried out here.
 
 The one idea: `Recovery` decides and does nothing; this does and decides nothing. The connection is the owner's, a session or a
 relay: it makes the questions in its own framing. What is asked of the gateway, or over another connection, is asked here.
+
+What only a session asks after is here too: whether an `idle` that is overdue was lost, whether an answer to a request for input
+was, and whether a kernel that said goodbye is gone.
 """
 
 from __future__ import annotations
@@ -10,16 +13,27 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
 from .._api import KernelApi
-from .._errors import GatewayConnectionError, GatewayError, GatewayTimeoutError, KernelNotFoundError
+from .._errors import (
+    ConnectionLostError,
+    GatewayConnectionError,
+    GatewayError,
+    GatewayTimeoutError,
+    KernelNotFoundError,
+    ProtocolError,
+)
 from .._models import KernelModel
 from .._protocol import codec
+from .._protocol.kernel_state import ConnectionState
 from .._protocol.messages import Message
 from .._protocol.recovery import (
+    ANSWER_SECONDS,
+    EMPTY_EXECUTION,
+    QUESTION,
     Action,
     AskElsewhere,
     AskGateway,
@@ -29,17 +43,26 @@ from .._protocol.recovery import (
     Recovery,
     ReplaceSession,
     SendBarrier,
+    answers_beside,
 )
 from .._transport.http.client import HttpClient
 from .._transport.websocket.opening import HandshakeRejected, WebSocketClosed
+from .channels import Channel
+from .pending import Pending, PendingExecution, PendingProbe, PendingReply
+from .requests import Requests
+from .status import SessionStatus
 from .supervisor import open_channels
 
-__all__ = ["Carrier", "answers_elsewhere", "word_of"]
+__all__ = ["Carrier", "Checks", "answers_elsewhere"]
 
 _logger = logging.getLogger("trio_gateway.session")
 
 ELSEWHERE_SECONDS: Final = 5.0
 """How long asking a kernel over another connection may take, in seconds, the handshake included."""
+INPUT_SECONDS: Final = 20.0
+"""How long code that asked for input may say nothing after the connection broke that carried the answer, in seconds."""
+GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
 
 
 class Carrier:
@@ -90,8 +113,9 @@ class Carrier:
         """Drop the connection, and make another one with another session id."""
         raise NotImplementedError
 
-    def learn(self, model: KernelModel | None) -> None:
+    def learn(self, model: KernelModel | None) -> bool:  # noqa: ARG002 - a relay learns nothing
         """The gateway has this model of the kernel; None where it has no such kernel."""
+        return False
 
     # What is done for it ---------------------------------------------------------------------------------------------
 
@@ -125,12 +149,14 @@ class Carrier:
             self._ticking = True
             self._start_soon(self._keep_time, name="trio_gateway.recovery")
 
-    def must_wait(self, msg_id: str) -> bool:
-        """Whether what is next to be sent must wait; then what may be sent before it is queued, first of all."""
-        if self.recovery.may_send(msg_id):
-            return False
-        self.act(self.recovery.wants_to_send())
-        return True
+    async def hold(self) -> None:
+        """Wait, where the next thing may not be sent, until what is next may be another. Cancellation: safe."""
+        actions = self.recovery.wants_to_send()
+        self.act(actions)
+        if actions:
+            await trio.lowlevel.checkpoint()  # the question is the next
+        else:
+            await self.wait_change()
 
     async def wait_change(self) -> None:
         """Wait until something has changed. Cancellation: safe."""
@@ -140,7 +166,6 @@ class Carrier:
 
     async def _keep_time(self) -> None:
         """Call the machine at its deadlines, until it has none."""
-        await trio.lowlevel.checkpoint()
         try:
             while (deadline := self.recovery.next_deadline()) < math.inf:
                 with trio.CancelScope(deadline=deadline) as self._timer:
@@ -152,7 +177,6 @@ class Carrier:
 
     async def ask_gateway(self) -> None:
         """Ask the gateway about the kernel, and have the machine learn from its answer. Raises nothing."""
-        await trio.lowlevel.checkpoint()
         try:
             model = await self._api.get(self._kernel_id)
         except KernelNotFoundError:
@@ -165,7 +189,7 @@ class Carrier:
             word = GatewayWord.NO_ANSWER
         else:
             self.learn(model)
-            word = word_of(model)
+            word = _word_of(model)
         self.act(self.recovery.gateway_said(word, trio.current_time(), paused=self.paused))
 
     async def _ask_elsewhere(self, question: Message) -> None:
@@ -177,7 +201,328 @@ class Carrier:
         _logger.debug(what, extra={"gateway.kernel_id": self._kernel_id, "gateway.reason": repr(error)})
 
 
-def word_of(model: KernelModel) -> GatewayWord:
+class Acts(Protocol):
+    """What is done about answers: only the session does it."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether a consumer that asked for that keeps us from reading."""
+        ...
+
+    def reconnect(self, *, as_another: bool = False) -> None:
+        """Drop the connection; a new one is made at once, with the same session id or, as another, a new one."""
+        ...
+
+    def note_gone(self, *, dead: bool) -> None:
+        """The gateway gave the kernel up as dead, or does not know it any more."""
+        ...
+
+    async def interrupt(self) -> None:
+        """Interrupt the kernel."""
+        ...
+
+
+class Question(PendingReply):
+    """A question of recovery's, in its session's table.
+
+    Args:
+        message: the question.
+        checks: gets what becomes of it.
+    """
+
+    __slots__ = ("_checks",)
+
+    def __init__(self, message: Message, checks: Checks) -> None:
+        super().__init__(message)
+        self.question = True
+        self._checks = checks
+
+    def settle(self) -> None:
+        """Note that nothing more is to come."""
+        if not self.settled:
+            super().settle()
+            self._checks.settled(self)
+
+
+class _Sought(PendingReply):
+    """A question that goes over another connection: what the kernel publishes about it may come over this one."""
+
+    __slots__ = ("_recovery",)
+
+    def __init__(self, message: Message, recovery: Recovery) -> None:
+        super().__init__(message)
+        self._recovery = recovery
+
+    def feed(self, message: Message, number: int) -> None:  # noqa: ARG002 - only executions count
+        """Take a message whose parent is this request."""
+        if message.channel == "iopub":
+            self._recovery.published()
+
+
+class Checks(Carrier):
+    """Finds out for one session what a silence means, and whether a reply was lost.
+
+    Args:
+        requests: asks the kernel, and knows what was asked.
+        status: how the session is; what is found out is noted there.
+        api: asks the gateway; its HTTP client makes a connection of another session.
+        iopub: counts what the kernel published.
+        start_soon: starts a service that ends with the session's block at the latest.
+        acts: what only the session does.
+    """
+
+    __slots__ = ("_acts", "_asked", "_iopub", "_requests", "_seeks", "_status")
+
+    def __init__(
+        self,
+        requests: Requests,
+        status: SessionStatus,
+        api: KernelApi,
+        iopub: Channel,
+        *,
+        start_soon: Callable[..., trio.CancelScope],
+        acts: Acts,
+    ) -> None:
+        recovery = Recovery(requests.pending, status.liveness, polled=True)
+        super().__init__(recovery, api, status.kernel_id, start_soon)
+        self._requests = requests
+        self._status = status
+        self._iopub = iopub
+        self._acts = acts
+        self._asked: Question | None = None  # the latest one to the kernel itself
+        self._seeks: _Sought | None = None
+
+    # What recovery wants --------------------------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        """Whether a consumer that asked for that keeps the session from reading."""
+        return self._acts.paused
+
+    def make_question(self) -> Message:
+        """Make a question for the kernel's control channel, which goes over another connection."""
+        message = self._requests.make("control", QUESTION, {})
+        self._seeks = _Sought(message, self.recovery)
+        self._requests.expect(self._seeks)
+        return message
+
+    def put(self, action: AskKernel | SendBarrier) -> None:
+        """Make this question, name it to the machine, and queue it; of a session that is over, it fails at once."""
+        requests = self._requests
+        if isinstance(action, AskKernel):
+            question = self._asked = Question(requests.make("control", QUESTION, {}), self)
+        else:
+            channel, subshell_id = action.line
+            kind, content = ("execute_request", EMPTY_EXECUTION) if action.code else (QUESTION, {})
+            question = Question(requests.make(channel, kind, content, subshell_id=subshell_id), self)
+        self.recovery.asks(action, question.message.msg_id)
+        if self._status.over:
+            question.settle()
+            return
+        requests.expect(question)
+        if isinstance(action, AskKernel):
+            requests.outbox.put_first(question)
+        else:
+            requests.outbox.put(question)
+
+    def settled(self, question: Question) -> None:
+        """A question has its reply, or will have none. For the question."""
+        self._requests.forget(question)
+        msg_id, reply = question.message.msg_id, question.reply
+        if reply is None:
+            self.act(self.recovery.failed(msg_id))
+        else:
+            beside, process = answers_beside(reply), reply.header.session
+            self.act(self.recovery.answered(msg_id, trio.current_time(), beside=beside, process=process))
+
+    def lose(self, requests: Iterable[str]) -> None:
+        """Fail these requests: they or their replies were lost."""
+        for msg_id in requests:
+            pending = self._requests.pending.get(msg_id)
+            if pending is not None:
+                self._fail(pending)
+
+    def _fail(self, pending: Pending) -> None:
+        kernel_id, held = self._kernel_id, pending.connection == self._status.connections
+        why = "it has answered what it was asked later" if held else "the connection broke"
+        kind, once = pending.message.msg_type, "it may have run, and was not sent again"
+        if pending.cut and not held:
+            # A network may lose the gateway's word that it is too large.
+            why = f"the connection broke while it was being sent, {pending.sent_bytes} bytes"
+        if pending.garbled is not None and isinstance(pending, PendingExecution) and pending.execution.saw_idle:
+            pending.give_up_reply()
+        elif pending.garbled is not None:
+            text = f"no reply to the {kind} can be made out: a message came that can't be understood ({pending.garbled})"
+            pending.fail(ProtocolError(f"kernel {kernel_id}: {text}, and {why}; {once}"))
+        else:
+            lost = f"the {kind} or its reply was lost on the way"
+            pending.fail(ConnectionLostError(f"kernel {kernel_id}: {why}, so {lost}; {once}"))
+
+    def replace_session(self) -> None:
+        """Drop the connection, and make another one with another session id."""
+        self._acts.reconnect(as_another=True)
+
+    def act(self, actions: Iterable[Action]) -> None:
+        """Carry out what the machine wants. Never waits."""
+        super().act(actions)
+        if self._seeks is not None and not self.recovery.sought:
+            self._requests.forget(self._seeks)
+            self._seeks = None
+
+    def connected(self, *, quiet: bool) -> None:
+        """A connection was made.
+
+        Args:
+            quiet: whether to ask for a word at once, for the connection before this one brought nothing.
+        """
+        number = self._status.connections
+        actions = self.recovery.connected(number, first=number == 1, quiet=quiet)
+        for pending in self._requests.unanswered():
+            if pending.question and pending.message.msg_id not in self.recovery:  # it says nothing of this connection
+                self._requests.withdraw(pending)
+                self._requests.forget(pending)
+        self.act(actions)
+
+    # Is the kernel there? -------------------------------------------------------------------------------------------
+
+    async def ask_kernel(self) -> bool:
+        """Ask the kernel itself, on its control channel, which its process serves though it is busy; say whether it answered.
+
+        A kernel that does not answer is not dead for that: not every one serves that channel while it runs code. Such a one is
+        not asked again before it has answered.
+        """
+        if self._status.over or self._status.connection is not ConnectionState.CONNECTED:
+            return False
+        actions = self.recovery.ask()
+        self.act(actions)
+        if not actions or self._asked is None:
+            return False
+        asked = self._asked
+        with trio.move_on_after(ANSWER_SECONDS):
+            await asked.wait_settled()
+        return asked.replied
+
+    async def ask_gateway(self) -> None:
+        """Ask the gateway about the kernel, and learn from its answer; wait for what follows from it. Raises nothing."""
+        await super().ask_gateway()
+        while self.recovery.seeking:
+            await self.wait_change()
+
+    def learn(self, model: KernelModel | None) -> bool:
+        """Learn from the gateway's model of the kernel; None where it says that there is no such kernel.
+
+        Returns:
+            Whether the model belies the kernel's silence: at rest, it would have answered.
+        """
+        status = self._status
+        if status.over:
+            return False
+        if model is None or model.execution_state == "dead":
+            self._acts.note_gone(dead=model is not None)
+            return False
+        status.liveness.vouched_for(trio.current_time())
+        return model.execution_state == "idle" and self.recovery.suspect
+
+    async def ask_whether_gone(self) -> None:
+        """After a shutdown that we did not ask for: ask the gateway whether the kernel is gone. It leaves the socket open."""
+        for pause in GONE_CHECKS:
+            await trio.sleep(pause)
+            if self._status.over:
+                return
+            await self.ask_gateway()
+
+    # Was a reply lost? ----------------------------------------------------------------------------------------------
+
+    def find_lost(self) -> None:
+        """Find out, some time, whether a reply that does not come was lost while the connection held.
+
+        Nothing waits for that: it may take hours, behind code that runs.
+        """
+        if not self._status.over:
+            self.act(self.recovery.find_lost())
+
+    async def await_idle(self, pending: PendingExecution) -> None:
+        """End an execution that has its reply but whose `idle` is overdue: lost, as in a flood it can be.
+
+        A question gives `idle` a last chance, for as long as the first one: whatever the kernel published
+        for the execution comes before what it publishes for that.
+        """
+        requests, status = self._requests, self._status
+        came = self._iopub.statistics().received
+        barrier = PendingProbe(requests.make("shell", QUESTION, {}))
+        try:
+            requests.submit(barrier)
+            with trio.move_on_after(pending.idle_grace):
+                await barrier.wait_answered()
+            if barrier.replied and status.told_on == status.connections:  # some kernels never tell
+                await self._replace_if_deaf(pending, barrier, came)
+        except GatewayError as error:
+            self.note_failed("barrier_failed", error)
+        finally:
+            requests.withdraw(barrier)
+            requests.forget(barrier)
+        if not pending.settled:
+            pending.give_up_idle()
+
+    async def _replace_if_deaf(self, pending: PendingExecution, barrier: PendingProbe, came: int) -> None:
+        """Give up our session id if the kernel has answered and nothing that it publishes comes over this connection any more.
+
+        So it is where a gateway reads the JSON of what it passes on, and a kernel has published what is none: jupyter_server 2.21
+        may then leave what comes after that unread, as long as it keeps the session's sockets.
+        """
+        status, connection = self._status, self._status.connections
+        iopub = self._iopub
+        if iopub.statistics().received == came:
+            with trio.move_on_after(ANSWER_SECONDS):
+                await barrier.wait_settled()
+        heard = iopub.statistics().received > came
+        others = any(
+            other.sent and not other.question and other not in (pending, barrier) for other in self._requests.unanswered()
+        )
+        if heard or others or pending.settled or self._acts.paused or status.over or connection != status.connections:
+            return
+        pending.give_up_idle()
+        _logger.warning("connection_is_deaf", extra={"gateway.kernel_id": status.kernel_id})
+        self._acts.reconnect(as_another=True)
+
+    # Was an answer of ours lost? --------------------------------------------------------------------------------
+
+    def find_lost_input(self) -> None:
+        """See, when the connection was made again, that no code waits for ever for an answer that was lost with the last one."""
+        requests, status = self._requests, self._status
+        for pending in requests.unanswered():
+            if not isinstance(pending, PendingExecution) or pending.input_sent is None or pending.settled:
+                continue
+            if status.liveness.carried > pending.input_sent:
+                pending.input_sent = None
+            else:
+                self._start_soon(self._end_if_unanswered, pending, pending.input_sent, name="trio_gateway.find_lost_input")
+
+    async def _end_if_unanswered(self, pending: PendingExecution, sent: float) -> None:
+        """Interrupt code that may wait for an answer which does not come, unless it goes on; it ends with ConnectionLostError.
+
+        The answer can't be sent again: if it did arrive, the code would take that for the answer to its next question (G4).
+        """
+        status = self._status
+        with trio.move_on_after(INPUT_SECONDS):
+            await pending.wait_settled()
+        if pending.settled or pending.input_sent != sent or status.over:
+            return
+        lost = "the connection broke, and the answer to its request for input may have been lost with it"
+        # Not settled yet: until it has ended over there, nothing else may be sent that the interrupt could hit.
+        pending.failure = ConnectionLostError(f"kernel {status.kernel_id}: {lost}; it was interrupted")
+        with trio.move_on_after(self._api.config.interrupt_timeout):
+            try:
+                if pending.message.header.subshell_id is None:
+                    await self._acts.interrupt()
+                    await pending.wait_settled()
+            except GatewayError as error:
+                self.note_failed("interrupt_failed", error)
+        if not pending.settled:
+            pending.settle()
+
+
+def _word_of(model: KernelModel) -> GatewayWord:
     """Return what the gateway's model of a kernel says."""
     if model.execution_state == "dead":
         return GatewayWord.UNKNOWN
@@ -196,7 +541,6 @@ async def answers_elsewhere(http: HttpClient, kernel_id: str, question: Message)
     """
     with trio.move_on_after(ELSEWHERE_SECONDS):
         while True:
-            await trio.lowlevel.checkpoint()
             try:
                 return await _answers(http, kernel_id, question)
             except (GatewayConnectionError, GatewayTimeoutError, WebSocketClosed) as error:

@@ -17,9 +17,9 @@ from .._errors import GatewayError, MessageTooLargeError, ProtocolError
 from .._protocol import codec
 from .._protocol.messages import Message
 from .._transport.websocket.opening import WebSocket, WebSocketClosed
+from .checks import Checks
 from .inbox import FAIRNESS, Inbox
 from .pending import Pending
-from .questions import Questions
 from .requests import Requests
 from .router import Router
 from .status import SessionStatus
@@ -39,11 +39,11 @@ class MessageExchange:
         status: how the session is.
         requests: what waits to be sent, and what was.
         router: gets what comes.
-        questions: asks whether a connection that was made again leads somewhere.
+        checks: finds out whether a connection that was made again leads to the kernel, before something is sent over it.
         takes_bytes: how many bytes a message may have at most, as far as the gateway's limit is known; else None.
     """
 
-    __slots__ = ("_largest", "_questions", "_requests", "_router", "_status", "_takes_bytes", "_v1", "paused", "sending")
+    __slots__ = ("_checks", "_largest", "_requests", "_router", "_status", "_takes_bytes", "_v1", "paused", "sending")
 
     sending: bool
     """Whether something is being written at the moment."""
@@ -51,12 +51,12 @@ class MessageExchange:
     """Whether nothing is read at the moment because a consumer that asked for that has no room."""
 
     def __init__(
-        self, status: SessionStatus, requests: Requests, router: Router, questions: Questions, takes_bytes: int | None
+        self, status: SessionStatus, requests: Requests, router: Router, checks: Checks, takes_bytes: int | None
     ) -> None:
         self._status = status
         self._requests = requests
         self._router = router
-        self._questions = questions
+        self._checks = checks
         self._takes_bytes = takes_bytes
         self._v1 = True
         self._largest = NOTHING  # of those that nobody waits for: size, type, when it was sent
@@ -70,30 +70,19 @@ class MessageExchange:
 
     async def send_all(self, websocket: WebSocket) -> None:
         """The one task that writes messages."""
-        outbox = self._requests.outbox
+        outbox, checks, status = self._requests.outbox, self._checks, self._status
+        recovery = checks.recovery
         try:
-            heard = self._status.connections == 1
-            # The connection before this one brought nothing: ask for a word at once, for on that depends how long we go on.
-            greeting = await self._greet(websocket) if self._status.unheard and not self._requests.awaits_beginning else None
             while True:
-                if not heard and not _is_question(await outbox.first()):
-                    greeting = greeting or await self._greet(websocket)
-                    if greeting is not None:
-                        await self._questions.hear(greeting)
-                        await (
-                            trio.lowlevel.checkpoint_if_cancelled()
-                        )  # the connection may have been dropped: nothing is sent then
-                    heard = True
+                if recovery.holding and not status.shutting_down:
+                    item = await outbox.first()
+                    message = item.message if isinstance(item, Pending) else item
+                    if not recovery.may_send(message.msg_id):
+                        await checks.hold()
+                        continue
                 await self._send(websocket, await outbox.take())
         except WebSocketClosed:
             return  # the receiver takes in what had come before the end, and tells how it ended
-
-    async def _greet(self, websocket: WebSocket) -> Pending | None:
-        """Ask whether a connection that was made again leads somewhere, before something is sent that may be lost there."""
-        greeting = self._questions.greeting()
-        if greeting is not None:
-            await self._send(websocket, greeting)
-        return greeting
 
     async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:
         status = self._status
@@ -111,6 +100,7 @@ class MessageExchange:
             return
         if isinstance(item, Pending):
             item.connection = status.connections
+            item.order = self._checks.recovery.sent(message.msg_id, trio.current_time())
             item.sent_bytes = size
         elif item.msg_type == "input_reply":
             self._requests.note_input(item)
@@ -206,8 +196,3 @@ class MessageExchange:
             raise
         finally:
             self.paused = False
-
-
-def _is_question(item: Pending | Message) -> bool:
-    """Whether this is what the session asks of its own accord: nothing is lost with it."""
-    return isinstance(item, Pending) and item.question

@@ -98,7 +98,7 @@ class Executor:
         if stdin is None or stdin == "channel":
             async with self._running(content, on_cancel, keep=True, inbox=None) as pending:
                 if not await pending.wait_answered():
-                    await self._session.questions.await_idle(pending)
+                    await self._session.checks.await_idle(pending)
             return pending.result()
         inbox = self._inbox("spool")
         try:
@@ -270,7 +270,7 @@ class Executor:
                 await pending.wait_answered()
             if pending.replied:
                 break
-            session.questions.find_lost()  # a kernel that was interrupted before the code ran may have dropped it
+            session.checks.find_lost()  # a kernel that was interrupted before the code ran may have dropped it
             pause *= 2  # code may catch KeyboardInterrupt and go on
 
 
@@ -311,7 +311,7 @@ class OutputStream:
                 except GatewayError as error:
                     raise fresh(error) from error.__cause__
             if message is None:
-                await self._session.questions.await_idle(self._pending)
+                await self._session.checks.await_idle(self._pending)
             elif message.header.msg_type == "input_request" and self._stdin is not None:
                 await self._answer(message)
             else:

@@ -344,9 +344,8 @@ class KernelChannels:
             while not self._outgoing:
                 await self._filled.park()
             frame, message = self._outgoing[0]
-            if self._carrier.must_wait(message.msg_id):
-                if not recovery.may_send(self._outgoing[0][1].msg_id):
-                    await self._carrier.wait_change()
+            if not recovery.may_send(message.msg_id):
+                await self._carrier.hold()
                 continue
             del self._outgoing[0]
             self._outgoing_bytes -= message.size

@@ -69,8 +69,8 @@ class HeartbeatChannel:
 
         Cancellation: safe.
         """
-        if not await self._session.questions.ask_kernel():
-            await self._session.questions.ask_gateway()
+        if not await self._session.checks.ask_kernel():
+            await self._session.checks.ask_gateway()
         return self.verdict
 
 

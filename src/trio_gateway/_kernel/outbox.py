@@ -43,6 +43,13 @@ class Outbox:
         if self._filled:
             self._filled.unpark_all()
 
+    def put_first(self, item: Pending) -> None:
+        """Queue something before all that is there."""
+        self._items.insert(0, item)
+        self._bytes += item.message.size
+        if self._filled:
+            self._filled.unpark_all()
+
     async def wait_room(self) -> None:
         """Wait until there is room for a message. Cancellation: safe."""
         while self._items and (len(self._items) >= LIMIT_MESSAGES or self._bytes >= LIMIT_BYTES):

@@ -17,6 +17,7 @@ from .._protocol.codec import TooLargeError
 from .._protocol.execution import OUTPUT_TYPES, Execution, ExecutionState
 from .._protocol.loss import MessageLedger
 from .._protocol.messages import Message
+from .._protocol.recovery import Line, line_of
 from .inbox import Inbox
 
 __all__ = ["Pending", "PendingExecution", "PendingProbe", "PendingReply"]
@@ -29,12 +30,14 @@ class Pending:
         message: the request.
     """
 
-    __slots__ = ("_settled", "connection", "cut", "failure", "garbled", "inbox", "message", "question", "sent_bytes")
+    __slots__ = ("_settled", "connection", "cut", "failure", "garbled", "inbox", "message", "order", "question", "sent_bytes")
 
     message: Message
     """The request."""
     connection: int
     """The number of the connection that carried it to the gateway; 0 while it waits to be sent."""
+    order: int
+    """Its place in all that was sent; 0 while it waits to be sent."""
     sent_bytes: int
     """How many bytes it was sent as."""
     cut: bool
@@ -52,6 +55,7 @@ class Pending:
         self.message = message
         self.question = False
         self.connection = 0
+        self.order = 0
         self.sent_bytes = 0
         self.cut = False
         self.failure: Exception | None = None
@@ -73,6 +77,16 @@ class Pending:
     def replied(self) -> bool:
         """Whether the kernel's reply is there."""
         raise NotImplementedError
+
+    @property
+    def owed(self) -> bool:
+        """Whether it was sent, someone waits for its reply, and that has not come. For recovery."""
+        return self.connection > 0 and not self._settled.is_set() and not self.replied
+
+    @property
+    def line(self) -> Line:
+        """Where the kernel works on it. For recovery."""
+        return line_of(self.message)
 
     @property
     def reached(self) -> bool:
@@ -308,7 +322,7 @@ class PendingExecution(Pending):
         self._ledger.close()
         self._window = self._ledger.open()
         self.message = message
-        self.connection = 0
+        self.connection = self.order = 0
         self.execution = Execution(keep=self.execution.keep, limit_bytes=self.execution.limit_bytes)
         if self._idle_scope is not None:
             self._idle_scope.deadline = math.inf

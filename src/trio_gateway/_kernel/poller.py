@@ -77,7 +77,7 @@ class KernelWatch:
 
     async def _ask_for_one(self, session: KernelSession) -> None:
         async with self._at_once:
-            await session.questions.ask_gateway()
+            await session.checks.ask_gateway()
 
     async def _ask_for_all(self, silent: list[KernelSession]) -> list[KernelSession]:
         """Ask with one list; return the sessions that need a look of their own: a list may lack a kernel that lives."""
@@ -96,7 +96,7 @@ class KernelWatch:
         unlisted = []
         for session in silent:
             model = models.get(session.kernel_id)
-            if model is None or session.questions.learn(model):
+            if model is None or session.checks.learn(model):
                 unlisted.append(session)
         return unlisted
 
@@ -106,8 +106,8 @@ async def _mute(sessions: list[KernelSession]) -> list[KernelSession]:
     mute: list[KernelSession] = []
 
     async def ask(session: KernelSession) -> None:
-        session.questions.find_lost()
-        if not await session.questions.ask_kernel():
+        session.checks.find_lost()
+        if not await session.checks.ask_kernel():
             mute.append(session)
 
     async with trio.open_nursery() as nursery:

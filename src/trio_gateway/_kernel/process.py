@@ -15,6 +15,7 @@ import trio
 from .._api import KernelApi
 from .._errors import ConnectionLostError
 from .._protocol.kernel_state import ConnectionState
+from .._protocol.recovery import QUESTION
 from .requests import Requests
 from .restart_gate import RestartGate
 from .status import SessionStatus
@@ -131,7 +132,7 @@ class KernelProcess:
             # Again and again: what is asked while the old connection is dropped may go with that one, and nobody answers it.
             with trio.move_on_after(ASK_AGAIN_SECONDS):
                 try:
-                    await self._requests.request("control", "kernel_info_request", {})
+                    await self._requests.request("control", QUESTION, {})
                     answered = True
                 except ConnectionLostError:
                     if self._status.ended is not None:

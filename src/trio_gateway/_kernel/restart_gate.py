@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from .._protocol.recovery import QUESTION
 from .pending import PendingProbe
 from .requests import Requests
 from .status import SessionStatus
@@ -101,7 +102,7 @@ class RestartGate:
         try:
             with trio.move_on_after(PROBE_SECONDS):
                 while not self._status.over:
-                    probe = PendingProbe(requests.make("shell", "kernel_info_request", {}))
+                    probe = PendingProbe(requests.make("shell", QUESTION, {}))
                     requests.submit(probe)
                     with trio.move_on_after(pause):
                         await probe.wait_settled()

@@ -26,10 +26,10 @@ from .._protocol.liveness import Liveness, Verdict
 from .._protocol.messages import CHANNELS
 from .._services import Services
 from .channels import Channel
+from .checks import Checks
 from .comms import Comms
 from .exchange import MessageExchange
 from .process import KernelProcess
-from .questions import Questions
 from .requests import Requests
 from .restart_gate import RestartGate
 from .router import Dead, Goodbye, News, Restarted, Router
@@ -57,12 +57,12 @@ class KernelSession:
         "_supervisor",
         "api",
         "channels",
+        "checks",
         "comms",
         "config",
         "gate",
         "kernel_id",
         "process",
-        "questions",
         "requests",
         "start_soon",
         "status",
@@ -98,11 +98,11 @@ class KernelSession:
             reconnect=self.reconnect,
             on_replaced=self._note_replaced,
         )
-        self.questions: Questions = Questions(
-            self.requests, self.status, api, self.channels["iopub"], start_soon=self.start_soon, acts=self
+        self.checks: Checks = Checks(
+            self.requests, self.status, api, self.channels["iopub"], start_soon=services.start_soon, acts=self
         )
         router = Router(self.requests, self.status, self.channels, self.comms, self._act_on)
-        self._exchange = MessageExchange(self.status, self.requests, router, self.questions, api.http.takes_bytes)
+        self._exchange = MessageExchange(self.status, self.requests, router, self.checks, api.http.takes_bytes)
         self._supervisor = Supervisor(self, self._exchange, api.http)
         self._running = trio.CancelScope()
         self._opened_once = trio.Event()
@@ -164,17 +164,15 @@ class KernelSession:
     def opened(self) -> None:
         """A connection was made. For the supervisor."""
         status, requests = self.status, self.requests
-        self.questions.connected()
         status.opened()
         self._opened_once.set()
-        if status.connections == 1:
-            return
-        requests.ledger.note_possible_drop()
-        self.comms.find_lost()
-        if requests.waits:
-            requests.note_reconnected()
-            self.questions.find_lost()
-            self.questions.find_lost_input()
+        if status.connections > 1:
+            requests.ledger.note_possible_drop()
+            self.comms.find_lost()
+            if requests.waits:
+                requests.note_reconnected()
+                self.checks.find_lost_input()
+        self.checks.connected(quiet=status.unheard and not requests.awaits_beginning)
 
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
@@ -234,7 +232,7 @@ class KernelSession:
             case Dead():
                 self.note_gone(dead=True)
             case Goodbye(restart=False):
-                self.start_soon(self.questions.ask_whether_gone, name="trio_gateway.check_gone")
+                self.start_soon(self.checks.ask_whether_gone, name="trio_gateway.check_gone")
             case Goodbye():
                 self.process.note_goodbye()
 

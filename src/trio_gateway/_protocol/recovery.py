@@ -351,6 +351,16 @@ class Recovery:
         """Whether the kernel was asked over this connection, and has not answered."""
         return self._state in _OPEN
 
+    @property
+    def seeking(self) -> bool:
+        """Whether it is being found out over another connection whether this one leads to the kernel."""
+        return self._state in (Hearing.ELSEWHERE, Hearing.DOUBTED)
+
+    @property
+    def holding(self) -> bool:
+        """Whether something may not be sent now: `may_send` says what."""
+        return self._holding
+
     def next_deadline(self) -> float:
         """Return when `timed_out` is to be called, in seconds of the clock that `now` is of; infinity for never."""
         if self._barriers is None:
