@@ -167,6 +167,7 @@ class KernelSession:
         status.opened()
         self._opened_once.set()
         if status.connections > 1:
+            requests.ledger.connected()
             requests.ledger.note_possible_drop()
             self.comms.find_lost()
             if requests.waits:

@@ -35,7 +35,7 @@ __all__ = ["DUPLICATE", "UNCERTAIN", "UNNUMBERED", "MessageLedger", "Window"]
 UNNUMBERED: Final = -1
 """What `observe` returns for a message whose id is no number of its sender's."""
 DUPLICATE: Final = -2
-"""What `observe` returns for a message that was seen before."""
+"""What `observe` returns for a message that was seen before, over an earlier connection: the gateway has sent it again."""
 UNCERTAIN: Final = -1
 """What `missing_outputs` returns where something is missing that may be output."""
 NO_REPLY: Final = frozenset({"comm_open", "comm_msg", "comm_close"})
@@ -78,6 +78,8 @@ class _Sender:
 
     floor: int
     last: int
+    earlier: int = -1
+    """The last number that came over an earlier connection."""
     firsts: list[int] = attrs.field(factory=list)
     lasts: list[int] = attrs.field(factory=list)
     at_work: dict[str, _Work] = attrs.field(factory=dict)
@@ -335,8 +337,17 @@ class MessageLedger:
         if len(self._unheard) > MAX_ANSWERED:
             del self._unheard[next(iter(self._unheard))]
 
+    def connected(self) -> None:
+        """Note that another connection was made: what was seen before may be sent again over this one."""
+        for sender in self._senders.values():
+            sender.earlier = sender.last
+
     def observe(self, message: Message) -> int:
-        """Take in a message; return its number, or `UNNUMBERED`, or `DUPLICATE` if it was seen before."""
+        """Take in a message; return its number, or `UNNUMBERED`, or `DUPLICATE` if it was seen before.
+
+        What repeats a number over one connection is no replay: such a sender numbers wrongly, or, as a mock does, always answers
+        the same, and means each of its messages.
+        """
         header = message.header
         msg_id = header.msg_id
         if len(msg_id) > MAX_ID:
@@ -353,7 +364,7 @@ class MessageLedger:
             sender = self._senders[name] = _Sender(number, number)
         elif number == sender.last + 1:
             sender.last = number
-        elif not sender.see(number):
+        elif not sender.see(number) and number <= sender.earlier:
             return DUPLICATE
         kind = header.msg_type
         if kind == "stream":
