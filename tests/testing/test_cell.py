@@ -122,6 +122,16 @@ async def test_a_script_may_catch_the_interrupt(autojump_clock: Clock) -> None:
     assert (publishes.text, cleaned, trio.current_time()) == ("caught", ["cleaned"], 3)
 
 
+async def test_what_a_generator_returns_is_its_value() -> None:
+    def script(cell: Cell) -> object:
+        yield Stream("stdout", "first\n")
+        return "last"
+
+    running, publishes = cell()
+    await run_script(script, running)
+    assert publishes.text == "first\nlast"
+
+
 async def test_a_cell_may_ignore_interrupts(autojump_clock: Clock) -> None:
     running, _ = cell()
     running.ignores_interrupts = True

@@ -79,6 +79,7 @@ async def test_a_message_that_is_too_large(autojump_clock: Clock, fake: FakeGate
             assert event is not None
         assert (event.code, event.reason) == (1009, "message too big")
     assert kernel.executed == {}
+    assert "close 1009 message too big" in str(fake.conversation)
 
 
 async def test_a_message_in_pieces(autojump_clock: Clock, fake: FakeGateway, kernel: FakeKernel) -> None:
@@ -186,6 +187,16 @@ async def test_each_part_can_be_spoilt(autojump_clock: Clock, fake: FakeGateway,
         text = frame if isinstance(frame, str) else frame.decode("latin-1")
         assert '"SPOILT"' in text
         assert '{"whole":true}' in text
+
+
+async def test_a_spoilt_message_keeps_its_buffers(autojump_clock: Clock, fake: FakeGateway, kernel: FakeKernel) -> None:
+    async with websocket(fake, kernel.id, v1="v1" in fake.framings) as client:
+        fake.faults.spoil("iopub one", by=b'{"spoilt": 1}')
+        assert kernel.process is not None
+        kernel.process.publish("one", {}, None, buffers=[b"\x00\xff", b"", b"abc"])
+        *_, found = await client.messages_until("one")
+        assert found.content == {"spoilt": 1}
+        assert [bytes(each) for each in found.buffers] == [b"\x00\xff", b"", b"abc"]
 
 
 async def test_garbage_comes_before_a_message(autojump_clock: Clock, fake: FakeGateway, kernel: FakeKernel) -> None:

@@ -121,6 +121,7 @@ def test_what_becomes_of_a_request() -> None:
     assert (plan.lose_request, plan.lose_answer) == (False, True)
     assert faults.on_request(FakeRequest("GET", "/api/kernels/1/channels")).delay == 9, "the last one counts"
     assert faults.on_request(FakeRequest("PUT", "/elsewhere")) == RequestPlan()
+    assert faults.counts == {"answer": 1, "slow_answer": 5, "lose_request": 1, "lose_answer": 1}
 
 
 async def test_what_becomes_of_a_connection(autojump_clock: Clock) -> None:

@@ -40,6 +40,13 @@ async def test_it_can_be_entered_again(autojump_clock: Clock) -> None:
     assert len(fake.ended_kernels) == 2
 
 
+async def test_on_another_library_it_says_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sniffio.current_async_library", lambda: "asyncio")
+    with pytest.raises(trio_gateway.AsyncLibraryError, match="fake_gateway_server"):
+        async with FakeGateway():
+            pytest.fail("it was entered")
+
+
 async def test_before_its_block_it_runs_nothing() -> None:
     fake = FakeGateway()
     with pytest.raises(AssertionError, match="`async with` block"):

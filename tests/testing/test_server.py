@@ -9,10 +9,13 @@ import h11
 import pytest
 import trio
 import trio.testing
+from wsproto.frame_protocol import FrameProtocol
 
 import trio_gateway
+from trio_gateway._protocol import codec
 from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
+from .kit_parts import execute
 from .kit_wire import websocket
 
 Clock = trio.testing.MockClock
@@ -207,6 +210,24 @@ async def test_a_handshake_whose_answer_is_lost(autojump_clock: Clock, fake: Fak
         assert await client.ask("GET", "/api/kernels/a-b-c-d-e/channels", **UPGRADE) is None
     assert "before the answer 101" in str(fake.conversation)
     fake.remove_kernel(kernel)
+
+
+async def test_what_follows_a_handshake_at_once_is_taken(autojump_clock: Clock) -> None:
+    """A client that does not wait for the answer: its first frame comes with the handshake."""
+    async with FakeGateway() as fake:
+        kernel = await fake.start_kernel("python3", kernel_id="a-b-c-d-e")
+        async with connected(fake) as client:
+            headers = [("Host", "fake"), ("Authorization", "token fake-token")]
+            headers += [(name.replace("_", "-"), value) for name, value in UPGRADE.items()]
+            request = h11.Request(method="GET", target="/api/kernels/a-b-c-d-e/channels", headers=headers)
+            handshake = [client.http.send(event) or b"" for event in (request, h11.EndOfMessage())]
+            frame = codec.encode_legacy(execute("1", msg_id="early"))
+            assert isinstance(frame, str)
+            await client.stream.send_all(b"".join(handshake) + bytes(FrameProtocol(client=True, extensions=[]).send_data(frame)))
+            with trio.move_on_after(1):
+                while await client.stream.receive_some():
+                    pass
+        assert kernel.executed == {"early": 1}
 
 
 # With the library -------------------------------------------------------------------------------------------------------
