@@ -350,36 +350,6 @@ def test_the_other_managers_of_a_server_have_what_the_reference_has() -> None:
         assert names_of(getattr(reference, name)) - set(dir(getattr(server, name))) == set()
 
 
-def test_the_kernelspec_manager(fake_gateway: ListeningFake) -> None:
-    """What looks at folders says that a gateway's kernelspecs have none; the list of those that are allowed counts."""
-
-    class App(LoggingConfigurable):
-        base_url = "/base/"
-        kernel_manager: Any = None
-
-    async def use() -> None:
-        async with opened(fake_gateway) as mapping:
-            app = App()
-            app.kernel_manager = mapping
-            specs = server.GatewayKernelSpecManager(parent=app)
-            await check_table(
-                {
-                    "find_kernel_specs": refuses(),
-                    "install_kernel_spec": refuses("folder"),
-                    "install_native_kernel_spec": refuses(),
-                    "remove_kernel_spec": refuses("python3"),
-                    "get_all_specs": is_(dict),
-                    "list_kernel_specs": is_(dict),
-                    "get_kernel_spec": does("python3", gives=dict),
-                },
-                specs,
-            )
-            specs.allowed_kernelspecs = {"ir"}
-            assert await specs.get_all_specs() == {}
-
-    asyncio.run(use())
-
-
 def test_the_clients(fake_gateway: ListeningFake) -> None:
     """All that an `AsyncKernelClient` has; and what the reference's client has beside it, its kernel's id."""
     manager = GatewayKernelManager(url=fake_gateway.url, auth_token=fake_gateway.token)

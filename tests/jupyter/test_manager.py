@@ -1,0 +1,119 @@
+"""Managers of one's own: under which id a kernel is started, and which one is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+import trio_gateway
+from trio_gateway.jupyter import (
+    start_new_async_kernel,
+    start_new_kernel,
+)
+
+from .manager_kit import ID, PATIENCE, Fake, Own, start_elsewhere, with_own
+
+
+@pytest.mark.parametrize("by", ["trait", "argument"])
+def test_the_id_that_a_manager_is_given(fake: Fake, kind: type[Any], by: str) -> None:
+    """It is the kernel's, each time."""
+
+    async def use(own: Own) -> None:
+        for _ in range(2):
+            await own.start_kernel(**({"kernel_id": ID} if by == "argument" else {}))
+            assert (own.manager.kernel_id, list(fake.gateway.kernels)) == (ID, [ID])
+            await own.shutdown_kernel()
+            assert fake.gateway.kernels == {}
+
+    with_own(fake, kind, use, **({"kernel_id": ID} if by == "trait" else {}))
+
+
+def test_a_manager_without_an_id_takes_a_new_one_each_time(fake: Fake, kind: type[Any]) -> None:
+    """A kernel's id is not the next one's; a manager has one kernel at a time."""
+
+    async def use(own: Own) -> None:
+        await own.start_kernel()
+        first = own.manager.kernel_id
+        with pytest.raises(RuntimeError, match="already"):
+            await own.start_kernel()
+        assert list(fake.gateway.kernels) == [first]
+        await own.shutdown_kernel()
+        await own.start_kernel()
+        assert list(fake.gateway.kernels) == [own.manager.kernel_id] != [first]
+
+    with_own(fake, kind, use)
+
+
+def test_a_gateway_that_chooses_ids_itself(fake: Fake, kind: type[Any], caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so, and the kernel is there under the gateway's."""
+
+    async def use(own: Own) -> None:
+        fake.gateway.takes_kernel_id = False
+        await own.start_kernel()
+        assert list(fake.gateway.kernels) == [own.manager.kernel_id] != [ID]
+        assert f"{own.manager.kernel_id}, and not {ID}" in caplog.text
+        await own.shutdown_kernel()
+        assert fake.gateway.kernels == {}
+
+    caplog.set_level(logging.WARNING)
+    with_own(fake, kind, use, kernel_id=ID)
+
+
+@pytest.mark.parametrize("owns", [True, False])
+def test_a_kernel_that_runs_is_taken(fake: Fake, kind: type[Any], owns: bool) -> None:
+    """It is shut down when that is asked for, by a manager that owns it; and by nothing else."""
+
+    async def use(own: Own) -> None:
+        there = await start_elsewhere(fake)
+        await own.start_kernel(kernel_id=there)
+        assert own.manager.kernel_id == there
+        assert await own.is_alive()
+        await own.restart_kernel()
+        await own.cleanup_resources()
+        assert list(fake.gateway.kernels) == [there]
+        await own.start_kernel(kernel_id=there)
+        await own.shutdown_kernel()
+        assert (there in fake.gateway.kernels) != owns
+        if not owns:
+            fake.do(lambda: fake.gateway.remove_kernel(fake.gateway.kernels[there]))
+            with pytest.raises(trio_gateway.KernelNotFoundError):
+                await own.start_kernel(kernel_id=there)
+            with pytest.raises(RuntimeError, match="owns no kernel"):
+                await Own(fake, kind, owns_kernel=False).start_kernel()
+            assert fake.gateway.kernels == {}
+
+    with_own(fake, kind, use, owns_kernel=owns)
+
+
+def test_an_id_that_no_gateway_takes(fake: Fake, kind: type[Any]) -> None:
+    """Nothing is started."""
+
+    async def use(own: Own) -> None:
+        with pytest.raises(trio_gateway.InvalidInputError, match="UUID"):
+            await own.start_kernel(kernel_id="mine")
+        assert "POST /api/kernels" not in fake.asked()
+
+    with_own(fake, kind, use)
+
+
+def test_a_new_kernel_by_one_call(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`start_new_kernel` and its asynchronous brother take an id too; one that does not answer leaves no kernel."""
+    monkeypatch.setenv("JUPYTER_GATEWAY_URL", fake.url)
+    monkeypatch.setenv("JUPYTER_GATEWAY_AUTH_TOKEN", fake.gateway.token)
+
+    async def main() -> None:
+        manager, client = await start_new_async_kernel(kernel_id=ID)
+        assert manager.kernel_id == ID
+        assert (await client.execute("1", reply=True, timeout=PATIENCE))["content"]["status"] == "ok"
+        client.stop_channels()
+        await manager.shutdown_kernel()
+        with pytest.raises(RuntimeError, match="respond"):
+            await start_new_async_kernel(startup_timeout=0)
+
+    asyncio.run(main())
+    manager, client = start_new_kernel(kernel_id=ID)
+    client.stop_channels()
+    manager.shutdown_kernel()

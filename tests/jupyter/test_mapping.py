@@ -1,0 +1,263 @@
+"""Jupyter Server's manager of all its kernels, on a fake gateway in this process: what its holders may rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from jupyter_client.kernelspec import NoSuchKernel
+from tornado import web
+
+from trio_gateway._portal.asyncio_side import LoopCaller
+from trio_gateway.testing import FakeKernelSpec
+
+from .manager_kit import App, Fake, start_elsewhere, with_app
+
+
+@pytest.mark.parametrize("lists", [True, False, None], ids=["listed", "forbidden", "lacking"])
+def test_a_kernel_that_was_taken_in_is_kept(fake: Fake, lists: bool | None) -> None:
+    """Until the gateway says of its id that it is gone: not for a list that lacks it, is forbidden, or can't be had."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        there = await start_elsewhere(fake)
+        if lists is None:
+            fake.do(lambda: fake.gateway.faults.answer("GET /api/kernels", 200, []))
+        fake.gateway.list_kernels = lists is not False
+        assert await manager.start_kernel(kernel_id=there) == there
+        for _ in range(2):
+            assert [model["id"] for model in await manager.list_kernels()] == [there]
+            assert (await manager.kernel_model(there))["name"] == "python3"
+        fault = fake.do(lambda: fake.gateway.faults.answer(f"GET /api/kernels(/{there})?", 418))
+        with pytest.raises(web.HTTPError):
+            await manager.list_kernels()
+        assert there in manager
+        fake.do(fault.remove)
+        fake.do(lambda: fake.gateway.remove_kernel(fake.gateway.kernels[there]))
+        assert await manager.list_kernels() == []
+        assert there not in manager
+
+    with_app(fake, use)
+
+
+def test_a_kernel_that_cannot_be_asked_about_is_listed_all_the_same(fake: Fake) -> None:
+    """Where the gateway fails for one kernel, the others are listed, and that one with the state "unknown"."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        fake.gateway.list_kernels = False
+        first, second = await start_elsewhere(fake), await manager.start_kernel(kernel_name="python3")
+        await manager.start_kernel(kernel_id=first)
+        fake.do(lambda: fake.gateway.faults.answer(f"GET /api/kernels/{first}", 418))
+        states = {model["id"]: model["execution_state"] for model in await manager.list_kernels()}
+        assert states[first] == "unknown"
+        assert states[second] != "unknown"
+        fake.do(fake.gateway.faults.clear)
+
+    with_app(fake, use)
+
+
+def test_an_open_gateway_that_was_closed_forgets_no_kernel(fake: Fake) -> None:
+    """A gateway that is opened again knows nothing of what its predecessor knew; the manager does."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        fake.gateway.list_kernels = False
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        await manager.close_gateway()
+        assert [model["id"] for model in await manager.list_kernels()] == [kernel_id]
+
+    with_app(fake, use)
+
+
+def test_a_kernel_that_was_taken_in_is_culled_as_the_others_are(fake: Fake) -> None:
+    """The server's own limits count for it too."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        there = await start_elsewhere(fake)
+        await manager.start_kernel(kernel_id=there)
+        gateway: Any = await manager.gateway()
+        assert there in manager.portal.run_sync(gateway._original._known.ids)
+
+    with_app(fake, use)
+
+
+def test_ready_says_how_a_restart_ends_too(fake: Fake) -> None:
+    """As jupyter_client has it: `ready` is another one from the restart on, for those who wait for the kernel to be back."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        kernel = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
+        started = kernel.ready
+        restart = asyncio.create_task(kernel.restart_kernel())
+        await asyncio.sleep(0)
+        ready = kernel.ready
+        assert (started.done(), ready.done(), ready is started) == (True, False, False)
+        await restart
+        assert ready.result() is None
+        fault = fake.do(lambda: fake.gateway.faults.answer(f"POST /api/kernels/{kernel.kernel_id}/restart", 418))
+        with pytest.raises(web.HTTPError) as caught:
+            await kernel.restart_kernel()
+        assert kernel.ready.exception() is caught.value
+        fake.do(fault.remove)
+
+    with_app(fake, use)
+
+
+def test_a_restart_that_is_answered_without_a_model(fake: Fake) -> None:
+    """As with 204: it is done, as the reference has it."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        fake.do(lambda: fake.gateway.faults.answer(f"POST /api/kernels/{kernel_id}/restart", 204))
+        await manager.restart_kernel(kernel_id)
+
+    with_app(fake, use)
+
+
+def test_an_answer_that_makes_no_sense_has_a_status(fake: Fake) -> None:
+    """What can't be understood is the gateway's fault: 502, and not a bare 500."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        fault = fake.do(lambda: fake.gateway.faults.answer(f"GET /api/kernels/{kernel_id}", 200, "[1"))
+        with pytest.raises(web.HTTPError) as caught:
+            await manager.kernel_model(kernel_id)
+        assert caught.value.status_code == 502
+        fake.do(fault.remove)
+
+    with_app(fake, use)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_the_id_that_is_asked_for(fake: Fake, caplog: pytest.LogCaptureFixture, takes: bool) -> None:
+    """It is the kernel's where the gateway takes one; where not, that is said, and the kernel is there all the same."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        fake.gateway.takes_kernel_id = takes
+        wish = manager.new_kernel_id()
+        kernel_id = await manager.start_kernel(kernel_name="python3", kernel_id=wish)
+        assert (kernel_id == wish) == takes
+        assert (wish in caplog.text) == (not takes)
+        assert [model["id"] for model in await manager.list_kernels()] == [kernel_id]
+
+    caplog.set_level(logging.WARNING)
+    with_app(fake, use)
+
+
+@pytest.mark.parametrize("wish", ["foo", "12345678-1234-5678-1234-567812345678"])
+def test_an_id_that_no_gateway_has_and_not_every_one_takes(fake: Fake, caplog: pytest.LogCaptureFixture, wish: str) -> None:
+    """A session's kernel gets another one, which is said: jupyter_server's own test of its deprecated call names one `foo`."""
+
+    async def use(app: App) -> None:
+        session = await app.session_manager.create_session(path="a.ipynb", type="notebook", kernel_name="python", kernel_id=wish)
+        kernel = session["kernel"]
+        assert (kernel["name"], kernel["id"] in fake.gateway.kernels, kernel["id"] == wish) == ("python3", True, False)
+        assert f"kernel id '{wish}'" in caplog.text
+        assert await app.kernel_manager.list_kernels() == [kernel]
+
+    caplog.set_level(logging.WARNING)
+    with_app(fake, use)
+
+
+@pytest.mark.parametrize(("has", "gets"), [("python3", "python3"), ("python", "python")])
+def test_the_kernelspec_python(fake: Fake, has: str, gets: str) -> None:
+    """As jupyter_client's managers have it, `python` is `python3`; but not on a gateway that has a `python`."""
+
+    async def use(app: App) -> None:
+        fake.gateway.kernelspecs = {has: FakeKernelSpec(name=has)}
+        kernel_id = await app.kernel_manager.start_kernel(kernel_name="python")
+        assert (await app.kernel_manager.kernel_model(kernel_id))["name"] == gets
+        with pytest.raises(NoSuchKernel):
+            await app.kernel_manager.start_kernel(kernel_name="pythonic")
+
+    specs = fake.gateway.kernelspecs
+    try:
+        with_app(fake, use)
+    finally:
+        fake.gateway.kernelspecs = specs
+
+
+def test_one_id_that_several_ask_for_at_once(fake: Fake) -> None:
+    """The first starts the kernel, the others take it; and they hold the same object."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        wish = manager.new_kernel_id()
+        starts = [manager.start_kernel(kernel_name="python3", kernel_id=wish) for _ in range(3)]
+        assert await asyncio.gather(*starts) == [wish] * 3
+        assert fake.asked().count("POST /api/kernels") == 1
+        kernel = manager.get_kernel(wish)
+        await manager.start_kernel(kernel_id=wish)
+        assert manager.get_kernel(wish) is kernel
+
+    with_app(fake, use)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_g2_a_start_that_is_cancelled_when_its_answer_is_there(fake: Fake, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is nobody's then, whoever chose its id, and is shut down."""
+
+    async def use(app: App) -> None:
+        await app.kernel_manager.gateway()
+        kernel_id = app.kernel_manager.new_kernel_id() if named else None
+        start = asyncio.create_task(app.kernel_manager.start_kernel(kernel_name="python3", kernel_id=kernel_id))
+        told = LoopCaller._take
+
+        def take(self: LoopCaller, message: Any) -> None:
+            told(self, message)
+            if "KernelModel" in repr(getattr(message, "value", None)):
+                start.cancel()
+
+        monkeypatch.setattr(LoopCaller, "_take", take)
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert "POST /api/kernels" in fake.asked()
+        assert fake.gateway.kernels == {}
+
+    with_app(fake, use)
+
+
+def test_only_the_gateways_word_ends_a_kernel(fake: Fake) -> None:
+    """Where it can't tell, the kernel is there; an error on the way to its end leaves it where it was."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        kernel = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
+        fault = fake.do(lambda: fake.gateway.faults.answer(f"(GET|DELETE) /api/kernels/{kernel.kernel_id}", 418))
+        assert await kernel.is_alive()
+        with pytest.raises(web.HTTPError) as caught:
+            await kernel.shutdown_kernel()
+        assert (caught.value.status_code, kernel.has_kernel, kernel.kernel_id in manager) == (418, True, True)
+        fake.do(fault.remove)
+
+    with_app(fake, use)
+
+
+def test_kernels_that_are_culled_by_hand(fake: Fake) -> None:
+    """`cull_kernels()` of an extension, or of Jupyter Server's own culler, is by the server's limits."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        await manager.cull_kernels()  # the limit is off
+        manager.cull_idle_timeout, manager.cull_busy = 1, True
+        app.listen()
+        young = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
+        old = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
+        fake.do(lambda: setattr(fake.gateway.kernels[young.kernel_id], "last_activity", 1e10))  # the fake has a clock of its own
+        await app.told()
+        await manager.cull_kernel_if_idle(young.kernel_id)
+        assert len(await manager.list_kernels()) == 2
+        await manager.cull_kernels()
+        assert [model["id"] for model in await manager.list_kernels()] == [young.kernel_id]
+        assert [(event["action"], event["status"], event["kernel_id"]) for event in await app.told()] == [
+            ("shutdown", "success", old.kernel_id)
+        ]
+
+    with_app(fake, use)
