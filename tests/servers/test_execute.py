@@ -71,20 +71,6 @@ async def test_no_output(kernel: Kernel) -> None:
     assert validate(result) == []
 
 
-@pytest.mark.parametrize("code", ["", "# nothing", "\n\n"])
-async def test_no_code(kernel: Kernel, code: str) -> None:
-    result = await kernel.execute(code)
-    assert (result.status, result.outputs) == ("ok", ())
-
-
-async def test_state_is_kept_between_executions(kernel: Kernel) -> None:
-    first = await kernel.execute("x = 20")
-    second = await kernel.execute("x + 1")
-    assert second.text == "21"
-    assert first.execution_count is not None
-    assert second.execution_count == first.execution_count + 1
-
-
 async def test_an_error_with_its_traceback(kernel: Kernel) -> None:
     result = await kernel.execute("def divide():\n    return 1 / 0\nprint('before')\ndivide()\nprint('never')")
     stream, error = result.outputs
@@ -481,17 +467,6 @@ async def test_user_expressions(kernel: Kernel) -> None:
     assert (good["status"], good["data"]["text/plain"]) == ("ok", "42")
     assert (bad["status"], bad["ename"]) == ("error", "ZeroDivisionError")
     assert result.status == "ok"
-
-
-async def test_silent(kernel: Kernel) -> None:
-    before = await kernel.execute("1")
-    result = await kernel.execute("y = 5\nprint('printed')\ny", silent=True)
-    assert result.status == "ok"
-    assert not any(isinstance(output, ExecuteResult) for output in result.outputs)
-    after = await kernel.execute("y")
-    assert after.text == "5"
-    assert before.execution_count is not None
-    assert after.execution_count == before.execution_count + 1
 
 
 async def test_store_history(kernel: Kernel) -> None:

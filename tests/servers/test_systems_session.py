@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -16,7 +16,7 @@ import trio
 import trio_gateway
 from tools.gateway_tools import each_engine, each_framing, rest
 from tools.tcp_proxy import open_tcp_proxy
-from trio_gateway import ConnectionState, Kernel, KernelState, Message, Verdict
+from trio_gateway import ConnectionState, Kernel, KernelState, Verdict
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
@@ -63,15 +63,6 @@ async def test_history(kernel: Kernel) -> None:
     assert {"'one of many'", "'two of many'"} <= {entry[2] for entry in found}
 
 
-@pytest.mark.parametrize(
-    ("code", "status"), [("1 + 1", "complete"), ("for x in y:", "incomplete"), ("1 +* 1", "invalid"), ("", "complete")]
-)
-async def test_is_complete(kernel: Kernel, code: str, status: str) -> None:
-    reply = await kernel.is_complete(code)
-    assert reply["status"] == status
-    assert status != "incomplete" or reply["indent"] == "    "
-
-
 async def test_kernel_info(kernel: Kernel) -> None:
     reply = await kernel.kernel_info()
     assert reply["implementation"] == "ipython"
@@ -88,42 +79,6 @@ async def test_debug_does_not_wait_behind_code_that_runs(kernel: Kernel, wire: W
         assert second["request_seq"] == first["request_seq"] + 1
         assert kernel.state is KernelState.BUSY
         await call.answer()
-
-
-async def test_comm_info(kernel: Kernel) -> None:
-    (await kernel.execute("from comm import create_comm\nc = create_comm(target_name='mine')")).raise_for_error()
-    comm_id = (await kernel.execute("print(c.comm_id)")).text.strip()
-    assert (await kernel.comm_info())["comms"][comm_id] == {"target_name": "mine"}
-    assert comm_id in (await kernel.comm_info("mine"))["comms"]
-    assert comm_id not in (await kernel.comm_info("another"))["comms"]
-    await kernel.execute("c.close()")
-
-
-async def test_replies_go_to_who_asked_in_whatever_order_they_come(kernel: Kernel) -> None:
-    """Requests of all kinds at once, each with an argument of its own that its reply shows."""
-    await kernel.execute("".join(f"name_{index} = {index}\n" for index in range(20)))
-    done = 0
-
-    async def complete(index: int) -> None:
-        nonlocal done
-        assert (await kernel.complete(f"name_{index}.real"))["cursor_start"] <= len(f"name_{index}.")
-        done += 1
-
-    async def execute(index: int) -> None:
-        nonlocal done
-        assert (await kernel.execute(f"name_{index}")).text == str(index)
-        done += 1
-
-    async def inspect(index: int) -> None:
-        nonlocal done
-        assert f" {index}" in (await kernel.inspect(f"name_{index}"))["data"]["text/plain"]
-        done += 1
-
-    async with trio.open_nursery() as nursery:
-        for index in range(20):
-            for ask in (complete, execute, inspect):
-                nursery.start_soon(ask, index)
-    assert done == 60
 
 
 async def test_a_request_that_is_cancelled_leaves_the_session_in_order(kernel: Kernel, wire: Wire) -> None:
@@ -175,62 +130,6 @@ async def test_input_in_a_stream_is_asked_for_while_it_runs(kernel: Kernel) -> N
     assert "".join(seen).replace("\n", "") in {"before?after 7", "?beforeafter 7"}
 
 
-async def test_what_a_handler_raises_comes_out_and_ends_the_code(kernel: Kernel) -> None:
-    class Refused(Exception):
-        pass
-
-    def refuse(prompt: str, password: bool) -> str:
-        raise Refused(prompt, password)
-
-    with pytest.raises(Refused):
-        await kernel.execute("asked = True\ninput('?')\nanswered = True", stdin=refuse)
-    assert (await kernel.execute("'answered' in globals()")).text == "False"
-
-
-@pytest.mark.parametrize("answer", [None, 5, b"bytes"])
-async def test_an_answer_that_is_no_text_is_named(kernel: Kernel, answer: Any) -> None:
-    with pytest.raises(trio_gateway.InvalidInputError, match="stdin"):
-        await kernel.execute("input('?')", stdin=lambda _prompt, _password: answer)
-    assert (await kernel.execute("1")).text == "1"
-
-
-async def test_input_over_the_channel(kernel: Kernel) -> None:
-    """For who wants the requests themselves: a front end, say."""
-    async with kernel.stdin.subscribe() as requests, trio.open_nursery() as nursery:
-        results: list[str] = []
-
-        async def run() -> None:
-            results.append((await kernel.execute("input('who? ')", stdin="channel")).text)
-
-        nursery.start_soon(run)
-        request = await requests.receive()
-        assert (request.msg_type, request.content["prompt"], request.content["password"]) == ("input_request", "who? ", False)
-        await kernel.stdin.send("input_reply", {"status": "ok", "value": "me"}, parent_header=request.own_header)
-    assert results == ["'me'"]
-
-
-async def test_code_that_waits_for_input_can_be_cancelled(kernel: Kernel) -> None:
-    asked = trio.Event()
-
-    async def never(prompt: str, password: bool) -> str:
-        del prompt, password
-        asked.set()
-        await trio.sleep_forever()
-        return ""
-
-    async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as scope:
-
-            async def cancel() -> None:
-                await asked.wait()
-                scope.cancel()
-
-            nursery.start_soon(cancel)
-            await kernel.execute("input('?')", stdin=never)
-    assert scope.cancelled_caught
-    assert (await kernel.execute("1")).text == "1"
-
-
 # Comms ----------------------------------------------------------------------------------------------------------------
 
 ECHO = """
@@ -260,39 +159,6 @@ async def test_a_comm_that_we_open(kernel: Kernel) -> None:
         comm_id = comm.id
         assert comm_id in (await kernel.comm_info("echo"))["comms"]
     assert comm_id not in (await kernel.comm_info("echo"))["comms"], "the block's end closes it"
-
-
-async def test_a_comm_that_the_kernel_closes(kernel: Kernel) -> None:
-    (await kernel.execute(ECHO)).raise_for_error()
-    async with kernel.comms.open("echo") as comm:
-        await comm.send({"say": "bye"})
-        data = [message.data async for message in comm]
-        assert data[0] == {"opened": {}}
-        assert data[1] == {"echo": {"say": "bye"}}
-        assert comm.closed
-        with pytest.raises(trio.BrokenResourceError):
-            await comm.send({})
-    with pytest.raises(trio.ClosedResourceError):
-        await comm.send({})
-
-
-@pytest.mark.parametrize("data", ["text", 5, [1]])
-async def test_data_that_is_no_object_is_named(kernel: Kernel, data: Any) -> None:
-    (await kernel.execute(ECHO)).raise_for_error()
-    async with kernel.comms.open("echo") as comm:
-        with pytest.raises(trio_gateway.InvalidInputError, match="data"):
-            await comm.send(data)
-        await comm.send({"still": "there"})
-    with pytest.raises(trio_gateway.InvalidInputError, match="data"):
-        async with kernel.comms.open("echo", data):
-            pytest.fail("that is no object")
-
-
-async def test_a_target_that_is_not_there(kernel: Kernel) -> None:
-    """The kernel closes what nobody there wants."""
-    async with kernel.comms.open("nobody's") as comm:
-        assert [message.data async for message in comm if message.data] == []
-        assert comm.closed
 
 
 @asynccontextmanager
@@ -368,36 +234,6 @@ async def test_a_subshell_runs_beside_a_busy_main_shell(kernel: Kernel, wire: Wi
 # System: ChannelQueue -------------------------------------------------------------------------------------------------
 
 
-async def test_channels_have_any_number_of_readers(kernel: Kernel) -> None:
-    async with kernel.iopub.subscribe() as one, kernel.iopub.subscribe() as two, kernel.shell.subscribe() as replies:
-        assert kernel.iopub.statistics().subscriptions == 2
-        await kernel.execute("print('hello', end='')")
-        for reader in (one, two):
-            kinds = []
-            async for message in reader:
-                assert isinstance(message, Message)
-                kinds.append(message.msg_type)
-                if kinds[-1] == "status" and message.content["execution_state"] == "idle":
-                    break
-            assert kinds == ["status", "execute_input", "stream", "status"]
-        assert (await replies.receive()).msg_type == "execute_reply"
-        with pytest.raises(trio.WouldBlock):
-            replies.receive_nowait()
-        statistics = one.statistics()
-        assert (statistics.messages, statistics.received, statistics.dropped) == (0, 4, 0)
-        assert statistics.peak_messages >= 1
-    assert kernel.iopub.statistics().subscriptions == 0
-    assert kernel.iopub.statistics().received >= 4
-
-
-async def test_a_message_of_ones_own_is_answered_to_whoever_reads(kernel: Kernel) -> None:
-    async with kernel.shell.subscribe() as replies:
-        request = await kernel.shell.send("kernel_info_request", {})
-        reply = await replies.receive()
-        assert (reply.msg_type, reply.parent_id) == ("kernel_info_reply", request.msg_id)
-        assert kernel.shell.statistics().sent == 1
-
-
 async def test_a_reader_of_a_session_that_ended_is_told_why(real_gateway: RunningGateway) -> None:
     async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
         async with gateway.start_kernel() as kernel, kernel.iopub.subscribe() as messages:
@@ -410,18 +246,6 @@ async def test_a_reader_of_a_session_that_ended_is_told_why(real_gateway: Runnin
             with pytest.raises(trio_gateway.KernelCulledError):
                 async with kernel.iopub.subscribe():
                     pytest.fail("there is nothing to read")
-
-
-async def test_a_reader_of_a_session_that_was_left_sees_its_end(gateway: trio_gateway.Gateway, shared_kernel_id: str) -> None:
-    async with gateway.attach_kernel(shared_kernel_id) as kernel:
-        reading = kernel.iopub.subscribe()
-        messages = await reading.__aenter__()
-    with pytest.raises(trio.EndOfChannel):
-        while True:
-            await messages.receive()
-    await reading.__aexit__(None, None, None)
-    with pytest.raises(trio_gateway.ConnectionLostError):
-        await kernel.execute("1")
 
 
 # System: HBChannelQueue -----------------------------------------------------------------------------------------------

@@ -1,15 +1,127 @@
-"""Code that a kernel skips because it comes in the moment after a failure: it is sent again, and runs once."""
+"""Running code: one execution after the other, its input, its cancellation, and code that a kernel has skipped."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 import trio_gateway
+from trio_gateway import Kernel
 from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 Clock = trio.testing.MockClock
+
+
+@pytest.fixture
+async def kernel() -> AsyncGenerator[Kernel]:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        yield kernel
+
+
+@pytest.mark.parametrize("code", ["", "# nothing", "\n\n"])
+async def test_no_code(autojump_clock: Clock, kernel: Kernel, code: str) -> None:
+    result = await kernel.execute(code)
+    assert (result.status, result.outputs) == ("ok", ())
+
+
+async def test_state_is_kept_between_executions(autojump_clock: Clock, kernel: Kernel) -> None:
+    first = await kernel.execute("x = 20")
+    second = await kernel.execute("x + 1")
+    assert second.text == "21"
+    assert first.execution_count is not None
+    assert second.execution_count == first.execution_count + 1
+
+
+async def test_silent(autojump_clock: Clock, kernel: Kernel) -> None:
+    before = await kernel.execute("1")
+    result = await kernel.execute("y = 5\nprint('printed')\ny", silent=True)
+    assert result.status == "ok"
+    assert not any(isinstance(output, trio_gateway.ExecuteResult) for output in result.outputs)
+    after = await kernel.execute("y")
+    assert after.text == "5"
+    assert before.execution_count is not None
+    assert after.execution_count == before.execution_count + 1
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_input_is_answered_by_a_handler(autojump_clock: Clock, kernel: Kernel, is_async: bool) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def plain(prompt: str, password: bool) -> str:
+        asked.append((prompt, password))
+        return "ä" * len(asked)
+
+    async def waiting(prompt: str, password: bool) -> str:
+        await trio.lowlevel.checkpoint()
+        return plain(prompt, password)
+
+    code = "[input('who? '), input('where? '), input()]"
+    result = await kernel.execute(code, stdin=waiting if is_async else plain)
+    assert result.text == "['ä', 'ää', 'äää']"
+    assert asked == [("who? ", False), ("where? ", False), ("", False)]
+
+
+async def test_what_a_handler_raises_comes_out_and_ends_the_code(autojump_clock: Clock, kernel: Kernel) -> None:
+    class Refused(Exception):
+        pass
+
+    def refuse(prompt: str, password: bool) -> str:
+        raise Refused(prompt, password)
+
+    with pytest.raises(Refused):
+        await kernel.execute("asked = True\ninput('?')\nanswered = True", stdin=refuse)
+    assert (await kernel.execute("'answered' in globals()")).text == "False"
+
+
+@pytest.mark.parametrize("answer", [None, 5, b"bytes"])
+async def test_an_answer_that_is_no_text_is_named(autojump_clock: Clock, kernel: Kernel, answer: Any) -> None:
+    with pytest.raises(trio_gateway.InvalidInputError, match="stdin"):
+        await kernel.execute("input('?')", stdin=lambda _prompt, _password: answer)
+    assert (await kernel.execute("1")).text == "1"
+
+
+async def test_input_over_the_channel(autojump_clock: Clock, kernel: Kernel) -> None:
+    """For who wants the requests themselves: a front end, say."""
+    async with kernel.stdin.subscribe() as requests, trio.open_nursery() as nursery:
+        results: list[str] = []
+
+        async def run() -> None:
+            results.append((await kernel.execute("input('who? ')", stdin="channel")).text)
+
+        nursery.start_soon(run)
+        request = await requests.receive()
+        assert (request.msg_type, request.content["prompt"], request.content["password"]) == ("input_request", "who? ", False)
+        await kernel.stdin.send("input_reply", {"status": "ok", "value": "me"}, parent_header=request.own_header)
+    assert results == ["'me'"]
+
+
+async def test_code_that_waits_for_input_can_be_cancelled(autojump_clock: Clock, kernel: Kernel) -> None:
+    asked = trio.Event()
+
+    async def never(prompt: str, password: bool) -> str:
+        del prompt, password
+        asked.set()
+        await trio.sleep_forever()
+        return ""
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+
+            async def cancel() -> None:
+                await asked.wait()
+                scope.cancel()
+
+            nursery.start_soon(cancel)
+            await kernel.execute("input('?')", stdin=never)
+    assert scope.cancelled_caught
+    assert (await kernel.execute("1")).text == "1"
+
+
+# Code that a kernel skips ---------------------------------------------------------------------------------------------
 
 
 def a_gateway(seconds: float) -> FakeGateway:
