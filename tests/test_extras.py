@@ -14,7 +14,7 @@ EXTRAS = {
     "jupyter": ("jupyter_client", "jupyter_core", "jupyter_server", "tornado", "traitlets"),
     "local": ("kernel_gateway", "ipykernel", "psutil"),
     "otel": ("opentelemetry",),
-    "proxy": ("hypercorn", "starlette", "prometheus_client"),
+    "proxy": ("starlette", "prometheus_client"),
 }
 PROGRAM = """
 import sys
@@ -42,7 +42,6 @@ EVERYTHING = tuple(name for names in EXTRAS.values() for name in names)
 @pytest.mark.parametrize(
     ("statement", "blocked", "install"),
     [
-        ("import trio_gateway.proxy", ("hypercorn",), "'trio-gateway[proxy]'"),
         ("import trio_gateway.proxy", ("starlette",), "'trio-gateway[proxy]'"),
         ("from trio_gateway.proxy import create_app", ("prometheus_client",), "'trio-gateway[proxy]'"),
         ("import trio_gateway.jupyter", EVERYTHING, "'trio-gateway[jupyter]'"),

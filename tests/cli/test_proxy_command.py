@@ -83,7 +83,7 @@ async def test_a_random_token_is_printed_and_sigterm_drains(behind: Behind) -> N
         url, port, token = found[1], int(found[2]), found[3]
         assert (await curl(f"{url}api/status"))[0] == 401
         status, body = await curl("-H", f"Authorization: token {token}", f"{url}api")
-        assert (status, json.loads(body)) == (200, {"version": trio_gateway.__version__})
+        assert (status, json.loads(body)) == (200, {"version": trio_gateway.__version__, "proxy": "trio_gateway"})
         made = await curl("-X", "POST", "-H", f"Authorization: Bearer {token}", f"{url}api/kernels")
         kernel_id = json.loads(made[1])["id"]
         async with open_front(port, kernel_id, headers=[("Authorization", f"token {token}")]) as front:

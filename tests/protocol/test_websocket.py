@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
+import h11
 import pytest
 import wsproto
 import wsproto.events as wire
@@ -29,8 +30,8 @@ from trio_gateway._protocol.websocket import (
     UpgradeRequest,
     WebSocketConnection,
     accept_bytes,
-    parse_upgrade,
     refusal_bytes,
+    upgrade_request,
 )
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -149,6 +150,17 @@ def head(role: Role, changes: dict[str, str | None]) -> bytes:
         lines[changed] = value
     text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
     return f"{start}\r\n{text}\r\n".encode("latin-1")
+
+
+def parse_upgrade(data: bytes) -> UpgradeRequest | None:
+    """Parse what a client sends as a server does that has h11 for its requests."""
+    http = h11.Connection(h11.SERVER)
+    http.receive_data(data)
+    try:
+        request = http.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    return upgrade_request(request, http.trailing_data[0]) if isinstance(request, h11.Request) else None
 
 
 def shaken(role: Role, data: bytes) -> Accepted | UpgradeRequest | None:

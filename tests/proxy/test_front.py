@@ -13,6 +13,7 @@ from trio.testing import memory_stream_pair
 from trio_gateway._protocol.frames import BINARY, CLOSE, TEXT, Close, FrameParser, small_frame, xor_mask
 from trio_gateway._protocol.websocket import UpgradeRequest
 from trio_gateway.proxy._front import FRAMES, serve_websocket
+from trio_gateway.proxy._http1 import Peer
 from trio_gateway.proxy._websocket import Pinger
 
 KEY = base64.b64encode(b"0123456789abcdef")
@@ -32,9 +33,8 @@ async def served(
     await theirs.send_eof()
     async with trio.open_nursery() as nursery:
         pinger = Pinger(nursery, 1000)
-        await serve_websocket(
-            app, ours, REQUEST, secure=secure, client=("1.2.3.4", 5), max_message_size=1000, pinger=pinger, linger=1
-        )
+        peer = Peer(secure, ("1.2.3.4", 5), ("6.7.8.9", 10))
+        await serve_websocket(app, ours, REQUEST, peer, max_message_size=1000, pinger=pinger, linger=1, let_in=lambda: None)
         nursery.cancel_scope.cancel()
     await ours.aclose()
     data = b""

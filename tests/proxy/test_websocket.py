@@ -195,7 +195,7 @@ async def test_a_request_that_is_not_right_is_no_websocket(headers: dict[str, st
 
 
 async def test_a_connection_that_was_used_before_can_become_a_websocket() -> None:
-    """Clients that keep connections in a pool do so; then hypercorn speaks the WebSocket."""
+    """Clients that keep connections in a pool do so."""
     async with a_proxy() as (proxy, kernel_id), await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
         connection = h11.Connection(h11.CLIENT)
         headers = [("Host", "127.0.0.1"), ("Authorization", f"token {TOKEN}")]

@@ -5,7 +5,7 @@ The one idea: a client and a server differ in who asks for the connection and in
 a connection is over. A shell of each role reads, writes and waits; it owns the stream, the lock of its writers, and the clock.
 
 The handshake stands beside the machine, and nothing of it is kept while the connection lives: for a client `ClientHandshake`, for
-a server `parse_upgrade` and `upgrade_request`, `accept_bytes` and `refusal_bytes`. No extension is spoken.
+a server `upgrade_request`, `accept_bytes` and `refusal_bytes`. No extension is spoken.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import base64
 import binascii
 import enum
 import hashlib
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -52,7 +51,6 @@ __all__ = [
     "UpgradeRequest",
     "WebSocketConnection",
     "accept_bytes",
-    "parse_upgrade",
     "refusal_bytes",
     "upgrade_request",
 ]
@@ -62,7 +60,6 @@ _MAX_HEAD: Final = 100 * 1024
 """How large the head of a server's answer may be, in bytes."""
 _MAX_BODY: Final = 64 * 1024
 """So much is kept of a refusal's body, in bytes."""
-_UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
 _ONLY_ONCE: Final = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version")
 _AT_ONCE: Final = 256 * 1024
 """So many bytes of small frames are joined and sent together."""
@@ -240,22 +237,6 @@ class UpgradeRequest:
     """What is offered, best first."""
     rest: bytes = attrs.field(repr=False)
     """What came behind it."""
-
-
-def parse_upgrade(data: bytes) -> UpgradeRequest | None:
-    """Return the request that this begins with, if it asks for a WebSocket and is right in every way; None for all else."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or not _UPGRADE.search(data, 0, end):
-        return None
-    http = h11.Connection(h11.SERVER)
-    http.receive_data(data)
-    try:
-        request = http.next_event()
-        if not isinstance(request, h11.Request) or not isinstance(http.next_event(), h11.EndOfMessage):
-            return None
-    except h11.RemoteProtocolError:
-        return None
-    return upgrade_request(request, http.trailing_data[0])
 
 
 def upgrade_request(request: h11.Request, rest: bytes) -> UpgradeRequest | None:

@@ -4,8 +4,8 @@
         app = trio_gateway.proxy.create_app(gateway)
         await trio_gateway.proxy.serve(app, port=8889)
 
-`create_app` makes an ASGI application for any server that runs on Trio; `serve` runs it on hypercorn's Trio worker, and so does
-the command `trio-gateway proxy`. Needs the extra `proxy`.
+`create_app` makes an ASGI application for any server that runs on Trio; `serve` serves it by itself, and so does the command
+`trio-gateway proxy`. Needs the extra `proxy`.
 """
 
 from .._errors import missing_extra

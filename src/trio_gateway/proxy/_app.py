@@ -26,8 +26,8 @@ from .._secret import Secret, SecretBytes
 from .._transport.blocks import check_trio
 from ._channels import Relays
 from ._config import ProxyConfig, ProxySettings, hidden
-from ._front import LET_IN
 from ._gate import Caller, Gate, Refused
+from ._http1 import LET_IN
 from ._metrics import Metrics
 from ._page import sign_in_page
 from ._rest import Rest

@@ -6,36 +6,30 @@ event with all the messages that are ready; the application uses it where the sc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Final
 from urllib.parse import unquote
 
 import trio.abc
 
 from .._protocol.websocket import UpgradeRequest
 from .._transport.websocket.engine import WebSocketClosed
+from ._http1 import LET_IN, App, Message, Peer
 from ._websocket import Pinger, ServerWebSocket
 
-__all__ = ["FRAMES", "LET_IN", "serve_websocket"]
+__all__ = ["FRAMES", "serve_websocket"]
 
 FRAMES: Final = "trio_gateway.websocket.frames"
 """The type of an event with several messages in `frames`, and the name of the extension in a scope."""
-
-LET_IN: Final = "trio_gateway.let_in"
-"""Where in a scope stands what the application calls once it knows who asks: until then the server has little patience."""
-
-Message: TypeAlias = MutableMapping[str, Any]
-App: TypeAlias = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
 async def serve_websocket(
     app: App,
     stream: trio.abc.Stream,
     request: UpgradeRequest,
+    peer: Peer,
     *,
-    secure: bool,
-    client: tuple[str, int] | None,
     max_message_size: int,
     pinger: Pinger,
     linger: float,
@@ -47,8 +41,7 @@ async def serve_websocket(
         app: the ASGI application.
         stream: to the front end.
         request: what it asks for.
-        secure: whether it came over TLS.
-        client: its address and port, if they are known.
+        peer: who is there.
         max_message_size: the largest message to accept, in bytes.
         pinger: pings it.
         linger: how long its goodbye is waited for, in seconds.
@@ -62,14 +55,14 @@ async def serve_websocket(
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
-        "scheme": "wss" if secure else "ws",
+        "scheme": "wss" if peer.secure else "ws",
         "path": unquote(path.decode("ascii")),
         "raw_path": path,
         "query_string": query,
         "root_path": "",
         "headers": list(request.headers),
-        "client": client,
-        "server": None,
+        "client": peer.client,
+        "server": peer.server,
         "subprotocols": list(request.subprotocols),
         "state": {},
         "extensions": {"websocket.http.response": {}, FRAMES: {}},

@@ -1,8 +1,7 @@
-"""Serves a proxy: HTTP on hypercorn's Trio worker, WebSockets by themselves.
+"""Serves a proxy: listens, counts connections and bounds them, and ends all of them well.
 
-The one idea: the listeners and the streams are ours, and each request is looked at. One that asks for a WebSocket is served
-without a server in between (`_front`), also on a connection that had other requests before; on all others the protocol is
-hypercorn's. So connections are counted and bounded, sockets are set up for front ends that fall silent, and at the end no stream
+The one idea: each stream that comes is a conversation in HTTP/1.1 (`_http1`) until a request asks for a WebSocket (`_front`), the
+first one or the hundredth: there is one way to each. Sockets are set up for front ends that fall silent, and at the end no stream
 that nobody reads holds anybody up.
 """
 
@@ -18,22 +17,16 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import attrs
-import hypercorn.config
 import trio
-from hypercorn.events import Closed, Event, RawData
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
 
 from .._errors import InvalidInputError
-from .._protocol.websocket import UpgradeRequest, parse_upgrade
+from .._protocol.websocket import UpgradeRequest
 from .._transport.blocks import check_trio
-from .._transport.strict_http1 import StrictServerConnection, WebSocketAsked
 from ._app import Proxy
 from ._config import ProxyConfig
-from ._front import LET_IN, serve_websocket
-from ._websocket import Pinger, read_head
+from ._front import serve_websocket
+from ._http1 import Peer, serve_http1
+from ._websocket import Pinger
 
 __all__ = ["Listening", "files_needed", "serve"]
 
@@ -45,10 +38,6 @@ PING_SECONDS: Final = 30.0
 """How often a front end's WebSocket is pinged, in seconds."""
 LINGER_SECONDS: Final = 2.0
 """How long the rest of a body that nobody wants is taken, so that the answer to it is read, in seconds."""
-_CONNECTION: Final = "trio_gateway.connection"
-"""Where in the state of hypercorn's connection stands ours."""
-HEAD_BYTES: Final = 16 * 1024
-"""How large a request's headers may be, in bytes."""
 EXTRA_CONNECTIONS: Final = 100
 """How many connections there may be beside WebSockets."""
 _OTHER_FILES: Final = 64
@@ -117,14 +106,13 @@ async def serve(
     check_trio("trio_gateway.proxy.serve", "call it in a program that Trio runs, or use the command trio-gateway proxy")
     context = None if certfile is None else _tls(certfile, keyfile)
     listeners = await _listen(host, port, context)
-    config = _hypercorn_config(proxy)
     bound: int = _socket_of(listeners[0]).getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     url = f"{'http' if context is None else 'https'}://{shown}:{bound}{proxy.config.base_path}"
     async with trio.open_nursery() as handlers:
         pinger = Pinger(handlers, PING_SECONDS)
         handlers.start_soon(pinger.run)
-        handler = _Handler(proxy, config, pinger)
+        handler = _Handler(proxy, pinger)
         async with trio.open_nursery() as accepting:
             for listener in listeners:
                 accepting.start_soon(_accept, handler, listener, handlers)
@@ -132,7 +120,7 @@ async def serve(
             await until()
             accepting.cancel_scope.cancel()
         proxy.drain()
-        await handler.context.terminated.set()
+        handler.end()
         with trio.move_on_after(drain_seconds):
             await handler.wait_idle()
         await handler.cut()
@@ -148,21 +136,18 @@ class _Handler:
 
     Args:
         proxy: the application.
-        config: hypercorn's.
         pinger: pings the WebSockets.
     """
 
-    def __init__(self, proxy: Proxy, config: hypercorn.config.Config, pinger: Pinger) -> None:
+    def __init__(self, proxy: Proxy, pinger: Pinger) -> None:
         self._proxy = proxy
         self._pinger = pinger
-        self._app = wrap_app(_Considerate(proxy), config.wsgi_max_body_size, "asgi")
-        self._config = config
         self._limit = _connections_allowed(proxy.config)
         self._count = 0
         self._silent: dict[_Connection, None] = {}  # those that were let in for nothing, the longest first
         self._streams: set[trio.abc.Stream] = set()
         self._idle = trio.Event()
-        self.context = WorkerContext(None)
+        self._ending = False
 
     async def __call__(self, stream: Any) -> None:
         if self._count >= self._limit:
@@ -196,39 +181,45 @@ class _Handler:
             self._count -= 1
 
     async def _converse(self, connection: _Connection, stream: Any) -> None:
-        head = b""
-        with trio.move_on_after(self._proxy.config.header_seconds):
-            head = await read_head(stream, HEAD_BYTES)
-        if not head:
-            return
-        request = parse_upgrade(head) if len(head) <= HEAD_BYTES else None
-        if request is None:
-            state = ConnectionState({_CONNECTION: connection})
-            begun: Any = _Begun(stream, head)
-            await _Http1Server(self._app, self._config, self.context, state, begun)
-            request = begun.asked
-            del begun
-        if request is not None:
-            conversation = self._websocket(connection, stream, request)
-            del head, request  # not kept while it lives
-            with connection.answering():
-                await conversation
-
-    def _websocket(self, connection: _Connection, stream: Any, request: UpgradeRequest) -> Coroutine[Any, Any, None]:
-        """Return what serves a WebSocket."""
         secure = isinstance(stream, trio.SSLStream)
-        peer = (stream.transport_stream if secure else stream).socket.getpeername()
+        plain = (stream.transport_stream if secure else stream).socket
+        peer = Peer(secure, plain.getpeername()[:2], plain.getsockname()[:2])
+        request = await serve_http1(
+            self._proxy,
+            stream,
+            peer,
+            answering=connection.answering,
+            let_in=connection.let_in,
+            is_ending=lambda: self._ending,
+            patience=self._proxy.config.header_seconds,
+            linger=LINGER_SECONDS,
+        )
+        if request is None:
+            await stream.aclose()
+            return
+        conversation = self._websocket(connection, stream, request, peer)
+        del request  # not kept while it lives
+        with connection.answering():
+            await conversation
+
+    def _websocket(self, connection: _Connection, stream: Any, request: UpgradeRequest, peer: Peer) -> Coroutine[Any, Any, None]:
+        """Return what serves a WebSocket."""
         return serve_websocket(
             self._proxy,
             stream,
             request,
-            secure=secure,
-            client=(peer[0], peer[1]),
+            peer,
             max_message_size=self._proxy.config.max_message_size,
             pinger=self._pinger,
             linger=LINGER_SECONDS,
             let_in=connection.let_in,
         )
+
+    def end(self) -> None:
+        """End the connections that ask for nothing, and each of the others with its answer."""
+        self._ending = True
+        for connection in [connection for connection in self._silent if not connection.is_answering]:
+            self._drop(connection)
 
     async def wait_idle(self) -> None:
         """Wait until no connection is left."""
@@ -246,7 +237,7 @@ class _Connection:
     """One front end's connection. It keeps its place for a request that was let in; else its time runs, and it makes room.
 
     So it does also while it is answered: a front end without the token may read its answers as slowly as it likes, and would keep
-    the place for ever. Hypercorn has a clock of its own, which does not run after some requests that it refuses by itself.
+    the place for ever.
 
     Args:
         silent: the connections that were let in for nothing, of which it is one; the longest so first.
@@ -254,7 +245,7 @@ class _Connection:
         answer_seconds: how long one request may take that is not let in, until its answer is taken.
     """
 
-    __slots__ = ("_answer_seconds", "_seconds", "_silent", "dropped", "scope")
+    __slots__ = ("_answer_seconds", "_seconds", "_silent", "dropped", "is_answering", "scope")
 
     def __init__(self, silent: dict[_Connection, None], seconds: float, answer_seconds: float) -> None:
         self._silent = silent
@@ -262,15 +253,18 @@ class _Connection:
         self._answer_seconds = answer_seconds
         self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
         self.dropped = False
+        self.is_answering = False
         silent[self] = None
 
     @contextmanager
     def answering(self) -> Generator[None]:
         """Give it the time of one request for the block; as much as that takes, once it is let in."""
         self.scope.deadline = trio.current_time() + self._answer_seconds
+        self.is_answering = True
         try:
             yield
         finally:
+            self.is_answering = False
             self.scope.deadline = trio.current_time() + self._seconds
             if not self.dropped:
                 self._silent[self] = None
@@ -279,152 +273,6 @@ class _Connection:
         """Have it keep its place until the end of this request, however long that takes."""
         self._silent.pop(self, None)
         self.scope.deadline = math.inf
-
-
-class _Http1Server(TCPServer):
-    """Hypercorn's connection, that speaks HTTP/1 and nothing else, and stops where a WebSocket is asked for.
-
-    Hypercorn changes to HTTP/2 where a request asks for it, and there its idle limit never begins: a few bytes hold a connection
-    for ever. Its WebSocket has other limits than ours, and unpacks what is compressed.
-    """
-
-    async def _read_data(self) -> None:
-        stream: Any = self.stream
-        protocol: Any = self.protocol.protocol
-        protocol.connection = StrictServerConnection(self.config.h11_max_incomplete_size, stream.refuse)
-        try:
-            await super()._read_data()
-        except WebSocketAsked as asked:
-            stream.hand_over(asked.request)
-            await self.idle_task.stop()
-
-    async def protocol_send(self, event: Event) -> None:
-        """Send, as hypercorn does, but so that the end of the connection's time is the end of it also where nobody reads."""
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
-            return
-        async with self.send_lock:
-            try:
-                await self.stream.send_all(event.data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):  # busy: it is being closed
-                await self.protocol.handle(Closed())
-
-
-class _Begun:
-    """A stream of which something was read already, as hypercorn's worker uses one.
-
-    Args:
-        stream: the stream.
-        data: what was read.
-    """
-
-    def __init__(self, stream: Any, data: bytes) -> None:
-        self._stream = stream
-        self._data = data
-        self._refused = False
-        self.asked: UpgradeRequest | None = None
-
-    def refuse(self) -> None:
-        """Note that what came is refused: more of it may be on its way."""
-        self._refused = True
-
-    def hand_over(self, request: UpgradeRequest) -> None:
-        """Note that a WebSocket was asked for: whoever serves it closes the stream."""
-        self.asked = request
-
-    async def aclose(self) -> None:
-        """Close the stream, unless it was handed over."""
-        if self.asked is None:
-            await self._stream.aclose()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive what was read, and then what comes."""
-        if self._data:
-            data, self._data = self._data, b""
-            return data
-        return bytes(await self._stream.receive_some(max_bytes))
-
-    async def send_eof(self) -> None:
-        """Say that nothing more comes; after a refusal, take what still comes for a moment, or the refusal might be lost."""
-        if self.asked is not None:
-            return
-        with suppress(AttributeError):  # TLS has no such thing
-            await self._stream.send_eof()
-        if self._refused:
-            self._refused = False
-            with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                while await self._stream.receive_some(HEAD_BYTES):
-                    pass
-
-
-class _Considerate:
-    """Ends each conversation well, on hypercorn.
-
-    Hypercorn gives up a stream only when the application's queue has room for that news, and nobody else makes room once the
-    application has said its last word: a body larger than it wanted would hold the connection for ever.
-
-    Args:
-        proxy: the application.
-    """
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._proxy = proxy
-
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-        whole = False
-
-        async def receive_and_see() -> Any:
-            nonlocal whole
-            message = await receive()
-            whole = whole or not message.get("more_body")
-            return message
-
-        async def send_and_take(message: Any) -> None:
-            kind = message["type"]
-            if not kind.endswith(".body") or message.get("more_body"):
-                await send(message)
-            else:
-                if not whole:
-                    # And so might an answer: who sends a body looks for it afterwards.
-                    await send({**message, "more_body": True})
-                    message = {"type": kind, "body": b""}
-                    with trio.move_on_after(LINGER_SECONDS):
-                        while not whole:
-                            await receive_and_see()
-                await self._end(receive, send, message)
-
-        connection: _Connection = scope["state"][_CONNECTION]
-        scope[LET_IN] = connection.let_in
-        with connection.answering():
-            await self._proxy(scope, receive_and_see, send_and_take)
-
-    async def _end(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]], message: Any) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_take_for_ever, receive)
-            await send(message)
-            nursery.cancel_scope.cancel()
-
-
-async def _take_for_ever(receive: Callable[[], Awaitable[Any]]) -> None:
-    while True:
-        await receive()
-
-
-def _hypercorn_config(proxy: Proxy) -> hypercorn.config.Config:
-    config = hypercorn.config.Config()
-    # The log is ours (`trio_gateway.proxy`): hypercorn's own would show queries, and in them tokens.
-    config.accesslog = None
-    config.errorlog = logging.getLogger("trio_gateway.proxy.server")
-    config.include_server_header = False
-    config.keep_alive_timeout = proxy.config.header_seconds
-    config.ssl_handshake_timeout = proxy.config.header_seconds
-    # Messages and chunks of bodies that wait for the application.
-    config.max_app_queue_size = 2
-    config.h11_max_incomplete_size = HEAD_BYTES
-    return config
 
 
 def _tls(certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str] | None) -> ssl.SSLContext:

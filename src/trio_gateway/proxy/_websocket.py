@@ -17,25 +17,7 @@ from .._protocol.websocket import Role, UpgradeRequest, WebSocketConnection, acc
 from .._transport.websocket.engine import RECEIVE_BYTES, WebSocketClosed, find_mask
 from .._transport.websocket.shell import FrameShell
 
-__all__ = ["Pinger", "ServerWebSocket", "read_head"]
-
-
-async def read_head(stream: trio.abc.Stream, limit: int) -> bytes:
-    """Read until a request's headers are whole, or no more comes, or so many bytes have come without their end.
-
-    Raises:
-        trio.BrokenResourceError: the connection is gone.
-        trio.ClosedResourceError: it was closed here.
-
-    Cancellation: what was read is lost.
-    """
-    data = b""
-    while b"\r\n\r\n" not in data and len(data) <= limit:
-        more = await stream.receive_some(RECEIVE_BYTES)
-        if not more:
-            break
-        data += more
-    return data
+__all__ = ["Pinger", "ServerWebSocket"]
 
 
 class Pinger:
