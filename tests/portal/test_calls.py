@@ -239,6 +239,7 @@ def test_g1_an_outermost_block_that_no_caller_can_leave_ends(monkeypatch: pytest
     monkeypatch.setattr(calls, "LOOK_AFTER", 0.01)
     gone = threading.Event()
     portal = Portal()
+    portal.open()
     entering = Listener()
     block = Block(portal, nothing(), entering, outermost=True, gone=gone.is_set)
     block.enter()

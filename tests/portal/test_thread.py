@@ -6,15 +6,22 @@ import asyncio
 import gc
 import subprocess
 import sys
+import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 import uvloop
 
 from tools.face_tools import ASYNCIO, ListeningFake, kernel_ids, run, trio_threads
+from trio_gateway._portal.asyncio_side import PortalCrossing
+from trio_gateway._portal.calls import Block
+from trio_gateway._portal.portal import Portal
+from trio_gateway._portal.thread_side import BlockingPortalCrossing, block_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
 
 @pytest.mark.parametrize("backend", ASYNCIO)
@@ -104,6 +111,141 @@ def test_g1_a_loop_that_is_closed_under_it(
         loop.close()
     running.clear()
     gc.collect()
+
+
+@asynccontextmanager
+async def nothing() -> AsyncGenerator[None]:
+    """Stand in for a gateway."""
+    await trio.lowlevel.checkpoint()
+    yield None
+
+
+def give_portal(portal: Portal, value: object) -> Portal:
+    return portal
+
+
+def open_blocking() -> None:
+    with BlockingPortalCrossing(nothing(), give_portal):
+        pass
+
+
+def open_in_loop() -> None:
+    async def use() -> None:
+        async with PortalCrossing(lambda portal: nothing(), give_portal):
+            pass
+
+    loop = asyncio.new_event_loop()  # which leaves signals alone, as asyncio.run() does not
+    try:
+        loop.run_until_complete(use())
+    finally:
+        loop.close()
+
+
+PLACES = {
+    "before the thread starts": (threading.Thread, "start", "before"),
+    "while the thread starts": (threading.Thread, "start", "after"),
+    "before it is used": (Portal, "open", "before"),
+    "when it is used": (Portal, "open", "after"),
+    "before the block begins": (Block, "enter", "before"),
+    "when the block begins": (Block, "enter", "after"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("use", [open_blocking, open_in_loop])
+def test_g1_a_signal_while_a_gateway_is_opened_leaves_no_thread(
+    use: Callable[[], None], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name, when = PLACES[place]
+    real: Any = getattr(owner, name)
+
+    def interrupted(self: Any) -> None:
+        if when == "after":
+            real(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            use()
+    for thread in trio_threads():
+        thread.join(100)
+    assert trio_threads() == []
+    use()
+    assert trio_threads() == []
+
+
+PROGRAM_WHOSE_TRIO_FAILS = """
+import contextlib, threading, trio
+from trio_gateway._portal.thread_side import BlockingPortalCrossing, block_on
+
+@contextlib.asynccontextmanager
+async def nothing():
+    await trio.lowlevel.checkpoint()
+    yield None
+
+def fail(*_):
+    raise MemoryError
+
+def told(use):
+    try:
+        use()
+    except Exception as error:
+        print(type(error).__name__)
+
+def use():
+    with BlockingPortalCrossing(nothing(), lambda portal, value: portal) as portal:
+        clock = type(portal.run_sync(trio.lowlevel.current_clock))
+        clock.deadline_to_sleep_time, real = fail, clock.deadline_to_sleep_time  # Trio calls it when no task can run
+        told(lambda: block_on(portal, trio.sleep_forever))
+        clock.deadline_to_sleep_time = real
+        told(lambda: block_on(portal, trio.sleep_forever))
+
+told(use)
+with BlockingPortalCrossing(nothing(), lambda portal, value: portal) as portal:
+    print(block_on(portal, trio.lowlevel.checkpoint))
+print([thread.name for thread in threading.enumerate() if thread is not threading.main_thread()])
+"""
+
+
+def test_g3_who_waits_for_a_thread_that_fails_is_told() -> None:
+    """What fails in Trio itself, as where memory is short, ends the thread as it stands; the next gateway has another."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM_WHOSE_TRIO_FAILS], check=True, capture_output=True, text=True, timeout=250
+    )
+    assert done.stdout.split() == ["GatewayInternalError", "ClosedResourceError", "GatewayInternalError", "None", "[]"]
+
+
+def test_g9_what_is_cut_from_outside_is_no_group() -> None:
+    """As at the end of the program, in a thread that is still in a block."""
+    with BlockingPortalCrossing(nothing(), give_portal) as portal:
+        portal.thread.post(portal.run_sync(lambda: portal.thread.nursery).cancel_scope.cancel)
+        with pytest.raises(trio.ClosedResourceError):
+            block_on(portal, trio.sleep_forever)
+    assert trio_threads() == []
+
+
+PROGRAM_THAT_IS_LATE = """
+import sys
+import trio_gateway.blocking as tg
+class Late:
+    def __del__(self, open_gateway=tg.open_gateway, arguments=sys.argv):
+        try:
+            with open_gateway(arguments[1], auth_token=arguments[2]):
+                print("opened")
+        except RuntimeError as error:
+            print("refused")
+late = Late()
+"""
+
+
+def test_g3_where_the_interpreter_ends_no_gateway_is_opened(fake_gateway: ListeningFake) -> None:
+    """No thread would run any more."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM_THAT_IS_LATE, fake_gateway.url, fake_gateway.token],
+        check=True, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("refused\n", "")
 
 
 PROGRAM_THAT_FORGETS = """

@@ -184,8 +184,12 @@ class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
             raise RuntimeError("this block was entered before")
         await anyio.lowlevel.checkpoint_if_cancelled()
         caller = LoopCaller()
-        self._block = block = self._open(caller)
-        block.enter()
+        try:
+            self._block = block = self._open(caller)
+            block.enter()
+        except BaseException:  # a signal that the event loop does not take for itself
+            self._abandon()
+            raise
         message = await caller.converse(lambda: block.leave(caller, asyncio.CancelledError()))
         if not isinstance(message, Entered):
             self._ended()
@@ -194,6 +198,11 @@ class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
 
     def _open(self, caller: LoopCaller) -> Block:
         return Block(self._portal, self._manager, caller)
+
+    def _abandon(self) -> None:
+        """Leave the block without waiting for anything, if it was begun."""
+        if self._block is not None:
+            self._block.leave(NOBODY, asyncio.CancelledError())
 
     def _ended(self) -> None:
         """Take note that the block has ended."""
@@ -229,6 +238,7 @@ class PortalCrossing(Crossing[T]):
     def __init__(
         self, opener: Callable[[Portal], AbstractAsyncContextManager[Any]], translate: Callable[[Portal, Any], T]
     ) -> None:
+        self._portal = Portal()
         self._opener = opener
         self._translate = translate
         self._block = None
@@ -237,8 +247,14 @@ class PortalCrossing(Crossing[T]):
     def _open(self, caller: LoopCaller) -> Block:
         loop = asyncio.get_running_loop()
         check_loop(loop)
-        self._portal = portal = Portal()
+        portal = self._portal
+        portal.open()
         return Block(portal, self._opener(portal), caller, outermost=True, gone=loop.is_closed)
+
+    def _abandon(self) -> None:
+        if self._block is None:
+            self._portal.close()
+        super()._abandon()
 
     def _ended(self) -> None:
         self._portal.thread.join()

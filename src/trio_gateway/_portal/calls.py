@@ -52,16 +52,21 @@ class Call:
             nursery = self._portal.nursery
             self._begun = True
             if nursery is None:
-                self._caller.deliver(Raised(closed()))
+                self._end(Raised(closed()))
             else:
                 if self._cancelled:
                     self._scope.cancel(reason="its caller was cancelled before")
                 context.run(nursery.start_soon, self._run)
 
+        self._portal.thread.watch(self, lambda why: self._end(Raised(why)))
         try:
             self._portal.thread.post(begin)
         except trio.RunFinishedError:
-            self._caller.deliver(Raised(closed()))
+            self._end(Raised(closed()))
+
+    def _end(self, last: Last) -> None:
+        self._portal.thread.unwatch(self)
+        self._caller.deliver(last)
 
     def cancel(self) -> None:
         """Cancel it. Its last message still comes, also if a signal was faster than its start."""
@@ -69,7 +74,7 @@ class Call:
         def cancel() -> None:
             self._scope.cancel(reason="its caller was cancelled")
             if not self._begun:
-                self._caller.deliver(Stopped())
+                self._end(Stopped())
 
         with suppress(trio.RunFinishedError):  # then it has ended
             self._portal.thread.post(cancel)
@@ -102,12 +107,17 @@ class Call:
                 last = Returned(await self._function())
             if self._scope.cancelled_caught:
                 last = Stopped()
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised for the caller
+        except BaseException as error:  # noqa: ASYNC103 - it is raised for the caller
+            if _is_cancellation(error):
+                raise
             last = Raised(error)
         finally:
-            self._caller.deliver(last)
+            self._end(last)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it is Trio's cancellation and nothing else: of what a nursery holds, a group of them."""
+    return isinstance(error, trio.Cancelled) or (isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None)
 
 
 _current: ContextVar[Call] = ContextVar("trio_gateway.call")
@@ -169,6 +179,7 @@ class Block:
             else:
                 context.run(nursery.start_soon, self._run)
 
+        self._portal.thread.watch(self, lambda why: self._end(Raised(why)))
         try:
             self._portal.thread.post(begin)
         except trio.RunFinishedError:
@@ -234,16 +245,16 @@ class Block:
                     if self._error is not None:
                         raise self._error
                 last = Returned(None)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised for the caller
+        except BaseException as error:  # noqa: ASYNC103 - it is raised for the caller
+            if _is_cancellation(error):
+                raise
             last = Raised(error)
         finally:
             self._finish(last)
 
     def _finish(self, last: Last) -> None:
         if self._outermost:
-            leave_shared_thread(self._portal.thread, lambda: self._end(last))
+            leave_shared_thread(self._portal, lambda: self._end(last))
         else:
             self._end(last)
 
@@ -270,6 +281,7 @@ class Block:
         self._listener.deliver(Entered(value))
 
     def _end(self, last: Last) -> None:
+        self._portal.thread.unwatch(self)
         self._last = last
         if self._dismissed or not self._entered:
             self._listener.deliver(last)

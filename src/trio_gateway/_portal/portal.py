@@ -12,7 +12,7 @@ from typing import TypeVar, final
 import trio
 
 from .messages import Raised, Returned
-from .thread import TrioThread, join_shared_thread
+from .thread import TrioThread, join_shared_thread, leave_shared_thread
 
 __all__ = ["Portal"]
 
@@ -21,15 +21,33 @@ T = TypeVar("T")
 
 @final
 class Portal:
-    """The way into one gateway's block. To make one is to use the shared thread until that block ends."""
+    """The way into one gateway's block, once it was opened: then it uses the shared thread until that block ends."""
+
+    thread: TrioThread
+    """The shared thread."""
 
     def __init__(self) -> None:
-        self.thread: TrioThread = join_shared_thread()
-        """The shared thread."""
         self.nursery: trio.Nursery | None = None
         """Inside the gateway's block while that is open."""
         self.dropped_events = 0
         """How many events were lost on their way out to an event loop."""
+
+    def open(self) -> None:
+        """Begin to use the shared thread.
+
+        Raises:
+            RuntimeError: the interpreter ends.
+        """
+        self.thread = join_shared_thread(self)
+
+    def close(self) -> None:
+        """Use the shared thread no more, whether or not that had begun, and wait for its end if this was its last user.
+
+        For a caller that a signal may have kept from having a block, which does this at its end.
+        """
+        leave_shared_thread(self)
+        if hasattr(self, "thread"):
+            self.thread.join()
 
     def run_sync(self, function: Callable[[], T]) -> T:
         """Call a function that does not wait in Trio's thread and return what it returns: blocks, for microseconds."""
@@ -43,11 +61,14 @@ class Portal:
             except Exception as error:  # noqa: BLE001 - it is raised for the caller
                 answers.put(Raised(error))
 
+        self.thread.watch(answers, lambda why: answers.put(Raised(why)))
         try:
             self.thread.post(run)
+            answer = answers.get()
         except trio.RunFinishedError:
             return function()  # Trio has ended: no other thread uses these objects any more
-        answer = answers.get()
+        finally:
+            self.thread.unwatch(answers)
         if isinstance(answer, Raised):
             raise answer.error
         value: T = answer.value

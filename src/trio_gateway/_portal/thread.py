@@ -6,7 +6,7 @@ takes 54 µs so, and 105 µs by `asyncio.to_thread` and `trio.from_thread`. With
 but then code that blocks the loop stops the heartbeats of every kernel.
 
 `_shared` is the library's only mutable state of a module. It has to be one: gateways that know nothing of each other are to share
-a thread, and they have nothing else in common. It holds the thread and counts its users, and is empty when there are none; and it
+a thread, and they have nothing else in common. It holds the thread and its users, and is empty when there are none; and it
 counts forks, for what was made before one is of no use after it: also the event loops that have used the thread.
 """
 
@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVarTuple, final
 from weakref import WeakKeyDictionary
 
 import attrs
 import trio
 
-from .._errors import ForkedProcessError
+from .._errors import ForkedProcessError, GatewayInternalError
+from .messages import closed
 
 __all__ = ["TrioThread", "check_loop", "join_shared_thread", "leave_shared_thread"]
 
@@ -41,10 +44,38 @@ class TrioThread:
         self._nursery: trio.Nursery | None = None
         self._stop = False
         self._at_end: list[Callable[[], object]] = []
+        self._begun = False
+        self._over = False
+        self._waiting: dict[object, Callable[[Exception], object]] = {}
         # A daemon, so that a program that forgot to leave a block can end; `atexit` then leaves it.
         self._thread = threading.Thread(target=self._run, name="trio_gateway", daemon=True)
+
+    def start(self) -> None:
+        """Start it, unless it was.
+
+        Raises:
+            RuntimeError: the interpreter ends, and starts no thread any more.
+        """
+        if self._begun:
+            return
+        if sys.is_finalizing():  # until Python 3.12 it would seem to start, and never run
+            raise RuntimeError("the interpreter ends: no gateway can be opened any more")
+        self._begun = True
         atexit.register(self._exit)
         self._thread.start()
+
+    def watch(self, waiting: object, lost: Callable[[Exception], object]) -> None:
+        """Have a function called if Trio ends as it never should, with the reason: nothing else would wake who waits for it.
+
+        Args:
+            waiting: what waits; the key for `unwatch`.
+            lost: the function. It is called in the thread.
+        """
+        self._waiting[waiting] = lost
+
+    def unwatch(self, waiting: object) -> None:
+        """Have it not called any more."""
+        self._waiting.pop(waiting, None)
 
     @property
     def nursery(self) -> trio.Nursery:
@@ -61,6 +92,8 @@ class TrioThread:
         """
         self.check_process()
         with self._lock:
+            if self._over:
+                raise trio.RunFinishedError
             if self._token is None:
                 self._early.append((function, args))
                 return
@@ -81,27 +114,37 @@ class TrioThread:
         return threading.current_thread() is self._thread
 
     def stop(self, at_end: Callable[[], object]) -> None:
-        """End Trio. For a function that was posted, or a task.
+        """End Trio. From any thread.
 
         Args:
             at_end: called as the last thing, when Trio has ended.
         """
-        self._stop = True
         self._at_end.append(at_end)
-        self.nursery.cancel_scope.cancel(reason="the last gateway was closed")
+        self._stop = True
+        with suppress(trio.RunFinishedError):
+            self.post(lambda: self.nursery.cancel_scope.cancel(reason="the last gateway was closed"))
 
     def join(self) -> None:
         """Wait until the thread is gone, if it was stopped. By then there are microseconds left to wait."""
-        if self._stop and self.here:
+        if self._stop and self.here and self._thread.ident is not None:
             self._thread.join()
 
     def _run(self) -> None:
+        why: Exception = closed()
         try:
             trio.run(self._main)
+        except BaseException as error:
+            why = GatewayInternalError(f"Trio's thread has failed: {error!r}")
+            raise
         finally:
+            with self._lock:
+                self._over = True
             atexit.unregister(self._exit)
+            _forget_thread(self)
             for function in self._at_end:
                 function()
+            for lost in list(self._waiting.values()):  # none, as a rule
+                lost(why)
 
     async def _main(self) -> None:
         async with trio.open_nursery() as self._nursery:
@@ -114,8 +157,8 @@ class TrioThread:
 
     def _exit(self) -> None:
         """Leave what the program left open. Each block's clean-up is bounded."""
-        if not self.here:
-            return  # the blocks are the parent's
+        if not self.here or self._thread.ident is None:
+            return  # the blocks are the parent's, or there are none
         try:
             self.post(lambda: self.nursery.cancel_scope.cancel(reason="the program ends"))
         except trio.RunFinishedError:
@@ -125,9 +168,10 @@ class TrioThread:
 
 @attrs.define
 class _Shared:
-    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    lock: threading.RLock = attrs.field(factory=threading.RLock)
+    """Can be taken twice by a thread: what a failed Trio has left is thrown away by the garbage collector, whenever that runs."""
     thread: TrioThread | None = None
-    users: int = 0
+    users: set[object] = attrs.field(factory=set)
     forks: int = 0
     """How many forks lie between this process and the one that the program began as."""
     loops: WeakKeyDictionary[Any, int] = attrs.field(factory=WeakKeyDictionary)
@@ -136,7 +180,7 @@ class _Shared:
     def forget(self) -> None:
         """Start anew in a process that was forked off: its parent's thread is not there."""
         self.forks += 1
-        self.lock, self.thread, self.users = threading.Lock(), None, 0
+        self.lock, self.thread, self.users = threading.RLock(), None, set()
 
 
 _shared = _Shared()
@@ -161,28 +205,47 @@ def check_loop(loop: object) -> None:
         )
 
 
-def join_shared_thread() -> TrioThread:
-    """Become one more user of the thread; it is started if there was none."""
+def join_shared_thread(user: object) -> TrioThread:
+    """Become one more user of the thread; it is started if there was none.
+
+    A signal may end this anywhere: `leave_shared_thread` is right after it in any case, also where it was not even called.
+
+    Args:
+        user: what uses it.
+
+    Raises:
+        RuntimeError: the interpreter ends, and starts no thread any more.
+    """
     with _shared.lock:
         if _shared.thread is None:
             _shared.thread = TrioThread()
-        _shared.users += 1
+        _shared.users.add(user)
+        _shared.thread.start()
         return _shared.thread
 
 
-def leave_shared_thread(thread: TrioThread, then: Callable[[], object]) -> None:
-    """Be a user no more. In the thread; the last user ends it.
+def leave_shared_thread(user: object, then: Callable[[], object] = lambda: None) -> None:
+    """Be a user no more, if it was one; the last user ends the thread. From any thread.
 
     Args:
-        thread: the thread.
+        user: what used it.
         then: called when the thread has ended, if this was its last user, else at once.
     """
+    ending: TrioThread | None = None
     with _shared.lock:
-        _shared.users -= 1
-        last = not _shared.users
-        if last:
-            _shared.thread = None
-    if last:
-        thread.stop(then)
-    else:
+        if user in _shared.users:
+            _shared.users.remove(user)
+            if not _shared.users:
+                ending, _shared.thread = _shared.thread, None
+    if ending is None:
         then()
+    else:
+        ending.stop(then)
+
+
+def _forget_thread(thread: TrioThread) -> None:
+    """Take note that a thread runs no more: the next gateway has another one."""
+    with _shared.lock:
+        if _shared.thread is thread:
+            _shared.thread = None
+            _shared.users.clear()

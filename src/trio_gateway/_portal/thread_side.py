@@ -204,8 +204,8 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
             raise RuntimeError("this block was entered before")
         check_limits()
         caller = ThreadCaller()
-        self._block = block = self._open(caller)
         try:
+            self._block = block = self._open(caller)
             message = caller.converse(block.enter, lambda: block.leave(caller, KeyboardInterrupt()))
         except BaseException:
             self._ended()
@@ -249,14 +249,15 @@ class BlockingPortalCrossing(BlockingCrossing[T]):
 
     def __init__(self, manager: AbstractAsyncContextManager[Any], translate: Callable[[Portal, Any], T]) -> None:
         self._opened_by = getattr(manager, "_opened_by", "")
+        self._portal = Portal()
         self._manager = manager
         self._translate = translate
         self._block = None
         self._given = None
 
     def _open(self, caller: ThreadCaller) -> Block:
-        self._portal = Portal()
+        self._portal.open()
         return Block(self._portal, self._manager, caller, outermost=True)
 
     def _ended(self) -> None:
-        self._portal.thread.join()
+        self._portal.close()  # a signal may have come before the block began
