@@ -180,6 +180,24 @@ async def test_a_start_under_the_id_of_a_kernel_that_runs_ends_nothing(autojump_
     assert fake.asked() == [f"GET /api/kernels/{ID_A}", "GET /api/kernels", f"GET /api/kernels/{ID_A}"]
 
 
+async def test_starts_under_one_id_at_the_same_time_end_nothing(autojump_clock: MockClock) -> None:
+    """The first one starts the kernel, the others are given it; Enterprise Gateway would answer 500 to them."""
+    fake = RestFake()
+    fake.script("POST /api/kernels", NORMAL, error(500))
+    found: list[str] = []
+    async with open_fake(fake) as gateway:
+
+        async def start() -> None:
+            found.append((await gateway.kernels.start("python3", env={}, kernel_id=ID_A)).id)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(start)
+        assert found == [ID_A] * 3
+        assert [model.id for model in await gateway.kernels.list()] == [ID_A]
+    assert [asked for asked in fake.asked() if not asked.startswith("GET")] == ["POST /api/kernels"]
+
+
 @pytest.mark.parametrize(("status", "content"), [(204, b""), (200, b""), (200, b"null")])
 async def test_a_restart_that_is_answered_without_a_model(autojump_clock: MockClock, status: int, content: bytes) -> None:
     """It is done, and what the kernel is like is asked for; where that can't be told, it is done all the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,43 @@ async def test_cancelling_a_start_leaves_no_kernel(gateway: trio_gateway.Gateway
             async with gateway.start_kernel("python3"):
                 await trio.sleep_forever()
         assert list(await gateway.kernels.list()) == []
+
+
+async def test_g2_a_start_under_the_id_of_a_kernel_that_runs_leaves_it_alone(gateway: trio_gateway.Gateway) -> None:
+    """It answers 500 to a second one, and a start that has failed is cleaned up by its id."""
+    running = await gateway.kernels.start("python3")
+    try:
+        async with gateway.attach_kernel(running.id) as kernel:
+            assert (await kernel.execute("x = 6 * 7")).error is None
+            assert (await gateway.kernels.start("python3", kernel_id=running.id)).id == running.id
+            for number in range(4):
+                with trio.move_on_after(0.02 * number):
+                    await gateway.kernels.start("python3", kernel_id=running.id)
+            assert (await kernel.execute("x")).text == "42"
+    finally:
+        with trio.move_on_after(60, shield=True):
+            await gateway.kernels.shutdown(running.id)
+    assert list(await gateway.kernels.list()) == []
+
+
+async def test_g2_starts_under_one_id_at_the_same_time_give_one_kernel(gateway: trio_gateway.Gateway) -> None:
+    wished = str(uuid.uuid4())
+    found: list[str] = []
+
+    async def start() -> None:
+        model = await gateway.kernels.start("python3", kernel_id=wished)
+        async with gateway.attach_kernel(model.id) as kernel:
+            found.append((await kernel.execute("6 * 7")).text)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(start)
+        assert found == ["42"] * 3
+        assert [model.id for model in await gateway.kernels.list()] == [wished]
+    finally:
+        with trio.move_on_after(60, shield=True):
+            await gateway.kernels.shutdown(wished)
 
 
 async def test_an_unknown_kernelspec_is_named_before_anything_is_started(gateway: trio_gateway.Gateway) -> None:

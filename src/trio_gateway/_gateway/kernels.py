@@ -21,6 +21,7 @@ from .._limits import points_to_limits
 from .._models import KernelModel
 from .._protocol.culling import CullPolicy
 from .._secret import hide_values
+from .._transport.turns import Turns
 from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
@@ -56,6 +57,7 @@ class Kernels:
         self._known = known
         self._config = config
         self._find_path = find_path
+        self._starting = Turns()
         self._culler = Culler(api, kernelspecs, known)
 
     # ------------------------------------------------------------------------------------------------------------- looking
@@ -154,12 +156,18 @@ class Kernels:
         """
         env = hide_values(env)
         request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, kernel_id=kernel_id)
-        if kernel_id is not None:
-            # As Kernel Gateway has it. Enterprise Gateway answers 500, and whose kernel would be cleaned up after that?
+        if kernel_id is None:
+            return await self._start(request)
+        # As Kernel Gateway has it. Enterprise Gateway answers 500, and whose kernel would be cleaned up after that? So of several
+        # starts under one id each looks when the one before is over.
+        async with self._starting.take(kernel_id):
             with suppress(KernelNotFoundError):
                 model = await self.get(kernel_id)
                 self._known.met(model.id, model.name)
                 return model
+            return await self._start(request)
+
+    async def _start(self, request: StartRequest) -> KernelModel:
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
         return await launch(self._api, request, self._config.cleanup_timeout)
