@@ -36,6 +36,24 @@ async def test_a_notebook_from_its_file_to_its_file(cli: Cli) -> None:
     assert source.read_bytes() == before
 
 
+CONTROLS = r"print('a\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\bz')"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("by_name", [(), ("--no-control",), ("--control",)], ids=" ".join)
+async def test_control_sequences_of_a_real_kernel_reach_no_log(cli: Cli, by_name: tuple[str, ...]) -> None:
+    """Standard output is a pipe here. A notebook keeps what the kernel sent."""
+    shown = "a\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\bz\n" if by_name == ("--control",) else "aredz\n"
+    done = await cli.run("exec", *by_name, CONTROLS)
+    assert (done.code, done.out) == (0, shown)
+    source = write_notebook(cli.cwd / "in.ipynb", CONTROLS, "raise ValueError('\\x1b[2Jgone')")
+    done = await cli.run("run", *by_name, source, "-o", "out.ipynb", "--echo")
+    assert done.code == 1
+    assert done.out == shown
+    assert by_name == ("--control",) or "\x1b" not in done.err
+    assert texts_of(cells_of(cli.cwd / "out.ipynb")[0]) == ["a\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\bz\n"]
+
+
 @pytest.mark.full
 def test_a_notebook_stops_at_its_first_error_unless_allowed_to_go_on(cli_here: CliHere) -> None:
     source = write_notebook(cli_here.cwd / "in.ipynb", "print(1)", "raise ValueError('ü')", "print(3)")
