@@ -1,4 +1,4 @@
-"""What goes over a connection: a consumer that asked for a pause gets it in the middle of what was read, and loses nothing."""
+"""What goes over a connection: requests go out once, and a consumer that asked for a pause gets it and loses nothing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from kernel.kit import Parts, said
+from trio_gateway import MessageTooLargeError
 from trio_gateway._kernel.exchange import MessageExchange
 from trio_gateway._kernel.inbox import Inbox
+from trio_gateway._kernel.pending import PendingReply
 from trio_gateway._kernel.status import SessionStatus
 from trio_gateway._protocol import codec
+from trio_gateway._protocol.loss import UNNUMBERED
 from trio_gateway._protocol.messages import Header, Message
+from trio_gateway._transport.websocket.opening import WebSocketClosed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,3 +92,157 @@ async def test_a_large_read_lets_others_run_and_is_routed_whole() -> None:
         assert inbox.statistics().received < 200
         nursery.cancel_scope.cancel()
     assert await numbers(inbox, 999) == list(range(1, 1000))
+
+
+# Sending --------------------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """A WebSocket that takes what is sent."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.sent: list[Message] = []
+        self.error = error
+
+    async def send(self, frame: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.error is not None:
+            raise self.error
+        self.sent.append(codec.decode(b"".join(map(bytes, frame)), v1=True))
+
+
+class Checks:
+    """A recovery that lets everything go, or holds all but what is its own."""
+
+    def __init__(self) -> None:
+        self.recovery = self
+        self.holding = False
+        self.held = 0
+        self.order = 0
+        self.released = trio.Event()
+
+    def may_send(self, msg_id: str) -> bool:
+        del msg_id
+        return not self.holding
+
+    async def hold(self) -> None:
+        self.held += 1
+        await self.released.wait()
+
+    def sent(self, msg_id: str, now: float) -> int:
+        del msg_id, now
+        self.order += 1
+        return self.order
+
+
+def sender(takes_bytes: int | None = None) -> tuple[Parts, Checks, MessageExchange]:
+    parts, checks = Parts(), Checks()
+    parts.status.opened()
+    exchange = MessageExchange(parts.status, parts.requests, cast("Any", None), cast("Any", checks), takes_bytes)
+    exchange.begin(v1=True)
+    return parts, checks, exchange
+
+
+async def send_what_waits(exchange: MessageExchange, wire: Wire) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(exchange.send_all, cast("Any", wire))
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
+def asked(parts: Parts, size: int = 1) -> PendingReply:
+    pending = PendingReply(parts.requests.make("shell", "complete_request", {"code": "x" * size}))
+    parts.requests.submit(pending)
+    return pending
+
+
+async def test_a_request_is_sent_once_and_knows_over_which_connection() -> None:  # G4
+    parts, _, exchange = sender()
+    first, second = asked(parts), asked(parts)
+    wire = Wire()
+    await send_what_waits(exchange, wire)
+    await send_what_waits(exchange, wire)
+    assert [message.msg_id for message in wire.sent] == [first.message.msg_id, second.message.msg_id]
+    assert (first.connection, second.connection) == (1, 1)
+    assert first.order < second.order
+    assert first.sent_bytes > 0
+    assert not first.cut
+
+
+async def test_nothing_leaves_while_it_is_held() -> None:
+    parts, checks, exchange = sender()
+    checks.holding = True
+    pending, wire = asked(parts), Wire()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(exchange.send_all, cast("Any", wire))
+        await wait_all_tasks_blocked()
+        assert (wire.sent, pending.sent, checks.held) == ([], False, 1)
+        assert parts.requests.withdraw(pending), "its caller may still take it back"
+        other = asked(parts)
+        checks.holding = False
+        checks.released.set()
+        await wait_all_tasks_blocked()
+        assert [message.msg_id for message in wire.sent] == [other.message.msg_id]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_that_the_cut_hit_in_the_middle_may_have_arrived() -> None:  # G4
+    parts, _, exchange = sender()
+    pending = asked(parts)
+    with trio.fail_after(5):
+        await exchange.send_all(cast("Any", Wire(WebSocketClosed(1006, "broke"))))
+    assert (pending.sent, pending.cut, pending.settled) == (True, True, False)
+    assert not exchange.sending
+
+
+@pytest.mark.parametrize("waited_for", [True, False])
+async def test_what_is_larger_than_a_gateway_is_known_to_take_is_not_sent(
+    waited_for: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts, _, exchange = sender(takes_bytes=1_000)
+    if waited_for:
+        large = asked(parts, 2_000)
+    else:
+        await parts.requests.send(parts.requests.make("shell", "comm_msg", {"data": "x" * 2_000}))
+    small, wire = asked(parts), Wire()
+    await send_what_waits(exchange, wire)
+    assert [message.msg_id for message in wire.sent] == [small.message.msg_id]
+    if waited_for:
+        assert isinstance(large.failure, MessageTooLargeError)
+        assert not large.sent
+    else:
+        assert [record.message for record in caplog.records] == ["message_refused"]
+
+
+async def test_the_largest_that_is_not_known_to_have_arrived_is_the_one_that_was_refused() -> None:  # G3
+    parts, _, exchange = sender()
+    small, large, answered = asked(parts), asked(parts, 30_000), asked(parts, 90_000)
+    await send_what_waits(exchange, Wire())
+    answered.reply = answered.message
+    answered.settle()
+    assert exchange.refused("too big")
+    assert isinstance(large.failure, MessageTooLargeError)
+    assert "too big" in str(large.failure)
+    assert small.failure is None
+    assert not exchange.refused("too big"), "no gateway has so small a limit"
+
+
+async def test_a_message_that_nobody_waits_for_may_be_the_refused_one(caplog: pytest.LogCaptureFixture) -> None:
+    parts, _, exchange = sender()
+    pending = asked(parts, 30_000)
+    await parts.requests.send(parts.requests.make("shell", "comm_msg", {"data": "x" * 60_000}))
+    await send_what_waits(exchange, Wire())
+    assert exchange.refused("too big")
+    assert pending.failure is None
+    assert [record.message for record in caplog.records] == ["message_refused"]
+
+
+async def test_an_answer_for_input_is_noted_with_the_code_that_asked() -> None:
+    parts, _, exchange = sender()
+    pending = parts.execution()
+    parts.requests.submit(pending)
+    await send_what_waits(exchange, Wire())
+    pending.feed(said("input_request", {}, channel="stdin", parent=pending.message.msg_id), UNNUMBERED)
+    await parts.requests.send(parts.requests.make("stdin", "input_reply", {"value": "x"}))
+    await send_what_waits(exchange, Wire())
+    assert pending.input_sent is not None
