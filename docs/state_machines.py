@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
+from trio_gateway._kernel.restart_gate import GATE_TRANSITIONS, GateState
 from trio_gateway._protocol.execution import TRANSITIONS, ExecutionState
 from trio_gateway._protocol.kernel_state import CONNECTION_TRANSITIONS, KERNEL_TRANSITIONS, ConnectionState, KernelState
 from trio_gateway._protocol.liveness import VERDICT_TRANSITIONS, Verdict
@@ -69,6 +70,13 @@ it is answered, what it overtook is lost. Some kernels answer questions beside c
 which runs in its turn. `_protocol/recovery.py` holds the table.
 """
 
+GATE = """
+## Whether code is kept back while the kernel's process is replaced
+
+Each session has this machine. `replaced` is the gateway's answer to a restart, or a kernel's word that it was replaced; `met`,
+that the new process has answered and was heard, or had its time for it. `_kernel/restart_gate.py` holds the table.
+"""
+
 
 def draw(table: Mapping[tuple[Enum, str], Enum], start: Enum) -> str:
     """Return a Mermaid diagram of a table; events that lead the same way share an arrow."""
@@ -96,7 +104,9 @@ def page() -> str:
             HEARING,
             draw(HEARING_TRANSITIONS, Hearing.FRESH).rstrip(),
             BARRIER,
-            draw(BARRIER_TRANSITIONS, BarrierState.NONE),
+            draw(BARRIER_TRANSITIONS, BarrierState.NONE).rstrip(),
+            GATE,
+            draw(GATE_TRANSITIONS, GateState.OPEN),
         ]
     )
 

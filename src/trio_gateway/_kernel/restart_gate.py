@@ -7,9 +7,10 @@ it publishes later than it reconnects the rest, and what it publishes before tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import enum
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -18,12 +19,39 @@ from .pending import PendingProbe
 from .requests import Requests
 from .status import SessionStatus
 
-__all__ = ["RestartGate"]
+__all__ = ["GATE_TRANSITIONS", "GateState", "RestartGate"]
 
 PROBE_AGAIN: Final = 0.25
 """How long a probe of a restarted kernel may take before the next one, in seconds; doubled each time, up to 2."""
 PROBE_SECONDS: Final = 30.0
 """How long a restarted kernel is probed at most before it is sent code all the same, in seconds."""
+
+
+class GateState(enum.Enum):
+    """Whether code is kept back, and for what."""
+
+    OPEN = "open"
+    """Code is sent."""
+    ASKED = "asked"
+    """A restart was asked for, and the old process may still be there."""
+    MEETING = "meeting"
+    """A new process took the old one's place, and was not heard yet."""
+    GIVEN_UP = "over"
+    """The session has ended. Final: nobody waits."""
+
+    if not TYPE_CHECKING:  # which takes it for another method than the one it stands for
+        __hash__ = object.__hash__  # in C: each is there once
+
+
+GATE_TRANSITIONS: Final[Mapping[tuple[GateState, str], GateState]] = {
+    (GateState.OPEN, "restart asked"): GateState.ASKED,
+    (GateState.ASKED, "no restart asked any more"): GateState.OPEN,
+    (GateState.OPEN, "replaced"): GateState.MEETING,
+    (GateState.ASKED, "replaced"): GateState.MEETING,
+    (GateState.MEETING, "met"): GateState.OPEN,
+    (GateState.MEETING, "met, and restart asked"): GateState.ASKED,
+    **{(state, "session ended"): GateState.GIVEN_UP for state in (GateState.OPEN, GateState.ASKED, GateState.MEETING)},
+}
 
 
 class RestartGate:
@@ -35,7 +63,7 @@ class RestartGate:
         start_soon: starts a service that ends with the session's block at the latest.
     """
 
-    __slots__ = ("_asking", "_met", "_probing", "_requests", "_start_soon", "_status", "farewell", "ours")
+    __slots__ = ("_asking", "_met", "_requests", "_start_soon", "_state", "_status", "farewell", "ours")
 
     farewell: bool
     """Whether the old process has said goodbye since then."""
@@ -49,7 +77,7 @@ class RestartGate:
         self._status = status
         self._start_soon = start_soon
         self._asking = 0
-        self._probing = False
+        self._state = GateState.OPEN
         self._met = trio.Event()
         self._met.set()
 
@@ -66,32 +94,33 @@ class RestartGate:
         """A restart is being asked for: keep code back; if nothing has begun at its end, go on with the old process."""
         self.ours = True  # until the new process is heard: the old one's goodbye may come after the gateway's answer
         self._asking += 1
-        self._keep_back()
+        self._feed("restart asked")
         try:
             yield
         finally:
             self._asking -= 1
-            self._go_on()
+            if not self._asking:
+                self._feed("no restart asked any more")
 
     def begin(self) -> None:
         """A new process took the kernel's place: see that it is heard before it is sent code."""
         self.farewell = False
-        self._keep_back()
-        if not self._probing:
-            self._probing = True
+        meeting = self._state is GateState.MEETING
+        self._feed("replaced")
+        if self._state is GateState.MEETING and not meeting:
             self._start_soon(self._probe, name="trio_gateway.probe")
 
     def give_up(self) -> None:
         """There is nobody to be met any more: nobody waits."""
-        self._met.set()
+        self._feed("session ended")
 
-    def _keep_back(self) -> None:
-        if self._met.is_set():
-            self._met = trio.Event()
-
-    def _go_on(self) -> None:
-        """Let those who wait go on, unless another process is being met or about to take this one's place."""
-        if not self._probing and not self._asking:
+    def _feed(self, event: str) -> None:
+        """Feed the machine; keep code back, or let those who wait go on."""
+        self._state = GATE_TRANSITIONS.get((self._state, event), self._state)
+        if self._state in (GateState.ASKED, GateState.MEETING):
+            if self._met.is_set():
+                self._met = trio.Event()
+        elif not self._met.is_set():
             self.ours = self.farewell = False
             self._met.set()
 
@@ -114,5 +143,4 @@ class RestartGate:
                         await trio.sleep(pause)
                     pause = min(2 * pause, 2.0)
         finally:
-            self._probing = False
-            self._go_on()
+            self._feed("met, and restart asked" if self._asking else "met")
