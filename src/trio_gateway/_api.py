@@ -1,7 +1,7 @@
 """A gateway's REST interface, typed: one method for each request the library makes about kernels and kernelspecs.
 
 The one idea: paths and bodies come from `_protocol.rest`, bytes go through `HttpClient`, and a 404 becomes the error that
-says what was not found. Whoever acts on a kernel comes through here, so each action is told here, as an event of kind
+says what was not found. Each action on a kernel comes through here, and here it becomes an event of kind
 `"kernel"`. No policy lives here: who owns a kernel, what is retried and what is cleaned up is decided above.
 """
 
@@ -89,7 +89,7 @@ class _NoNotes:
 
 class KernelApi:
     """Requests about kernels and kernelspecs. Made by `open_kernel_api`, one for a gateway: restarts and shutdowns of a kernel
-    take turns in it, whoever asks for them.
+    take turns in it, for all callers.
 
     Every method raises GatewayConnectionError, GatewayTimeoutError, GatewayHTTPError, AuthenticationError and
     ProtocolError as `HttpClient.request` does. Cancelling one leaves open whether the gateway got the request.
@@ -262,7 +262,7 @@ class KernelApi:
         Args:
             kernel_id: the kernel.
             action: what the event calls it: `"shutdown"`; `"cull"`; or `"cleanup"` for a kernel that may never have been there,
-                of which nothing is told then.
+                and gives no event then.
             kernel_name: its kernelspec, where it is known.
             message: why.
         """

@@ -184,7 +184,7 @@ class ConfigProblem:
 
 
 class ConfigError(InvalidInputError):
-    """One or more settings are wrong; all that are wrong are told at once.
+    """One or more settings are wrong; the error names all of them.
 
     Args:
         problems: every wrong setting, at least one.

@@ -1,6 +1,6 @@
-"""What the library tells about its own work: one value for each request and each action, and the shape of whoever listens.
+"""What the library tells about its own work: one value for each request and each action, and the shape of a listener.
 
-An event never carries a secret: its URL and path lose their user information and query here, whoever made them.
+An event never carries a secret: its URL and path lose their user information and query here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class GatewayEvent:
 
 
 EventSink: TypeAlias = Callable[[GatewayEvent], object]
-"""Whoever listens: called in the task that did the work, so it must neither block nor wait. What it returns is ignored."""
+"""A listener: called in the task that did the work, so it must neither block nor wait. What it returns is ignored."""
 
 
 def ignore(event: GatewayEvent) -> None:

@@ -30,7 +30,7 @@ MAX_DEPTH: Final = 100
 TOO_DEEP: Final = "(nested too deeply)"
 """What stands for those that are nested deeper."""
 _LARGEST_COUNT: Final = 2**53
-"""From here on not every number is told apart by each reader of JSON."""
+"""From here on not each reader of JSON distinguishes every number."""
 
 
 def as_text(value: object) -> str:

@@ -51,7 +51,7 @@ def to_jupyter_events(logger: EventLogger) -> EventSink:
     Events have the schema `https://events.jupyter.org/jupyter_server/gateway_client/v1`, are checked against it, and go to the
     logger's handlers. If the logger does not have the schema yet, it gets it: Jupyter Server's, where that is installed. Its
     *listeners* are coroutines of asyncio: they need its event loop to run in the thread in which Trio does. Events of other
-    kinds than `"request"` have no schema, and are left out: the requests that they were made of are told of anyway.
+    kinds than `"request"` have no schema, and are left out: the requests that they were made of have events anyway.
 
     Args:
         logger: where to.
@@ -178,7 +178,7 @@ def to_opentelemetry(
 
 
 def _attributes(event: GatewayEvent) -> dict[str, str | int]:
-    """Return what metrics are told apart by: nothing that has many values, such as a kernel's id."""
+    """Return the labels of metrics: nothing that has many values, such as a kernel's id."""
     attributes: dict[str, str | int] = {}
     if event.method is not None:
         attributes["http.request.method"] = event.method

@@ -42,7 +42,7 @@ LACKS: Mapping[str, Mapping[str, str]] = {
         "choosing the kernel id": "405",
         "unknown kernel": "interrupt: answered as if it were there",
         "sessions": "GET: 405, PATCH: 500",
-        "death": "nobody is told within a minute",
+        "death": "nobody learns of it within a minute",
     },
     "jupygate": {
         "version": "404",

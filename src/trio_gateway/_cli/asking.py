@@ -1,7 +1,7 @@
 """Input that code in a kernel asks for, at this command's terminal.
 
 The one idea: code that asks, as Python's `input()` and `getpass()` do, finds a person where there is one; where there is none the
-kernel is told beforehand, and one line says what to do.
+command says so to the kernel beforehand, and one line says what to do.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Asker:
     async def __call__(self, prompt: str, password: bool) -> str:
         """Show the prompt, and return the line that is typed then.
 
-        Cancellation: the terminal is as it was; what was typed and not ended is for whoever reads next.
+        Cancellation: the terminal is as it was; what was typed and not ended is for the next reader.
         """
         with self.pausing(), self._hidden() if password else nullcontext():
             await self._renderer.prompt(prompt)
@@ -106,7 +106,7 @@ def find_asker(options: Options, renderer: Renderer) -> Asker | None:
 
 
 def wanted_input(error: Error) -> bool:
-    """Whether code ended because it asked for input and was told that there is none: ipykernel's words, and xeus's."""
+    """Whether code ended because it asked for input where there is none: ipykernel's words, and xeus's."""
     return error.ename == "StdinNotImplementedError" or "does not support input requests" in error.evalue
 
 

@@ -1,6 +1,6 @@
 """Takes control characters and sequences out of text, for a log. Pure: no stream in here.
 
-The one idea: what a terminal would obey is taken out, and what a person would read stays. Where the two can't be told apart, as
+The one idea: what a terminal would obey is taken out, and what a person would read stays. Where nothing distinguishes the two, as
 in a sequence that has no end, it stays: a log that shows too much is better than one that lacks a line.
 """
 

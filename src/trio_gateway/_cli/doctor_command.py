@@ -32,7 +32,7 @@ _WIDTH: Final = max(map(len, STEPS))
 
 @click.command(epilog="Example: trio-gateway doctor --no-kernel")
 @click.option("--all", "show_all", is_flag=True, help="Show all settings, also those that have their default.")
-@click.option("--no-kernel", is_flag=True, help="Start no kernel. Whether WebSockets work can then be told only in part.")
+@click.option("--no-kernel", is_flag=True, help="Start no kernel. What works of WebSockets is then known only in part.")
 @json_option
 @kernel_option
 @common_options

@@ -135,7 +135,7 @@ def shutdown(options: Options, ids: tuple[str, ...]) -> int:
 
 
 async def _shut_down(gateway: Gateway, kernel_id: str) -> None:
-    """Shut a kernel down that is there; if it ends meanwhile by somebody else, or its end is told twice, that is as good."""
+    """Shut a kernel down that is there; if it ends meanwhile by somebody else, or two answers say so, that is as good."""
     await gateway.kernels.get(kernel_id)
     await gateway.kernels.shutdown(kernel_id)
 

@@ -1,6 +1,6 @@
 """Which gateway a command talks to: the one that is configured, or a local one started for it.
 
-The one idea: a person who has configured nothing still gets a kernel, and is told how.
+The one idea: a person who has configured nothing still gets a kernel, and learns how.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ __all__ = ["check_ready", "configured_gateway", "open_gateway", "open_kernel", "
 def configured_gateway(options: Options, *, for_others: bool = False) -> trio_gateway.GatewayConfig:
     """Return the settings of the gateway that options and environment name.
 
-    A command is told by its environment what kernel is wanted: the `KERNEL_*` in it go along with a start, as with Jupyter's own
-    tools. Where kernels are started for other people nobody has asked for that, and `allowed_envs` has to name them.
+    A person says by a command's environment what kernel is wanted: the `KERNEL_*` in it go along with a start, as with
+    Jupyter's own tools. Where kernels are started for other people nobody has asked for that, and `allowed_envs` has to name
+    them.
 
     Args:
         options: the common options.

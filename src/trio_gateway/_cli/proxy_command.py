@@ -37,7 +37,7 @@ the front ends never learn. With it in JUPYTER_GATEWAY_AUTH_TOKEN, JupyterLab fo
 **Signals:** SIGTERM and Ctrl-C end the proxy when the requests that run are answered, at most after `--drain` seconds; a
 second one ends it at once. SIGHUP reads the token file again; connections that are open stay.
 
-**For whoever watches over it:** `/healthz` needs no token and answers 503 while the proxy ends; `/metrics` is for
+**For monitoring:** `/healthz` needs no token and answers 503 while the proxy ends; `/metrics` is for
 Prometheus and needs the token; standard output has one line of JSON for each request.
 
 The page docs/security.md says what is checked, and docs/proxy.md how to run it under systemd or in a container.
@@ -54,7 +54,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=8889, show_default=True, help="0: any free one.")
 @click.option("--base-path", metavar="PATH", default="/", show_default=True, help="Where everything begins, as /jupyter/.")
 @click.option("--proxy-token-file", metavar="FILE", type=_FILE, help="A file with the token that front ends must show.")
-@click.option("--allow-anyone", is_flag=True, help="Ask for no token: whoever reaches the port can run code.")
+@click.option("--allow-anyone", is_flag=True, help="Ask for no token: everybody who reaches the port can run code.")
 @click.option(
     "--allow-origin", metavar="ORIGIN", multiple=True, help="Pages from there may use the proxy; * for all. Repeatable."
 )
@@ -148,12 +148,12 @@ class _Running:
     def started(self, value: Listening) -> None:
         """Say where the proxy is."""
         if self._app.token is None:
-            self._options.warn("nobody is asked for a token: whoever reaches the port can run code on the gateway")
+            self._options.warn("the proxy asks for no token: everybody who reaches the port can run code on the gateway")
             self._options.say(f"Listening on {value.url}")
         elif self._token_file is not None:
             self._options.say(f"Listening on {value.url} with the token of {self._token_file}")
         else:
-            # As Jupyter does: a random one is of no use to anybody unless it is told.
+            # As Jupyter does: a random one is of no use to anybody unless it is printed.
             self._options.say(f"Listening on {value.url}?token={self._app.token}")
 
     async def obey(self, signals: AsyncIterator[int]) -> None:

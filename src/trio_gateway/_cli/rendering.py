@@ -3,7 +3,7 @@
 The one idea: what the code writes goes to the stream it was written to; only what has no bytes of its own (results, displays,
 tracebacks) is given a form here. A terminal gets all of it, control sequences included, as from a local program; a file or a pipe
 gets the text without them, for it may be a log. On a terminal `clear_output` and updates of the display that stands last take
-effect in place; elsewhere nothing can be taken back, so they append.
+effect in place; in a file or pipe nothing can be taken back, so they append.
 """
 
 from __future__ import annotations

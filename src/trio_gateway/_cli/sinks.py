@@ -1,6 +1,6 @@
 """Standard output and standard error as byte sinks that never block the event loop.
 
-The one idea: whoever reads us may stop (a pager, a stopped terminal), and must then hold up the command but not the
+The one idea: our reader may stop (a pager, a stopped terminal), and must then hold up the command but not the
 connection to the gateway. So a write goes to the descriptor at once only where it can't block, and to a thread
 otherwise. Nothing is buffered here, so nothing is left to flush when the process ends.
 """

@@ -1,6 +1,6 @@
 """Where code comes from: an argument, standard input or a file, as text that a kernel can be sent.
 
-The one idea: everything is read and checked before a gateway is asked for anything, and whatever is wrong is told by name.
+The one idea: everything is read and checked before a gateway is asked for anything, and an error names whatever is wrong.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ async def write_json(report: Mapping[str, object]) -> None:
     """Write a report that says itself whether all went well.
 
     Raises:
-        OutputClosedError: whoever read our output went away.
+        OutputClosedError: the reader of our output went away.
 
     Cancellation: leaves at once.
     """
@@ -53,7 +53,7 @@ async def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     """Write rows below their titles, aligned.
 
     Raises:
-        OutputClosedError: whoever read our output went away.
+        OutputClosedError: the reader of our output went away.
 
     Cancellation: leaves at once.
     """

@@ -1,6 +1,6 @@
 """What happened and what to do about it, in the words of the command. Pure: no printing here.
 
-The one idea: the library's errors speak to programs, of arguments and settings; whoever stands at a terminal has options and
+The one idea: the library's errors speak to programs, of arguments and settings; a person at a terminal has options and
 variables, and another command to find out more.
 """
 

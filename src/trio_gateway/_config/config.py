@@ -202,7 +202,7 @@ class GatewayConfig:
     buffer_bytes: int = attrs.field(default=64 * _MEBI, metadata=whole("bytes", 1))
     """How many bytes of messages one stream keeps for a reader that is slow."""
     max_output_bytes: int = attrs.field(default=1024 * _MEBI, metadata=whole("bytes", 1))
-    """The most output that one `execute` collects, in bytes; more is dropped, counted and told in `output_gaps`."""
+    """The most output that one `execute` collects, in bytes; more is dropped, and counted in `output_gaps`."""
     websocket_engine: str = attrs.field(default="auto", metadata=setting(values.one_of(*WEBSOCKET_ENGINES)))
     """What speaks the WebSocket protocol: `"fast"`, an engine of this library; `"trio-websocket"`; or `"auto"`, the fast one
     where the extra `fast` is installed."""
@@ -501,7 +501,7 @@ class GatewayConfig:
 
 
 def hidden_settings(settings: Mapping[str, Any], *, but: Collection[str] = ()) -> dict[str, Any]:
-    """Return settings by name, in which what may be secret hides itself from whoever shows a frame's locals.
+    """Return settings by name, in which what may be secret hides itself from tools that show a frame's locals.
 
     Each function that takes settings by name begins with this: what goes wrong later has its frame in the traceback.
 

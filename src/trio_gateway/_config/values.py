@@ -196,7 +196,7 @@ def credential(*, colon: bool) -> Reader:
 
 
 def as_it_is(value: object) -> Any:
-    """Read what has been read elsewhere."""
+    """Read what another function has read already."""
     return value
 
 

@@ -1,7 +1,7 @@
 """Examines one gateway step by step, from its settings to an answer of a kernel, and says what to do where a step fails.
 
-The one idea: each step stands on those before it, so the first that fails names the cause; what stands on it is told as skipped.
-Nothing is printed here, and no secret gets into what is found.
+The one idea: each step stands on those before it, so the first that fails names the cause; what stands on it is reported as
+skipped. Nothing is printed here, and no secret gets into what is found.
 """
 
 from __future__ import annotations
@@ -385,7 +385,7 @@ class _Examination:
         return await ask_plainly(self._connector or connect_tcp, self._host, self._port, path, _LOOK_LIMIT, ssl_context=context)
 
     async def _redirect_advice(self, http: HttpClient) -> str:
-        """Say what to do about a server that sends everybody elsewhere."""
+        """Say what to do about a server that redirects everybody to another place."""
         answer = await self._ask_aside(http, self._path("/api"))
         location = "" if answer is None else answer.headers.get("location", "")
         try:
@@ -506,7 +506,7 @@ class _Examination:
             )
         if isinstance(self._specs, GatewayError):
             # A 404 is given before anybody looks at who asks.
-            return _Finding("can't be told: the list of kernelspecs, which is asked for, is not there", "skipped")
+            return _Finding("not known: the list of kernelspecs, which is asked for, is not there", "skipped")
         return _Finding("not refused" if self._logs_in else "nothing to log in with is set, and none is asked for")
 
     def _login_advice(self, error: AuthenticationError) -> str:
@@ -589,7 +589,7 @@ class _Examination:
             return _Finding(f"connected, with {framing}")
         if answer.status_code == 404 and model is None:
             # Gateways say so before they look at the upgrade, hence also where a proxy has taken that away.
-            return _Finding("the handshake is let in as far as can be told without a kernel (404 to one that does not exist)")
+            return _Finding("the handshake is let in, as far as one without a kernel shows (404 to one that does not exist)")
         raise self._rejection(answer, url.partition("?")[0], http.mask)
 
     def _rejection(self, answer: Handshake, url: str, mask: Masker) -> _Failed:

@@ -95,7 +95,7 @@ class Sessions:
 
     A session whose kernel is gone is dropped when it is next looked at, and only if the gateway says of that kernel's id that it
     does not know it. As long as it can't be asked, the session stays. One that was dropped can still be given another kernel by
-    `update`, for whoever has the document open, until its path has another session; the last 1,000 are remembered.
+    `update`, for the client that has the document open, until its path has another session; the last 1,000 are remembered.
 
     Every method raises SessionStoreError if the database fails, and what requests to the gateway raise: GatewayConnectionError,
     GatewayTimeoutError, GatewayHTTPError and AuthenticationError. Safe for any number of tasks.
@@ -522,7 +522,7 @@ class Sessions:
                 await self._end_unwanted(kernel_id)
 
     async def _end_unwanted(self, kernel_id: str) -> None:
-        """Shut down a kernel that nobody asked for. A failure is told, not raised. The caller bounds and shields it."""
+        """Shut down a kernel that nobody asked for. A failure is reported, not raised. The caller bounds and shields it."""
         try:
             await self._shutdown(kernel_id)
         except Exception as error:  # noqa: BLE001 -- nothing may hide what is being raised or returned

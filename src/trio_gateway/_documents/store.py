@@ -265,7 +265,7 @@ class SessionStore:
         return await _in_thread(run, self._path, self._limiter, self._busy_limit)
 
     def close_memory(self) -> None:
-        """Close a store in memory: what it kept is forgotten. For whoever called [make_memory_store][]; twice is fine."""
+        """Close a store in memory: what it kept is forgotten. For the caller of [make_memory_store][]; twice is fine."""
         assert self._path is None
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -283,7 +283,7 @@ class SessionStore:
 
 
 def make_memory_store(scope: str = "") -> SessionStore:
-    """Make a database of sessions in memory, without a block: whoever makes it calls its `close_memory`.
+    """Make a database of sessions in memory, without a block: its maker calls its `close_memory`.
 
     Args:
         scope: whose rows these are.
@@ -464,7 +464,7 @@ def _open_file(path: Path, field: str) -> sqlite3.Connection:
 def _inspect(path: Path, field: str) -> bool:
     """Refuse what is not ours before SQLite could touch it; tell whether there is a file.
 
-    SQLite itself looks into the file, told that it is immutable: then it takes no lock and replays no journal. Reading it with
+    SQLite itself looks into the file, as one that is immutable: then it takes no lock and replays no journal. Reading it with
     `open()` would be wrong: closing any descriptor of a file drops all of this process's locks on it, those of another store too.
     """
     try:

@@ -1,7 +1,7 @@
 """Shutting idle kernels down: once, or again and again while a gateway's block lasts.
 
 The one idea: the gateway's own clock decides. Its answers say what time it is there, so a clock of ours that goes wrong culls
-nothing. Whoever is to be culled is looked at by id just before, and nothing is awaited between the verdict and the request.
+nothing. A kernel that is to be culled is looked at by id just before, and nothing is awaited between the verdict and the request.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ async def open_gateway(
     Args:
         gateway: its URL; or a whole configuration; or None: the variables `JUPYTER_GATEWAY_*` say which.
         connector: opens byte streams in place of TCP, for tests and tunnels.
-        on_event: told of each request and of each action on a kernel or session, as a `GatewayEvent`: a function, which must
+        on_event: gets each request and each action on a kernel or session, as a `GatewayEvent`: a function, which must
             neither block nor wait; the sending end of a memory channel; or a list of these. A channel that is full loses the
             event, which `Gateway.dropped_events` counts; the channel is cloned, and the clone closed with the block.
         session_database: the file in which `gateway.sessions` are kept; None for memory.
@@ -324,7 +324,7 @@ async def open_local_gateway(
         cwd: the directory in which kernels work, unless `start_kernel` says otherwise; None for this process's.
         env: variables on top of this process's environment, for all its kernels.
         startup_timeout: how long the gateway may take to answer, in seconds.
-        on_event: told of each request and of each action on a kernel or session, as a `GatewayEvent`: a function, which must
+        on_event: gets each request and each action on a kernel or session, as a `GatewayEvent`: a function, which must
             neither block nor wait; the sending end of a memory channel; or a list of these. A channel that is full loses the
             event, which `Gateway.dropped_events` counts; the channel is cloned, and the clone closed with the block.
         session_database: the file in which `gateway.sessions` are kept; None for memory.
@@ -351,7 +351,7 @@ async def open_local_gateway(
     env = hide_values(env)
     directory = None if cwd is None else checked_directory(cwd)
     find_path = _make_path_finder(directory)
-    # What is wrong with the settings is told before anything is started. The token is to come.
+    # What is wrong with the settings raises before anything is started. The token is to come.
     checked = GatewayConfig.from_env({}, url="http://127.0.0.1", auth_token="-", **settings)  # noqa: S106
     limit = checked.max_message_size
     async with run_local_gateway(cwd=directory, env=env, startup_timeout=startup_timeout, max_message_size=limit) as process:
@@ -430,7 +430,7 @@ class _Store:
 
 @asynccontextmanager
 async def _open_store(database: str | os.PathLike[str] | None, scope: str) -> AsyncGenerator[_Store]:
-    """Open a file of sessions now, so that what is wrong with it is told at once; memory is opened when it is needed."""
+    """Open a file of sessions now, so that what is wrong with it raises at once; memory is opened when it is needed."""
     if database is None or database == ":memory:":
         store = _Store(None, scope)
         try:

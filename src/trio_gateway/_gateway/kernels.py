@@ -35,7 +35,7 @@ _AT_ONCE = 10
 
 @points_to_limits
 class Kernels:
-    """The kernels of a gateway, whoever started them. Reached as `gateway.kernels`.
+    """The kernels of a gateway, those of other clients too. Reached as `gateway.kernels`.
 
     A gateway object *knows* the kernels that it started or attached to, until the gateway says that they are gone.
 

@@ -90,7 +90,7 @@ class KnownKernels:
     def in_use(self, kernel_id: str) -> bool:
         """Whether an execution of ours runs in a kernel or waits to be sent to it.
 
-        A session that has no connection just now counts: what it will be sent waits too, and can't be told from here.
+        A session that has no connection just now counts: what it will be sent waits too, and is not seen from here.
         """
         return any(
             session.ended is None and (session.waits or session.status.connection is not ConnectionState.CONNECTED)

@@ -1,7 +1,7 @@
-"""Events on their way to whoever listens: functions and memory channels.
+"""Events on their way to their listeners: functions and memory channels.
 
 The one idea: listening is free of consequences. A listener that raises is logged, a channel that is full loses the event and
-the loss is counted; the work that was told about goes on as if nobody listened.
+the loss is counted; the work that the event is about goes on as if nobody listened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["EventFanOut", "Listener", "Listeners", "open_fan_out"]
 _logger = logging.getLogger("trio_gateway.events")
 
 Listener: TypeAlias = EventSink | trio.MemorySendChannel[GatewayEvent]
-"""Who is told: a plain function, or the sending end of a memory channel."""
+"""A listener: a plain function, or the sending end of a memory channel."""
 Listeners: TypeAlias = Listener | Sequence[Listener] | None
 """One of them, several, or nobody."""
 

@@ -34,7 +34,7 @@ __all__ = [
 _logger = logging.getLogger("trio_gateway.kernels")
 
 KERNEL_VARIABLES: Final = "KERNEL_*"
-"""What names all variables by which gateways are told of a kernel."""
+"""What names all variables that say to a gateway how a kernel is to be."""
 # Enterprise Gateway 3.3 answers 400 to these (services/kernels/handlers.py), and a name with "=" is none.
 _MAX_VALUE: Final = 4096
 _REFUSED_IN_VALUES: Final = re.compile(r"[$`\n\r\0]")

@@ -78,7 +78,7 @@ class Carrier:
     __slots__ = ("_api", "_changed", "_kernel_id", "_seeking", "_start_soon", "_ticking", "_timer", "recovery")
 
     recovery: Recovery
-    """The machine. Whoever feeds it hands what it returns to `act`."""
+    """The machine. The code that feeds it hands what it returns to `act`."""
 
     def __init__(self, recovery: Recovery, api: KernelApi, kernel_id: str, start_soon: Callable[..., trio.CancelScope]) -> None:
         self.recovery = recovery

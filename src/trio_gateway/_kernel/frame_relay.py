@@ -206,7 +206,7 @@ class KernelChannels:
         """Nothing is known of the kernel: nobody looks."""
         return KernelState.STARTING
 
-    # For whoever relays -----------------------------------------------------------------------------------------
+    # For the relay's user ---------------------------------------------------------------------------------------
 
     async def receive(self) -> Sequence[bytes | str]:
         """Wait for frames from the kernel: at least one, and those that came together.
@@ -350,7 +350,7 @@ class KernelChannels:
             del self._outgoing[0]
             self._outgoing_bytes -= message.size
             self._room.unpark_all()
-            self._crowd = 0.0  # whoever asks is answered without delay
+            self._crowd = 0.0  # a request is answered without delay
             # Text where v1 was selected is in the legacy framing: a gateway takes it for nothing.
             agree = self._v1 == self._there_v1 and not (self._there_v1 and isinstance(frame, str))
             self.sending = True
@@ -595,7 +595,7 @@ class KernelChannels:
         parent: dict[str, Any] | None = None,
         subshell_id: str | None = None,
     ) -> Message:
-        # The wall clock, for whoever reads the message.
+        # The wall clock, for the message's reader.
         date = datetime.now(UTC).isoformat()  # noqa: TID251
         return self._factory.make(channel, kind, content, date=date, parent_header=parent, subshell_id=subshell_id)
 

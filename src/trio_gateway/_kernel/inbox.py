@@ -2,7 +2,7 @@
 
 The one idea: memory is bounded, in messages and in bytes, and what happens at the bound is the consumer's choice:
 
-* `"spool"`, the default: more goes to a temporary file and comes back in order. Nothing is lost (G5), and whoever awaits
+* `"spool"`, the default: more goes to a temporary file and comes back in order. Nothing is lost (G5), and a caller who awaits
   only a reply is not held up by output that nobody reads (G7).
 * `"drop_oldest"`: the oldest messages go, and are counted.
 * `"fail"`: this consumer gets `SlowConsumerError`; nobody else notices.

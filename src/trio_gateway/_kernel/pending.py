@@ -328,7 +328,7 @@ class PendingExecution(Pending):
             self._idle_scope.deadline = math.inf
 
     def _note_reply(self) -> None:
-        """From now on `idle` may be overdue: whoever waits, waits for so long only."""
+        """From now on `idle` may be overdue: the caller waits for so long only."""
         self._answered.set()
         if self._idle_scope is not None and self._idle_scope.deadline == math.inf:
             self._idle_scope.deadline = trio.current_time() + self.idle_grace

@@ -1,8 +1,8 @@
 """The program inside a local gateway's process: a Kernel Gateway that serves its one owner on this machine.
 
-Its one idea: everything it is told comes as one line of JSON over standard input, so that nothing secret stands in a command
-line, an environment or a file; and standard input stays open as the lifeline, so that gateway and kernels end with their owner,
-however the owner ended. What it has to say comes as one line over standard output; all else goes to the log.
+Its one idea: everything that it has to know comes as one line of JSON over standard input, so that nothing secret stands in a
+command line, an environment or a file; and standard input stays open as the lifeline, so that gateway and kernels end with
+their owner, however the owner ended. What it has to say comes as one line over standard output; all else goes to the log.
 
 It is copied into the gateway's private directory and run there as a script, by a Python that need not have trio_gateway: it
 must import nothing of this package, and at its top nothing but the standard library. `local.py` imports
@@ -77,10 +77,10 @@ def hold_port(ip: str) -> tuple[int, socket.socket]:
     """Take a free TCP port so that a process of ours can still listen on it, but nobody else is given it by the system.
 
     jupyter_client finds free ports for a kernel by taking and leaving them; the kernel takes them again a quarter of a second
-    later, and whoever asks the system for any port in between may get one: then the kernel does not start, or a gateway talks
-    to somebody else's socket, and may wait for it for ever. On Linux a second socket may listen where the first one only has the
-    port, if both say so (SO_REUSEADDR, as ZeroMQ and most listeners do); what the system chooses by itself is never such a port.
-    Elsewhere the port is left at once, as jupyter_client does.
+    later, and another process that asks the system for any port in between may get one: then the kernel does not start, or a
+    gateway talks to somebody else's socket, and may wait for it for ever. On Linux a second socket may listen where the first
+    one only has the port, if both say so (SO_REUSEADDR, as ZeroMQ and most listeners do); what the system chooses by itself
+    is never such a port. On other systems the port is left at once, as jupyter_client does.
 
     Args:
         ip: the address of one of this machine's interfaces.
@@ -138,7 +138,7 @@ class _Lifeline:
             end_kernels(self._directory)
             if self._orphan:
                 shutil.rmtree(self._directory, ignore_errors=True)
-        except Exception:  # noqa: BLE001  # told to the log; the process ends
+        except Exception:  # noqa: BLE001  # the log says it; the process ends
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -296,7 +296,7 @@ def _application(settings: dict[str, Any], ready: Any) -> Any:
             await asyncio.wait([asyncio.ensure_future(super()._stop())], timeout=limit)
             self.io_loop.stop()
 
-    HeldPorts.instance()  # jupyter_client's own from now on: whoever asks for a LocalPortCache gets this one
+    HeldPorts.instance()  # jupyter_client's own from now on: each LocalPortCache is this one
     config = Config()
     config.KernelGatewayApp.kernel_manager_class = LocalKernelManager
     config.KernelGatewayApp.kernel_websocket_connection_class = LocalConnection

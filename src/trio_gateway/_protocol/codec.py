@@ -352,7 +352,7 @@ def encode_legacy(message: Message, *, as_server: bool = False) -> str | bytes:
 
     Raises:
         InvalidInputError: it has more than 4 GiB of buffers, which the framing can't hold.
-        ProtocolError: it came from elsewhere, and a part that nobody looked at is not JSON in UTF-8.
+        ProtocolError: it came over the wire, and a part that nobody looked at is not JSON in UTF-8.
     """
     said = {"msg_id": message.msg_id, "msg_type": message.msg_type} if as_server else {}
     repeated = b"".join([b'"%b":%b,' % (name.encode(), json.dumps(value).encode()) for name, value in said.items() if value])

@@ -60,8 +60,8 @@ class CullPolicy:
     cull_connected: bool = attrs.field(default=False, validator=_truth)
     """Whether kernels to which others are connected are culled too. This gateway object's own connections never count."""
     all_listed: bool = attrs.field(default=False, validator=_truth)
-    """Whether all kernels that the gateway lists are looked at, whoever started them; else only those that this gateway object
-    started or attached to."""
+    """Whether all kernels that the gateway lists are looked at, those of other clients too; else only those that this
+    gateway object started or attached to."""
     only: Callable[[KernelModel], bool] | None = attrs.field(default=None, validator=_function)
     """Asked about each kernel; one for which it gives False is spared, and one for which it raises too."""
 

@@ -312,7 +312,7 @@ class Execution:
 
     Args:
         keep: whether to collect outputs for the result.
-        limit_bytes: how many bytes of outputs to collect at most; more is dropped, counted, and told as an `"overflow"` gap.
+        limit_bytes: how many bytes of outputs to collect at most; more is dropped, and counted in an `"overflow"` gap.
     """
 
     __slots__ = (
@@ -488,7 +488,7 @@ class Execution:
 
     @property
     def status(self) -> Literal["ok", "error", "aborted"]:
-        """What the reply says, once it is there; where it does not, whether an exception was told of."""
+        """What the reply says, once it is there; where it does not, whether the kernel published an exception."""
         status = FIELDS["execute_reply"]["status"](self._reply.get("status"))
         if not status:
             return "error" if self._raised or self._reply.get("ename") is not None else "ok"

@@ -184,7 +184,7 @@ class FrameParser:
     )
 
     controls: list[Control]
-    """The control frames that came, in order; whoever acts on them clears the list. Nothing comes after a `Close`."""
+    """The control frames that came, in order; the code that acts on them clears the list. Nothing comes after a `Close`."""
     cut: int
     """How many messages were larger than allowed so far."""
     error: FrameError | None

@@ -2,7 +2,7 @@
 
 The one idea: kernels built on `jupyter_client.Session` number everything they send, `{session}_{pid}_{number}` with one
 number over all channels (jupyter_client, `session.py`, `Session.msg_id`). So a number that was never seen, between two
-that were, is a message that was lost, whoever lost it: a rate limiter, a cut socket, a full queue.
+that were, is a message that was lost, by a cut socket, a full queue.
 
 Some holes are no loss: the reply to another client's request goes only to that client, while its `busy` and `idle` go to
 everyone. So each request of someone else that was seen at work explains one hole after its `busy`; and so does a request
@@ -10,7 +10,7 @@ of ours whose reply is still on its way, for replies and outputs come over diffe
 is worked on beside code, and of which nothing was heard may have cost three numbers, or none if it never arrived: so much is in
 doubt.
 
-And a hole is told only where something on the way could have dropped a message. A kernel also uses numbers that it never
+And a hole is reported only where something on the way could have dropped a message. A kernel also uses numbers that it never
 sends: for a value that shows itself (`_ipython_display_`, so each plotly figure), where a hook of its publisher swallows a
 message, where code makes a message and keeps it. What can drop is: a connection that breaks, a rate limiter, which says so, a
 message that we could not read, and a queue that is full. The queues begin at `QUEUE_MESSAGES` (ZeroMQ's default mark, of the
@@ -112,7 +112,7 @@ class _Sender:
         # Counted as a whole they would be too many: keep the sum by cutting the joined range to as many numbers.
         missing = (self.lasts[0] - self.firsts[0] + 1) + (self.lasts[1] - self.firsts[1] + 1)
         end = self.lasts[1]
-        self.floor = max(self.floor, end + 1)  # before it, what was seen and what was not can't be told apart any more
+        self.floor = max(self.floor, end + 1)  # before it, what was seen and what was not is not known any more
         self.firsts[:2] = [end - missing + 1]
         self.lasts[:2] = [end]
 

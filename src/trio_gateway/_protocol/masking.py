@@ -1,6 +1,6 @@
 """Takes secrets out of text that someone else wrote, such as an error page that echoes the request.
 
-It knows the secrets and nothing else; what is a secret is decided by whoever makes it.
+It knows the secrets and nothing else; its maker decides what is a secret.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Masker:
     def content(self, data: bytes) -> bytes:
         """Return data, such as the body of an answer, without them.
 
-        One that is short, or an ordinary word, stays: it can't be told from a name or a key that is the same by chance, and what
-        would be left could not be understood.
+        One that is short, or an ordinary word, stays: nothing distinguishes it from a name or a key that is the same by
+        chance, and what would be left could not be understood.
 
         Args:
             data: text in UTF-8 or Latin-1, or anything.

@@ -487,7 +487,7 @@ def reason_phrase(status: int) -> str:
 
 
 def parse_error(status: int, headers: Mapping[str, str], content: bytes, *, mask: Callable[[str], str] = str) -> tuple[str, str]:
-    """Find out what an error page says, whoever wrote it: the gateway in JSON, a proxy in HTML, or anyone in anything.
+    """Find out what an error page says, of any author: the gateway in JSON, a proxy in HTML, or anyone in anything.
 
     Args:
         status: the answer's status.

@@ -1,6 +1,6 @@
 """Looks at the way to a gateway one step at a time: its name, the TLS it speaks, its WebSocket handshake.
 
-The one idea: each function goes one step further than the one before and closes what it opened, so whoever asks learns which
+The one idea: each function goes one step further than the one before and closes what it opened, so the caller learns which
 step fails. What the answers mean is not decided here.
 """
 

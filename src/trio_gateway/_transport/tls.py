@@ -38,7 +38,7 @@ async def load_ssl_context(config: GatewayConfig) -> ssl.SSLContext | None:
     context = await trio.to_thread.run_sync(build_ssl_context, config)
     if not config.validate_cert:
         logger.warning(
-            "certificates are not checked (validate_cert is off): whoever is between here and the gateway can read the token"
+            "certificates are not checked (validate_cert is off): everybody between here and the gateway can read the token"
         )
     return context
 
@@ -57,7 +57,7 @@ def build_ssl_context(config: GatewayConfig) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     elif config.ca_certs is None:
         _load_default_cas(context)
-    # Also where nothing is checked: a setting that can't work is told in any case.
+    # Also where nothing is checked: a setting that can't work raises in any case.
     if config.ca_certs is not None:
         problems += _load_cas(context, config)
     if config.client_cert is not None:

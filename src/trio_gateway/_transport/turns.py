@@ -2,7 +2,7 @@
 
 The one idea: a gateway goes on with a restart when its client has hung up, and takes only one at a time. Of two that overlap it
 starts two processes and forgets one; a shutdown in the middle of one ends the old process and leaves the new one, which nobody
-can find any more (measured with Kernel Gateway 3 on jupyter_client 8). So whoever acts waits for their turn, and a turn ends with
+can find any more (measured with Kernel Gateway 3 on jupyter_client 8). So each action waits for its turn, and a turn ends with
 the gateway's answer, not with the patience of the one who asked.
 """
 

@@ -1,7 +1,7 @@
 """What jupyter_client's managers and clients have for kernels on this machine, and a kernel on a gateway has not.
 
-The one idea: who asks for it is told why, at once and by a typed error, in place of ports that are 0 and sockets that never get
-a message.
+The one idea: the caller who asks for it gets a typed error that says why, at once, in place of ports that are 0 and sockets
+that never get a message.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ class _ClientOnLink(WithoutSockets, KernelClient):
 
         Args:
             find: says it, whenever the channels are started: there need be none before.
-            on_link: told of each connection.
+            on_link: called with each connection.
         """
         self._find, self.on_link = find, on_link
         for name in ("shell", "iopub", "stdin", "control"):

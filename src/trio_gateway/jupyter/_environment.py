@@ -32,7 +32,7 @@ def choose_variables(
     Args:
         env: what the caller gave.
         environ: this process's environment. What `env` has in common with it is not sent, but for `KERNEL_*`.
-        warn: told of each variable that is left out because no gateway must be sent it.
+        warn: called for each variable that is left out because no gateway must be sent it.
         only: the names that are sent beside `KERNEL_*`, where the caller is known to give its whole environment; what can't be
             sent of them is left out too. None: whatever the caller has added or changed, and it is an error if it can't be sent.
     """

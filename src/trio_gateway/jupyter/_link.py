@@ -1,8 +1,8 @@
 """A kernel's channels as jupyter_client's dictionaries: the part that runs in Trio.
 
 The one idea: one WebSocket session with the kernel, its four channels subscribed to, and messages that go out under the ids that
-jupyter_client has given them. A kernel whose process was replaced or is gone is *lost* to whoever had state in it: readers are
-told after a moment, in which they may look for themselves.
+jupyter_client has given them. A kernel whose process was replaced or is gone is *lost* to the client that had state in it:
+readers are told after a moment, in which they may look for themselves.
 """
 
 from __future__ import annotations

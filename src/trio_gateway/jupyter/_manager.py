@@ -93,7 +93,7 @@ class KernelOnGateway(WithoutProcess, KernelManager):
 
     @contextmanager
     def ending(self, *, surely: bool = False) -> Generator[None]:
-        """End the kernel: whoever waits for a message of it meanwhile is cancelled, as by `stop_channels()`.
+        """End the kernel: a task that waits for a message of it meanwhile is cancelled, as by `stop_channels()`.
 
         Args:
             surely: whether the connections end with this block also if it fails.
@@ -267,7 +267,7 @@ class _ManagerOnGateway(KernelOnGateway):
                 relative to this process's directory, the kernel works if the gateway obeys, or if it is in Python and has the
                 same directory.
                 And `kernel_id`, as is the trait of this name: the id to start it under. A kernel that runs under it is taken:
-                `shutdown_kernel()` shuts that down too, and nothing else does. A gateway that chooses ids itself is told of
+                `shutdown_kernel()` shuts that down too, and nothing else does. The log names a gateway that chooses ids itself
                 in the log.
 
         Raises:

@@ -129,7 +129,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         Args:
             kernel_id: one that runs; or the id to start one under. A gateway that chooses ids itself is told of in the log, and
                 so is an id that can't be asked for: any but a random UUID.
-            path: the API path of the folder to work in; the gateway is told it as `KERNEL_WORKING_DIR`.
+            path: the API path of the folder to work in; the gateway gets it as `KERNEL_WORKING_DIR`.
             **arguments: `kernel_name`, and `env`: the server's whole environment and the notebook's path. Of it are sent
                 `KERNEL_*`, what `allowed_envs` names, and that path, `JPY_SESSION_NAME`. What can't be sent is left out, with a
                 warning.
@@ -172,7 +172,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             Whether it is the server's now; not if the gateway says that it is gone.
 
         Raises:
-            tornado.web.HTTPError: it can't be told.
+            tornado.web.HTTPError: the gateway could not say.
         """
         async with self._starting.setdefault(kernel_id, asyncio.Lock()):
             if kernel_id not in self._kernels:
@@ -189,7 +189,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             return True
 
     def _know(self, model: KernelModel) -> None:
-        """Have the library know a kernel, whoever started it: it is listed, and culled."""
+        """Have the library know a kernel, also another client's: it is listed, and culled."""
         place = self.place(model.id)
         place.portal.run_sync(partial(place.gateway.kernels.note_met, model))
 
@@ -218,7 +218,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             only = {SESSION_NAME, *gateway.config.allowed_envs}
             env = choose_variables(env, os.environ, self.log.warning, only=only)
             cwd = choose_directory(cwd, self.log.warning)
-            # Nothing is awaited after this until whoever asked for the kernel has it.
+            # Nothing is awaited after this until the caller has the kernel.
             model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=wish)
             if kernel_id is not None and wish is None:
                 self.log.warning("Not every gateway takes the kernel id %r: the kernel's is %s", kernel_id, model.id)

@@ -33,7 +33,7 @@ from ._pairs import awaiting
 __all__ = ["GatewayKernel", "kernel_as_json"]
 
 KERNEL_ACTIONS: Final = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
-"""The schema of what is told of actions on kernels (jupyter_server, event_schemas/kernel_actions/v1.yaml)."""
+"""The schema of events about actions on kernels (jupyter_server, event_schemas/kernel_actions/v1.yaml)."""
 
 
 def kernel_as_json(model: KernelModel) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
 
     The kernel is the server's and no block's: it is shut down by `shutdown_kernel()`, or with the server. What is known of it,
     such as its `execution_state`, is as of the last look; each list of the kernels is one. Start, interrupt, restart and shutdown
-    are told as events `kernel_actions`, with success or the error's status.
+    give events `kernel_actions`, with success or the error's status.
 
     The callbacks of `add_restart_callback` are called when a look shows that the gateway starts the kernel again (`"restart"`),
     or that it is gone (`"dead"`).
@@ -158,7 +158,7 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
             The model; None if the gateway says that the kernel is gone.
 
         Raises:
-            tornado.web.HTTPError: it can't be told.
+            tornado.web.HTTPError: the gateway could not say.
         """
         if not self.has_kernel:
             return None
@@ -256,7 +256,7 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
             ready.set_result(None)
         except Exception as error:
             ready.set_exception(error)
-            ready.exception()  # whoever does not ask has heard of it
+            ready.exception()  # retrieved, so that asyncio does not complain
             raise
         finally:
             ready.cancel()
@@ -321,7 +321,7 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
         self.tell(action, "success", done.format(self.kernel_id))
 
     def tell(self, action: str, status: str, msg: str, **more: Any) -> None:
-        """Tell of an action on the kernel. Raises nothing: what was done is done, whoever hears of it.
+        """Tell of an action on the kernel. Raises nothing: what was done is done, whether a listener hears of it or not.
 
         Args:
             action: `"start"`, `"interrupt"`, `"restart"` or `"shutdown"`.
@@ -335,4 +335,4 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
         try:
             self.emit(schema_id=KERNEL_ACTIONS, data=data)  # type: ignore[no-untyped-call]
         except Exception:  # a listener's failure must not cost the kernel that was just started
-            self.log.exception("An event could not be told: %s", data)
+            self.log.exception("An event could not be emitted: %s", data)

@@ -24,8 +24,9 @@ _MAX_ENDED: Final = 1000
 class GatewaySessionManager(SessionManager):
     """Jupyter Server's `session_manager_class`: a session ends when the gateway says that its kernel is gone.
 
-    It is not listed any more then, and its document gets another one when it is opened again. Whoever has the document open does
-    not know that yet: asked for by its id, the session is there with a dead kernel, and can be given another one (`PATCH`).
+    It is not listed any more then, and its document gets another one when it is opened again. The client that has the
+    document open does not know that yet: asked for by its id, the session is there with a dead kernel, and can be given
+    another one (`PATCH`).
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:

@@ -59,7 +59,7 @@ class Proxy:
         self._config = config
         self._gate = Gate(config)
         self._metrics = Metrics()
-        # The wall clock, for people: front ends are told since when the server runs.
+        # The wall clock, for people: front ends show since when the server runs.
         started = datetime.now(UTC)  # noqa: TID251
         self._relays = Relays(gateway, config, self._metrics)
         rest = Rest(gateway, config, self._gate, self._metrics, started, lambda: self._relays.is_draining)
@@ -187,7 +187,7 @@ class Proxy:
             raise Refused(400, "the path can't be understood")
         answer.headers.append(("Vary", "Origin"))
         if path == f"{self._config.base_path}healthz":
-            return  # whoever watches over us knows neither name nor token
+            return  # monitoring knows neither name nor token
         self._gate.check_host(headers)
         origin = self._gate.check_origin(headers)
         preflight = method == "OPTIONS" and "access-control-request-method" in headers
@@ -277,7 +277,7 @@ class _Answer:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """Say yes to the server's start and end: the gateway is opened and closed by whoever made the application."""
+    """Say yes to the server's start and end: the application's maker opens and closes the gateway."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":

@@ -191,7 +191,7 @@ class Relays:
             except ProtocolError as error:
                 relay.end(1007, str(error))
             except GatewayError:
-                await trio.lowlevel.checkpoint()  # how it ended is told by whoever reads
+                await trio.lowlevel.checkpoint()  # the task that reads reports how it ended
 
     async def _write(
         self,

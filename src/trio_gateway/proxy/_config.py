@@ -1,4 +1,4 @@
-"""What a proxy is told by whoever runs it, checked when it is made.
+"""A proxy's settings, checked when it is made.
 
 The one idea: a value, complete and right from the start; nothing later has to ask whether a setting makes sense.
 """
@@ -27,7 +27,7 @@ def _texts(values: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def hidden(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by name, in which the token hides itself from whoever shows a frame's locals."""
+    """Return settings by name, in which the token hides itself from tools that show a frame's locals."""
     return {name: Secret.of(value) if name == "token" and isinstance(value, str) else value for name, value in settings.items()}
 
 
@@ -73,9 +73,9 @@ class ProxyConfig:
     token: str | None = attrs.field(default=None, repr=False, validator=_check_token)
     """What front ends must show; None: a random one is made, which `Proxy.token` tells."""
     allow_anyone: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    """Ask for no token at all. Whoever reaches the port can run code on the gateway."""
+    """Ask for no token at all. Everybody who reaches the port can run code on the gateway."""
     allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_origins)
-    """Origins of pages from elsewhere that may use the proxy, such as `"https://lab.example.org"`; `"*"` for all, which
+    """Origins of other sites' pages that may use the proxy, such as `"https://lab.example.org"`; `"*"` for all, which
     lets them in with the token only, not with a browser's cookie."""
     allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_hosts)
     """Names by which the proxy may be called, beside `localhost` and addresses; without port."""

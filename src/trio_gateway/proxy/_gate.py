@@ -1,7 +1,7 @@
-"""Who may come in: the token, the Origin, the Host, and what a browser is told about other sites (CORS).
+"""Who may come in: the token, the Origin, the Host, and what a browser learns about other sites (CORS).
 
 The one idea: a decision over one request's headers and query, made before anything else looks at it. A valid token does not
-excuse a foreign Origin: a page elsewhere may know the token and still must not use it in somebody's browser unless it was
+excuse a foreign Origin: another site's page may know the token and still must not use it in somebody's browser unless it was
 allowed to.
 """
 
@@ -99,10 +99,10 @@ class Gate:
             raise Refused(403, "this Host is not one that the proxy is to be called by (allowed_hosts)")
 
     def check_origin(self, headers: Mapping[str, str]) -> str | None:
-        """See that the page that asks, if it is a page, is ours or an allowed one; return its origin if it is from elsewhere.
+        """See that the page that asks, if it is a page, is ours or an allowed one; return its origin if it is another site's.
 
         Raises:
-            Refused: the page is from elsewhere and not allowed.
+            Refused: the page is another site's and not allowed.
         """
         origin = headers.get("origin")
         if origin is None or self._is_own(origin, headers):
@@ -112,7 +112,7 @@ class Gate:
         raise Refused(403, "pages of this Origin may not use the proxy (allowed_origins)")
 
     def _is_own(self, origin: str, headers: Mapping[str, str]) -> bool:
-        """Whether a page of ours asks. The scheme is not compared: whoever ends TLS before us changes it."""
+        """Whether a page of ours asks. The scheme is not compared: a server that ends TLS before us changes it."""
         try:
             parts = urlsplit(origin)
             port = parts.port
@@ -144,7 +144,7 @@ class Gate:
                 return Caller.QUERY
             raise Refused(401, "the token in the URL is not the proxy's", wrong_token=True)
         if _same(_cookie(headers.get("cookie", ""), self.cookie_name()), self.cookie_value()):
-            # A browser sends it whoever asks; that a page of ours asks, only its Origin says.
+            # A browser sends it for each page that asks; that a page of ours asks, only its Origin says.
             origin = headers.get("origin")
             if origin is None and method not in _SAFE_METHODS:
                 raise Refused(403, "a request that changes something and has only a cookie needs an Origin")
@@ -181,7 +181,7 @@ class Gate:
         return f"{self.cookie_name()}=; Path={self.config.base_path}; Max-Age=0; HttpOnly; SameSite=Strict"
 
     def cors_headers(self, origin: str, *, preflight: bool) -> list[tuple[str, str]]:
-        """Return what a browser must be told so that an allowed page from elsewhere may read the answer."""
+        """Return the headers with which a browser lets another site's allowed page read the answer."""
         headers = [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", "ETag, Location")]
         if origin in self.config.allowed_origins:
             headers.append(("Access-Control-Allow-Credentials", "true"))

@@ -27,7 +27,7 @@ LONGEST_LOOK: Final = 12.0
 JOIN_SECONDS: Final = 0.8
 """How long is waited for a look that somebody else makes, in seconds."""
 SILENT_SECONDS: Final = 2.0
-"""For how long a question may be unanswered before that is told, in seconds."""
+"""For how long a question may be unanswered before the page says so, in seconds."""
 SELDOM_SECONDS: Final = 60.0
 """How often the gateway is asked for what hardly ever changes, in seconds."""
 AGAIN_SECONDS: Final = 10.0

@@ -1,7 +1,7 @@
 """The status page and the one to sign in: static files, and the numbers that its script asks for again and again.
 
 The one idea: the page is static and knows nothing; what it shows is one JSON object, and what its buttons do is the API that
-front ends have. Nothing on it comes from elsewhere, and no HTML is made of what others say.
+front ends have. Nothing on it comes from other hosts, and no HTML is made of what others say.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAGE_HEADERS: Final = {
     ),
     "Cache-Control": "no-cache",
 }
-"""With the page and its files: nothing from elsewhere, nothing inline."""
+"""With the page and its files: nothing from other hosts, nothing inline."""
 _TYPES: Final = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 _FILES: Final = frozenset(
     {"status.html", "theme.css", "status.css", "status.js", "chart.js", "kernels.js", "question.js", "words.js"}

@@ -1,4 +1,4 @@
-"""What front ends are told, in the JSON that Jupyter servers speak and `@jupyterlab/services` checks. Pure.
+"""What the proxy says to front ends, in the JSON that Jupyter servers speak and `@jupyterlab/services` checks. Pure.
 
 The one idea: models become dictionaries here, and errors become a status and a body; nothing of the gateway's address, its
 credentials or our own insides is in either.
@@ -93,8 +93,8 @@ def session_json(session: SessionModel) -> dict[str, Any]:
 def error_of(error: GatewayError) -> tuple[int, str]:
     """Return the status and the words for an error of the library's.
 
-    What a gateway says in its 4xx is for whoever asked. Its 401 is about the proxy's own credentials, which is nobody's
-    business here, and so is what it says when it breaks.
+    What a gateway says in its 4xx is for the front end that asked. Its 401 is about the proxy's own credentials, which is
+    nobody's business here, and so is what it says when it breaks.
     """
     match error:
         case KernelNotFoundError():

@@ -133,7 +133,7 @@ class Chaos:
     cut_inside: float = 0.0
     """The WebSocket breaks in the middle of a message's frame."""
     drop_output: float = 0.0
-    """A message on iopub is lost, but for what says how the kernel is; told as a gap only as with `Faults.drop`."""
+    """A message on iopub is lost, but for what says how the kernel is; a gap only as with `Faults.drop`."""
     duplicate: float = 0.0
     """A message to the client comes twice."""
     reorder: float = 0.0

@@ -168,7 +168,7 @@ class FakeGateway(GatewayState, AsyncBlock):
             stream.reset()
 
     def swallow_connections(self) -> None:
-        """Let every connection there is go silent, now: nothing comes through any more, and nobody is told."""
+        """Let every connection there is go silent, now: nothing comes through any more, and nobody learns of it."""
         for stream in list(self.connections.values()):
             stream.swallow()
 

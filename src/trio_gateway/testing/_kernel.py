@@ -266,7 +266,7 @@ class FakeKernel:
         await trio.sleep(self._settings.restart_seconds)
         await self.launch()
         if self._ended:
-            # As measured: a gateway that was told to shut a kernel down in the middle of its restart starts it all the same.
+            # As measured: a gateway that is asked to shut a kernel down in the middle of its restart starts it all the same.
             self._abandon()
 
     def _abandon(self) -> None:

@@ -39,7 +39,7 @@ class Language:
     ask: str = ""
     """Asks `name? ` and gives the answer."""
     until_go: str = ""
-    """Ends when `go` was run elsewhere in the kernel, or fails after half a minute."""
+    """Ends when other code of the kernel has run `go`, or fails after half a minute."""
     go: str = ""
     """Lets it end."""
 

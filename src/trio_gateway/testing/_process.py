@@ -227,7 +227,7 @@ class KernelProcess:
     # Its life -------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Be there until `end`. A crash ends it too, and its kernel is told."""
+        """Be there until `end`. A crash ends it too, and its kernel learns of it."""
         try:
             with self._running:
                 async with trio.open_nursery() as self._nursery:

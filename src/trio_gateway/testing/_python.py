@@ -1,6 +1,6 @@
 """A tiny Python kernel: real Python, in virtual time, without a process.
 
-The one idea: the code runs in a thread of its own, but never at the same time as Trio: whoever has the baton runs, and the
+The one idea: the code runs in a thread of its own, but never at the same time as Trio: the side that has the baton runs, and the
 other waits for it. So a test is as deterministic as with no thread at all, and code that sleeps, asks for input or loops for
 ever hands the baton back, waits in Trio's (virtual) time, and can be interrupted there.
 
@@ -283,8 +283,8 @@ class TinyPython(Engine):
         if event == "call":
             if not frame.f_code.co_filename.startswith("<cell "):
                 return None
-            # Before 3.12 a line is told once, however often it is gone through: `while True: pass` has no second one. Since then
-            # each jump back is told as a line, and instructions only where they were asked for before the frame began.
+            # Before 3.12 a line is reported once, however often it is gone through: `while True: pass` has no second one.
+            # Since then each jump back is reported as a line; instructions only where they were asked for before the frame began.
             frame.f_trace_opcodes = not _LINES_ARE_ENOUGH
             frame.f_trace_lines = _LINES_ARE_ENOUGH
             return self._trace

@@ -149,7 +149,7 @@ async def listing_kernels(stage: Stage) -> None:
 @_scenario
 async def choosing_the_kernel_id(stage: Stage) -> None:
     """A client can choose its kernel's id, and may ask twice."""
-    wanted = str(uuid.uuid4())  # whoever else plays this here has another
+    wanted = str(uuid.uuid4())  # another player of this has another
     async with stage.open() as gateway, gateway.http_client() as client:
         env = {"KERNEL_ID": wanted}
         if gateway.config.kernel_username is not None:
@@ -243,7 +243,7 @@ async def restart(stage: Stage) -> None:
 
 @_scenario
 async def death(stage: Stage) -> None:
-    """A kernel whose process dies is started again, and who waits is told."""
+    """A kernel whose process dies is started again, and a caller who waits learns of it."""
     if not stage.say.die:
         raise Absent("no code is known for it")
     async with stage.own_kernel() as kernel:  # it may stay dead
@@ -256,13 +256,13 @@ async def death(stage: Stage) -> None:
             except GatewayError as error:
                 raise Absent(type(error).__name__) from error
         if scope.cancelled_caught:
-            raise Absent("nobody is told within a minute")
+            raise Absent("nobody learns of it within a minute")
         raise AssertionError("it lives")
 
 
 @_scenario
 async def shut_down_by_someone_else(stage: Stage) -> None:
-    """Who waits for a kernel that someone else shuts down is told, or hears what the kernel says to the interrupt before it."""
+    """A caller learns that someone else shut the kernel down, or hears what it says to the interrupt before that."""
     async with stage.open() as gateway, stage.start(gateway) as kernel, stage.open() as other:
         with trio.move_on_after(60 * stage.patience) as scope:
             async with trio.open_nursery() as nursery:
@@ -277,7 +277,7 @@ async def shut_down_by_someone_else(stage: Stage) -> None:
                 await trio.sleep(1)
                 await other.kernels.shutdown(kernel.id)
         if scope.cancelled_caught:
-            raise Absent("nobody is told within a minute")
+            raise Absent("nobody learns of it within a minute")
 
 
 @_scenario
@@ -362,7 +362,7 @@ async def input_that_nobody_gives(stage: Stage) -> None:
 
 @_scenario
 async def a_large_message(stage: Stage) -> None:
-    """Three million characters at once arrive, or their loss is told."""
+    """Three million characters at once arrive, or a gap says that they are lost."""
     async with stage.kernel() as kernel:
         result = await kernel.execute(stage.say.large)
         if result.output_gaps:
@@ -372,7 +372,7 @@ async def a_large_message(stage: Stage) -> None:
 
 @_scenario
 async def no_rate_limit(stage: Stage) -> None:
-    """Six thousand lines at once arrive; where a server drops some, it is told and counted."""
+    """Six thousand lines at once arrive; where a server drops some, a gap counts them."""
     async with stage.kernel() as kernel:
         with trio.fail_after(100 * stage.patience):
             result = await kernel.execute(stage.say.many)
@@ -513,7 +513,7 @@ async def numbered_messages(stage: Stage) -> None:
 
 @_scenario
 async def replay(stage: Stage) -> None:
-    """After a cut, the same session hears what it has missed; what was lost is told."""
+    """After a cut, the same session hears what it has missed; a gap says what was lost."""
     async with stage.own_kernel(gateway_retry_interval=0.2) as kernel:
         with trio.fail_after(60 * stage.patience):
             async with kernel.stream(stage.say.lines) as outputs:
@@ -529,7 +529,7 @@ async def replay(stage: Stage) -> None:
                 whole = text.split() == [str(number) for number in range(10)]
                 assert whole or outputs.result.output_gaps, f"lost in silence: {text!r}"
                 if not whole and text.count("\n") < 8:
-                    raise Absent(f"{10 - text.count(chr(10))} of 10 lines are lost, and it is told")
+                    raise Absent(f"{10 - text.count(chr(10))} of 10 lines are lost, and a gap says so")
 
 
 # Running them -----------------------------------------------------------------------------------------------------------
@@ -579,7 +579,7 @@ async def run_scenarios(stage: Stage, report: Callable[[Finding], Awaitable[obje
 
     Args:
         stage: where they play.
-        report: told of each finding, as soon as it is there.
+        report: called with each finding, as soon as it is there.
     """
     findings = []
     async with stage.sharing():

@@ -1,6 +1,6 @@
 """HTTP to one gateway: each request ends in an answer or in one typed error, within its limits.
 
-The one idea: a call is checked, attempted, repeated where that is safe and may help, and told of once. Limits are Trio's cancel
+The one idea: a call is checked, attempted, repeated where that is safe and may help, and reported once. Limits are Trio's cancel
 scopes: one around connecting, one around each attempt (`attempt`). What may be repeated, and when, is decided by
 `_protocol/retry.py`; who we are to the gateway, by `identity`.
 """

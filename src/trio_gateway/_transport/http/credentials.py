@@ -96,7 +96,7 @@ class Credentials:
         token: object = None
         with trio.move_on_after(limit):
             token, problem = await self._call()
-        # A question that was cancelled is not counted: whoever waits for its answer asks again.
+        # A question that was cancelled is not counted: the tasks that wait for its answer ask again.
         self._questions += 1
         if isinstance(token, str) and token and not header_value_problem(token):
             if token != self.token:

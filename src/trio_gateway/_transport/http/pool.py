@@ -25,7 +25,7 @@ __all__ = ["Answer", "ConnectionPool"]
 
 @attrs.frozen
 class Answer:
-    """The head of an answer, and its body still to be read. Whoever has one must close it."""
+    """The head of an answer, and its body still to be read. Its owner must close it."""
 
     status: int
     """HTTP status, 200 or more."""
