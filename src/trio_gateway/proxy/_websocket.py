@@ -73,6 +73,8 @@ class ServerWebSocket(FrameShell):
         pinger: sends what no caller sends.
     """
 
+    __slots__ = ("_key", "_pinger")
+
     def __init__(self, stream: trio.abc.Stream, request: UpgradeRequest, *, max_message_size: int, pinger: Pinger) -> None:
         connection = WebSocketConnection(Role.SERVER, max_message_size, find_mask(), secrets.token_bytes)
         self._begin(connection, stream, request.rest)

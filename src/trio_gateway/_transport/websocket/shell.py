@@ -22,8 +22,7 @@ __all__ = ["FrameShell"]
 class FrameShell:
     """Base of the shells of both roles. One task may receive and several may send at a time."""
 
-    _connection: WebSocketConnection
-    _stream: trio.abc.Stream
+    __slots__ = ("_connection", "_first", "_owed_sent", "_stream", "_writing")  # a server has one for each front end
 
     def _begin(self, connection: WebSocketConnection, stream: trio.abc.Stream, first: bytes) -> None:
         """Begin; nothing else may be called before.
@@ -33,8 +32,8 @@ class FrameShell:
             stream: to the other end.
             first: what was read of it already, behind the handshake.
         """
-        self._connection = connection
-        self._stream = stream
+        self._connection: WebSocketConnection = connection
+        self._stream: trio.abc.Stream = stream
         self._first = first
         self._writing = trio.StrictFIFOLock()
         self._owed_sent: trio.Event | None = None  # set when the task ends that sends what is owed
