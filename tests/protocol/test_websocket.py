@@ -188,6 +188,15 @@ def test_handshakes(role: Role, changes: dict[str, str | None], right: bool) -> 
     assert found is None or found.rest == b"behind it"
 
 
+@pytest.mark.parametrize(
+    "name", ["Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {base64.b64encode(NONCE).decode()}"]
+)
+def test_what_decides_may_be_there_once(name: str) -> None:
+    data = head(SERVER, {})
+    assert shaken(SERVER, data) is not None
+    assert shaken(SERVER, data[:-2] + name.encode() + b"\r\n\r\n") is None
+
+
 def test_each_side_understands_the_others_handshake(role: Role) -> None:
     """The one under test is the client or the server; the other one is wsproto."""
     if role is SERVER:
