@@ -199,6 +199,7 @@ class FakeStream:
         self._count = 1
         self._gaps: tuple[OutputGap, ...] = ()
         self._status = ""
+        self._reply: dict[str, Any] = {}
 
     def __aiter__(self) -> FakeStream:
         return self
@@ -212,6 +213,8 @@ class FakeStream:
                 self._gaps += (step,)
             elif isinstance(step, str):
                 self._status = step
+            elif isinstance(step, dict):
+                self._reply = step
             elif callable(step):
                 await step()
             else:
@@ -223,14 +226,15 @@ class FakeStream:
     @property
     def result(self) -> ExecutionResult:
         status: Any = self._status or ("error" if self._failed else "ok")
-        return ExecutionResult(status, (), {"status": status, "ename": "ReplyError", "evalue": "told late"}, 1, self._gaps)
+        reply = {"status": status, "ename": "ReplyError", "evalue": "told late", **self._reply}
+        return ExecutionResult(status, (), reply, 1, self._gaps)
 
 
 class FakeKernel:
     """A kernel that answers each code as its script says.
 
     A step of a script is an output to give, an exception to raise, an async function to wait for, a gap of the output to report,
-    or the reply's status as text.
+    the reply's status as text, or a dictionary of other fields of the reply.
     """
 
     def __init__(self, scripts: Mapping[str, list[Any]]) -> None:

@@ -58,3 +58,44 @@ def test_output_that_is_not_whole_is_a_warning_also_when_quiet(
     )
     assert run("run", "-q", write_notebook(tmp_path / "n.ipynb", "x")) == 0
     assert "warning: cell 1: the output is not whole" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "shown"),
+    [
+        ("", 0, ""),
+        ("0", 0, ""),
+        ("None", 0, ""),
+        ("False", 0, ""),
+        ("True", 1, ""),
+        ("3", 3, ""),
+        ("-1", 255, ""),
+        ("bad", 1, "bad\n"),
+    ],
+)
+def test_sys_exit_ends_the_command_as_it_ends_python(
+    value: str, code: int, shown: str, fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    script = [Stream("stdout", "done\n"), Error("SystemExit", value, ("Traceback", f"SystemExit: {value}"))]
+    fake_gateway(FakeKernel({"x": script}))
+    (tmp_path / "x.py").write_text("x")
+    for command in [("exec", "-q", "x"), ("run", "-q", tmp_path / "x.py")]:
+        assert run(*command) == code
+        assert capfd.readouterr() == ("done\n", shown)
+
+
+@pytest.mark.parametrize(("kept", "code"), [(False, 0), (True, 0), (None, 0), (3, 3), (256, 0)])
+def test_a_kernel_that_asks_to_leave_ends_the_command(kept: object, code: int, fake_gateway: Install) -> None:
+    fake_gateway(FakeKernel({"x": [{"payload": [{"source": "ask_exit", "keepkernel": kept}]}]}))
+    assert run("exec", "-q", "x") == code
+
+
+def test_a_notebook_that_exits_says_which_cell_ended_it(
+    fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fake_gateway(FakeKernel({"x": [Error("SystemExit", "0", ("Traceback",))]}))
+    assert run("run", "--echo", write_notebook(tmp_path / "n.ipynb", "x", "y")) == 0
+    out, err = capfd.readouterr()
+    assert (out, "Traceback" in err) == ("", False)
+    assert "Ran 1 of 2 cells" in err
+    assert "cell 1 ended the run" in err

@@ -67,3 +67,46 @@ async def test_gaps_are_remembered_with_their_cell(autojump_clock: trio.testing.
     run = Run(FakeKernel({"b": [OutputGap("lost", 3)]}), "a", "b")
     await run()
     assert run.run.gaps == [(2, (OutputGap("lost", 3),))]
+
+
+@pytest.mark.parametrize("value", ["", "0", "None", "False"])
+async def test_sys_exit_of_no_code_ends_the_run_as_a_success(value: str, autojump_clock: trio.testing.MockClock) -> None:
+    kernel = FakeKernel({"a": [Stream("stdout", "before"), Error("SystemExit", value)]})
+    run = Run(kernel, "a", "b", allow_errors=True)
+    await run()
+    assert kernel.executed == ["a"]
+    assert (run.run.failure, run.run.ended_by, run.run.done, run.run.tolerated) == (None, run.live.cells[0], 1, 0)
+    assert run.final == [["before", "SystemExit"], []]
+
+
+@pytest.mark.parametrize("value", ["3", "bad", "-1"])
+async def test_sys_exit_of_another_code_is_an_error_as_any(value: str, autojump_clock: trio.testing.MockClock) -> None:
+    run = Run(FakeKernel({"a": [Error("SystemExit", value)]}), "a", "b")
+    await run()
+    assert (run.run.failure, run.run.ended_by) == ((run.live.cells[0], Error("SystemExit", value)), None)
+
+
+async def test_a_cell_that_is_tagged_to_raise_may_exit_and_the_run_goes_on(autojump_clock: trio.testing.MockClock) -> None:
+    kernel = FakeKernel({"a": [Error("SystemExit", "0")]})
+    run = Run(kernel, ("a", ["raises-exception"]), "b")
+    await run()
+    assert kernel.executed == ["a", "b"]
+    assert (run.run.ended_by, run.run.tolerated) == (None, 1)
+
+
+async def test_a_kernel_that_asks_to_leave_ends_the_run_after_that_cell(autojump_clock: trio.testing.MockClock) -> None:
+    kernel = FakeKernel(
+        {"a": [{"payload": [{"source": "set_next_input"}, {"source": "ask_exit"}]}, Stream("stdout", "to the end")]}
+    )
+    run = Run(kernel, "a", "b")
+    await run()
+    assert kernel.executed == ["a"]
+    assert (run.run.failure, run.run.ended_by) == (None, run.live.cells[0])
+    assert run.final == [["to the end"], []]
+
+
+@pytest.mark.parametrize("payload", [None, 5, "ask_exit", ["ask_exit"], [{"source": "page"}]])
+async def test_another_payload_ends_nothing(payload: object, autojump_clock: trio.testing.MockClock) -> None:
+    kernel = FakeKernel({"a": [{"payload": payload}]})
+    await Run(kernel, "a", "b")()
+    assert kernel.executed == ["a", "b"]

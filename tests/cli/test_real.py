@@ -67,6 +67,26 @@ def test_a_notebook_stops_at_its_first_error_unless_allowed_to_go_on(cli_here: C
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("ending", ["import sys; sys.exit(0)", "raise SystemExit(None)", "exit()"])
+def test_a_notebook_may_end_itself_as_a_success(cli_here: CliHere, ending: str) -> None:
+    source = write_notebook(cli_here.cwd / "in.ipynb", "print(1)", ending, "print('not reached')")
+    done = cli_here.run("run", source, "-o", "out.ipynb")
+    assert done.code == 0
+    assert "Ran 2 of 3 cells" in done.err
+    assert texts_of(cells_of(cli_here.cwd / "out.ipynb")[2]) == []
+
+
+@pytest.mark.full
+def test_a_script_ends_with_its_own_code(cli_here: CliHere) -> None:
+    script = cli_here.cwd / "script.py"
+    script.write_text("import sys\nprint('work done')\nif __name__ == '__main__':\n    sys.exit(0)\n")
+    done = cli_here.run("run", "-q", script)
+    assert (done.code, done.out) == (0, "work done\n")
+    assert "Traceback" not in done.err
+    assert [cli_here.run("exec", "-q", code).code for code in ("import sys; sys.exit(3)", "exit()", "exit(4)")] == [3, 0, 4]
+
+
+@pytest.mark.full
 async def test_an_interrupted_notebook_is_saved_as_far_as_it_came(cli: Cli) -> None:
     source = write_notebook(cli.cwd / "in.ipynb", "print('first')", f"print('second')\nprint('third')\n{WAIT}", "print('never')")
     async with cli.start("run", source, "-o", "out.ipynb", "--echo") as running:

@@ -5,11 +5,13 @@ The one idea: the terminal or pipe sees what it would see of a local program, an
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from typing import Any, Final
 
 from trio_gateway import Kernel
 
-from .._outputs import Error, ExecutionResult
+from .._outputs import Error, ExecutionResult, Stream
 from .asking import Asker, find_asker, nobody_to_ask, wanted_input
 from .exits import ExitCode
 from .opening import open_kernel
@@ -20,7 +22,12 @@ from .sinks import standard_error, standard_output
 from .supervision import limited, run_command
 from .wording import Failure
 
-__all__ = ["failure_of", "new_renderer", "run_code", "show_execution"]
+__all__ = ["asked_to_leave", "exit_code_in", "failure_of", "new_renderer", "run_code", "show_execution"]
+
+_EXITS: Final = {"": 0, "None": 0, "False": 0, "True": 1}
+"""What Python makes of the values of `SystemExit` that are no numbers and no text; their text is all that a kernel tells."""
+_EXIT_BITS: Final = 0xFF
+"""What is left of a code on its way to the process that waits for another one's end."""
 
 
 def run_code(options: Options, code: str, *, place: Place | None, timeout: float | None, from_stdin: bool = False) -> int:
@@ -34,7 +41,7 @@ def run_code(options: Options, code: str, *, place: Place | None, timeout: float
         from_stdin: whether the code came on standard input, so that nothing else can.
 
     Returns:
-        The exit code.
+        The exit code; where the code has called `sys.exit`, the one that it gave.
 
     Raises:
         GatewayError: what ended it, if not the code itself.
@@ -46,27 +53,34 @@ def run_code(options: Options, code: str, *, place: Place | None, timeout: float
 
     async def command() -> int:
         async with open_kernel(options, options.kernel, place) as kernel:
-            result = await limited(timeout, partial(_execute, options, kernel, code, renderer, asker))
+            result, error = await limited(timeout, partial(_execute, options, kernel, code, renderer, asker))
         if result.output_gaps:
             options.warn(gap_message(result.output_gaps))
-        if result.status == "ok":
+        if error is None:
+            code_asked = asked_to_leave(result) or 0
+            if code_asked:
+                options.failure = Failure("ExecutionError", f"exit({code_asked})")
+            return code_asked
+        exit_code = exit_code_in(error)
+        if exit_code == 0:
             return ExitCode.OK
-        error = failure_of(result)
         if wanted_input(error):
             options.complain(nobody_to_ask(code_is_there=from_stdin))
         else:
             options.failure = Failure("ExecutionError", f"{error.ename}: {error.evalue}")
-        return ExitCode.CODE_FAILED
+        return ExitCode.CODE_FAILED if exit_code is None else exit_code
 
     options.report["results"] = []
     return run_command(options, command)
 
 
-async def _execute(options: Options, kernel: Kernel, code: str, renderer: Renderer, asker: Asker | None) -> ExecutionResult:
+async def _execute(
+    options: Options, kernel: Kernel, code: str, renderer: Renderer, asker: Asker | None
+) -> tuple[ExecutionResult, Error | None]:
     if options.as_json:
         result = await kernel.execute(code, stdin=asker)
         options.report["results"] = [result_as_dict(result)]
-        return result
+        return result, None if result.status == "ok" else failure_of(result)
     return await show_execution(kernel, code, renderer, asker)
 
 
@@ -81,11 +95,15 @@ def new_renderer(options: Options) -> Renderer:
     )
 
 
-async def show_execution(kernel: Kernel, code: str, renderer: Renderer, asker: Asker | None) -> ExecutionResult:
+async def show_execution(
+    kernel: Kernel, code: str, renderer: Renderer, asker: Asker | None
+) -> tuple[ExecutionResult, Error | None]:
     """Execute the code and show its outputs as they come, but not the traceback of code that asked for input in vain.
 
+    Of code that calls `sys.exit` is shown what Python shows: the text that it gave in place of a code.
+
     Returns:
-        The result, without its outputs.
+        The result, without its outputs, and the error that the code ended with; None if it ended well.
 
     Raises:
         GatewayError: what ended it, if not the code itself.
@@ -93,19 +111,63 @@ async def show_execution(kernel: Kernel, code: str, renderer: Renderer, asker: A
 
     Cancellation: interrupts the kernel.
     """
-    told = False
+    error: Error | None = None
     async with kernel.stream(code, stdin=asker) as outputs:
         async for output in outputs:
-            if not (isinstance(output, Error) and wanted_input(output)):
+            if isinstance(output, Error):
+                await _show_error(renderer, output)
+                error = output
+            else:
                 await renderer.show(output)
-            told = told or isinstance(output, Error)
     result = outputs.result
-    if result.status != "ok" and not told:
-        await renderer.show(failure_of(result))
+    if result.status == "ok":
+        error = None  # a kernel may publish an error and yet end well
+    elif error is None:
+        error = failure_of(result)
+        await _show_error(renderer, error)
     await renderer.finish()
-    return result
+    return result, error
+
+
+async def _show_error(renderer: Renderer, error: Error) -> None:
+    if exit_code_in(error) is None:
+        if not wanted_input(error):
+            await renderer.show(error)
+    elif _exit_number(error.evalue) is None:
+        await renderer.show(Stream("stderr", f"{error.evalue}\n"))
 
 
 def failure_of(result: ExecutionResult) -> Error:
     """Return the error of a result that has not the status `"ok"`. Some kernels tell it in the reply alone, or not at all."""
     return result.error or Error("Aborted", "the kernel did not run the code")
+
+
+def exit_code_in(error: Error) -> int | None:
+    """Return the code with which a Python program ends by this error; None if it is not `SystemExit`, which `sys.exit` raises.
+
+    A kernel tells the value's text alone, so `sys.exit("0")` counts as `sys.exit(0)`.
+    """
+    if error.ename != "SystemExit":
+        return None
+    number = _exit_number(error.evalue)
+    return ExitCode.CODE_FAILED if number is None else number
+
+
+def _exit_number(value: str) -> int | None:
+    """Return the exit code that the text of a `SystemExit` stands for; None for a message, which Python prints."""
+    if re.fullmatch("-?[0-9]{1,20}", value):
+        return int(value) & _EXIT_BITS
+    return _EXITS.get(value)
+
+
+def asked_to_leave(result: ExecutionResult) -> int | None:
+    """Return the exit code if the kernel asks its front end to leave, as IPython does for `exit()`; None if it does not.
+
+    The code is what IPython's `exit(N)` was given: it tells it in the place of `keep_kernel`.
+    """
+    payload: Any = result.reply.get("payload")
+    for item in payload if isinstance(payload, (list, tuple)) else ():
+        if isinstance(item, dict) and item.get("source") == "ask_exit":
+            given = item.get("keepkernel")
+            return given & _EXIT_BITS if isinstance(given, int) and not isinstance(given, bool) else 0
+    return None

@@ -17,7 +17,7 @@ from trio_gateway import Kernel
 
 from .._outputs import Error, ExecutionResult, Output, OutputGap
 from .asking import Asker, find_asker, nobody_to_ask, wanted_input
-from .code import failure_of, new_renderer
+from .code import asked_to_leave, exit_code_in, failure_of, new_renderer
 from .exits import ExitCode
 from .notebook_file import NotebookFile
 from .notebook_model import LiveCell, LiveNotebook
@@ -104,6 +104,8 @@ def _report(options: Options, job: NotebookJob, live: LiveNotebook, run: Noteboo
         counts.append(f"{live.skipped} skipped")
     if run.tolerated:
         counts.append(f"{run.tolerated} raised an error, as allowed")
+    if run.ended_by is not None:
+        counts.append(f"cell {run.ended_by.number} ended the run")
     saved = "" if job.target is None else f" Saved to {job.target.path}."
     options.say(f"{', '.join(counts)}.{saved}")
     if run.failure is None:
@@ -135,6 +137,8 @@ class NotebookRun:
     """How many raised an error that they may raise."""
     failure: tuple[LiveCell, Error] | None
     """The cell that stopped the run, and its error."""
+    ended_by: LiveCell | None
+    """The cell that ended the run as a success, by `sys.exit()` or `exit()`."""
     gaps: list[tuple[int, tuple[OutputGap, ...]]]
     """Why the outputs of which cells are not whole."""
     results: list[tuple[LiveCell, ExecutionResult]]
@@ -157,11 +161,15 @@ class NotebookRun:
         self.done = 0
         self.tolerated = 0
         self.failure = None
+        self.ended_by = None
         self.gaps = []
         self.results = []
 
     async def run(self, kernel: Kernel, begin: Callable[[int, str], None]) -> None:
-        """Run the cells in order, to the end or to the first error that is not allowed.
+        """Run the cells in order, to the end, to the first error that is not allowed, or to the cell that ends the run.
+
+        `SystemExit` of the code 0 ends it as a success, but for a cell that is tagged to raise. So does a kernel that asks its
+        front end to leave, when the cell has run to its end.
 
         Args:
             kernel: runs them.
@@ -175,8 +183,11 @@ class NotebookRun:
         """
         for cell in self._live.cells:
             begin(cell.number, title_of(cell.source))
-            error = await self._run_cell(kernel, cell)
+            error, leaves = await self._run_cell(kernel, cell)
             self.done += 1
+            if (error is None and leaves) or (error is not None and not cell.may_fail and exit_code_in(error) == 0):
+                self.ended_by = cell
+                return
             if error is None:
                 continue
             if not (self._allow_errors or cell.may_fail):
@@ -191,8 +202,8 @@ class NotebookRun:
             for cell, result in self.results
         ]
 
-    async def _run_cell(self, kernel: Kernel, cell: LiveCell) -> Error | None:
-        """Run one cell; return the error that it ended with."""
+    async def _run_cell(self, kernel: Kernel, cell: LiveCell) -> tuple[Error | None, bool]:
+        """Run one cell; return the error that it ended with, and whether the kernel asks its front end to leave."""
         error: Error | None = None
         async with kernel.stream(cell.source, stdin=self._asker) as outputs:
             try:
@@ -220,11 +231,11 @@ class NotebookRun:
         if self._saver is not None:
             self._saver.changed()
             await self._saver.save_soon()
-        return error
+        return error, asked_to_leave(result) is not None
 
     async def _take(self, cell: LiveCell, output: Output) -> None:
         """Keep the output first, so that what is shown is in the file too, whatever happens next."""
         if self._live.feed(cell, output) and self._saver is not None:
             self._saver.changed()
-        if self._renderer is not None and not (isinstance(output, Error) and wanted_input(output)):
+        if self._renderer is not None and not (isinstance(output, Error) and (wanted_input(output) or exit_code_in(output) == 0)):
             await self._renderer.show(output)
