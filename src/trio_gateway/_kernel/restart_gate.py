@@ -78,15 +78,14 @@ class RestartGate:
         self._start_soon = start_soon
         self._asking = 0
         self._state = GateState.OPEN
-        self._met = trio.Event()
-        self._met.set()
+        self._met: trio.Event | None = None  # none while the gate is open, as it mostly is: an event takes memory
 
     async def wait(self) -> None:
         """Wait until there is a process that can be heard. Mostly no wait.
 
         Cancellation: safe.
         """
-        while not self._met.is_set():
+        while self._met is not None:
             await self._met.wait()
 
     @contextmanager
@@ -118,11 +117,12 @@ class RestartGate:
         """Feed the machine; keep code back, or let those who wait go on."""
         self._state = GATE_TRANSITIONS.get((self._state, event), self._state)
         if self._state in (GateState.ASKED, GateState.MEETING):
-            if self._met.is_set():
+            if self._met is None:
                 self._met = trio.Event()
-        elif not self._met.is_set():
+        elif self._met is not None:
             self.ours = self.farewell = False
             self._met.set()
+            self._met = None
 
     async def _probe(self) -> None:
         """Ask the new process until it both answers and is heard, for a while."""
