@@ -63,9 +63,10 @@ class Stage(Parts):
 
 
 @pytest.mark.parametrize("mode", ["signal", "message"])
-async def test_without_a_connection_the_gateway_interrupts(mode: str) -> None:
+async def test_without_a_connection_the_gateway_interrupts(autojump_clock: Clock, mode: str) -> None:
     stage = Stage(mode)
     await stage.process.interrupt()
+    assert trio.current_time() == 0, "at once"
     assert (stage.api.interrupts, len(stage.requests.outbox)) == (1, 0)
 
 

@@ -97,6 +97,8 @@ async def test_a_session_ends_once_and_everyone_gets_the_first_reason(autojump_c
         await trio.testing.wait_all_tasks_blocked()
         assert kernel.connection_state is ConnectionState.CLOSED
         assert not session.waits
+        await trio.sleep(10)
+        assert fake.kernels[kernel.id].model()["connections"] == 0, "nobody keeps connected"
 
 
 async def test_only_a_first_connection_that_was_never_made_is_a_kernel_that_is_not_there(autojump_clock: Clock) -> None:
