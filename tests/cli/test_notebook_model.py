@@ -54,6 +54,37 @@ async def test_a_display_is_updated_where_it_stands_also_in_earlier_cells(autoju
     assert run.final == [["new", "other"], ["x", "new"], []]
 
 
+async def test_what_is_shown_under_an_id_that_is_there_updates_all_its_places(autojump_clock: trio.testing.MockClock) -> None:
+    kernel = FakeKernel(
+        {
+            "a": [
+                DisplayData(plain("first"), display_id="d"),
+                Stream("stdout", "x"),
+                DisplayData(plain("other"), display_id="o"),
+            ],
+            "b": [ExecuteResult(2, plain("second"), {"k": 1}, display_id="d")],
+            "c": [DisplayData(plain("a"), display_id="y"), DisplayData(plain("b"), display_id="y")],
+        }
+    )
+    run = Run(kernel, "a", "b", "c")
+    await run()
+    assert run.final == [["second", "x", "other"], ["second"], ["b", "b"]]
+    assert [cell.outputs[0].metadata for cell in run.notebook.cells] == [{"k": 1}, {"k": 1}, {}]
+
+
+async def test_what_was_cleared_is_not_brought_back_by_its_display_id(autojump_clock: trio.testing.MockClock) -> None:
+    kernel = FakeKernel(
+        {
+            "a": [DisplayData(plain("old"), display_id="d"), ClearOutput(wait=True), DisplayData(plain("new"), display_id="d")],
+            "b": [DisplayData(plain("gone"), display_id="e"), ClearOutput()],
+            "c": [DisplayData(plain("last"), display_id="d"), DisplayData(plain("alone"), display_id="e")],
+        }
+    )
+    run = Run(kernel, "a", "b", "c")
+    await run()
+    assert run.final == [["last"], [], ["last", "alone"]]
+
+
 async def test_clear_output_clears_the_cell(autojump_clock: trio.testing.MockClock) -> None:
     kernel = FakeKernel({"a": [Stream("stdout", "1"), ClearOutput(wait=True), Stream("stdout", "2"), Stream("stdout", "3")]})
     run = Run(kernel, "a")

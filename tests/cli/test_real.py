@@ -77,6 +77,19 @@ def test_a_notebook_may_end_itself_as_a_success(cli_here: CliHere, ending: str) 
 
 
 @pytest.mark.full
+def test_a_display_id_belongs_to_the_document(cli_here: CliHere) -> None:
+    source = write_notebook(
+        cli_here.cwd / "in.ipynb",
+        "from IPython.display import display\ndisplay('first', display_id='x');",
+        "display('second', display_id='x');",
+        "display('a', display_id='y'); display('b', display_id='y');",
+    )
+    assert cli_here.run("run", source, "-o", "out.ipynb").code == 0
+    shown = [texts_of(cell) for cell in cells_of(cli_here.cwd / "out.ipynb")]
+    assert shown == [["'second'"], ["'second'"], ["'b'", "'b'"]]
+
+
+@pytest.mark.full
 def test_a_script_ends_with_its_own_code(cli_here: CliHere) -> None:
     script = cli_here.cwd / "script.py"
     script.write_text("import sys\nprint('work done')\nif __name__ == '__main__':\n    sys.exit(0)\n")

@@ -63,7 +63,7 @@ class LiveNotebook:
     def __init__(self, notebook: Any) -> None:
         self._notebook = notebook
         self._changed: set[LiveCell] = set()
-        self._displays: dict[str, list[LiveCell]] = {}
+        self._displays: dict[str, dict[LiveCell, None]] = {}  # the cells that have shown something under each id, in order
         self.cells = []
         self.skipped = 0
         for node in notebook.cells:
@@ -78,15 +78,23 @@ class LiveNotebook:
                 self.cells.append(LiveCell(len(self.cells) + 1, node))
 
     def feed(self, cell: LiveCell, output: Output) -> bool:
-        """Put an output of this cell where a notebook shows it; say whether anything that is shown may have changed."""
-        places = [cell]
+        """Put an output of this cell where a notebook shows it; say whether anything that is shown may have changed.
+
+        What is shown under a display id updates what the notebook shows under it already, in any cell.
+        """
         if isinstance(output, UpdateDisplayData):
-            places = self._displays.get(output.display_id or "", [])
-        elif isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
-            known = self._displays.setdefault(output.display_id, [])
-            if cell not in known:
-                known.append(cell)
-        changed = [place for place in places if place.area.feed(output)]
+            return self._update(output)
+        if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
+            self._update(UpdateDisplayData(output.data, output.metadata, output.display_id, output.buffers))
+            self._displays.setdefault(output.display_id, {})[cell] = None
+        changed = cell.area.feed(output)
+        if changed:
+            self._changed.add(cell)
+        return changed
+
+    def _update(self, update: UpdateDisplayData) -> bool:
+        """Update what the notebook shows under a display id; say whether there is any."""
+        changed = [place for place in self._displays.get(update.display_id or "", ()) if place.area.feed(update)]
         self._changed.update(changed)
         return bool(changed)
 
