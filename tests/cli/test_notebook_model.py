@@ -17,8 +17,8 @@ from trio_gateway import (
     Stream,
     UpdateDisplayData,
 )
-from trio_gateway._cli.notebook_file import NotebookFile, read_notebook
 from trio_gateway._cli.notebook_model import LiveNotebook
+from trio_gateway._notebooks.file import NotebookFile, read_notebook
 
 from .cli_kit import FakeKernel, notebook_of
 from .notebook_kit import ODD_OUTPUTS, Run, nested, plain
@@ -106,7 +106,7 @@ async def test_whatever_a_kernel_sent_the_file_can_be_read_by_all(
     notebook = json.loads(path.read_bytes().decode("utf-8"), parse_constant=refuse)
     told = notebook["cells"][0]["outputs"][0]
     assert {key: told[key] for key in saved} == saved
-    read_notebook(path)
+    assert read_notebook(path).faults == ()
 
 
 @pytest.mark.parametrize("depth", [40, 200, 400, 2000])
@@ -116,7 +116,7 @@ async def test_what_is_nested_so_deeply_that_it_cant_be_saved_is_cut_off(
     path = tmp_path / "n.ipynb"
     output = DisplayData({"application/json": nested(depth), **plain("shown")}, nested(depth))
     await Run(FakeKernel({"a": [output, Stream("stdout", "after")]}), "a", file=NotebookFile(path))()  # type: ignore[arg-type]
-    notebook, _ = read_notebook(path)
+    notebook = read_notebook(path).notebook
     assert notebook.cells[0].outputs[0].data["text/plain"] == "shown"
     assert notebook.cells[0].outputs[1].text == "after"
     assert ("nested too deeply" in path.read_text(encoding="utf-8")) is (depth > 40)

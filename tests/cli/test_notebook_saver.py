@@ -15,7 +15,7 @@ from trio_gateway import (
     KernelDiedError,
     Stream,
 )
-from trio_gateway._cli.notebook_file import NotebookFile
+from trio_gateway._notebooks.file import NotebookFile
 
 from .cli_kit import FakeKernel, texts_of
 from .notebook_kit import RecordingFile, Run, Threads

@@ -6,6 +6,7 @@ import json
 import signal
 from typing import Any
 
+import nbformat.validator
 import pytest
 
 import trio_gateway
@@ -124,6 +125,65 @@ def test_what_is_no_notebook_is_told_before_anything_is_started(bare_cli_here: C
     assert words in done.err
     assert "starting" not in done.err
     assert not (bare_cli_here.cwd / "out.ipynb").exists()
+
+
+_CELL = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": "1 + 1"}
+_TEXT = {"cell_type": "markdown", "metadata": {}, "source": "x"}
+_SPEC = {"name": "python3", "display_name": "P"}
+_BARE = {"cell_type": "code", "metadata": {}, "source": "1 + 1"}
+
+BROKEN: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
+    "no execution count and no outputs": ([_BARE], {"kernelspec": _SPEC}, ["cells[0].execution_count", "cells[0].outputs"]),
+    "an id in format 4.4": ([{**_CELL, "id": "abc"}], {"kernelspec": _SPEC}, ["cells[0].id"]),
+    "outputs of a text": (
+        [_CELL, {**_TEXT, "outputs": [], "execution_count": None}],
+        {"kernelspec": _SPEC},
+        ["cells[1].outputs"],
+    ),
+    "a language without a name": (
+        [_CELL],
+        {"kernelspec": _SPEC, "language_info": {"pygments_lexer": "ipython3"}},
+        ["metadata.language_info.name"],
+    ),
+    "a kernelspec that shows no name": ([_CELL], {"kernelspec": {"name": "python3"}}, ["metadata.kernelspec.display_name"]),
+    "an empty kernelspec": ([_CELL], {"kernelspec": {}}, ["metadata.kernelspec"]),
+    "a kernelspec in another case": ([_CELL], {"kernelspec": {"name": "Python3", "display_name": "P"}}, []),
+    "faults in old outputs": (
+        [{**_CELL, "outputs": [{"output_type": "stream", "text": "x"}, {"output_type": "display_data", "data": {}}]}],
+        {"kernelspec": _SPEC},
+        ["cells[0].outputs[0].name", "cells[0].outputs[1].metadata"],
+    ),
+    "what no notebook of Jupyter's has": ([{**_CELL, "news": 1}], {"kernelspec": _SPEC, "mine": 1}, ["cells[0].news"]),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_notebook_that_breaks_the_format_is_run_with_one_warning_and_saved_valid(cli_here: CliHere, name: str) -> None:
+    cells, metadata, places = BROKEN[name]
+    notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": metadata, "cells": cells}
+    (cli_here.cwd / "in.ipynb").write_text(json.dumps(notebook))
+    done = cli_here.run("run", "in.ipynb", "-q", "-o", "out.ipynb")
+    assert done.code == 0
+    assert done.err.count("warning") == bool(places)
+    for place in places:
+        assert place in "".join(done.err.splitlines())
+    saved = json.loads((cli_here.cwd / "out.ipynb").read_text())
+    assert nbformat.validator.isvalid(saved)
+    assert texts_of(saved["cells"][0]) == ["2"]
+    assert saved["metadata"].get("mine") == metadata.get("mine")
+    again = cli_here.run("run", "out.ipynb", "-q", "--inplace")
+    assert (again.code, again.err) == (0, "")
+
+
+def test_what_a_run_writes_a_run_reads(cli_here: CliHere) -> None:
+    """Here the kernel sends null where the format wants text."""
+    source = write_notebook(cli_here.cwd / "n.ipynb", "display({'text/html': '<b>x</b>', 'text/plain': None}, raw=True)")
+    for _ in range(2):
+        done = cli_here.run("run", source, "-q", "--inplace")
+        assert (done.code, done.err) == (0, "")
+        assert nbformat.validator.isvalid(json.loads(source.read_text()))
+    assert cells_of(source)[0]["outputs"][0]["data"] == {"text/html": ["<b>x</b>"]}
 
 
 def test_an_unknown_kernel_in_a_notebook_leaves_its_file_alone(cli_here: CliHere) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from trio_gateway import (
@@ -136,6 +137,29 @@ def test_the_notebooks_kernel_counts_unless_another_is_asked_for(fake_gateway: I
     for arguments in (["run", named], ["run", unnamed], ["run", named, "--kernel", "other"]):
         assert run(*arguments) == 0
     assert [name for name, _ in gateway.started] == ["special", None, "other"]
+
+
+def test_what_is_mended_is_told_in_one_warning_and_what_was_there_stays(
+    fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gateway = fake_gateway(FakeKernel({"a": [Stream("stdout", "new")]}))
+    text = {"cell_type": "markdown", "metadata": {}, "source": "![](a.png)", "attachments": {"a.png": {"image/png": "AA"}}}
+    kept = {"cell_type": "code", "source": "b", "metadata": {"tags": ["skip-execution"]}, "outputs": [{"output_type": "stream"}]}
+    cells = [{"cell_type": "code", "source": "a", "metadata": {"mine": 1}, "news": 2}, text, kept]
+    notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {"mine": 3, "kernelspec": {"name": ""}}, "cells": cells}
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps(notebook))
+    assert run("run", path, "-q", "--inplace") == 0
+    err = " ".join(capfd.readouterr().err.split())
+    assert err.count("warning") == 1
+    assert "n.ipynb: mended what breaks the notebook format: metadata.kernelspec.display_name (missing), cells[0].news" in err
+    assert gateway.started == [(None, tmp_path)]
+    after = json.loads(path.read_text())
+    nbformat.validate(after)
+    assert after["metadata"] == {"mine": 3, "kernelspec": {"name": "", "display_name": ""}}
+    assert after["cells"][0]["metadata"] == {"mine": 1, "trio_gateway": {"set_aside": {"news": 2}}}
+    assert (texts_of(after["cells"][0]), texts_of(after["cells"][2])) == (["new"], [""])
+    assert after["cells"][1] == {**text, "source": ["![](a.png)"]}
 
 
 def test_what_a_dying_kernel_had_put_out_is_saved(

@@ -15,11 +15,11 @@ import trio
 
 from trio_gateway import Kernel
 
+from .._notebooks.file import NotebookFile
 from .._outputs import Error, ExecutionResult, Output, OutputGap
 from .asking import Asker, find_asker, nobody_to_ask, wanted_input
 from .code import asked_to_leave, exit_code_in, failure_of, new_renderer
 from .exits import ExitCode
-from .notebook_file import NotebookFile
 from .notebook_model import LiveCell, LiveNotebook
 from .notebook_saver import Saver
 from .opening import open_kernel
@@ -66,7 +66,7 @@ def run_notebook(options: Options, job: NotebookJob) -> int:
         OutOfTimeError: the limit ran out. Likewise.
         OutputClosedError: whoever read our output went away. Likewise.
     """
-    kernel_name = options.kernel or job.notebook.metadata.get("kernelspec", {}).get("name")
+    kernel_name = options.kernel or job.notebook.metadata.get("kernelspec", {}).get("name") or None
     live = LiveNotebook(job.notebook)
     renderer = new_renderer(options)
     asker = find_asker(options, renderer)

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import trio
 
 from .._errors import InvalidInputError
-from .notebook_file import NotebookFile, to_json
+from .._notebooks.file import NotebookFile, to_json
 from .notebook_model import LiveNotebook
 from .supervision import alongside
 

@@ -61,7 +61,8 @@ def run(
     **A notebook's** code cells run in order until the first that raises an error. Their outputs go
     to the file of `--output` or `--inplace`, saved as they come, never half written; without one of these FILE stays as it is
     and the outputs are shown instead. Cells tagged `skip-execution` are left alone, cells tagged `raises-exception` may raise.
-    The kernel is the one that the notebook names, unless `--kernel` is given. A notebook of format 3 is saved as format 4.
+    The kernel is the one that the notebook names, unless `--kernel` is given. A notebook of format 1 to 3 is saved as format 4;
+    what breaks the format is mended, with a warning.
 
     **Where:** a script runs in the current directory and a notebook in its own, if the kernel has that directory: a kernel of a
     gateway that was started for this command, or one in Python that sees the same directory as this command. If not, a line says
@@ -87,16 +88,18 @@ def run(
             "Other tools, such as `jupyter nbconvert`, make other forms of it."
         )
     with _without("rfc3987_syntax"):
+        from .._notebooks.file import NotebookFile, read_notebook
         from .notebook import NotebookJob, run_notebook
-        from .notebook_file import NotebookFile, read_notebook
 
-    notebook, version = read_notebook(file)
-    if version != notebook.nbformat:
-        options.say(f"{file}: upgraded from notebook format {version} to {notebook.nbformat}.")
+    found = read_notebook(file)
+    if found.format != found.notebook.nbformat:
+        options.say(f"{file}: upgraded from notebook format {found.format} to {found.notebook.nbformat}.")
+    if found.warning:
+        options.warn(f"{file}: {found.warning}")
     path = file if inplace else output
     own = Place(file.resolve().parent, what="the notebook's directory")
     job = NotebookJob(
-        notebook=notebook,
+        notebook=found.notebook,
         target=None if path is None else NotebookFile(path, origin=file),
         echo=(echo or path is None) and not options.as_json,
         allow_errors=allow_errors,

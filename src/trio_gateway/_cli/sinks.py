@@ -72,7 +72,7 @@ class Sink:
         except BrokenPipeError as error:
             raise OutputClosedError from error
         except OSError as error:
-            raise InvalidInputError("output", self._stream.name, f"a place that can be written to ({error.strerror})") from error
+            raise InvalidInputError("stream", self._stream.name, f"a place that can be written to ({error.strerror})") from error
 
     def _takes_at_once(self, size: int) -> bool:
         if self._poll is None or size > _AT_ONCE:

@@ -41,6 +41,8 @@ _OPTIONS: Final = {
     "name": "--kernel",
     "kernel_id": "ID",
     "code": "CODE",
+    "notebook": "FILE",
+    "output": "--output",
     "allowed_origins": "--allow-origin",
     "allowed_hosts": "--allow-host",
     "base_path": "--base-path",

@@ -7,88 +7,57 @@ as a whole, so that a crash at any moment leaves the old content or the new.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
-import warnings
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any
 
 import nbformat
-import nbformat.reader
 import nbformat.v4
-import nbformat.validator
 
 from .._errors import InvalidInputError
-from .sources import read_file
+from .._values import as_plain_json
+from .reading import ReadNotebook, parse_notebook
 
 __all__ = ["NotebookFile", "read_notebook", "to_json"]
 
 _nbformat: Any = nbformat  # most of its functions have no annotations
 
-_OLDEST: Final = 3
-_NEWEST: Final = 4
+_DEEPEST = 1000  # deeper than any notebook that could be read
 
 
-def read_notebook(path: Path) -> tuple[Any, int]:
-    """Read and check a notebook. One of format 3 is upgraded in memory; any minor version of format 4 is kept as it is.
-
-    Returns:
-        The notebook, and the major version of the format that the file has.
+def read_notebook(path: Path) -> ReadNotebook:
+    """Read a notebook from its file, and mend what breaks the format, as `parse_notebook` does.
 
     Raises:
-        InvalidInputError: the file can't be read, is not JSON, or not a notebook of a known version.
+        InvalidInputError: the file can't be read, or it is no notebook that can be run.
     """
-    data = read_file(path)
     try:
-        document: object = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
-        raise _wrong(path, f"a notebook, which is JSON ({error})") from None
-    if not isinstance(document, dict) or "nbformat" not in document:
-        raise _wrong(path, "a notebook, which is a JSON object with the key nbformat")
-    major: object = cast("dict[str, Any]", document)["nbformat"]
-    if not isinstance(major, int) or not _OLDEST <= major <= _NEWEST:
-        raise _wrong(path, f"a notebook of format {_OLDEST} or {_NEWEST}, not of format {major!r:.40}")
-    try:
-        return _checked(data.decode("utf-8-sig")), major
-    except nbformat.ValidationError as error:
-        raise _wrong(path, f"a valid notebook ({_complaint(error)})") from None
-    except (AssertionError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-        # nbformat takes the notebook's shape for granted while it brings it into the form that it can validate, and copies it
-        # with a stack that JSON's reader does without.
-        raise _wrong(path, f"a valid notebook ({type(error).__name__}: {error})") from None
-
-
-def _checked(text: str) -> Any:
-    with warnings.catch_warnings():
-        # Cells without an id get one, as format 4.5 wants; nobody needs to hear of it.
-        warnings.simplefilter("ignore")
-        notebook = _nbformat.reader.reads(text)
-        if notebook.nbformat != _NEWEST:
-            notebook = _nbformat.convert(notebook, _NEWEST)
-        _, notebook = nbformat.validator.normalize(notebook)
-        nbformat.validate(notebook)
-    return notebook
-
-
-def _complaint(error: Any) -> str:
-    """Say what a schema's validator found, and where."""
-    where = "".join([f"[{step!r}]" for step in getattr(error, "relative_path", ())])
-    return f"{where}: {error.message:.200}" if where else f"{error.message:.200}"
-
-
-def _wrong(path: Path, expected: str) -> InvalidInputError:
-    return InvalidInputError("FILE", str(path), expected)
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InvalidInputError("notebook", str(path), f"a file that can be read ({_why(error)})") from None
+    return parse_notebook(data, str(path))
 
 
 def to_json(notebook: Any) -> bytes:
-    """Return the notebook as its file holds it."""
+    """Return the notebook as its file holds it: JSON that each reader of JSON takes."""
     try:
-        return f"{_nbformat.v4.writes(notebook)}\n".encode()
+        return _written(notebook)
+    except ValueError:  # a number that JSON has no form for
+        return _written(_nbformat.from_dict(as_plain_json(notebook, _DEEPEST)))
+
+
+def _written(notebook: Any) -> bytes:
+    try:
+        return f"{_nbformat.v4.writes(notebook, allow_nan=False)}\n".encode()
     except UnicodeError:  # a lone surrogate, which JSON can hold as an escape only
-        return f"{_nbformat.v4.writes(notebook, ensure_ascii=True)}\n".encode()
+        return f"{_nbformat.v4.writes(notebook, allow_nan=False, ensure_ascii=True)}\n".encode()
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 class NotebookFile:
@@ -119,7 +88,7 @@ class NotebookFile:
             self._target = path.resolve()
             self.is_special = path.exists() and not path.is_file()
             if path.is_dir():
-                raise InvalidInputError("--output", str(path), "a file, not a folder")
+                raise InvalidInputError("output", str(path), "a file, not a folder")
             if not self.is_special:
                 # Found out now, not after an hour's work.
                 descriptor, temporary = self._create()
@@ -169,5 +138,4 @@ class NotebookFile:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             if isinstance(error, InvalidInputError):
                 raise
-            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise InvalidInputError("--output", str(self.path), f"a file that can be written ({why})") from None
+            raise InvalidInputError("output", str(self.path), f"a file that can be written ({_why(error)})") from None

@@ -1,0 +1,1 @@
+"""Notebooks: their files and what is wrong in them."""
