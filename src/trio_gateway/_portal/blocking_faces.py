@@ -19,7 +19,7 @@ import trio
 from .._limits import IN_BLOCKING, points_to_limits, waits
 from .faces import Face, Method, Side, Translate, asked
 from .portal import Portal
-from .prefetch import Reading, forget
+from .prefetch import forget
 from .thread_side import BlockingCrossing, block_on, take_blocking
 from .undoing import undo_of
 
@@ -179,14 +179,14 @@ class Reader(BlockingFace, Iterator[R]):
     """A face to iterate over."""
 
     _reads = True
-    _reading: Reading[R]
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> R:
+        assert self._reading is not None
         try:
-            item = take_blocking(self._portal, self._reading)
+            item: R = take_blocking(self._portal, self._reading)
         except (StopAsyncIteration, trio.EndOfChannel):
             raise StopIteration from None
         if type(item) in _FACES:  # few have one, and many are read
