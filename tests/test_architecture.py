@@ -112,6 +112,30 @@ def test_all_agrees_with_the_contents(module: str) -> None:
     assert hidden == [], "imported from elsewhere, so it belongs into __all__ there"
 
 
+WITHOUT_A_TEST_FILE = {
+    "_version": "a number",
+    "_transport/websocket/engine": "what both engines share: tests/transport/websocket/test_opening.py has each test for both",
+    "_transport/websocket/trio_websocket": "the other engine: tests/transport/websocket/test_opening.py has each test for both",
+    "jupyter/_link": "the half of _client that runs in Trio: tests/jupyter/test_client.py, test_jupyter.py",
+    "jupyter/_websocket": "is a browser's side of a Jupyter Server: tests/jupyter/test_server.py",
+    "jupyter/_wire": "the half of _websocket that runs in Trio: tests/jupyter/test_server.py",
+}
+"""Modules that have no test file of their name, each with its reason: at most ten."""
+
+
+def test_each_module_has_a_test_file_of_its_name() -> None:
+    """So that a person finds what covers a module: `_kernel/pending.py` has `tests/kernel/test_pending.py`."""
+    lacking = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.stem not in {"__init__", "__main__"}:
+            module = path.relative_to(PACKAGE).with_suffix("")
+            folder = ROOT.joinpath("tests", *(part.strip("_") for part in module.parent.parts))
+            if not (folder / f"test_{path.stem.lstrip('_')}.py").is_file():
+                lacking.add(module.as_posix())
+    assert lacking == set(WITHOUT_A_TEST_FILE)
+    assert len(WITHOUT_A_TEST_FILE) <= 10
+
+
 def test_the_facade_re_exports_and_does_nothing_else() -> None:
     """Each statement after the docstring is `from .module import name as name`, so type checkers take the name for public."""
     docstring, *statements = tree_of("trio_gateway").body
