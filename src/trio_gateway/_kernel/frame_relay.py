@@ -159,6 +159,40 @@ class KernelChannels:
         known: whether the gateway may know the session already, so that it may restore sockets that lead nowhere.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_arrived",
+        "_asked",
+        "_asked_bytes",
+        "_came",
+        "_carrier",
+        "_crowd",
+        "_decode",
+        "_factory",
+        "_filled",
+        "_known",
+        "_largest",
+        "_looking",
+        "_opened_once",
+        "_outgoing",
+        "_outgoing_bytes",
+        "_over",
+        "_recovery",
+        "_room",
+        "_supervisor",
+        "_taken",
+        "_there_v1",
+        "_untold",
+        "_v1",
+        "connections",
+        "ended",
+        "kernel_id",
+        "liveness",
+        "paused",
+        "sending",
+        "session_id",
+    )
+
     def __init__(
         self, kernel_id: str, *, session_id: str, v1: bool, api: KernelApi, services: Services, known: bool = False
     ) -> None:

@@ -78,7 +78,7 @@ class KernelSession:
         interrupt_mode: Callable[[], Awaitable[str]],
     ) -> None:
         config = api.config
-        self.start_soon: Callable[..., object] = services.start_soon
+        self.start_soon: Callable[..., trio.CancelScope] = services.start_soon
         self.kernel_id: str = kernel_id
         self.config: GatewayConfig = config
         self.api: KernelApi = api
@@ -99,7 +99,7 @@ class KernelSession:
             on_replaced=self._note_replaced,
         )
         self.checks: Checks = Checks(
-            self.requests, self.status, api, self.channels["iopub"], start_soon=services.start_soon, acts=self
+            self.requests, self.status, api, self.channels["iopub"], start_soon=self.start_soon, acts=self
         )
         router = Router(self.requests, self.status, self.channels, self.comms, self._act_on)
         self._exchange = MessageExchange(self.status, self.requests, router, self.checks, api.http.takes_bytes)
