@@ -223,11 +223,29 @@ class FakeStream:
         self.ended = True
         raise StopAsyncIteration
 
+    given = ("", 0)
+    process = ""
+
     @property
     def result(self) -> ExecutionResult:
         status: Any = self._status or ("error" if self._failed else "ok")
         reply = {"status": status, "ename": "ReplyError", "evalue": "told late", **self._reply}
         return ExecutionResult(status, (), reply, 1, self._gaps)
+
+
+class FakeChannel:
+    """A channel on which nothing comes."""
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncGenerator[FakeChannel]:
+        yield self
+
+    def receive_ready(self) -> list[Any]:
+        return []
+
+    async def receive(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise trio.EndOfChannel
 
 
 class FakeKernel:
@@ -241,6 +259,7 @@ class FakeKernel:
         self._scripts = scripts
         self.executed: list[str] = []
         self.interrupted: list[str] = []
+        self.iopub = FakeChannel()
         self.on_leaving: Callable[[], object] = lambda: None
 
     @asynccontextmanager

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
 import nbformat.v4
 import pytest
 import trio
@@ -12,9 +16,11 @@ from trio_gateway import (
     OutputGap,
     Stream,
 )
+from trio_gateway._protocol.messages import Message, MessageFactory
+from trio_gateway.testing import Cell, FakeGateway
 
 from .cli_kit import FakeKernel
-from .notebook_kit import BOOM, Run, plain
+from .notebook_kit import BOOM, RecordingFile, Run, plain
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -110,3 +116,131 @@ async def test_another_payload_ends_nothing(payload: object, autojump_clock: tri
     kernel = FakeKernel({"a": [{"payload": payload}]})
     await Run(kernel, "a", "b")()
     assert kernel.executed == ["a", "b"]
+
+
+async def run_on_fake(script: Callable[[Cell], Awaitable[None]], *cells: Any, asker: Any = None, **traits: Any) -> Run:
+    async with FakeGateway(script, **traits) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        file = next((cell for cell in cells if isinstance(cell, RecordingFile)), None)
+        run = Run(kernel, *(cell for cell in cells if cell is not file), file=file)  # type: ignore[arg-type]
+        run.run._asker = asker
+        await run()
+    return run
+
+
+async def test_output_belongs_to_the_cell_that_caused_it_also_after_its_end(autojump_clock: trio.testing.MockClock) -> None:
+    first: list[Cell] = []
+
+    async def script(cell: Cell) -> None:
+        first.append(cell)
+        cell.stdout(f"{cell.code};")
+        if cell.code == "b":
+            for number in range(100):
+                first[0].stdout(f"{number};")
+                await cell.sleep(0.01)
+            cell.stdout("end")
+
+    run = await run_on_fake(script, "a", "b")
+    assert run.final == [["a;" + "".join(f"{number};" for number in range(100))], ["b;end"]]
+    assert run.run.gaps == []
+
+
+async def test_what_is_on_its_way_when_the_last_cell_ends_is_collected(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def later(cell: Cell) -> None:
+            await trio.sleep(0.1)
+            cell.stdout("later")
+
+        async def script(cell: Cell) -> None:
+            cell.stdout("a;")
+            nursery.start_soon(later, cell)
+
+        run = await run_on_fake(script, "a")
+    assert run.final == [["a;later"]]
+    assert run.run.gaps == []
+
+
+async def test_output_that_does_not_end_is_told_as_a_gap(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def for_ever(cell: Cell) -> None:
+            while True:
+                await trio.sleep(0.15)
+                cell.stdout("x")
+
+        async def script(cell: Cell) -> None:
+            nursery.start_soon(for_ever, cell)
+
+        run = await run_on_fake(script, "a", "b")
+        nursery.cancel_scope.cancel()
+    assert [(number, gap.kind) for number, gaps in run.run.gaps for gap in gaps] == [(1, "lost"), (2, "lost")]
+    told: Any = run.run.as_json()
+    assert [[gap["kind"] for gap in result["output_gaps"]] for result in told] == [["lost"], ["lost"]]
+
+
+async def test_input_that_a_cell_asks_for_does_not_confuse_what_came_late(autojump_clock: trio.testing.MockClock) -> None:
+    first: list[Cell] = []
+
+    async def script(cell: Cell) -> None:
+        first.append(cell)
+        for number in range(3):
+            cell.stdout(f"{number}{await cell.input()};")
+            first[0].stdout("x")
+
+    async def answer(prompt: str, password: bool) -> str:
+        return "!"
+
+    run = await run_on_fake(script, "a", "b", asker=answer)
+    assert run.final == [["0!;x1!;x2!;xxxx"], ["0!;1!;2!;"]]
+
+
+async def test_what_came_late_is_saved_when_the_run_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
+    first: list[Cell] = []
+
+    async def script(cell: Cell) -> None:
+        first.append(cell)
+        if cell.code == "b":
+            first[0].stdout("late")
+            await cell.sleep(1000)
+
+    with trio.move_on_after(10) as scope:
+        await run_on_fake(script, "a", "b", file := RecordingFile())
+    assert scope.cancelled_caught
+    assert file.saves[-1][1] == [["late"], []]
+
+
+async def test_a_rate_limited_cell_keeps_each_output_once(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(cell: Cell) -> None:
+        for number in range(20):
+            cell.stdout(f"{number};")
+        await cell.sleep(60)
+        cell.stdout("after;")
+
+    run = await run_on_fake(script, "a", "b", iopub_msg_rate_limit=5.0, rate_limit_window=1.0)
+    shown = "".join(run.final[0])
+    assert "exceeded" not in shown
+    assert shown.count("0;") == shown.count("after;") == 1
+    assert [(number, gap.kind) for number, gaps in run.run.gaps for gap in gaps if gap.kind == "rate_limited"] == [
+        (1, "rate_limited"),
+        (2, "rate_limited"),
+    ]
+
+
+def published(parent: str, text: str, *, session: str = "kernel") -> Message:
+    content = {"name": "stdout", "text": text}
+    parent_header = {"msg_id": parent, "msg_type": "execute_request"}
+    return MessageFactory(session, "").make("iopub", "stream", content, date="", parent_header=parent_header)
+
+
+async def test_what_a_stream_was_not_given_any_more_comes_late(autojump_clock: trio.testing.MockClock) -> None:
+    run = Run(FakeKernel({}), "a", "b")
+    first, second = run.live.cells
+    run.run._ended["1"] = first
+    run.run._asked = 1  # and two outputs
+    running: Any = (second, SimpleNamespace(given=("2", 3), process="kernel"))
+    came = [published("2", "a"), published("1", "b"), published("2", "c"), published("2", "d"), published("other", "e")]
+    late = [(cell.number, output) for message in came for cell, output in run.run._late_of(message, running)]
+    assert late == [(1, Stream("stdout", "b")), (2, Stream("stdout", "d"))]
+    notice = published("1", "IOPub message rate exceeded.", session="gateway")
+    assert list(run.run._late_of(notice, running)) == list(run.run._late_of(notice, running)) == []
+    assert run.run.gaps == [(1, (OutputGap("rate_limited"),))]

@@ -91,6 +91,20 @@ def test_a_display_id_belongs_to_the_document(cli_here: CliHere) -> None:
 
 
 @pytest.mark.full
+def test_output_of_a_task_is_in_the_cell_that_began_it(cli_here: CliHere) -> None:
+    loop = "    for i in range(5):\n        print('task', i, flush=True)\n        await asyncio.sleep(.02)\n"
+    task = f"import asyncio\nasync def t():\n{loop}"
+    source = write_notebook(
+        cli_here.cwd / "in.ipynb", f"{task}h = asyncio.create_task(t())\nprint('started')", "await h\nprint('second cell')"
+    )
+    done = cli_here.run("run", source, "-o", "out.ipynb")
+    assert (done.code, "warning" in done.err) == (0, False)
+    first, second = ["".join(texts_of(cell)) for cell in cells_of(cli_here.cwd / "out.ipynb")]
+    assert first == "started\n" + "".join(f"task {i}\n" for i in range(5))
+    assert second == "second cell\n"
+
+
+@pytest.mark.full
 def test_a_script_ends_with_its_own_code(cli_here: CliHere) -> None:
     script = cli_here.cwd / "script.py"
     script.write_text("import sys\nprint('work done')\nif __name__ == '__main__':\n    sys.exit(0)\n")

@@ -6,17 +6,24 @@ behind whatever the cells had put out until then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
 
 from trio_gateway import Kernel
 
+from .._errors import GatewayError, ProtocolError
+from .._kernel.channels import Subscription
+from .._kernel.executor import OutputStream
+from .._kernel.inbox import READY_ITEMS
 from .._notebooks.file import NotebookFile
 from .._outputs import Error, ExecutionResult, Output, OutputGap
+from .._protocol.execution import OUTPUT_TYPES, may_be_rate_notice, parse_output
+from .._protocol.messages import Message
 from .asking import Asker, find_asker, nobody_to_ask, wanted_input
 from .code import asked_to_leave, exit_code_in, failure_of, new_renderer
 from .exits import ExitCode
@@ -30,7 +37,12 @@ from .rendering import Renderer, gap_message, result_as_dict
 from .supervision import limited, run_command
 from .wording import Failure
 
-__all__ = ["NotebookJob", "NotebookRun", "run_notebook"]
+__all__ = ["GRACE", "GRACE_LIMIT", "NotebookJob", "NotebookRun", "run_notebook"]
+
+GRACE: Final = 0.2
+"""For how long nothing may come of the cells' background work, in seconds, before the run has ended."""
+GRACE_LIMIT: Final = 1.0
+"""How long that is waited for, in seconds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -164,6 +176,10 @@ class NotebookRun:
         self.ended_by = None
         self.gaps = []
         self.results = []
+        self._came = 0  # how many outputs of the cell that runs were seen on iopub
+        self._asked = 0  # how many of the messages that its stream was given are requests for input
+        self._process = ""
+        self._ended: dict[str, LiveCell] = {}  # by the id of their requests
 
     async def run(self, kernel: Kernel, begin: Callable[[int, str], None]) -> None:
         """Run the cells in order, to the end, to the first error that is not allowed, or to the cell that ends the run.
@@ -181,9 +197,14 @@ class NotebookRun:
 
         Cancellation: interrupts the kernel; what has come until then is in the notebook, and saved.
         """
+        async with kernel.iopub.subscribe() as published:
+            await self._run_cells(kernel, published, begin)
+            await self._await_quiet(published)
+
+    async def _run_cells(self, kernel: Kernel, published: Subscription, begin: Callable[[int, str], None]) -> None:
         for cell in self._live.cells:
             begin(cell.number, title_of(cell.source))
-            error, leaves = await self._run_cell(kernel, cell)
+            error, leaves = await self._run_cell(kernel, cell, published)
             self.done += 1
             if (error is None and leaves) or (error is not None and not cell.may_fail and exit_code_in(error) == 0):
                 self.ended_by = cell
@@ -195,23 +216,103 @@ class NotebookRun:
                 return
             self.tolerated += 1
 
+    async def _await_quiet(self, published: Subscription) -> None:
+        """Collect what is on its way, until nothing has come for a moment; note the cells whose output does not end."""
+        latest: dict[LiveCell, float] = {}  # when each cell's output came last
+        with trio.move_on_after(GRACE_LIMIT) as limit:
+            while True:
+                quiet = trio.current_time() + GRACE
+                taken = False
+                with trio.move_on_at(quiet):
+                    while not taken:
+                        try:
+                            message = await published.receive()
+                        except (GatewayError, trio.EndOfChannel):
+                            return
+                        for cell, output in self._late_of(message, None):
+                            await self._take(cell, output)
+                            latest[cell], taken = trio.current_time(), True
+                if not taken:
+                    return
+        if limit.cancelled_caught:
+            for cell in sorted(latest, key=lambda cell: cell.number):
+                if latest[cell] >= trio.current_time() - GRACE:
+                    still = OutputGap("lost", None, "it was still at work in the background when the run ended")
+                    self._note_gap(cell, still)
+
+    async def _take_late(self, published: Subscription, running: tuple[LiveCell, OutputStream]) -> None:
+        """Take what has come of cells after their end. Waits for nothing but for those who show it."""
+        while messages := published.receive_ready():
+            for message in messages:
+                for cell, output in self._late_of(message, running):
+                    await self._take(cell, output)
+            if len(messages) == READY_ITEMS:
+                await trio.lowlevel.checkpoint()
+
+    def _late_of(self, message: Message, running: tuple[LiveCell, OutputStream] | None) -> Iterator[tuple[LiveCell, Output]]:
+        """Give the output of a message that is a cell's and that no stream was given, with that cell."""
+        if message.header.msg_type not in OUTPUT_TYPES:
+            return
+        if running is not None:
+            self._process = running[1].process or self._process
+        cell = self._ended.get(message.parent_id)
+        if message.header.msg_type == "stream" and message.header.session != self._process and may_be_rate_notice(message):
+            # The gateway says that it drops output; of the cell that runs, its stream takes that in.
+            if cell is not None:
+                self._note_gap(cell, OutputGap("rate_limited"))
+            return
+        if cell is None and running is not None:
+            # The session gives a message to the stream before it gives it here: what is not counted there, comes late.
+            request, given = running[1].given
+            if message.parent_id == request:
+                self._came += 1
+                if self._came > given - self._asked:
+                    cell = running[0]
+        if cell is None:
+            return
+        try:
+            output = parse_output(message)
+        except ProtocolError:
+            self._note_gap(cell, OutputGap("lost", None, "what came after its end could not be understood"))
+            return
+        if output is not None:
+            yield cell, output
+
     def as_json(self) -> list[dict[str, object]]:
         """Return what came of each cell that has ended, with the outputs that it shows now."""
+        gaps: dict[int, tuple[OutputGap, ...]] = {}
+        for number, some in self.gaps:
+            gaps[number] = (*gaps.get(number, ()), *some)
+        results = [(cell, attrs.evolve(result, output_gaps=gaps.get(cell.number, ()))) for cell, result in self.results]
         return [
             {"cell": cell.number, **result_as_dict(result, [output.to_nbformat() for output in cell.area.outputs])}
-            for cell, result in self.results
+            for cell, result in results
         ]
 
-    async def _run_cell(self, kernel: Kernel, cell: LiveCell) -> tuple[Error | None, bool]:
+    def _note_gap(self, cell: LiveCell, gap: OutputGap) -> None:
+        """Remember why a cell's output is not whole; the same reason counts once."""
+        if (cell.number, (gap,)) not in self.gaps:
+            self.gaps.append((cell.number, (gap,)))
+
+    async def _run_cell(self, kernel: Kernel, cell: LiveCell, published: Subscription) -> tuple[Error | None, bool]:
         """Run one cell; return the error that it ended with, and whether the kernel asks its front end to leave."""
         error: Error | None = None
-        async with kernel.stream(cell.source, stdin=self._asker) as outputs:
+        self._came = self._asked = 0
+        async with kernel.stream(cell.source, stdin=None if self._asker is None else self._ask) as outputs:
+            running = cell, outputs
             try:
                 async for output in outputs:
                     await self._take(cell, output)
                     if isinstance(output, Error):
                         error = output
+                    await self._take_late(published, running)
+                await self._take_late(published, running)
+                self._ended[outputs.given[0]] = cell
             except trio.Cancelled:
+                with suppress(GatewayError):
+                    for message in published.receive_ready():
+                        for late in self._late_of(message, running):
+                            self._live.feed(*late)
                 # The interrupted kernel gets seconds to end, and whoever pressed Ctrl-C may press it again.
                 if self._saver is not None:
                     self._saver.hurry()
@@ -232,6 +333,11 @@ class NotebookRun:
             self._saver.changed()
             await self._saver.save_soon()
         return error, asked_to_leave(result) is not None
+
+    async def _ask(self, prompt: str, password: bool) -> str:
+        assert self._asker is not None
+        self._asked += 1
+        return await self._asker(prompt, password)
 
     async def _take(self, cell: LiveCell, output: Output) -> None:
         """Keep the output first, so that what is shown is in the file too, whatever happens next."""

@@ -348,6 +348,16 @@ class OutputStream:
             return None
 
     @property
+    def given(self) -> tuple[str, int]:
+        """The request's id, and how many of the messages that name it as their parent were given to this stream so far."""
+        return self._pending.message.msg_id, self._inbox.statistics().received
+
+    @property
+    def process(self) -> str:
+        """The session of the kernel's process that runs the code; `""` before it has begun."""
+        return self._pending.execution.kernel_session
+
+    @property
     def result(self) -> ExecutionResult:
         """How the execution ended: status, reply, gaps. Its `outputs` are empty: they were given one by one.
 

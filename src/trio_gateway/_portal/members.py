@@ -114,7 +114,7 @@ MEMBERS: Final[Mapping[type, Mapping[How, tuple[str, ...]]]] = {
         How.RECEIVES_READY: ("receive_ready",),
         How.IN_TRIO: ("result",),
         How.COUNTS_ITEMS: ("statistics",),
-        How.INTERNAL: ("read",),
+        How.INTERNAL: ("read", "given", "process"),
     },
     Comms: {
         How.GIVES_BLOCK: ("open", "accept"),
