@@ -74,7 +74,7 @@ def test_it_needs_nothing_but_a_python() -> None:
 
 
 def test_a_python_without_a_kernel_gateway_says_so(tmp_path: Path) -> None:
-    done = run("-S", "-W", "ignore", str(SCRIPT), said=settings(tmp_path))
+    done = run("-S", "-W", "ignore", str(SCRIPT), said=settings(tmp_path, grace=PATIENCE))  # the owner goes at once
     assert json.loads(done.stdout) == {"missing": "jupyter_kernel_gateway", "python": sys.executable}
     assert done.returncode == 0
 

@@ -136,7 +136,10 @@ MEMBERS: Final[Mapping[type, Mapping[How, tuple[str, ...]]]] = {
         How.ON_THE_SPOT: ("kernel_state", "resumed"),
         How.AWAITS: ("wait_opened", "send"),
         How.RECEIVES: ("receive",),
-        How.INTERNAL: ("begin", "gone", "lost", "opened", "receive_all", "refused", "run", "send_all"),
+        How.INTERNAL: (
+            "begin", "connections", "ended", "gone", "kernel_id", "liveness", "lost", "opened", "paused", "receive_all",
+            "refused", "run", "send_all", "sending", "session_id",
+        ),
     },
 }  # fmt: skip
 """Each Trio class that has faces, and each of its public members. To iterate is to receive, and needs no entry."""
