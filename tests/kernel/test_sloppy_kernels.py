@@ -18,6 +18,7 @@ import pytest
 import trio
 import trio.testing
 
+from tools.odd_values import ODD
 from trio_gateway import Gateway, Kernel, KernelState, ProtocolError, Stream
 from trio_gateway._protocol.execution import OUTPUT_TYPES, OutputArea
 from trio_gateway.testing import Cell, FakeGateway, FakeKernelSpec
@@ -26,22 +27,6 @@ Clock = trio.testing.MockClock
 
 each_framing = pytest.mark.parametrize("framing", ["v1", "legacy"])
 
-ODD: dict[str, bytes | None] = {
-    "missing": None,
-    "null": b"null",
-    "text": b'"text"',
-    "number": b"5",
-    "list": b'["a",1]',
-    "object": b'{"a":1}',
-    "bool": b"true",
-    "NaN": b"NaN",
-    "surrogate": b'"\\ud800"',
-    "latin-1": b'"caf\xe9"',
-    "control": b'"a\nb\x00"',
-    "digits": b"1" * 5000,
-    "deep": b"[" * 500 + b"]" * 500,
-}
-"""What stands in a field, or in place of a whole part."""
 DISPLAY = {"data": {"text/plain": "shown"}, "metadata": {}, "transient": {"display_id": "d"}}
 PUBLISHED: dict[str, dict[str, Any]] = {
     "stream": {"name": "stdout", "text": "shown"},

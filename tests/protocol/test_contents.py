@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from suite.budgets import examples
+from tools import odd_values
 from trio_gateway import ClearOutput, DisplayData, Error, ExecuteResult, Output, ProtocolError, Stream, UpdateDisplayData
 from trio_gateway._protocol.codec import Decoder, encode_v1
 from trio_gateway._protocol.contents import FIELDS, execution_state, look, metadata_of, parent_of, read
@@ -38,23 +39,8 @@ def message(kind: str, content: bytes = b"{}", *, metadata: bytes = b"{}", paren
 
 # ----------------------------------------------------------------------------------------------------------- messages
 
-# What stands in a field, and what each field that is read makes of it, by what it should be.
-ODD: dict[str, bytes | None] = {
-    "missing": None,
-    "null": b"null",
-    "text": b'"text"',
-    "number": b"5",
-    "list": b'["a",1]',
-    "object": b'{"a":1}',
-    "bool": b"true",
-    "NaN": b"NaN",
-    "surrogate": b'"\\ud800"',
-    "latin-1": b'"caf\xe9"',
-    "control": b'"a\nb\x00"',
-    "digits": b"1" * 5000,
-    "twice": b'{"a":1,"a":2}',
-    "deep": b"[" * 500 + b"]" * 500,
-}
+ODD: dict[str, bytes | None] = {**odd_values.ODD, "twice": b'{"a":1,"a":2}'}
+# What each field that is read makes of what stands there, by what it should be.
 TEXTS = {
     "missing": "", "null": "", "text": "text", "number": "5", "list": "a1", "object": '{"a": 1}', "bool": "true", "NaN": "NaN",
     "surrogate": "\ud800", "latin-1": "caf\ufffd", "control": "a\nb\0", "digits": "1" * 5000, "twice": '{"a": 2}',

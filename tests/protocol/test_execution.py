@@ -730,7 +730,7 @@ def test_what_is_known_of_missing_outputs_is_told(count: int | None) -> None:
         execution.feed(message)
     execution.note_missing(count)
     gaps = [(gap.kind, gap.count, gap.detail) for gap in execution.result().output_gaps]
-    unknown = "so much was lost that it can't be told whether output was among it"
+    unknown = "so much was lost that nobody knows whether output was among it"
     never = "so many of the kernel's numbers never came"
     assert gaps == {None: [], 0: [], 3: [("lost", 3, never)], -1: [("lost", None, unknown)]}[count]
 

@@ -18,7 +18,7 @@ import uvloop
 if TYPE_CHECKING:
     from conftest import RunningGateway
 
-__all__ = ["ASYNCIO", "BACKENDS", "ListeningFake", "kernel_ids", "rest", "run", "trio_threads"]
+__all__ = ["ASYNCIO", "BACKENDS", "ListeningFake", "ends_code", "kernel_ids", "rest", "run", "trio_threads"]
 
 ASYNCIO = ["asyncio", "uvloop", *(["asyncio-eager"] if sys.version_info >= (3, 12) else [])]
 BACKENDS = ["trio", *ASYNCIO]
@@ -78,3 +78,8 @@ def rest(gateway: RunningGateway | ListeningFake, method: str, path: str, body: 
 def kernel_ids(gateway: RunningGateway | ListeningFake) -> set[str]:
     """Return the ids of the kernels that run on the gateway."""
     return {kernel["id"] for kernel in rest(gateway, "GET", "/api/kernels")}
+
+
+def ends_code(message: Any) -> bool:
+    """Whether a kernel says that it is idle after code, and not after a gateway's question when somebody connects."""
+    return message.parent_type == "execute_request" and bool(message.content.get("execution_state") == "idle")

@@ -46,7 +46,7 @@ def run_code(options: Options, code: str, *, place: Place | None, timeout: float
     Raises:
         GatewayError: what ended it, if not the code itself.
         OutOfTimeError: the limit ran out.
-        OutputClosedError: whoever read our output went away.
+        OutputClosedError: the reader of our output went away.
     """
     renderer = new_renderer(options)
     asker = find_asker(options, renderer)
@@ -107,7 +107,7 @@ async def show_execution(
 
     Raises:
         GatewayError: what ended it, if not the code itself.
-        OutputClosedError: whoever read our output went away; the kernel was interrupted.
+        OutputClosedError: the reader of our output went away; the kernel was interrupted.
 
     Cancellation: interrupts the kernel.
     """

@@ -76,7 +76,7 @@ def run_notebook(options: Options, job: NotebookJob) -> int:
     Raises:
         GatewayError: what ended it, if not a cell. The outputs up to there are saved.
         OutOfTimeError: the limit ran out. Likewise.
-        OutputClosedError: whoever read our output went away. Likewise.
+        OutputClosedError: the reader of our output went away. Likewise.
     """
     kernel_name = options.kernel or job.notebook.metadata.get("kernelspec", {}).get("name") or None
     live = LiveNotebook(job.notebook)
@@ -193,7 +193,7 @@ class NotebookRun:
 
         Raises:
             GatewayError: what ended it, if not a cell.
-            OutputClosedError: whoever read our output went away.
+            OutputClosedError: the reader of our output went away.
 
         Cancellation: interrupts the kernel; what has come until then is in the notebook, and saved.
         """
@@ -313,7 +313,7 @@ class NotebookRun:
                     for message in published.receive_ready():
                         for late in self._late_of(message, running):
                             self._live.feed(*late)
-                # The interrupted kernel gets seconds to end, and whoever pressed Ctrl-C may press it again.
+                # The interrupted kernel gets seconds to end, and a person who pressed Ctrl-C may press it again.
                 if self._saver is not None:
                     self._saver.hurry()
                 raise

@@ -132,7 +132,7 @@ class Channel:
         limit_messages: float | None = None,
         limit_bytes: float | None = None,
     ) -> AsyncGenerator[Subscription]:
-        """Read every message that comes on this channel from now on, whoever caused it.
+        """Read every message that comes on this channel from now on, also what other clients caused.
 
         Args:
             when_full: what to do when messages come faster than they are read: `"spool"` them to a temporary file,

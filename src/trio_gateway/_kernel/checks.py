@@ -9,6 +9,7 @@ was, and whether a kernel that said goodbye is gone.
 
 from __future__ import annotations
 
+import abc
 import logging
 import math
 import uuid
@@ -65,7 +66,7 @@ GONE_CHECKS: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses, in seconds, before each look whether a kernel that said goodbye is gone: the gateway takes a moment for it."""
 
 
-class Carrier:
+class Carrier(abc.ABC):
     """Carries out what one recovery machine wants. A base class: a session and a relay each have theirs.
 
     Args:
@@ -93,25 +94,25 @@ class Carrier:
     # What the owner does --------------------------------------------------------------------------------------------
 
     @property
+    @abc.abstractmethod
     def paused(self) -> bool:
         """Whether a consumer keeps the owner from reading."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def make_question(self) -> Message:
         """Make a question for the kernel's control channel."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def put(self, action: AskKernel | SendBarrier) -> None:
         """Make this question, name it to the machine, and queue it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def lose(self, requests: Iterable[str]) -> None:
         """These requests, by their ids, will have no reply: tell those who wait."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def replace_session(self) -> None:
         """Drop the connection, and make another one with another session id."""
-        raise NotImplementedError
 
     def learn(self, model: KernelModel | None) -> bool:  # noqa: ARG002 - a relay learns nothing
         """The gateway has this model of the kernel; None where it has no such kernel."""

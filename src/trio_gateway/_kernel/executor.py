@@ -376,7 +376,7 @@ class OutputStream:
 
     async def _answer(self, request: Message) -> None:
         """Ask the handler, and send its answer. What the handler raises comes out here, and the code is interrupted."""
-        assert self._stdin is not None  # without a handler the kernel was told not to ask
+        assert self._stdin is not None  # without a handler the request forbids the kernel to ask
         asked = contents.look(request)
         answer = self._stdin(asked["prompt"], asked["password"])
         if inspect.isawaitable(answer):

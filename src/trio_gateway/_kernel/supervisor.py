@@ -2,7 +2,7 @@
 
 The one idea: one task writes to the WebSocket and one reads it, and a caller's cancellation reaches neither, so no frame is
 ever cut. When the connection breaks, the next one has the same `session_id`, and the gateway replays what was missed. What is
-written and read is the exchange's business; whose connection it is, is told three things: opened, lost, gone.
+written and read is the exchange's business; the connection's owner hears three things: opened, lost, gone.
 
 How patient it is counts from the last *progress*, a message of the kernel's or an answered ping. A link that breaks often, and
 carries something each time, is connected again for as long as it does; a gateway that accepts and hangs up without a word is not.

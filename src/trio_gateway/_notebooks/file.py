@@ -1,7 +1,7 @@
 """Notebook files: reading one with every check, and writing one that is never half written.
 
-The one idea: whatever is wrong with a file is told with its name before anything runs, and a file that is written is replaced
-as a whole, so that a crash at any moment leaves the old content or the new.
+The one idea: whatever is wrong with a file raises an error with its name before anything runs, and a file that is written is
+replaced as a whole, so that a crash at any moment leaves the old content or the new.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def parse_notebook(data: bytes, name: str) -> ReadNotebook:
         faults += mend(fields)
         for left in schema_errors(fields):
             raise _wrong(name, f"a valid notebook ({left.message:.200})")
-        # Each save copies it with a stack that JSON's reader does without: who nests too deeply is told now.
+        # Each save copies it with a stack that JSON's reader does without: what is nested too deeply is refused now.
         notebook = copy.deepcopy(_nbformat.v4.to_notebook(fields))
     except UnusableError as error:
         raise _wrong(name, f"a valid notebook ({error.place} has to be {error.expected})") from None

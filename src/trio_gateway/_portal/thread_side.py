@@ -248,12 +248,7 @@ class BlockingPortalCrossing(BlockingCrossing[T]):
     """
 
     def __init__(self, manager: AbstractAsyncContextManager[Any], translate: Callable[[Portal, Any], T]) -> None:
-        self._opened_by = getattr(manager, "_opened_by", "")
-        self._portal = Portal()
-        self._manager = manager
-        self._translate = translate
-        self._block = None
-        self._given = None
+        super().__init__(Portal(), manager, translate)
 
     def _open(self, caller: ThreadCaller) -> Block:
         self._portal.open()

@@ -443,7 +443,7 @@ class Execution:
                 self.note_gap(OutputGap("lost", None, "the kernel's idle never came, so output may be missing too"))
             return
         if count < 0:
-            self.note_gap(OutputGap("lost", None, "so much was lost that it can't be told whether output was among it"))
+            self.note_gap(OutputGap("lost", None, "so much was lost that nobody knows whether output was among it"))
             return
         because = [gap.detail for gap in self._gaps if gap.kind == "reconnected"]
         self._gaps = [gap for gap in self._gaps if gap.kind != "reconnected"]

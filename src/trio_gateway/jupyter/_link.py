@@ -2,7 +2,7 @@
 
 The one idea: one WebSocket session with the kernel, its four channels subscribed to, and messages that go out under the ids that
 jupyter_client has given them. A kernel whose process was replaced or is gone is *lost* to the client that had state in it:
-readers are told after a moment, in which they may look for themselves.
+readers get an error after a moment, in which they may look for themselves.
 """
 
 from __future__ import annotations

@@ -127,8 +127,8 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         """Start a kernel, or take one that runs on the gateway into this server's.
 
         Args:
-            kernel_id: one that runs; or the id to start one under. A gateway that chooses ids itself is told of in the log, and
-                so is an id that can't be asked for: any but a random UUID.
+            kernel_id: one that runs; or the id to start one under. The log names a gateway that chooses ids itself, and
+                an id that can't be asked for: any but a random UUID.
             path: the API path of the folder to work in; the gateway gets it as `KERNEL_WORKING_DIR`.
             **arguments: `kernel_name`, and `env`: the server's whole environment and the notebook's path. Of it are sent
                 `KERNEL_*`, what `allowed_envs` names, and that path, `JPY_SESSION_NAME`. What can't be sent is left out, with a

@@ -38,7 +38,7 @@ App: TypeAlias = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[
 
 @attrs.frozen
 class Peer:
-    """Who is at the other end, as an application is told it."""
+    """What the application learns of the connection that a request came over."""
 
     secure: bool
     """Whether TLS is spoken."""

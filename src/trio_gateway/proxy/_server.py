@@ -85,7 +85,7 @@ async def serve(
     drain_seconds: float = 10.0,
     task_status: trio.TaskStatus[Listening] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve a proxy until it is told to end.
+    """Serve a proxy until `until` returns.
 
     Args:
         proxy: the application, made by `create_app`.

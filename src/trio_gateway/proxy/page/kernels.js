@@ -6,7 +6,7 @@ import { count, duration, plain, rate, split } from "./words.js";
 
 const SHAPES = new Set(["busy", "idle", "starting", "restarting", "dead"]);
 const AT_ONCE = 3; // requests of buttons; a browser has six connections, and the page asks for news on two of them
-const PATIENCE = 2; // seconds after which a button's request that is not answered is told
+const PATIENCE = 2; // seconds after which a button's request that is not answered is shown so
 const ACTIONS = [
   { label: "Interrupt", doing: "Interrupting", done: "Interrupted", method: "POST", end: "/interrupt" },
   { label: "Restart", doing: "Restarting", done: "Restarted", method: "POST", end: "/restart", asks: true },
@@ -126,7 +126,7 @@ class Row {
     set(this.since, this.pending ? (this.pending.since === null ? "waits for others" : waited > PATIENCE ? `no answer for ${duration(waited)}` : "") : `for ${duration(this.inState)}`);
     const off = this.pending !== null || this.kernels.off !== null;
     for (const button of this.buttons) {
-      // Not `disabled`: that would take the focus away from whoever is there.
+      // Not `disabled`: that would take the focus away from the person who is there.
       if (off) button.setAttribute("aria-disabled", "true");
       else button.removeAttribute("aria-disabled");
     }

@@ -96,7 +96,7 @@ function tick() {
     kernels.tick(seconds);
     for (const chart of Object.values(charts)) chart.draw(seconds);
   }
-  // A screen reader is told when it changes, and not from second to second.
+  // A screen reader speaks when it changes, and not from second to second.
   const now = wrong === null ? "well" : wrong.why;
   if (how !== now && !wrong?.asking) {
     if (wrong !== null) set("changes", `${sentence(wrong.why)}. What is shown is old.`);
