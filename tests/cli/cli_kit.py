@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -240,8 +241,11 @@ class FakeChannel:
     async def subscribe(self) -> AsyncGenerator[FakeChannel]:
         yield self
 
-    def receive_ready(self) -> list[Any]:
+    def receive_ready(self, limit: int = 64) -> list[Any]:
         return []
+
+    def statistics(self) -> Any:
+        return SimpleNamespace(messages=0, spooled=0)
 
     async def receive(self) -> Any:
         await trio.lowlevel.checkpoint()

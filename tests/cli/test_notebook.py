@@ -16,6 +16,8 @@ from trio_gateway import (
     OutputGap,
     Stream,
 )
+from trio_gateway._cli.exits import OutputClosedError
+from trio_gateway._cli.notebook import _Given
 from trio_gateway._protocol.messages import Message, MessageFactory
 from trio_gateway.testing import Cell, FakeGateway
 
@@ -118,11 +120,13 @@ async def test_another_payload_ends_nothing(payload: object, autojump_clock: tri
     assert kernel.executed == ["a", "b"]
 
 
-async def run_on_fake(script: Callable[[Cell], Awaitable[None]], *cells: Any, asker: Any = None, **traits: Any) -> Run:
+async def run_on_fake(
+    script: Callable[[Cell], Awaitable[None]], *cells: Any, asker: Any = None, renderer: Any = None, **traits: Any
+) -> Run:
     async with FakeGateway(script, **traits) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
         file = next((cell for cell in cells if isinstance(cell, RecordingFile)), None)
         run = Run(kernel, *(cell for cell in cells if cell is not file), file=file)  # type: ignore[arg-type]
-        run.run._asker = asker
+        run.run._asker, run.run._renderer = asker, renderer
         await run()
     return run
 
@@ -178,6 +182,74 @@ async def test_output_that_does_not_end_is_told_as_a_gap(autojump_clock: trio.te
     assert [[gap["kind"] for gap in result["output_gaps"]] for result in told] == [["lost"], ["lost"]]
 
 
+class SlowRenderer:
+    """Shows each output for as long as it is told to; or the reader of what it shows has gone."""
+
+    def __init__(self, seconds: float = 0.0, *, gone_at: int | None = None) -> None:
+        self.seconds, self.gone_at = seconds, gone_at
+        self.shown: list[Any] = []
+
+    async def show(self, output: Any) -> None:
+        await trio.sleep(self.seconds)
+        self.shown.append(output)
+        if self.gone_at == len(self.shown):
+            raise OutputClosedError
+
+    async def end_line(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_who_is_slow_to_read_what_is_shown_costs_no_late_output(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def later(cell: Cell) -> None:
+            for number in range(20):
+                await trio.sleep(0.01)
+                cell.stdout(f"{number};")
+
+        async def script(cell: Cell) -> None:
+            nursery.start_soon(later, cell)
+
+        renderer = SlowRenderer(seconds=0.5)
+        run = await run_on_fake(script, "a", renderer=renderer)
+    assert run.final == [["".join(f"{number};" for number in range(20))]]
+    assert "".join(output.text for output in renderer.shown) == "".join(f"{number};" for number in range(20))
+    assert run.run.gaps == []
+
+
+async def test_late_output_is_shown_and_saved_while_another_cell_is_silent(autojump_clock: trio.testing.MockClock) -> None:
+    first: list[Cell] = []
+    seen: list[Any] = []
+    file = RecordingFile()
+
+    async def script(cell: Cell) -> None:
+        first.append(cell)
+        if cell.code == "b":
+            first[0].stdout("late")
+            await cell.sleep(60)
+            seen.append(file.saves[-1][1])
+
+    await run_on_fake(script, "a", "b", file)
+    assert seen == [[["late"], []]]
+
+
+async def test_a_reader_who_goes_away_while_late_output_is_shown_ends_the_run(autojump_clock: trio.testing.MockClock) -> None:
+    first: list[Cell] = []
+    ended: list[str] = []
+
+    async def script(cell: Cell) -> None:
+        first.append(cell)
+        if cell.code == "b":
+            first[0].stdout("late")
+            await cell.sleep(1000)
+        ended.append(cell.code)
+
+    with pytest.raises(OutputClosedError):
+        await run_on_fake(script, "a", "b", "c", renderer=SlowRenderer(gone_at=1))
+    assert trio.current_time() < 100
+    assert ended == ["a"]
+
+
 async def test_input_that_a_cell_asks_for_does_not_confuse_what_came_late(autojump_clock: trio.testing.MockClock) -> None:
     first: list[Cell] = []
 
@@ -200,13 +272,16 @@ async def test_what_came_late_is_saved_when_the_run_is_cancelled(autojump_clock:
     async def script(cell: Cell) -> None:
         first.append(cell)
         if cell.code == "b":
-            first[0].stdout("late")
+            for _ in range(300):
+                first[0].stdout("late;")
+            await cell.sleep(10)
+            scope.cancel()
             await cell.sleep(1000)
 
-    with trio.move_on_after(10) as scope:
-        await run_on_fake(script, "a", "b", file := RecordingFile())
+    with trio.CancelScope() as scope:
+        await run_on_fake(script, "a", "b", file := RecordingFile(), renderer=SlowRenderer(seconds=1000))
     assert scope.cancelled_caught
-    assert file.saves[-1][1] == [["late"], []]
+    assert file.saves[-1][1] == [["late;" * 300], []]
 
 
 async def test_a_rate_limited_cell_keeps_each_output_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -235,12 +310,12 @@ def published(parent: str, text: str, *, session: str = "kernel") -> Message:
 async def test_what_a_stream_was_not_given_any_more_comes_late(autojump_clock: trio.testing.MockClock) -> None:
     run = Run(FakeKernel({}), "a", "b")
     first, second = run.live.cells
-    run.run._ended["1"] = first
-    run.run._asked = 1  # and two outputs
-    running: Any = (second, SimpleNamespace(given=("2", 3), process="kernel"))
+    run.run._requests["1"] = _Given(first, None)
+    stream: Any = SimpleNamespace(given=("2", 3), process="kernel")
+    run.run._running = run.run._requests["2"] = _Given(second, stream, asked=1)  # and two outputs
     came = [published("2", "a"), published("1", "b"), published("2", "c"), published("2", "d"), published("other", "e")]
-    late = [(cell.number, output) for message in came for cell, output in run.run._late_of(message, running)]
+    late = [(cell.number, output) for message in came for cell, output in run.run._late_of(message)]
     assert late == [(1, Stream("stdout", "b")), (2, Stream("stdout", "d"))]
     notice = published("1", "IOPub message rate exceeded.", session="gateway")
-    assert list(run.run._late_of(notice, running)) == list(run.run._late_of(notice, running)) == []
+    assert list(run.run._late_of(notice)) == list(run.run._late_of(notice)) == []
     assert run.run.gaps == [(1, (OutputGap("rate_limited"),))]

@@ -100,6 +100,18 @@ async def test_a_reader_of_a_session_that_ended_learns_why(autojump_clock: Clock
                     pytest.fail("there is nothing to read")
 
 
+@pytest.mark.parametrize("name", ["limit_messages", "limit_bytes"])
+@pytest.mark.parametrize("limit", [0, -1, float("nan"), True, "5"])
+async def test_a_reader_without_room_is_refused(autojump_clock: Clock, kernel: Kernel, name: str, limit: Any) -> None:
+    """With "pause" it would hold up the whole session for ever."""
+    limits: dict[str, Any] = {name: limit}
+    with pytest.raises(InvalidInputError, match=name):
+        async with kernel.iopub.subscribe(when_full="pause", **limits):
+            pytest.fail("it was opened")
+    assert kernel.iopub.statistics().subscriptions == 0
+    assert (await kernel.execute("1")).text == "1"
+
+
 @pytest.mark.parametrize("when_full", ["", None, "block", 5])
 async def test_a_way_to_treat_a_full_buffer_that_there_is_not(
     autojump_clock: Clock, kernel: Kernel, when_full: Any

@@ -8,6 +8,7 @@ import trio.testing
 
 import trio_gateway
 from trio_gateway._protocol import codec
+from trio_gateway._protocol.recovery import Hearing
 from trio_gateway.testing import FakeGateway
 
 Clock = trio.testing.MockClock
@@ -169,6 +170,16 @@ async def test_a_connection_made_again_that_is_mute_is_replaced(autojump_clock: 
         assert kernel.session_id != before
         assert (await kernel.execute("n = globals().get('n', 0) + 1\nn")).text == "1"
         assert trio.current_time() < SOON
+
+
+async def test_what_is_being_found_out_ends_with_the_connection(autojump_clock: Clock) -> None:
+    """For a session and for a relay; `protocol/test_recovery` says what would come of it else."""
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        async with gateway.open_channels(kernel.id, session_id="front") as channels:
+            for owner, recovery in ((kernel._session, kernel._session.checks.recovery), (channels, channels._recovery)):
+                recovery._state = Hearing.DOUBTED
+                owner.lost(OSError("cut"))
+                assert recovery.state is Hearing.FRESH
 
 
 async def test_code_that_runs_meanwhile_is_told_as_lost(autojump_clock: Clock) -> None:

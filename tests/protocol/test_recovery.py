@@ -320,6 +320,30 @@ def test_a_silent_kernel_is_asked_over_a_connection_that_holds() -> None:
     assert play.recovery.ask() == [AskKernel()]
 
 
+@pytest.mark.parametrize("polled", [True, False])
+@pytest.mark.parametrize("state", [Hearing.GREETING, Hearing.SUSPECT, Hearing.ELSEWHERE, Hearing.DOUBTED])
+def test_of_a_connection_that_is_over_nothing_is_found_out(state: Hearing, polled: bool) -> None:
+    """Its silence is the outage's: it would seem to lead nowhere, and the session id that the gateway buffers by be given up."""
+    play = Play(polled=polled).until(state)
+    assert play.carry(play.recovery.lost()) == []
+    assert (play.recovery.state, play.recovery.suspect, play.recovery.next_deadline()) == (Hearing.FRESH, False, math.inf)
+    assert play.recovery.holding, "what waits is not for a connection that is over"
+    assert play.elsewhere(True) == []
+    assert play.gateway(GatewayWord.BUSY) == []
+    assert play.wait(1000) == []
+    assert play.recovery.state is Hearing.FRESH
+    assert play.recovery.sought == ""
+    play.connect()
+    assert play.recovery.wants_to_send() == [AskKernel()]
+
+
+@pytest.mark.parametrize("state", [Hearing.FRESH, Hearing.HEARD, Hearing.MUTE])
+def test_what_was_found_out_of_a_connection_stays_until_the_next(state: Hearing) -> None:
+    play = Play().until(state)
+    play.recovery.lost()
+    assert play.recovery.state is state
+
+
 def test_who_asks_the_gateway_has_waited_for_the_answer() -> None:
     play = Play()
     play.connect()

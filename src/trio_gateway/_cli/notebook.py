@@ -6,6 +6,8 @@ behind whatever the cells had put out until then.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -34,7 +36,7 @@ from .options import Options
 from .placing import Place
 from .progress import open_progress, title_of
 from .rendering import Renderer, gap_message, result_as_dict
-from .supervision import limited, run_command
+from .supervision import alongside, limited, run_command
 from .wording import Failure
 
 __all__ = ["GRACE", "GRACE_LIMIT", "NotebookJob", "NotebookRun", "run_notebook"]
@@ -42,7 +44,7 @@ __all__ = ["GRACE", "GRACE_LIMIT", "NotebookJob", "NotebookRun", "run_notebook"]
 GRACE: Final = 0.2
 """For how long nothing may come of the cells' background work, in seconds, before the run has ended."""
 GRACE_LIMIT: Final = 1.0
-"""How long that is waited for, in seconds."""
+"""How long that is waited for at most, in seconds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +134,31 @@ def _report(options: Options, job: NotebookJob, live: LiveNotebook, run: Noteboo
     return ExitCode.CODE_FAILED
 
 
+@attrs.define(eq=False)
+class _Given:
+    """What the stream of a cell's request was given of the kernel's messages."""
+
+    cell: LiveCell
+    """The cell."""
+    outputs: OutputStream | None
+    """The stream while it is open."""
+    asked: int = 0
+    """How many of the messages were requests for input."""
+    messages: int = 0
+    """How many there were in all, once the stream has ended."""
+
+    @property
+    def outputs_given(self) -> int:
+        """How many outputs so far."""
+        return (self.messages if self.outputs is None else self.outputs.given[1]) - self.asked
+
+    def end(self) -> None:
+        """Note that the stream is given no more."""
+        assert self.outputs is not None
+        _, self.messages = self.outputs.given
+        self.outputs = None
+
+
 class NotebookRun:
     """One run of a notebook: how far it is, and what came of it.
 
@@ -176,10 +203,18 @@ class NotebookRun:
         self.ended_by = None
         self.gaps = []
         self.results = []
-        self._came = 0  # how many outputs of the cell that runs were seen on iopub
-        self._asked = 0  # how many of the messages that its stream was given are requests for input
+        self._requests: dict[str, _Given] = {}  # by the ids of the cells' requests
+        self._came: Counter[str] = Counter()  # how many outputs were seen on iopub, by the ids of their requests
+        self._running: _Given | None = None
         self._process = ""
-        self._ended: dict[str, LiveCell] = {}  # by the id of their requests
+        self._latest: dict[LiveCell, float] = {}  # when each cell's late output came last
+        self._showing = trio.Lock()
+        self._receiving = trio.CancelScope()
+        self._quiet = trio.CancelScope()
+        self._limit = math.inf
+        self._ends = False
+        self._read_all = trio.Event()
+        self._broken: Exception | None = None
 
     async def run(self, kernel: Kernel, begin: Callable[[int, str], None]) -> None:
         """Run the cells in order, to the end, to the first error that is not allowed, or to the cell that ends the run.
@@ -198,8 +233,18 @@ class NotebookRun:
         Cancellation: interrupts the kernel; what has come until then is in the notebook, and saved.
         """
         async with kernel.iopub.subscribe() as published:
-            await self._run_cells(kernel, published, begin)
-            await self._await_quiet(published)
+            try:
+                with trio.CancelScope() as working:
+                    await alongside(partial(self._read_late, published, working), partial(self._work, kernel, published, begin))
+            except BaseException:
+                self._keep_late(published)
+                raise
+            if self._broken is not None:
+                raise self._broken
+
+    async def _work(self, kernel: Kernel, published: Subscription, begin: Callable[[int, str], None]) -> None:
+        await self._run_cells(kernel, published, begin)
+        await self._await_quiet(published)
 
     async def _run_cells(self, kernel: Kernel, published: Subscription, begin: Callable[[int, str], None]) -> None:
         for cell in self._live.cells:
@@ -216,67 +261,91 @@ class NotebookRun:
                 return
             self.tolerated += 1
 
+    # What comes late ----------------------------------------------------------------------------------------------
+
+    async def _read_late(self, published: Subscription, working: trio.CancelScope) -> None:
+        """Give cells, for as long as the run lasts, what comes of them after their end. A service.
+
+        Args:
+            published: everything that the kernel publishes.
+            working: the run, which ends where nobody reads what is shown any more.
+        """
+        try:
+            while not self._ends:
+                with trio.CancelScope() as self._receiving:
+                    message = await published.receive()
+                if self._receiving.cancelled_caught:
+                    break
+                for cell, output in self._late_of(message):
+                    now = self._latest[cell] = trio.current_time()
+                    self._quiet.deadline = min(now + GRACE, self._limit)
+                    await self._take(cell, output)
+        except (GatewayError, trio.EndOfChannel):
+            pass  # the cell that runs says why
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            self._broken = error
+            working.cancel()
+        finally:
+            self._read_all.set()
+
     async def _await_quiet(self, published: Subscription) -> None:
         """Collect what is on its way, until nothing has come for a moment; note the cells whose output does not end."""
-        latest: dict[LiveCell, float] = {}  # when each cell's output came last
-        with trio.move_on_after(GRACE_LIMIT) as limit:
-            while True:
-                quiet = trio.current_time() + GRACE
-                taken = False
-                with trio.move_on_at(quiet):
-                    while not taken:
-                        try:
-                            message = await published.receive()
-                        except (GatewayError, trio.EndOfChannel):
-                            return
-                        for cell, output in self._late_of(message, None):
-                            await self._take(cell, output)
-                            latest[cell], taken = trio.current_time(), True
-                if not taken:
-                    return
-        if limit.cancelled_caught:
-            for cell in sorted(latest, key=lambda cell: cell.number):
-                if latest[cell] >= trio.current_time() - GRACE:
-                    still = OutputGap("lost", None, "it was still at work in the background when the run ended")
-                    self._note_gap(cell, still)
-
-    async def _take_late(self, published: Subscription, running: tuple[LiveCell, OutputStream]) -> None:
-        """Take what has come of cells after their end. Waits for nothing but for those who show it."""
-        while messages := published.receive_ready():
+        began = trio.current_time()
+        self._limit = began + GRACE_LIMIT
+        with trio.CancelScope(deadline=began + GRACE) as self._quiet:  # late output moves the deadline
+            await trio.sleep_forever()
+        now = trio.current_time()
+        at_work = {cell for cell, latest in self._latest.items() if latest > now - GRACE}
+        self._ends = True
+        self._receiving.cancel()
+        await self._read_all.wait()
+        # A reader of what is shown may be slow: what has come until now is the cells' all the same, and no more than that.
+        statistics = published.statistics()
+        left = statistics.messages + statistics.spooled
+        while left > 0 and (messages := published.receive_ready(min(left, READY_ITEMS))):
+            left -= len(messages)
             for message in messages:
-                for cell, output in self._late_of(message, running):
+                for cell, output in self._late_of(message):
+                    at_work.add(cell)
                     await self._take(cell, output)
-            if len(messages) == READY_ITEMS:
-                await trio.lowlevel.checkpoint()
+        if now >= self._limit:
+            for cell in sorted(at_work, key=lambda cell: cell.number):
+                self._note_gap(cell, OutputGap("lost", None, "it was still at work in the background when the run ended"))
 
-    def _late_of(self, message: Message, running: tuple[LiveCell, OutputStream] | None) -> Iterator[tuple[LiveCell, Output]]:
-        """Give the output of a message that is a cell's and that no stream was given, with that cell."""
+    def _keep_late(self, published: Subscription) -> None:
+        """Put what has come of cells after their end into the notebook, without showing it: the run ends before its time."""
+        with suppress(GatewayError):
+            while messages := published.receive_ready():
+                for message in messages:
+                    for late in self._late_of(message):
+                        self._live.feed(*late)
+
+    def _late_of(self, message: Message) -> Iterator[tuple[LiveCell, Output]]:
+        """Give the output of a message that is a cell's and that no stream was given, with that cell.
+
+        The session gives a message to the stream of its request before it gives it to readers of iopub. So what comes beyond
+        what was counted there comes late.
+        """
         if message.header.msg_type not in OUTPUT_TYPES:
             return
-        if running is not None:
-            self._process = running[1].process or self._process
-        cell = self._ended.get(message.parent_id)
+        if self._running is not None and self._running.outputs is not None:
+            self._process = self._running.outputs.process or self._process
+        given = self._requests.get(message.parent_id)
         if message.header.msg_type == "stream" and message.header.session != self._process and may_be_rate_notice(message):
             # The gateway says that it drops output; of the cell that runs, its stream takes that in.
-            if cell is not None:
-                self._note_gap(cell, OutputGap("rate_limited"))
+            if given is not None and given is not self._running:
+                self._note_gap(given.cell, OutputGap("rate_limited"))
             return
-        if cell is None and running is not None:
-            # The session gives a message to the stream before it gives it here: what is not counted there, comes late.
-            request, given = running[1].given
-            if message.parent_id == request:
-                self._came += 1
-                if self._came > given - self._asked:
-                    cell = running[0]
-        if cell is None:
+        self._came[message.parent_id] += 1
+        if given is None or self._came[message.parent_id] <= given.outputs_given:
             return
         try:
             output = parse_output(message)
         except ProtocolError:
-            self._note_gap(cell, OutputGap("lost", None, "what came after its end could not be understood"))
+            self._note_gap(given.cell, OutputGap("lost", None, "what came after its end could not be understood"))
             return
         if output is not None:
-            yield cell, output
+            yield given.cell, output
 
     def as_json(self) -> list[dict[str, object]]:
         """Return what came of each cell that has ended, with the outputs that it shows now."""
@@ -297,26 +366,24 @@ class NotebookRun:
     async def _run_cell(self, kernel: Kernel, cell: LiveCell, published: Subscription) -> tuple[Error | None, bool]:
         """Run one cell; return the error that it ended with, and whether the kernel asks its front end to leave."""
         error: Error | None = None
-        self._came = self._asked = 0
         async with kernel.stream(cell.source, stdin=None if self._asker is None else self._ask) as outputs:
-            running = cell, outputs
+            request, _ = outputs.given
+            self._running = self._requests[request] = _Given(cell, outputs)
             try:
                 async for output in outputs:
                     await self._take(cell, output)
                     if isinstance(output, Error):
                         error = output
-                    await self._take_late(published, running)
-                await self._take_late(published, running)
-                self._ended[outputs.given[0]] = cell
             except trio.Cancelled:
-                with suppress(GatewayError):
-                    for message in published.receive_ready():
-                        for late in self._late_of(message, running):
-                            self._live.feed(*late)
+                self._keep_late(published)
                 # The interrupted kernel gets seconds to end, and a person who pressed Ctrl-C may press it again.
                 if self._saver is not None:
                     self._saver.hurry()
                 raise
+            self._running.end()
+            self._running = None
+            for other in self._came.keys() - self._requests.keys():  # other clients' work
+                del self._came[other]
         result = outputs.result
         self._live.end(cell, result.execution_count)
         if result.output_gaps:
@@ -336,7 +403,8 @@ class NotebookRun:
 
     async def _ask(self, prompt: str, password: bool) -> str:
         assert self._asker is not None
-        self._asked += 1
+        assert self._running is not None
+        self._running.asked += 1
         return await self._asker(prompt, password)
 
     async def _take(self, cell: LiveCell, output: Output) -> None:
@@ -344,4 +412,5 @@ class NotebookRun:
         if self._live.feed(cell, output) and self._saver is not None:
             self._saver.changed()
         if self._renderer is not None and not (isinstance(output, Error) and (wanted_input(output) or exit_code_in(output) == 0)):
-            await self._renderer.show(output)
+            async with self._showing:
+                await self._renderer.show(output)

@@ -144,11 +144,16 @@ class Channel:
             The subscription, until the block ends.
 
         Raises:
+            InvalidInputError: `when_full` is none of these, or a limit is no number above 0.
             GatewayError: the session has ended already, and this is why.
 
         Cancellation: forgets what was not read.
         """
         check_when_full(when_full)
+        for name, limit in (("limit_messages", limit_messages), ("limit_bytes", limit_bytes)):
+            # With no room at all nothing would ever be read, and "pause" would hold the whole session up.
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0):
+                raise InvalidInputError(name, limit, "a number above 0, or None for the setting")
         self._status.raise_if_ended()
         config = self._config
         inbox = Inbox(

@@ -33,7 +33,6 @@ from .._protocol.kernel_state import ConnectionState
 from .._protocol.messages import Message
 from .._protocol.recovery import (
     ANSWER_SECONDS,
-    EMPTY_EXECUTION,
     QUESTION,
     Action,
     AskElsewhere,
@@ -314,8 +313,7 @@ class Checks(Carrier):
             question = self._asked = Question(requests.make("control", QUESTION, {}), self)
         else:
             channel, subshell_id = action.line
-            kind, content = ("execute_request", EMPTY_EXECUTION) if action.code else (QUESTION, {})
-            question = Question(requests.make(channel, kind, content, subshell_id=subshell_id), self)
+            question = Question(requests.make(channel, *action.request, subshell_id=subshell_id), self)
         self.recovery.asks(action, question.message.msg_id)
         if self._status.over:
             question.settle()

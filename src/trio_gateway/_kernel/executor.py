@@ -83,7 +83,8 @@ class Executor:
             on_cancel: `"interrupt"` the code when the caller is cancelled, or `"abandon"` it: leave it running.
 
         Raises:
-            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates; nothing was sent.
+            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates, or another argument can't be used;
+                nothing was sent.
             KernelRestartedError: the kernel was restarted while this ran. The kernel can be used again. (A gateway interrupts
                 a kernel before it restarts it or shuts it down: if the kernel answers in time, that is the result, and its
                 error is `KeyboardInterrupt`.)
@@ -148,7 +149,8 @@ class Executor:
             A context manager; it gives an `OutputStream`. Entering it waits for the executor's earlier executions.
 
         Raises:
-            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates; nothing was sent.
+            InvalidInputError: the code is no text, or has NUL bytes or lone surrogates, or another argument can't be used;
+                nothing was sent.
 
         Cancellation: as for `execute`.
         """

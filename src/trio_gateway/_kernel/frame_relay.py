@@ -16,7 +16,7 @@ import functools
 import logging
 import struct
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -42,7 +42,6 @@ from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.messages import CHANNELS, Message, MessageFactory, decode_json
 from .._protocol.recovery import (
-    EMPTY_EXECUTION,
     QUESTION,
     AskKernel,
     Line,
@@ -341,6 +340,7 @@ class KernelChannels:
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
         self.liveness.lost()
+        self._carrier.act(self._recovery.lost())
         _logger.debug("channels_lost", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(reason)})
 
     def refused(self, reason: str) -> bool:
@@ -407,8 +407,7 @@ class KernelChannels:
         if isinstance(action, AskKernel):
             message, place = self._make("control", QUESTION, {}), 0
         else:
-            kind, content = ("execute_request", EMPTY_EXECUTION) if action.code else (QUESTION, {})
-            message = self._make(action.line[0], kind, content, subshell_id=action.line[1])
+            message = self._make(action.line[0], *action.request, subshell_id=action.line[1])
             place = next((index for index, (frame, _) in enumerate(self._outgoing) if frame is not None), len(self._outgoing))
         self._recovery.asks(action, message.msg_id)
         self._outgoing.insert(place, (None, message))
@@ -499,7 +498,7 @@ class KernelChannels:
                 passed += self._take_untold()
                 if number % FAIRNESS == 0:
                     await trio.lowlevel.cancel_shielded_checkpoint()
-            return passed
+            return [*passed, *self._take_untold()]  # what was answered at the last checkpoint too
         finally:
             self._looking = False
 
@@ -603,11 +602,13 @@ class KernelChannels:
 
     def _answer_lost(self, requests: Iterable[str]) -> None:
         """Answer requests in the kernel's place: they or their replies were lost."""
+        answers: list[Message] = []
         for msg_id in requests:
             asked = self._forget(msg_id)
             if asked is not None:
                 name, text = ("ProtocolError", _GARBLED) if asked.garbled else ("ConnectionLostError", _LOST)
-                self._tell(self._answer_for(asked, name, text))
+                answers += self._answer_for(asked, name, text)
+        self._tell(answers)
 
     def _answer_for(self, asked: _Asked, name: str, text: str) -> Iterable[Message]:
         """Answer a request in the kernel's place, with an error."""
@@ -624,7 +625,7 @@ class KernelChannels:
         self,
         channel: str,
         kind: str,
-        content: dict[str, Any],
+        content: Mapping[str, Any],
         *,
         parent: dict[str, Any] | None = None,
         subshell_id: str | None = None,

@@ -178,6 +178,7 @@ class KernelSession:
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
         self.status.lost(reason)
+        self.checks.act(self.checks.recovery.lost())
 
     def refused(self, reason: str) -> bool:
         """What we sent was too large, so the gateway closed the connection; say whether it is known what. For the supervisor."""

@@ -2,7 +2,7 @@
 
 The one idea: kernels built on `jupyter_client.Session` number everything they send, `{session}_{pid}_{number}` with one
 number over all channels (jupyter_client, `session.py`, `Session.msg_id`). So a number that was never seen, between two
-that were, is a message that was lost, by a cut socket, a full queue.
+that were, is a message that was lost: to a rate limiter, a cut socket or a full queue.
 
 Some holes are no loss: the reply to another client's request goes only to that client, while its `busy` and `idle` go to
 everyone. So each request of someone else that was seen at work explains one hole after its `busy`; and so does a request

@@ -26,7 +26,8 @@ Does the connection lead to the kernel? (`HEARING_TRANSITIONS`)
    over this connection any more. Otherwise: released.
 6. The same question is asked, and the same way is gone, when a kernel that owes an answer is silent over a connection that holds
    (`ask`); then the poller asks the gateway. A question that has no answer yet is not asked a second time.
-7. A question that was asked over a connection that is over says nothing about the next one. A question that fails, because the
+7. A question that was asked over a connection that is over says nothing, about that one or the next: nothing is found out any
+   more, for a silence during an outage would seem to prove that the session leads nowhere. A question that fails, because the
    kernel was restarted, releases what waits: its process was replaced, and not its connection.
 
 Was a request lost? (`BARRIER_TRANSITIONS`, one for each line: main shell, each subshell, control)
@@ -137,6 +138,7 @@ _OPEN: Final = (Hearing.GREETING, Hearing.SUSPECT, Hearing.ELSEWHERE, Hearing.DO
 
 HEARING_TRANSITIONS: Final[Mapping[tuple[Hearing, str], Hearing]] = {
     **{(state, "connected"): Hearing.FRESH for state in Hearing},
+    **{(state, "lost"): Hearing.FRESH for state in _OPEN},
     (Hearing.FRESH, "asked"): Hearing.GREETING,
     (Hearing.HEARD, "asked"): Hearing.GREETING,
     **{(state, "answered"): Hearing.HEARD for state in _OPEN},
@@ -235,7 +237,7 @@ class AskElsewhere:
 
 @attrs.frozen
 class Release:
-    """What waits may be sent."""
+    """What waits may be sent: `may_send` says so from now on, and the owner looks again."""
 
 
 @attrs.frozen
@@ -251,6 +253,11 @@ class SendBarrier:
     """Where."""
     code: bool = False
     """Whether it is empty code; else it is the question that each kernel answers."""
+
+    @property
+    def request(self) -> tuple[str, Mapping[str, object]]:
+        """The type and the content of the request that it is made of."""
+        return ("execute_request", EMPTY_EXECUTION) if self.code else (QUESTION, {})
 
 
 @attrs.frozen
@@ -390,6 +397,14 @@ class Recovery:
                 self._drop_barrier(line)
         actions = self.find_lost()
         return [*actions, AskKernel()] if quiet else actions
+
+    def lost(self) -> list[Action]:
+        """The connection is over, or could not be made."""
+        if self.suspect:
+            self._question = self._sought = ""
+            self._deadline = math.inf
+        self._feed("lost")
+        return []
 
     def asks(self, action: AskKernel | SendBarrier, msg_id: str) -> None:
         """Name the question that was made for an action; it is about to be sent."""
@@ -553,13 +568,13 @@ class Recovery:
 
     def find_lost(self) -> list[Action]:
         """Look, some time, whether what waits was lost. The answer may take hours, behind code that runs."""
-        return [action for action in [self._open_barrier(line) for line in self._lines(math.inf)] if action is not None]
+        return [action for action in [self._open_barrier(line) for line in self._lines()] if action is not None]
 
-    def _lines(self, before: float) -> list[Line]:
-        """The lines that owe something which a connection before this one carried, in order of their first request."""
+    def _lines(self) -> list[Line]:
+        """The lines that owe something, in order of their first request."""
         lines: dict[Line, None] = {}
         for msg_id, request in self._requests.items():
-            if request.owed and request.connection < before and msg_id not in self:
+            if request.owed and msg_id not in self:
                 lines[request.line] = None
         return list(lines)
 
