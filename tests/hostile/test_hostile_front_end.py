@@ -67,6 +67,7 @@ ATTACKS: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "a handshake with two versions": (HANDSHAKE + b"Sec-WebSocket-Version: 13\r\n\r\n", (400,)),
     "a form that is larger than a token": (FORM + b"Content-Length: 20000\r\n\r\ntoken=" + b"x" * 19_994, (413,)),
     "a form in chunks that is larger": (FORM + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK * 5 + b"0\r\n\r\n", (413,)),
+    "a method in lower case": (GET.replace(b"GET", b"head") + b"\r\n", (501,)),
     "no host": (b"GET /api/status HTTP/1.1\r\n\r\n", (400,)),
     "a folded header (RFC 9112: may be read as one line)": (GET + CLOSE + b"X-A: a\r\n b\r\n\r\n", (200,)),
     "no HTTP": (bytes(range(256)) * 4 + b"\r\n\r\n", (400,)),

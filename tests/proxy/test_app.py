@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -12,7 +12,9 @@ import trio_gateway
 from tools.ports import held_port
 from tools.tcp_proxy import open_tcp_proxy
 from trio_gateway.proxy import ProxyConfig, create_app
+from trio_gateway.proxy._channels import Relays
 from trio_gateway.proxy._gate import Gate
+from trio_gateway.testing import FakeGateway
 
 from .proxy_kit import FAKE_TOKEN, TOKEN, open_proxy, open_upstream, serve_gateway
 
@@ -66,6 +68,33 @@ async def test_the_access_log_has_no_query(caplog: pytest.LogCaptureFixture) -> 
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [("GET", "/api", 200)]
     assert TOKEN not in caplog.text
     assert FAKE_TOKEN not in caplog.text
+
+
+async def test_a_defect_is_told_to_a_websocket_also_where_nobody_hears_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers may raise OSError then, as ASGI has it."""
+    said: list[Any] = []
+
+    async def fail(relays: Relays, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        raise ZeroDivisionError
+
+    async def receive() -> Any:
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        said.append(message)
+        if message["type"] == "websocket.close":
+            raise OSError
+
+    monkeypatch.setattr(Relays, "serve", fail)
+    headers = [(b"host", b"localhost"), (b"authorization", b"token " + TOKEN.encode())]
+    scope = {"type": "websocket", "scheme": "ws", "path": "/x", "query_string": b"", "headers": headers}
+    async with FakeGateway() as fake, fake.open() as gateway:
+        await create_app(gateway, token=TOKEN)(scope, receive, send)
+    assert said == [{"type": "websocket.accept"}, {"type": "websocket.close", "code": 1011, "reason": ""}]
+    assert [record.getMessage() for record in caplog.records] == ["request_failed"]
 
 
 NAME = Gate(ProxyConfig(token=TOKEN)).cookie_name()

@@ -16,6 +16,7 @@ import trio_websocket
 
 import trio_gateway
 from tools.os_view import nothing_left_behind
+from trio_gateway.proxy._metrics import Metrics
 
 from .front import PATIENCE, open_front, open_lazy_front, open_stage
 from .proxy_kit import TOKEN
@@ -343,6 +344,22 @@ async def test_draining_says_goodbye() -> None:
         with pytest.raises(trio_websocket.ConnectionRejected):
             async with open_front(stage.proxy, stage.kernel_id):
                 raise AssertionError
+
+
+async def test_a_defect_of_ours_is_no_ordinary_goodbye(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    caplog.set_level("INFO", "trio_gateway.proxy")
+    async with open_stage(None) as stage, open_front(stage.proxy, stage.kernel_id) as front:
+        monkeypatch.setattr(Metrics, "to_kernel", fail)
+        await front.execute("pass")
+        assert await front.closed() == (1011, "")
+        await stage.no_channels()
+        assert b'channels_closed_total{code="1011"} 1.0' in (await stage.proxy.ask("GET", "/metrics")).body
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["request_failed"]
+    (line,) = [line for record in caplog.records if (line := vars(record).get("proxy.access")) and line["method"] == "WEBSOCKET"]
+    assert (line["status"], line["close_code"]) == (101, 1011)
 
 
 @pytest.mark.parametrize("engine", ["fast", "trio-websocket"])

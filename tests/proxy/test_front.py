@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ def masked(kind: int, payload: bytes) -> bytes:
 
 
 async def served(
-    app: Callable[[Any, Any, Any], Awaitable[None]], sent: bytes, *, secure: bool = False
+    app: Callable[[Any, Any, Any], Awaitable[None]], sent: bytes, *, secure: bool = False, request: UpgradeRequest = REQUEST
 ) -> tuple[bytes, list[bytes | str], list[Any]]:
     """Serve one WebSocket to a front end that says this and hangs up; return head, messages and control frames that it got."""
     ours, theirs = memory_stream_pair()
@@ -34,7 +35,7 @@ async def served(
     async with trio.open_nursery() as nursery:
         pinger = Pinger(nursery, 1000)
         peer = Peer(secure, ("1.2.3.4", 5), ("6.7.8.9", 10))
-        await serve_websocket(app, ours, REQUEST, peer, max_message_size=1000, pinger=pinger, linger=1, let_in=lambda: None)
+        await serve_websocket(app, ours, request, peer, max_message_size=1000, pinger=pinger, linger=1, let_in=lambda: None)
         nursery.cancel_scope.cancel()
     await ours.aclose()
     data = b""
@@ -76,6 +77,21 @@ async def test_what_the_application_is_told_and_tells() -> None:
     assert b"\r\nSec-WebSocket-Protocol: v1" in head
     assert messages == ["t", b"b", b"1", "2"]
     assert controls == [Close(4000, "enough")]
+
+
+async def test_headers_and_query_hide_themselves() -> None:
+    """G8: also in what serves it, whose variables live as long as the WebSocket."""
+    shown: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        shown.extend([repr(scope), repr(sys._getframe(1).f_locals)])
+        await receive()
+
+    request = UpgradeRequest(b"/a?token=hidden", [(b"authorization", b"hidden")], KEY, [], b"")
+    await served(app, b"", request=request)
+    assert "hidden" not in "".join(shown)
+    assert "authorization" in shown[0]
+    assert "'pinger'" in shown[1]
 
 
 @pytest.mark.parametrize(("sent", "code", "answered"), [(masked(CLOSE, b"\x0f\xa0why"), 4000, 4000), (b"", 1006, 1000)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import h11
@@ -151,7 +151,7 @@ async def test_what_the_application_is_told() -> None:
         await say(send)
 
     async with open_front(app) as front:
-        await front.say(b"gET /a%20b?c=d HTTP/1.1\r\nHost: h\r\nX-A: \xe4\r\n\r\n")
+        await front.say(b"GET /a%20b?c=d HTTP/1.1\r\nHost: h\r\nX-A: \xe4\r\n\r\n")
         await front.answer()
         assert front.let_in == 1
     (scope,) = scopes
@@ -286,6 +286,35 @@ async def test_when_the_server_is_about_to_end_so_does_the_connection() -> None:
         assert await front.heard() == b""
 
 
+async def test_when_the_server_ends_behind_an_answers_head_so_does_the_connection(autojump_clock: MockClock) -> None:
+    """The head has announced no end: nobody waits for another request all the same."""
+    more = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": b"ab", "more_body": True})
+        await more.wait()
+        await send({"type": "http.response.body", "body": b"c"})
+
+    async with open_front(app) as front:
+        await front.say(GET)
+        begun = await front.stream.receive_some()
+        front.is_ending = True
+        more.set()
+        heard = begun + await front.heard()
+        assert trio.current_time() < 1
+    assert heard.endswith(b"\r\n\r\nabc")
+    assert b"connection: close" not in heard.lower()
+
+
+async def test_who_comes_when_the_server_is_about_to_end_is_not_waited_for(autojump_clock: MockClock) -> None:
+    ours, theirs = memory_stream_pair()
+    ending: Any = {"answering": nullcontext, "let_in": lambda: None, "is_ending": lambda: True}
+    assert await serve_http1(greet, ours, PEER, **ending, patience=10, linger=2) is None
+    assert trio.current_time() < 1
+    assert await theirs.receive_some() == b""
+
+
 # A word before the body ---------------------------------------------------------------------------------------------
 
 
@@ -366,6 +395,9 @@ async def test_a_body_that_breaks_off_is_told(how: str) -> None:
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+        (GET.replace(b"GET", b"head"), 501),
+        (GET.replace(b"GET", b"gET"), 501),
+        (UPGRADE.replace(b"GET", b"get"), 501),
         (GET[:-2] + b"X-A: " + b"a" * 17_000 + b"\r\n\r\n", 431),
         (GET[:-2] + b"X-A: " + b"a" * 70_000, 431),
         (post(b"", b"Transfer-Encoding: chunked"), 400),
@@ -377,7 +409,8 @@ async def test_a_body_that_breaks_off_is_told(how: str) -> None:
     ],
 )
 @pytest.mark.parametrize("before", [b"", GET])
-async def test_what_is_refused(sent: bytes, status: int, before: bytes) -> None:
+async def test_what_is_refused(sent: bytes, status: int, before: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     async with open_front(greet) as front:
         await front.say(before + sent)
         await front.stream.send_eof()
@@ -386,6 +419,29 @@ async def test_what_is_refused(sent: bytes, status: int, before: bytes) -> None:
     last = heard.lower().rpartition(b"http/1.1 ")[2]
     assert last.endswith(b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     assert b"\r\ndate: " in last
+    (record,) = caplog.records
+    assert (record.name, record.levelname, record.getMessage()) == ("trio_gateway.proxy", "INFO", "request_refused")
+    assert (vars(record)["proxy.status"], vars(record)["proxy.client"]) == (status, "1.2.3.4")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /?token=hidden\r\n\r\n",
+        b"GET /?token=hidden HTTP/1.1\r\nAuthorization: hidden\r\n\r\n",
+        b"get /?token=hidden HTTP/1.1\r\nHost: h\r\nAuthorization: hidden\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: hidden\r\nAuthorization : hidden\r\n\r\n",
+    ],
+)
+async def test_what_is_refused_is_logged_without_a_word_of_it(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """G8"""
+    caplog.set_level("DEBUG")
+    async with open_front(greet) as front:
+        await front.say(sent)
+        await front.stream.send_eof()
+        await front.heard()
+    assert [record.getMessage() for record in caplog.records] == ["request_refused"]
+    assert "hidden" not in repr([vars(record) for record in caplog.records])
 
 
 async def test_what_comes_behind_a_refusal_is_taken_for_a_moment_so_that_it_is_read(autojump_clock: MockClock) -> None:

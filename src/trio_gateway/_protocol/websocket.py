@@ -198,7 +198,7 @@ class ClientHandshake:
         # Names are the same in each answer, and need not be there once for each connection.
         headers = tuple([(sys.intern(name), value) for name, value in _texts(answer)])
         found: dict[str, str] = dict(headers)
-        words = [word.strip().lower() for word in found.get("connection", "").split(",")]
+        words = [word.strip().lower() for name, value in headers if name == "connection" for word in value.split(",")]
         if found.get("upgrade", "").lower() != "websocket" or "upgrade" not in words:
             return Nonsense("its answer upgrades to something else")
         if found.get("sec-websocket-accept", "").strip() != _proof(self._key).decode():

@@ -1,7 +1,8 @@
 """The ASGI application: every request through one door, and every answer with its headers, its log line and its count.
 
 The one idea: what is refused is refused here, before a route is looked at, and whatever goes wrong behind the routes is
-answered here, in Jupyter's form and without a word about our insides.
+answered here, in Jupyter's form and without a word about our insides. What is no request does not come here: `_http1` answers it,
+and writes it down.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, Unpack
@@ -159,6 +161,10 @@ class Proxy:
             # Its traceback is for the log alone.
             _logger.exception("request_failed")
             response = _error(500, "the proxy has a defect; its log says more")
+        if answer.is_open:
+            # Else the server says goodbye as if all had been well, and no front end knows that it may come again.
+            with suppress(OSError):  # so says a server whose front end has gone
+                await answer({"type": "websocket.close", "code": 1011, "reason": ""})
         if answer.started:
             return
         if response.status_code == 401:
@@ -260,6 +266,11 @@ class _Answer:
         self.status = 0
         self.size = 0
         self.close_code: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a WebSocket's, which was accepted and not closed."""
+        return self.status == 101 and self.close_code is None
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         kind = message["type"]

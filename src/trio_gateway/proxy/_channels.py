@@ -49,7 +49,7 @@ class _Relay:
         self.upstream_closed = trio.Event()
         self.written = trio.Event()
         self.front_gone = False
-        self.code = 1000
+        self.code = 1011  # for who ends without `end`, by a defect of ours
         self.reason = ""
 
     def end(self, code: int, reason: str) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import trio.abc
 
 from .._protocol.websocket import UpgradeRequest
+from .._secret import SecretBytes
 from .._transport.websocket.engine import WebSocketClosed
 from ._http1 import LET_IN, App, Message, Peer
 from ._websocket import Pinger, ServerWebSocket
@@ -58,9 +59,9 @@ async def serve_websocket(
         "scheme": "wss" if peer.secure else "ws",
         "path": unquote(path.decode("ascii")),
         "raw_path": path,
-        "query_string": query,
+        "query_string": SecretBytes(query),
         "root_path": "",
-        "headers": list(request.headers),
+        "headers": [(name, SecretBytes(value)) for name, value in request.headers],
         "client": peer.client,
         "server": peer.server,
         "subprotocols": list(request.subprotocols),
@@ -68,22 +69,22 @@ async def serve_websocket(
         "extensions": {"websocket.http.response": {}, FRAMES: {}},
         LET_IN: let_in,
     }
-    conversation = _Conversation(websocket)
-    del request  # its headers: the application has them, and need not keep them
+    exchange = _Exchange(websocket)
+    del request, query  # they show themselves; the application has what is in them, and need not keep it
     pinger.add(websocket)
     try:
-        await app(scope, conversation.receive, conversation.send)
+        await app(scope, exchange.receive, exchange.send)
     finally:
         pinger.discard(websocket)
     # The front end's own goodbye is answered here too.
-    if conversation.accepted:
-        await websocket.close(conversation.code, conversation.reason, linger)
-    elif not conversation.answered:
+    if exchange.accepted:
+        await websocket.close(exchange.code, exchange.reason, linger)
+    elif not exchange.answered:
         with suppress(WebSocketClosed):
             await websocket.refuse(403, [], b"")
 
 
-class _Conversation:
+class _Exchange:
     """ASGI's two functions for one WebSocket."""
 
     def __init__(self, websocket: ServerWebSocket) -> None:
@@ -117,7 +118,7 @@ class _Conversation:
 
     async def _send(self, message: Message) -> None:
         match message["type"]:
-            case "trio_gateway.websocket.frames":
+            case kind if kind == FRAMES:
                 await self._websocket.send(message["frames"])
             case "websocket.send":
                 frame = message.get("bytes")

@@ -67,7 +67,7 @@ async def serve_http1(
         peer: who is there.
         answering: entered while a request is answered; outside of it the caller bounds the time.
         let_in: called when the application knows who asks.
-        is_ending: whether the server is about to end: then the connection ends with the next answer.
+        is_ending: whether the server is about to end: then the connection ends with the answer that is on its way, or at once.
         patience: how long a request's head may take to come, and no request, in seconds; then the connection is over.
         linger: how long a body that nobody wants, or what comes behind a refusal, is taken, in seconds: the answer is read then.
 
@@ -77,7 +77,8 @@ async def serve_http1(
     Cancellation: leaves half an answer; close the stream.
     """
     conversation = _Conversation(stream)
-    while True:
+    # Asked also between two requests: an answer whose head went out before the end began has promised another one.
+    while not is_ending():
         request: h11.Request | UpgradeRequest | None = None
         refused: int | None = None
         with trio.move_on_after(patience):
@@ -89,6 +90,9 @@ async def serve_http1(
             return request
         if request is None:
             if refused is not None:
+                # The application, which writes down all else, does not see it; neither what was sent nor h11's words about it are
+                # written down: a token may be in there.
+                _logger.info("request_refused", extra={"proxy.status": refused, "proxy.client": peer.client[0]})
                 await conversation.refuse(refused)
             break
         exchange = _Exchange(conversation, is_ending)
@@ -108,7 +112,7 @@ def _scope(request: h11.Request, peer: Peer) -> Message:
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": request.http_version.decode("ascii"),
-        "method": request.method.decode("ascii").upper(),
+        "method": request.method.decode("ascii"),
         "scheme": "https" if peer.secure else "http",
         "path": unquote(path.decode("ascii")),
         "raw_path": path,
@@ -233,6 +237,9 @@ def _checked(request: h11.Request, size: int, rest: bytes) -> h11.Request | Upgr
     """
     if not request.http_version.startswith(b"1."):
         raise h11.RemoteProtocolError("HTTP/1 is spoken here", error_status_hint=505)
+    if request.method != request.method.upper():
+        # RFC 9110, section 9.1: `head` is not HEAD. Who took it for that would send an answer that h11 takes for another one.
+        raise h11.RemoteProtocolError("there is no method in lower case", error_status_hint=501)
     if size > _HEAD_BYTES:
         raise h11.RemoteProtocolError("the headers are too large", error_status_hint=431)
     names = {name for name, _ in request.headers}

@@ -195,12 +195,11 @@ class _Handler:
             linger=LINGER_SECONDS,
         )
         if request is None:
-            await stream.aclose()
             return
-        conversation = self._websocket(connection, stream, request, peer)
+        serving = self._websocket(connection, stream, request, peer)
         del request  # not kept while it lives
         with connection.answering():
-            await conversation
+            await serving
 
     def _websocket(self, connection: _Connection, stream: Any, request: UpgradeRequest, peer: Peer) -> Coroutine[Any, Any, None]:
         """Return what serves a WebSocket."""

@@ -84,8 +84,14 @@ class ServerWebSocket(FrameShell):
     async def accept(self, subprotocol: str | None, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer the handshake.
 
+        Args:
+            subprotocol: the one that was selected of those offered; None for none.
+            headers: more headers.
+
         Raises:
             WebSocketClosed: the front end is gone.
+
+        Cancellation: may leave half an answer; close the stream then.
         """
         async with self._writing:
             await self._put(accept_bytes(self._key, subprotocol, headers))
@@ -96,8 +102,15 @@ class ServerWebSocket(FrameShell):
     async def refuse(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer the handshake with an ordinary response; nothing comes after it.
 
+        Args:
+            status: its status.
+            headers: its headers, without those that say how long it is and what becomes of the connection.
+            body: its body.
+
         Raises:
             WebSocketClosed: the front end is gone.
+
+        Cancellation: may leave half an answer; close the stream then.
         """
         async with self._writing:
             await self._put(refusal_bytes(status, headers, body))

@@ -79,7 +79,7 @@ class ConnectionPool(httpcore2.AsyncConnectionPool):
         body: bytes | None,
         on_sending: Callable[[], object] | None = None,
     ) -> Answer:
-        """Send a request and wait for the head of its answer. Failures are those of `http1`.
+        """Send a request and wait for the head of its answer. Failures are those of `connection`.
 
         Args:
             method: HTTP method.

@@ -207,6 +207,8 @@ class WebSocket(Protocol):
 
         Raises:
             WebSocketClosed: the connection is over.
+
+        Cancellation: may leave half a frame, unless the ping is sent and only the pong is waited for; close the connection then.
         """
         ...
 
@@ -215,6 +217,8 @@ class WebSocket(Protocol):
 
         Raises:
             WebSocketClosed: the connection is over.
+
+        Cancellation: may leave half a frame; close the connection then.
         """
         ...
 
