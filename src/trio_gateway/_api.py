@@ -29,12 +29,12 @@ from ._transport.http.attempt import HttpResponse
 from ._transport.http.client import HttpClient, open_http_client
 from ._transport.turns import Turns, see_through
 
-__all__ = ["KernelApi", "KernelNotes", "Look", "open_kernel_api"]
+__all__ = ["LOOK_PAUSES", "KernelApi", "KernelNotes", "Look", "open_kernel_api"]
 
 _NO_ANSWERS: Final = frozenset({408, 502, 503, 504})
 """Statuses that something before the gateway answers with: what the gateway does is not known."""
-_LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Pauses between looks for a kernel that may come back, in seconds."""
+LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses between looks for a kernel that may still be starting, or may come back, in seconds."""
 
 
 @attrs.frozen
@@ -289,7 +289,7 @@ class KernelApi:
 
     async def _look_whether_it_comes_back(self, kernel_id: str) -> None:
         """Look for a kernel that was shut down in the middle of a restart, and shut it down again."""
-        for pause in _LOOK_PAUSES:
+        for pause in LOOK_PAUSES:
             await trio.sleep(pause)
             try:
                 await self.get(kernel_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import sys
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import trio
 
 import trio_gateway
 from trio_gateway import (
@@ -109,6 +111,56 @@ def test_of_several_kernels_one_that_is_not_there_keeps_none_from_its_end(served
     assert report["kernels"][1]["error"]["type"] == report["error"]["type"] == "KernelNotFoundError"
     assert f"{first}: shut down." in done.err
     assert not gateway.fake.kernels
+
+
+@pytest.mark.parametrize("action", ["interrupt", "restart", "shutdown"])
+@pytest.mark.parametrize(("status", "code", "kind"), [(500, 3, "GatewayHTTPError"), (None, 4, "GatewayTimeoutError")])
+def test_of_several_kernels_one_that_the_gateway_fails_for_keeps_none_from_its_turn(
+    action: str, status: int | None, code: int, kind: str, served: Served
+) -> None:
+    gateway = served()
+    kernel_ids = [start(gateway) for _ in range(3)]
+    pattern = f"(POST|DELETE) /api/kernels/{kernel_ids[1]}.*"
+    if status is None:
+        gateway.fake.faults.delay_answer(pattern, math.inf)
+    else:
+        gateway.fake.faults.answer(pattern, status)
+    limits = {} if status else {"JUPYTER_GATEWAY_REQUEST_TIMEOUT": "0.3", "JUPYTER_GATEWAY_LAUNCH_TIMEOUT": "0.3"}
+    done = gateway.cli.run("kernels", action, *kernel_ids, UNKNOWN, "--json", **limits)
+    assert done.code == code  # the first failure's
+    report = report_of(done)
+    assert [(each["id"], each["ok"]) for each in report["kernels"]] == [
+        *zip(kernel_ids, (True, False, True), strict=True),
+        (UNKNOWN, False),
+    ]
+    assert report["kernels"][1]["error"]["type"] == report["error"]["type"] == kind
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_is_not_let_in_asks_for_no_second_kernel(status: int, served: Served) -> None:
+    gateway = served()
+    kernel_ids = [start(gateway) for _ in range(2)]
+    gateway.fake.faults.answer("POST .*/interrupt", status)
+    assert gateway.cli.run("kernels", "interrupt", *kernel_ids).code == 3
+    assert [asked for asked in gateway.asked if asked.endswith("/interrupt")] == [f"POST /api/kernels/{kernel_ids[0]}/interrupt"]
+
+
+def test_where_there_is_no_connection_no_second_kernel_is_tried(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[str] = []
+
+    async def interrupt(kernel_id: str) -> None:
+        tried.append(kernel_id)
+        await trio.lowlevel.checkpoint()
+        raise trio_gateway.GatewayTimeoutError("connect", 0.3, "connect_timeout")
+
+    fake = FakeConfigured([])
+    monkeypatch.setattr(fake, "interrupt", interrupt, raising=False)
+    monkeypatch.setattr(trio_gateway, "open_gateway", fake.open_gateway)
+    assert run("kernels", "interrupt", UNKNOWN, str(uuid.uuid4()), "--url", "http://127.0.0.1:1") == 4
+    assert tried == [UNKNOWN]
+    assert "JUPYTER_GATEWAY_CONNECT_TIMEOUT" in capfd.readouterr().err
 
 
 def test_a_shutdown_whose_answer_was_lost_is_done(served: Served) -> None:

@@ -71,3 +71,27 @@ def test_a_kernel_that_is_named_twice_is_shut_down_once(served: Served) -> None:
     assert done.code == 0
     assert [(each["id"], each["ok"]) for each in json.loads(done.out)["kernels"]] == [(FIRST, True)]
     assert list(gateway.fake.kernels) == [SECOND]
+
+
+def test_several_beginnings_cost_one_question(served: Served) -> None:
+    gateway = begin(served)
+    assert gateway.cli.run("kernels", "shutdown", FIRST[:8], SECOND[:8], "abcd99").code == 2
+    assert gateway.asked.count("GET /api/kernels") == 1
+    assert not gateway.fake.kernels
+
+
+def test_a_list_that_fails_keeps_no_whole_id_from_its_turn(served: Served) -> None:
+    gateway = begin(served)
+    gateway.fake.faults.answer("GET /api/kernels", 500)
+    done = gateway.cli.run("kernels", "shutdown", FIRST[:8], SECOND[:8], SECOND, "--json")
+    assert done.code == 3
+    assert [(each["id"], each["ok"]) for each in json.loads(done.out)["kernels"]] == [
+        (FIRST[:8], False),
+        (SECOND[:8], False),
+        (SECOND, True),
+    ]
+    assert list(gateway.fake.kernels) == [FIRST]
+    gateway.fake.faults.answer("GET /api/kernels", 401)
+    done = gateway.cli.run("kernels", "shutdown", FIRST[:8], FIRST)
+    assert done.code == 3
+    assert list(gateway.fake.kernels) == [FIRST]

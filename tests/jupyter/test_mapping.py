@@ -107,6 +107,22 @@ def test_ready_says_how_a_restart_ends_too(fake: Fake) -> None:
     with_app(fake, use)
 
 
+@pytest.mark.parametrize("fails", [(), (1,), (1, 2)])
+def test_restarts_at_once(fake: Fake, fails: tuple[int, ...]) -> None:
+    """Each ends as its own request does, and `ready` says how the first of them ended."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        kernel = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
+        fault = fake.do(lambda: fake.gateway.faults.answer(f"POST /api/kernels/{kernel.kernel_id}/restart", 418, nth=fails))
+        ends = await asyncio.gather(*(kernel.restart_kernel() for _ in range(2)), return_exceptions=True)
+        assert [type(end) for end in ends if end is not None] == [web.HTTPError] * len(fails)
+        assert isinstance(kernel.ready.exception(), web.HTTPError) == bool(fails)
+        fake.do(fault.remove)
+
+    with_app(fake, use)
+
+
 def test_a_restart_that_is_answered_without_a_model(fake: Fake) -> None:
     """As with 204: it is done, as the reference has it."""
 
@@ -196,6 +212,87 @@ def test_one_id_that_several_ask_for_at_once(fake: Fake) -> None:
         kernel = manager.get_kernel(wish)
         await manager.start_kernel(kernel_id=wish)
         assert manager.get_kernel(wish) is kernel
+
+    with_app(fake, use)
+
+
+def test_g2_a_start_that_ends_while_others_are_shut_down(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is shut down too, also one that is heard of when the gateway is closed already. One that can't be is tried once."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        first, stays = [await manager.start_kernel(kernel_name="python3") for _ in range(2)]
+        fault = fake.do(lambda: fake.gateway.faults.answer(f"DELETE /api/kernels/{stays}", 418))
+        shut_down, close = manager.shutdown_kernel, manager.close_gateway
+        late: list[str] = []
+
+        async def shut_down_after_a_start(kernel_id: str, **arguments: Any) -> None:
+            if kernel_id == first:
+                late.append(await manager.start_kernel(kernel_name="python3"))
+            await shut_down(kernel_id, **arguments)
+
+        async def close_before_a_start() -> None:
+            await close()
+            if len(late) == 1:
+                late.append(await manager.start_kernel(kernel_name="python3"))
+
+        monkeypatch.setattr(manager, "shutdown_kernel", shut_down_after_a_start)
+        monkeypatch.setattr(manager, "close_gateway", close_before_a_start)
+        fake.gateway.requests.clear()
+        await manager.shutdown_all()
+        asked = [request for request in fake.asked() if request.startswith("DELETE")]
+        assert sorted(asked) == sorted(f"DELETE /api/kernels/{each}" for each in (first, stays, *late))
+        assert (list(fake.gateway.kernels), manager.list_kernel_ids(), len(late)) == ([stays], [stays], 2)
+        assert manager._gateway is None
+        fake.do(fault.remove)
+
+    with_app(fake, use)
+
+
+def test_g2_a_start_that_is_answered_when_the_gateway_is_closed(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is the server's all the same: it is shut down with it."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        await manager.gateway()
+        start = asyncio.create_task(manager.start_kernel(kernel_name="python3"))
+        take = LoopCaller._take
+        closing: list[asyncio.Task[None]] = []
+
+        def take_late(self: LoopCaller, message: Any) -> None:
+            if "KernelModel" in repr(getattr(message, "value", None)) and not closing:
+                closing.append(asyncio.create_task(manager.close_gateway()))
+                closing[0].add_done_callback(lambda _: take(self, message))
+            else:
+                take(self, message)
+
+        monkeypatch.setattr(LoopCaller, "_take", take_late)
+        kernel_id = await start
+        assert closing
+        assert closing[0].done()
+        assert manager.list_kernel_ids() == [kernel_id] == list(fake.gateway.kernels)
+
+    with_app(fake, use)
+
+
+def test_a_start_asks_the_thread_for_no_more_than_the_kernel(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library has noted what it started; only another's kernel is to be made known, which the event loop waits for."""
+
+    async def use(app: App) -> None:
+        manager = app.kernel_manager
+        await manager.gateway()
+        assert manager.portal is not None
+        met: list[str] = []
+        know = manager._know
+        monkeypatch.setattr(manager, "_know", lambda model: (met.append(model.id), know(model)))
+        await manager.start_kernel(kernel_name="python3")
+        await manager.start_kernel(kernel_name="python3", kernel_id=manager.new_kernel_id())
+        assert met == []
+        gateway: Any = await manager.gateway()
+        assert set(manager.portal.run_sync(gateway._original._known.ids)) == set(manager.list_kernel_ids())
+        there = await start_elsewhere(fake)
+        await manager.start_kernel(kernel_id=there)
+        assert met == [there]
 
     with_app(fake, use)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -11,8 +12,10 @@ import trio.testing
 
 import trio_gateway
 from kernel.kit import Parts, said
-from trio_gateway import GatewayConfig, InvalidInputError, Kernel, Message
-from trio_gateway._kernel.channels import Channel, ChannelStatistics
+from trio_gateway import GatewayConfig, InvalidInputError, Kernel, Message, _limits
+from trio_gateway._kernel import channels
+from trio_gateway._kernel.channels import Channel, ChannelStatistics, Subscription
+from trio_gateway._kernel.inbox import Inbox
 from trio_gateway._protocol.messages import Header
 from trio_gateway.testing import FakeGateway
 
@@ -139,3 +142,28 @@ async def test_a_publisher_names_the_readers_without_room() -> None:  # G7
         assert len(channel.publish(message)) == 1
     assert channel.publish(message) == ()
     assert channel.statistics() == ChannelStatistics(received=5, sent=0, subscriptions=0)
+
+
+async def test_a_step_of_a_loop_pays_for_no_advice() -> None:
+    """What `receive` says to those who give it a `timeout` costs a coroutine, which a loop over many messages need not pay."""
+    inbox = Inbox(limit_messages=10, limit_bytes=1e6)
+    message = said("stream", {"name": "stdout", "text": "x"})
+    for _ in range(3):
+        inbox.put(message)
+    inbox.close(None)
+    messages = Subscription(inbox)
+    called: list[str] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_filename) if event == "call" else None)
+    try:
+        await anext(messages)
+    finally:
+        sys.setprofile(before)
+    assert channels.__file__ in called
+    assert _limits.__file__ not in called
+    assert await messages.receive() is message
+    assert [each async for each in messages] == [message]
+    with pytest.raises(TypeError, match=r"trio.fail_after"):
+        await messages.receive(timeout=1)  # type: ignore[call-arg]
+    with pytest.raises(trio.EndOfChannel):
+        await messages.receive()

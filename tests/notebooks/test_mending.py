@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_gateway._notebooks import mending
 from trio_gateway._notebooks.mending import UnusableError, mend, mend_numbers
 
 CODE: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": "1"}
@@ -299,6 +300,25 @@ def test_new_ids_are_the_same_whenever_the_same_file_is_read() -> None:
     mend(taken)
     assert taken["cells"][1]["id"] == ids[0][0]
     assert taken["cells"][0]["id"] != ids[0][0]
+
+
+def test_new_ids_cost_each_cell_the_same_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    is_id = mending._is_id
+
+    def count(value: object) -> bool:
+        nonlocal looks
+        looks += 1
+        return is_id(value)
+
+    monkeypatch.setattr(mending, "_is_id", count)
+    for minor in (4, 5):
+        cells = [CODE] * 200 + [{**CODE, "id": "same"}] * 200
+        found = document(*cells, minor=minor)
+        looks = 0
+        mend(found)
+        assert looks <= 3 * len(cells)
+        assert len({cell["id"] for cell in found["cells"]}) == len(cells)
 
 
 def test_numbers_that_are_no_json_become_null() -> None:

@@ -12,13 +12,20 @@ import trio
 
 from trio_gateway import Gateway
 
-from .._errors import AuthenticationError, InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError
+from .._errors import (
+    AuthenticationError,
+    GatewayError,
+    GatewayHTTPError,
+    GatewayTimeoutError,
+    InvalidInputError,
+    KernelSpecNotFoundError,
+)
 from .._models import KernelModel
 from .exits import ExitCode, exit_code_of, printable
 from .opening import check_ready, open_gateway, require_gateway
 from .options import Options, common_options, cwd_option, json_option, pass_options
 from .placing import place_named, put_into_place
-from .short_ids import find_kernel_id
+from .short_ids import can_be_beginning, choose_kernel_id, list_kernel_ids
 from .sinks import standard_output
 from .supervision import run_command
 from .tables import write_json, write_table
@@ -180,7 +187,10 @@ def _time(model: KernelModel) -> str:
 
 
 def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[Gateway, str], Awaitable[object]]) -> int:
-    """Do something to each kernel, in order, and once. What is wrong with one of them keeps none of the others from it."""
+    """Do something to each kernel, in order, and once. What is wrong with one of them keeps none of the others from it.
+
+    What is wrong with the gateway or with who we are to it ends the command. The exit code is that of the first failure.
+    """
     require_gateway(options)
     told: list[dict[str, object]] = []
     options.report["kernels"] = told
@@ -194,7 +204,9 @@ def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[G
                     if wrong is not None:
                         raise wrong
                     await action(gateway, kernel_id)
-                except (InvalidInputError, KernelNotFoundError) as error:
+                except (InvalidInputError, GatewayHTTPError, GatewayTimeoutError) as error:
+                    if not _is_of_one(error):
+                        raise
                     failure = options.complain(error)
                     code = code or exit_code_of(error)
                 else:
@@ -205,12 +217,36 @@ def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[G
     return run_command(options, command)
 
 
-async def _named(gateway: Gateway, given: tuple[str, ...]) -> list[tuple[str, InvalidInputError | None]]:
-    """Say which kernels are meant, each once, before anything is done to one of them; and what is wrong with what was given."""
-    found: dict[str, InvalidInputError | None] = {}
-    for words in given:
+async def _named(gateway: Gateway, given: tuple[str, ...]) -> list[tuple[str, GatewayError | None]]:
+    """Say which kernels are meant, each once, before anything is done to one of them; and what is wrong with what was given.
+
+    The gateway is asked at most once. Where that fails, ids that are whole are right all the same.
+    """
+    kernel_ids: list[str] = []
+    unlisted: GatewayError | None = None
+    if any(map(can_be_beginning, given)):
         try:
-            found[await find_kernel_id(gateway, words)] = None
+            kernel_ids = await list_kernel_ids(gateway)
+        except (GatewayHTTPError, GatewayTimeoutError) as error:
+            if not _is_of_one(error):
+                raise
+            unlisted = error
+    found: dict[str, GatewayError | None] = {}
+    for words in given:
+        if unlisted is not None and can_be_beginning(words):
+            found[words] = unlisted
+            continue
+        try:
+            found[choose_kernel_id(words, kernel_ids)] = None
         except InvalidInputError as error:
             found[words] = error
     return list(found.items())
+
+
+def _is_of_one(error: GatewayError) -> bool:
+    """Say whether an error is about one kernel or question, so that the next one may go well.
+
+    Not where the gateway does not know us, or there is no connection: each kernel would cost that wait again.
+    """
+    unreached = isinstance(error, GatewayTimeoutError) and error.setting == "connect_timeout"
+    return not unreached and not isinstance(error, AuthenticationError)

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from .._api import KernelApi
+from .._api import LOOK_PAUSES, KernelApi
 from .._errors import (
     GatewayConnectionError,
     GatewayError,
@@ -31,8 +31,6 @@ __all__ = ["end_unheard", "launch", "own_kernel"]
 
 _logger = logging.getLogger("trio_gateway.kernels")
 
-LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Pauses between looks for a kernel that may still be starting, in seconds; the last one repeats."""
 _MAY_HAVE_STARTED: Final = frozenset({408, 502, 504})
 _NOT_TAKEN: Final = 503
 """The word of a server that takes no requests now (RFC 9110, 15.6.4); a proxy that had passed it on has others, as a rule."""
@@ -148,7 +146,7 @@ async def _await_and_remove(api: KernelApi, kernel_id: str, looks: int | None = 
     attempt = refused = 0
     unsure: GatewayError | None = None
     while looks is None or attempt < looks:
-        await trio.sleep(LOOK_PAUSES[min(attempt, len(LOOK_PAUSES) - 1)])
+        await trio.sleep(LOOK_PAUSES[min(attempt, len(LOOK_PAUSES) - 1)])  # the last one repeats
         attempt += 1
         try:
             await api.shutdown(kernel_id, action="cleanup")

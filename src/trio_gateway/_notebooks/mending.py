@@ -168,6 +168,7 @@ class _Mending:
             # What wrote this has ids, and what points to a cell may use them: better a newer format than without.
             document["nbformat_minor"] = _WITH_IDS
         seen: set[str] = set()
+        taken: set[str] = {cell["id"] for cell in cells if _is_id(cell.get("id"))}  # once: a notebook may have many cells
         for number, cell in enumerate(cells):
             place = f"cells[{number}].id"
             if minor < _WITH_IDS and "id" in cell:
@@ -186,8 +187,9 @@ class _Mending:
             else:
                 seen.add(cell["id"])
                 continue
-            cell["id"] = _new_id(number, cell, seen | {other["id"] for other in cells if _is_id(other.get("id"))})
+            cell["id"] = _new_id(number, cell, taken)
             seen.add(cell["id"])
+            taken.add(cell["id"])
 
     def _mend_notebook_metadata(self, metadata: _Object) -> None:
         place = "metadata"

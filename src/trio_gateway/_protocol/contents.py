@@ -35,7 +35,7 @@ def _lines(value: object) -> list[str]:
 
 
 def _is_restart(value: object) -> bool:
-    """Strictly: callers who wait for the process that is said to go learn so, and the gateway can be asked."""
+    """Strictly: by a yes, callers who wait for the process learn that it goes; after a no, the gateway can be asked."""
     return value in (1, "true")
 
 

@@ -487,7 +487,7 @@ def reason_phrase(status: int) -> str:
 
 
 def parse_error(status: int, headers: Mapping[str, str], content: bytes, *, mask: Callable[[str], str] = str) -> tuple[str, str]:
-    """Find out what an error page says, of any author: the gateway in JSON, a proxy in HTML, or anyone in anything.
+    """Find out what an error page says, also one that is not the gateway's: JSON, a proxy's HTML, or anything else.
 
     Args:
         status: the answer's status.

@@ -267,8 +267,8 @@ class _ManagerOnGateway(KernelOnGateway):
                 relative to this process's directory, the kernel works if the gateway obeys, or if it is in Python and has the
                 same directory.
                 And `kernel_id`, as is the trait of this name: the id to start it under. A kernel that runs under it is taken:
-                `shutdown_kernel()` shuts that down too, and nothing else does. The log names a gateway that chooses ids itself
-                in the log.
+                `shutdown_kernel()` shuts that down too, and nothing else does. Where the gateway chooses ids itself, the log
+                says so.
 
         Raises:
             NoSuchKernelError: the gateway has no such kernelspec.

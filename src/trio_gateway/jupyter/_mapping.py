@@ -189,7 +189,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             return True
 
     def _know(self, model: KernelModel) -> None:
-        """Have the library know a kernel, also another client's: it is listed, and culled."""
+        """Have the library know another client's kernel: it is listed, and culled. Waits for Trio's thread."""
         place = self.place(model.id)
         place.portal.run_sync(partial(place.gateway.kernels.note_met, model))
 
@@ -207,6 +207,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         if kernel_id is not None:
             with suppress(KernelNotFoundError):
                 model = await gateway.kernels.get(kernel_id)
+                self._know(model)
         if model is None:
             if name is None or name == "python":
                 # What is started then, the list tells; where another name is given, it is looked up in it anyway.
@@ -218,14 +219,14 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
             only = {SESSION_NAME, *gateway.config.allowed_envs}
             env = choose_variables(env, os.environ, self.log.warning, only=only)
             cwd = choose_directory(cwd, self.log.warning)
-            # Nothing is awaited after this until the caller has the kernel.
+            # Nothing is awaited after this until the caller has the kernel, and nothing asks for an open gateway: if that was
+            # closed meanwhile, the kernel would be nobody's. The library knows the kernels that it starts.
             model = await gateway.kernels.start(name, env=env, cwd=cwd, kernel_id=wish)
             if kernel_id is not None and wish is None:
                 self.log.warning("Not every gateway takes the kernel id %r: the kernel's is %s", kernel_id, model.id)
             elif kernel_id is not None and model.id != kernel_id:
                 self.log.warning("The gateway takes no kernel ids: the kernel's is %s, and not %s", model.id, kernel_id)
         found: KernelModel = model
-        self._know(found)
         return found
 
     def place(self, kernel_id: str) -> Place:
@@ -330,15 +331,24 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
         await self.get_kernel(kernel_id).interrupt_kernel()
 
     async def shutdown_all(self, now: bool = False) -> None:
-        """Shut all of this server's kernels down at once, each whatever becomes of the others, and close the gateway."""
-        kernel_ids = list(self._kernels)
-        ended = await asyncio.gather(
-            *(self.shutdown_kernel(kernel_id, now=now) for kernel_id in kernel_ids), return_exceptions=True
-        )
-        await self.close_gateway()
-        for kernel_id, failure in zip(kernel_ids, ended, strict=True):
-            if isinstance(failure, BaseException):
-                self.log.error("Kernel %s could not be shut down: %s", kernel_id, failure)
+        """Shut all of this server's kernels down at once, each whatever becomes of the others, and close the gateway.
+
+        Each is tried once, also one whose start ends while others are shut down, or while the gateway is closed. The log says
+        which could not be shut down.
+        """
+        tried: set[GatewayKernel] = set()
+        is_over = False
+        while not is_over:
+            while kernels := {kernel_id: kernel for kernel_id, kernel in self._kernels.items() if kernel not in tried}:
+                tried.update(kernels.values())
+                ended = await asyncio.gather(
+                    *(self.shutdown_kernel(kernel_id, now=now) for kernel_id in kernels), return_exceptions=True
+                )
+                for kernel_id, failure in zip(kernels, ended, strict=True):
+                    if isinstance(failure, BaseException):
+                        self.log.error("Kernel %s could not be shut down: %s", kernel_id, failure)
+            await self.close_gateway()
+            is_over = tried.issuperset(self._kernels.values())
 
     def remove_kernel(self, kernel_id: str) -> Any:
         """Forget a kernel."""

@@ -247,16 +247,21 @@ class GatewayKernel(KernelOnGateway, ServerKernelManager):
 
     @contextmanager
     def _getting_ready(self) -> Generator[None]:
-        """Have `ready` say how a start or a restart ends, to those who have it already and to those who ask meanwhile."""
+        """Have `ready` say how a start or a restart ends, to those who have it already and to those who ask meanwhile.
+
+        Of restarts at once it says how the first one to end has ended.
+        """
         if self._ready is None or self._ready.done():
             self._ready = asyncio.get_running_loop().create_future()
         ready: Any = self._ready
         try:
             yield
-            ready.set_result(None)
+            if not ready.done():  # another restart at the same time was faster
+                ready.set_result(None)
         except Exception as error:
-            ready.set_exception(error)
-            ready.exception()  # retrieved, so that asyncio does not complain
+            if not ready.done():
+                ready.set_exception(error)
+                ready.exception()  # retrieved, so that asyncio does not complain
             raise
         finally:
             ready.cancel()

@@ -183,7 +183,7 @@ def _sign_in() -> Json:
     """Describe what the page to sign in does: a form, where all else is JSON."""
     described = _operation("Sign in: get a cookie for the token.", (303, _answer(303)), open_to_all=True)
     described["responses"] |= {str(status): _answer(status) for status in (400, 401, 403, 408, 413)}
-    # A browser that follows sees the page; and a person in a browser, in place of an error, the page to sign in.
+    # A client that follows the redirect sees the page; and a person in a browser, in place of an error, the page to sign in.
     described["responses"]["200"] = _answer(200, _TEXT, "text/html")
     described["responses"]["401"]["content"]["text/html"] = {"schema": _TEXT}
     form = {"schema": _object({"token": _TEXT}, ("token",))}
@@ -192,7 +192,7 @@ def _sign_in() -> Json:
 
 
 def _version() -> Json:
-    """Describe the one thing of `api` that is answered without a token. One in a query is answered with a cookie."""
+    """Describe the one thing of `api` that is answered without a token. A token in the query is answered with a cookie."""
     described = _operation(
         "The version.", _ok(_object({"version": _TEXT, "proxy": _TEXT}, ("version", "proxy"))), open_to_all=True
     )

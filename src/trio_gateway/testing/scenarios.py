@@ -149,7 +149,7 @@ async def listing_kernels(stage: Stage) -> None:
 @_scenario
 async def choosing_the_kernel_id(stage: Stage) -> None:
     """A client can choose its kernel's id, and may ask twice."""
-    wanted = str(uuid.uuid4())  # another player of this has another
+    wanted = str(uuid.uuid4())  # those who play this at the same time have others
     async with stage.open() as gateway, gateway.http_client() as client:
         env = {"KERNEL_ID": wanted}
         if gateway.config.kernel_username is not None:
