@@ -13,6 +13,6 @@ On asyncio:
 - A `connector` runs in Trio.
 """
 
-from . import *  # noqa: F403 - whatever the library's names are, these are the same
-from ._portal.opening import open_gateway as open_gateway  # noqa: PLC0414 - the alias makes it public
-from ._portal.opening import open_local_gateway as open_local_gateway  # noqa: PLC0414
+from .. import *  # noqa: F403 - whatever the library's names are, these are the same
+from .._portal.opening import open_gateway as open_gateway  # the alias makes it public
+from .._portal.opening import open_local_gateway as open_local_gateway

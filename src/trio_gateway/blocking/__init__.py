@@ -22,77 +22,77 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from ._config import GatewayConfig as GatewayConfig
-from ._config import GatewaySettings as GatewaySettings
-from ._config import hidden_settings
-from ._documents import sessions as _sessions
-from ._errors import AsyncLibraryError as AsyncLibraryError
-from ._errors import AuthenticationError as AuthenticationError
-from ._errors import ConfigError as ConfigError
-from ._errors import ConfigProblem as ConfigProblem
-from ._errors import ConnectionLostError as ConnectionLostError
-from ._errors import ExecutionError as ExecutionError
-from ._errors import ForkedProcessError as ForkedProcessError
-from ._errors import GatewayConnectionError as GatewayConnectionError
-from ._errors import GatewayError as GatewayError
-from ._errors import GatewayHTTPError as GatewayHTTPError
-from ._errors import GatewayInternalError as GatewayInternalError
-from ._errors import GatewayTimeoutError as GatewayTimeoutError
-from ._errors import InvalidInputError as InvalidInputError
-from ._errors import KernelCulledError as KernelCulledError
-from ._errors import KernelDiedError as KernelDiedError
-from ._errors import KernelError as KernelError
-from ._errors import KernelNotFoundError as KernelNotFoundError
-from ._errors import KernelRestartedError as KernelRestartedError
-from ._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
-from ._errors import MessageTooLargeError as MessageTooLargeError
-from ._errors import ProtocolError as ProtocolError
-from ._errors import SessionNotFoundError as SessionNotFoundError
-from ._errors import SessionStoreError as SessionStoreError
-from ._errors import SlowConsumerError as SlowConsumerError
-from ._events import GatewayEvent as GatewayEvent
-from ._gateway import gateway as _gateway
-from ._gateway import kernels as _kernels
-from ._gateway import kernelspecs as _kernelspecs
-from ._kernel import channels as _channels
-from ._kernel import comms as _comms
-from ._kernel import executor as _executor
-from ._kernel import frame_relay as _kernel_channels
-from ._kernel import kernel as _kernel
-from ._kernel.comms import CommMessage as CommMessage
-from ._kernel.status import Status as Status
-from ._models import KernelModel as KernelModel
-from ._models import KernelSpec as KernelSpec
-from ._models import KernelSpecResource as KernelSpecResource
-from ._models import KernelSpecs as KernelSpecs
-from ._models import SessionModel as SessionModel
-from ._outputs import ClearOutput as ClearOutput
-from ._outputs import DisplayData as DisplayData
-from ._outputs import Error as Error
-from ._outputs import ExecuteResult as ExecuteResult
-from ._outputs import ExecutionResult as ExecutionResult
-from ._outputs import Output as Output
-from ._outputs import OutputGap as OutputGap
-from ._outputs import Stream as Stream
-from ._outputs import UpdateDisplayData as UpdateDisplayData
-from ._portal.blocking_faces import BLOCKING, BlockingFace, Reader, Resource, like
-from ._portal.deadlines import CancelScope as CancelScope
-from ._portal.deadlines import fail_after as fail_after
-from ._portal.deadlines import move_on_after as move_on_after
-from ._portal.thread_side import BlockingPortalCrossing
-from ._protocol.culling import CullPolicy as CullPolicy
-from ._protocol.kernel_state import ConnectionState as ConnectionState
-from ._protocol.kernel_state import KernelState as KernelState
-from ._protocol.liveness import Evidence as Evidence
-from ._protocol.liveness import Verdict as Verdict
-from ._protocol.messages import Header as Header
-from ._protocol.messages import Message as Message
-from ._tokens import NoOpTokenRenewer as NoOpTokenRenewer
-from ._tokens import TokenRenewer as TokenRenewer
-from ._version import __version__ as __version__
+from .._config import GatewayConfig as GatewayConfig
+from .._config import GatewaySettings as GatewaySettings
+from .._config import hidden_settings
+from .._documents import sessions as _sessions
+from .._errors import AsyncLibraryError as AsyncLibraryError
+from .._errors import AuthenticationError as AuthenticationError
+from .._errors import ConfigError as ConfigError
+from .._errors import ConfigProblem as ConfigProblem
+from .._errors import ConnectionLostError as ConnectionLostError
+from .._errors import ExecutionError as ExecutionError
+from .._errors import ForkedProcessError as ForkedProcessError
+from .._errors import GatewayConnectionError as GatewayConnectionError
+from .._errors import GatewayError as GatewayError
+from .._errors import GatewayHTTPError as GatewayHTTPError
+from .._errors import GatewayInternalError as GatewayInternalError
+from .._errors import GatewayTimeoutError as GatewayTimeoutError
+from .._errors import InvalidInputError as InvalidInputError
+from .._errors import KernelCulledError as KernelCulledError
+from .._errors import KernelDiedError as KernelDiedError
+from .._errors import KernelError as KernelError
+from .._errors import KernelNotFoundError as KernelNotFoundError
+from .._errors import KernelRestartedError as KernelRestartedError
+from .._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
+from .._errors import MessageTooLargeError as MessageTooLargeError
+from .._errors import ProtocolError as ProtocolError
+from .._errors import SessionNotFoundError as SessionNotFoundError
+from .._errors import SessionStoreError as SessionStoreError
+from .._errors import SlowConsumerError as SlowConsumerError
+from .._events import GatewayEvent as GatewayEvent
+from .._gateway import gateway as _gateway
+from .._gateway import kernels as _kernels
+from .._gateway import kernelspecs as _kernelspecs
+from .._kernel import channels as _channels
+from .._kernel import comms as _comms
+from .._kernel import executor as _executor
+from .._kernel import frame_relay as _kernel_channels
+from .._kernel import kernel as _kernel
+from .._kernel.comms import CommMessage as CommMessage
+from .._kernel.status import Status as Status
+from .._models import KernelModel as KernelModel
+from .._models import KernelSpec as KernelSpec
+from .._models import KernelSpecResource as KernelSpecResource
+from .._models import KernelSpecs as KernelSpecs
+from .._models import SessionModel as SessionModel
+from .._outputs import ClearOutput as ClearOutput
+from .._outputs import DisplayData as DisplayData
+from .._outputs import Error as Error
+from .._outputs import ExecuteResult as ExecuteResult
+from .._outputs import ExecutionResult as ExecutionResult
+from .._outputs import Output as Output
+from .._outputs import OutputGap as OutputGap
+from .._outputs import Stream as Stream
+from .._outputs import UpdateDisplayData as UpdateDisplayData
+from .._portal.blocking_faces import BLOCKING, BlockingFace, Reader, Resource, like
+from .._portal.deadlines import CancelScope as CancelScope
+from .._portal.deadlines import fail_after as fail_after
+from .._portal.deadlines import move_on_after as move_on_after
+from .._portal.thread_side import BlockingPortalCrossing
+from .._protocol.culling import CullPolicy as CullPolicy
+from .._protocol.kernel_state import ConnectionState as ConnectionState
+from .._protocol.kernel_state import KernelState as KernelState
+from .._protocol.liveness import Evidence as Evidence
+from .._protocol.liveness import Verdict as Verdict
+from .._protocol.messages import Header as Header
+from .._protocol.messages import Message as Message
+from .._tokens import NoOpTokenRenewer as NoOpTokenRenewer
+from .._tokens import TokenRenewer as TokenRenewer
+from .._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._transport.http.httpx_face import Client
+    from .._transport.http.httpx_face import Client
 
 P = ParamSpec("P")
 
