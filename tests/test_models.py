@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from trio_gateway import KernelModel, KernelSpec, KernelSpecs
-from trio_gateway._models import KernelSpecResource, find_name
+from trio_gateway._models import KernelSpecResource, find_name, find_started
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,16 @@ from trio_gateway._models import KernelSpecResource, find_name
 )
 def test_a_name_is_the_same_one_or_the_only_one_that_differs_in_case(name: str, names: list[str], found: str | None) -> None:
     assert find_name(name, names) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(["python3", "ir"], "python3"), (["python", "python3"], "python"), (["Python"], "Python"), (["ir"], None), ([], None)],
+)
+def test_python_is_another_name_for_python3_where_a_kernel_is_started(names: list[str], found: str | None) -> None:
+    assert find_started("python", names) == found
+    assert find_started("julia", names) is None
+    assert find_started("Python", ["python3"]) is None
 
 
 def test_kernelspecs_are_found_as_gateways_find_them() -> None:

@@ -6,13 +6,13 @@ Fields that this library does not know are kept in `extra`: servers evolve.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import attrs
 
-__all__ = ["KernelModel", "KernelSpec", "KernelSpecResource", "KernelSpecs", "SessionModel", "find_name"]
+__all__ = ["KernelModel", "KernelSpec", "KernelSpecResource", "KernelSpecs", "SessionModel", "find_name", "find_started"]
 
 
 def find_name(name: str, names: Iterable[str]) -> str | None:
@@ -32,6 +32,16 @@ def find_name(name: str, names: Iterable[str]) -> str | None:
     if name in found:
         return name
     return found[0] if len(found) == 1 else None
+
+
+def find_started(name: str, names: Collection[str]) -> str | None:
+    """Return which of these names of kernelspecs is started under a name: as `find_name`, and `python3` for `python`.
+
+    Jupyter's servers start the Python that they run on under either name (jupyter_client, `KernelManager.kernel_name`). Notebooks
+    of years ago name `python`.
+    """
+    found = find_name(name, names)
+    return find_name("python3", names) if found is None and name == "python" else found
 
 
 @attrs.frozen(kw_only=True)

@@ -47,9 +47,10 @@ async def names_are_compared_without_case(gateway: trio_gateway.Gateway) -> None
     async with gateway.start_kernel("Python3") as kernel:
         assert (await kernel.execute("6 * 7")).text == "42"
         assert kernel.name == "python3"
-    model = await gateway.kernels.start("pYTHON3")
-    assert model.name == "python3"
-    await gateway.kernels.shutdown(model.id)
+    for name in ("pYTHON3", "python"):
+        model = await gateway.kernels.start(name)
+        assert model.name == "python3"
+        await gateway.kernels.shutdown(model.id)
     with pytest.raises(trio_gateway.KernelSpecNotFoundError):
         await gateway.kernels.start("Python")
 
@@ -58,7 +59,7 @@ async def what_a_gateway_does(gateway: trio_gateway.Gateway) -> list[tuple[Any, 
     """Ask a gateway under other spellings, without the library's own comparison; return what it says."""
     said: list[tuple[Any, ...]] = []
     async with gateway.http_client() as client:
-        for name in ("python3", "Python3", "PYTHON3", "nothing"):
+        for name in ("python3", "Python3", "PYTHON3", "python", "Python", "nothing"):
             answer = await client.get(f"api/kernelspecs/{name}")
             said.append(("kernelspec", name, answer.status_code, answer.json().get("name")))
             answer = await client.get(f"kernelspecs/{name}/logo-64x64.png")

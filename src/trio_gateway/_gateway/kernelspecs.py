@@ -17,7 +17,7 @@ from .._api import KernelApi
 from .._config import GatewayConfig
 from .._errors import GatewayError, GatewayHTTPError, InvalidInputError, KernelSpecNotFoundError, ProtocolError
 from .._limits import points_to_limits
-from .._models import KernelSpec, KernelSpecResource, KernelSpecs, find_name
+from .._models import KernelSpec, KernelSpecResource, KernelSpecs, find_name, find_started
 from .._protocol.resources import ResourceCache, media_type, relocate, resource_file, time_to_live
 
 __all__ = ["KernelSpecDirectory"]
@@ -143,7 +143,8 @@ class KernelSpecDirectory:
     async def check(self, name: str) -> str:
         """See that the gateway has a kernelspec of this name, if it tells; asks only about names not seen before.
 
-        Names are compared without case, as gateways do. Those who want to know at the same time ask together, once.
+        Names are compared without case, and `python` is another name for `python3`, as gateways have it. Those who want to know
+        at the same time ask together, once.
 
         Args:
             name: the name.
@@ -154,7 +155,7 @@ class KernelSpecDirectory:
         Raises:
             KernelSpecNotFoundError: it has none; the error lists those it has.
         """
-        found = find_name(name, self._known)
+        found = find_started(name, self._known)
         if found is not None:
             await trio.lowlevel.checkpoint()
             return found
@@ -168,7 +169,7 @@ class KernelSpecDirectory:
                     self._known = frozenset()
                     await trio.lowlevel.checkpoint()
                 self._answers += 1
-        found = find_name(name, self._known)
+        found = find_started(name, self._known)
         if self._known and found is None:
             raise KernelSpecNotFoundError(name, available=tuple(sorted(self._known)))
         return found or name

@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from .._models import find_started
 from ._http import FakeAnswer, FakeRequest, error, text_answer
 from ._kernel import FakeKernel
 from ._state import FakeSession, GatewayState
@@ -131,7 +132,7 @@ async def _start(gateway: GatewayState, request: FakeRequest) -> FakeKernel | Fa
     if not isinstance(env, Mapping):
         return error(400, "env is not an object")
     name = body.get("name") or gateway.default_kernelspec
-    if not isinstance(name, str) or gateway.find_kernelspec(name) is None:
+    if not isinstance(name, str) or find_started(name, gateway.kernelspecs) is None:
         # As measured: Kernel Gateway answers 500 here, not 404.
         return error(500, f"No such kernel named {name}", traceback="NoSuchKernel")
     wanted = body.get("kernel_id") if gateway.takes_kernel_id else None
@@ -162,7 +163,7 @@ async def _sessions(gateway: GatewayState, request: FakeRequest, method: str, re
                 kernel = gateway.kernels[kernel_id]
             else:
                 name = (body.get("kernel") or {}).get("name") or gateway.default_kernelspec
-                if gateway.find_kernelspec(name) is None:
+                if find_started(name, gateway.kernelspecs) is None:
                     return error(501, f"The '{name}' kernel is not available.")
                 kernel = await gateway.start_kernel(name)
             made = str(uuid.UUID(gateway.new_hex()))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from .._models import find_name
+from .._models import find_name, find_started
 from ._cell import Script
 from ._faults import Faults
 from ._http import FakeRequest
@@ -150,13 +150,15 @@ class GatewayState(World):
     async def start_kernel(self, name: str, *, kernel_id: str | None = None, env: Mapping[str, str] | None = None) -> FakeKernel:
         """Start a kernel, as a client would over HTTP. It is there when this returns, and may take a while to be ready."""
         kernel_id = kernel_id or str(uuid.UUID(self.new_hex()))
-        spec = self.find_kernelspec(name)
-        if spec is None:
+        found = find_started(name, self.kernelspecs)
+        if found is None:
             raise KeyError(name)
+        spec = self.kernelspecs[found]
         kernel = FakeKernel(
             kernel_id, spec, env or {}, world=self, settings=self, gone=self._forget_kernel, orphaned=self._keep_orphan
         )
-        kernel.name = name  # as measured: a kernel has its name as who started it wrote it
+        # As measured: a kernel has its name as who started it wrote it, but for this one.
+        kernel.name = "python3" if name == "python" else name
         self.kernels[kernel_id] = kernel
         self.spawn(kernel.launch, f"launch[{kernel_id:.8}]")
         await trio.lowlevel.checkpoint()
