@@ -266,6 +266,10 @@ class FakeKernel:
         self.iopub = FakeChannel()
         self.on_leaving: Callable[[], object] = lambda: None
 
+    async def kernel_info(self) -> Mapping[str, Any]:
+        await trio.lowlevel.checkpoint()
+        return {"language_info": {"name": "fake"}}
+
     @asynccontextmanager
     async def stream(self, code: str, *, stdin: Any = None) -> AsyncGenerator[FakeStream]:
         self.executed.append(code)

@@ -6,6 +6,7 @@ The one idea: the terminal or pipe sees what it would see of a local program, an
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from .opening import open_kernel
 from .options import Options
 from .placing import Place
 from .rendering import Renderer, gap_message, result_as_dict
+from .script import Script, dressed_as_script
 from .sinks import standard_error, standard_output
 from .supervision import limited, run_command
 from .wording import Failure
@@ -30,12 +32,14 @@ _EXIT_BITS: Final = 0xFF
 """What is left of a code on its way to the process that waits for another one's end."""
 
 
-def run_code(options: Options, code: str, *, place: Place | None, timeout: float | None, from_stdin: bool = False) -> int:
+def run_code(
+    options: Options, code: str | Script, *, place: Place | None, timeout: float | None, from_stdin: bool = False
+) -> int:
     """Run the code on a kernel of its own, or in the one of `--attach`, and show what it does.
 
     Args:
         options: the common options.
-        code: the code.
+        code: the code; or a script, which finds what Python gives to one.
         place: where the kernel is to work; None: the gateway's choice, which is this process's directory if it is a local one.
         timeout: the limit for the code, in seconds; None for none.
         from_stdin: whether the code came on standard input, so that nothing else can.
@@ -44,6 +48,7 @@ def run_code(options: Options, code: str, *, place: Place | None, timeout: float
         The exit code; where the code has called `sys.exit`, the one that it gave.
 
     Raises:
+        click.UsageError: a script has arguments, and the kernel is none that takes them.
         GatewayError: what ended it, if not the code itself.
         OutOfTimeError: the limit ran out.
         OutputClosedError: the reader of our output went away.
@@ -75,13 +80,16 @@ def run_code(options: Options, code: str, *, place: Place | None, timeout: float
 
 
 async def _execute(
-    options: Options, kernel: Kernel, code: str, renderer: Renderer, asker: Asker | None
+    options: Options, kernel: Kernel, code: str | Script, renderer: Renderer, asker: Asker | None
 ) -> tuple[ExecutionResult, Error | None]:
-    if options.as_json:
-        result = await kernel.execute(code, stdin=asker)
-        options.report["results"] = [result_as_dict(result)]
-        return result, None if result.status == "ok" else failure_of(result)
-    return await show_execution(kernel, code, renderer, asker)
+    stays = options.attach is not None
+    async with nullcontext() if isinstance(code, str) else dressed_as_script(kernel, code, stays=stays):
+        text = code if isinstance(code, str) else code.code
+        if options.as_json:
+            result = await kernel.execute(text, stdin=asker)
+            options.report["results"] = [result_as_dict(result)]
+            return result, None if result.status == "ok" else failure_of(result)
+        return await show_execution(kernel, text, renderer, asker)
 
 
 def new_renderer(options: Options) -> Renderer:

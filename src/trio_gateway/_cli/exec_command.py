@@ -22,7 +22,7 @@ from .options import (
     timeout_option,
 )
 from .placing import place_named
-from .sources import read_standard_input
+from .sources import code_of, read_standard_input
 
 __all__ = ["exec_command"]
 
@@ -60,7 +60,7 @@ def exec_command(options: Options, code: str | None, cwd: Path | None, timeout: 
     from_stdin = code is None or code == "-"
     if code is None and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("Give the CODE to run; or a pipe that it comes from; or -, to type it and end with Ctrl-D.")
-    text = read_standard_input() if from_stdin else check_code(code)
+    text = code_of(read_standard_input()) if from_stdin else check_code(code)
     if code is None and not text.strip():
         raise click.UsageError("Give the CODE to run: there is none on standard input either.")
     place = None if cwd is None else place_named(cwd)

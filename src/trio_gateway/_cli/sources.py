@@ -6,13 +6,15 @@ The one idea: everything is read and checked before a gateway is asked for anyth
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import sys
 from pathlib import Path
 
 from .._errors import InvalidInputError
 from .._protocol.code import check_code
 
-__all__ = ["read_file", "read_script", "read_standard_input"]
+__all__ = ["code_of", "is_notebook", "read_file", "read_script", "read_standard_input"]
 
 
 def read_file(path: Path) -> bytes:
@@ -45,18 +47,38 @@ def read_script(path: Path) -> str:
     return check_code(text)
 
 
-def read_standard_input() -> str:
+def read_standard_input() -> bytes:
     """Return all of standard input.
 
     Raises:
-        InvalidInputError: there is none, or it is no UTF-8 text.
+        InvalidInputError: there is none, or it can't be read.
     """
     if sys.stdin is None:
         raise InvalidInputError("CODE", "-", "code on standard input, which is closed")
     try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig")
+        return sys.stdin.buffer.read()
     except OSError as error:
         raise InvalidInputError("CODE", "-", f"code on standard input, which can't be read ({error.strerror or error})") from None
+
+
+def code_of(data: bytes) -> str:
+    """Return what came on standard input as code.
+
+    Raises:
+        InvalidInputError: it is no UTF-8 text, or none that a kernel takes.
+    """
+    try:
+        return check_code(data.decode("utf-8-sig"))
     except UnicodeError as error:
         raise InvalidInputError("CODE", "-", f"UTF-8 text on standard input ({error})") from None
-    return check_code(text)
+
+
+def is_notebook(data: bytes) -> bool:
+    """Say whether what came on standard input is a notebook and no script: a JSON object with the key `nbformat`."""
+    if not re.match(rb"(\xef\xbb\xbf)?\s*{", data):
+        return False
+    try:
+        found: object = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
+        return False
+    return isinstance(found, dict) and "nbformat" in found

@@ -190,7 +190,7 @@ class TinyPython(Engine):
             vars(copy).update(vars(original))
             modules[original.__name__] = copy
         vars(modules["time"])["sleep"] = self._sleep
-        vars(modules["sys"]).update(stdout=_Stream(self, "stdout"), stderr=_Stream(self, "stderr"), argv=[""])
+        vars(modules["sys"]).update(stdout=_Stream(self, "stdout"), stderr=_Stream(self, "stderr"), argv=[""], path=[*sys.path])
         vars(modules["os"]).update(
             _exit=self._exit, getpid=lambda: pid, kill=self._kill, abort=self._exit, environ=environ, getenv=environ.get
         )
