@@ -72,6 +72,32 @@ async def test_a_kernel_ends_with_a_body_that_is_cancelled(autojump_clock: MockC
         assert fake.kernels == {}
 
 
+async def test_a_kernel_that_is_to_be_left_is_left_where_its_block_ends_well(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_api(fake) as api:
+        is_left = False
+        async with own_kernel(api, REQUEST, is_left=lambda: is_left):
+            is_left = True
+        assert list(fake.kernels) == [ID_A]
+        fake.kernels.clear()
+        async with own_kernel(api, REQUEST, is_left=lambda: is_left):
+            is_left = False
+        assert fake.kernels == {}
+
+
+async def test_a_block_that_does_not_end_well_leaves_none(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_api(fake) as api:
+        with pytest.raises(ZeroDivisionError):
+            async with own_kernel(api, REQUEST, is_left=lambda: True):
+                raise ZeroDivisionError
+        assert fake.kernels == {}
+        with trio.move_on_after(1):
+            async with own_kernel(api, REQUEST, is_left=lambda: True):
+                await trio.sleep_forever()
+        assert fake.kernels == {}
+
+
 async def test_one_that_is_gone_already_is_fine(autojump_clock: MockClock) -> None:
     fake = RestFake()
     async with open_api(fake) as api, own_kernel(api, REQUEST):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -159,11 +159,19 @@ class Gateway:
 
     @block("gateway.start_kernel")
     @asynccontextmanager
-    async def start_prepared(self, request: StartRequest) -> AsyncGenerator[Kernel]:
-        """As `start_kernel`, of what `kernels.prepare` has made out of the arguments. For jupyter_client's managers."""
+    async def start_prepared(
+        self, request: StartRequest, *, is_left: Callable[[], bool] = lambda: False
+    ) -> AsyncGenerator[Kernel]:
+        """As `start_kernel`, of what `kernels.prepare` has made. For jupyter_client's managers, and for notebooks.
+
+        Args:
+            request: what to start.
+            is_left: asked when the block ends, but neither by an exception nor by cancellation: whether the kernel is left
+                running all the same.
+        """
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
-        async with own_kernel(self._api, request) as model, self._open(model.id, model.name) as kernel:
+        async with own_kernel(self._api, request, is_left=is_left) as model, self._open(model.id, model.name) as kernel:
             yield kernel
 
     def http_client(self) -> AbstractAsyncContextManager[AsyncClient]:

@@ -7,7 +7,7 @@ request (its answer is lost, it takes too long, its caller is cancelled) there i
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -37,8 +37,16 @@ _NOT_TAKEN: Final = 503
 
 
 @asynccontextmanager
-async def own_kernel(api: KernelApi, request: StartRequest) -> AsyncGenerator[KernelModel]:
+async def own_kernel(
+    api: KernelApi, request: StartRequest, *, is_left: Callable[[], bool] = lambda: False
+) -> AsyncGenerator[KernelModel]:
     """Start a kernel and own it: it is shut down when the block ends, in whatever way, also in the middle of the start.
+
+    Args:
+        api: the gateway's REST interface.
+        request: what to start.
+        is_left: asked when the block ends, but neither by an exception nor by cancellation: whether the kernel is left running
+            all the same, as nobody's. The caller says so to whom it may concern.
 
     Raises:
         GatewayError: the start failed; or the block ended well and the shutdown failed.
@@ -50,7 +58,8 @@ async def own_kernel(api: KernelApi, request: StartRequest) -> AsyncGenerator[Ke
     except BaseException:
         await _shutdown(api, model, limit, quietly=True)  # noqa: ASYNC102 - it shields and bounds itself
         raise
-    await _shutdown(api, model, limit, quietly=False)
+    if not is_left():
+        await _shutdown(api, model, limit, quietly=False)
 
 
 async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) -> KernelModel:
