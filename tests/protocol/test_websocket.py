@@ -313,6 +313,75 @@ def test_a_header_that_cannot_be_sent_is_not(header: tuple[str, str]) -> None:
     assert ClientHandshake(NONCE, ()).request("x", "/", [header]) is None
 
 
+def test_what_a_client_asks_byte_for_byte() -> None:
+    """In the letters of RFC 6455: some servers compare them as they stand."""
+    nonce = base64.b64encode(NONCE)
+    plain = b"GET /a?b=c HTTP/1.1\r\nHost: h:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " + nonce
+    asked = ClientHandshake(NONCE, ()).request("h:80", "/a?b=c", [("X-A", "\xe4")])
+    assert bytes(asked or b"") == plain + b"\r\nSec-WebSocket-Version: 13\r\nX-A: \xe4\r\n\r\n"
+    asked = ClientHandshake(NONCE, ["a", "b"]).request("h:80", "/a?b=c", ())
+    assert bytes(asked or b"") == plain + b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a, b\r\n\r\n"
+
+
+def test_what_a_server_answers_byte_for_byte() -> None:
+    """In the letters of RFC 6455: some clients compare them as they stand."""
+    proof = proof_of(NONCE).encode()
+    plain = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + proof
+    assert accept_bytes(base64.b64encode(NONCE), None) == plain + b"\r\n\r\n"
+    answer = accept_bytes(base64.b64encode(NONCE), "\xe4", [(b"A", b"b")])
+    assert answer == plain + b"\r\nSec-WebSocket-Protocol: \xe4\r\nA: b\r\n\r\n"
+    refusal = refusal_bytes(418, [(b"X-A", b"b")], b"no")
+    assert refusal == b"HTTP/1.1 418 \r\nX-A: b\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"Upgrade": None}, "its answer upgrades to something else"),
+        ({"Connection": "close"}, "its answer upgrades to something else"),
+        ({"key": None}, "its answer is not to our request"),
+        ({"key": "x"}, "its answer is not to our request"),
+        ({"Sec-WebSocket-Extensions": "x"}, "it uses an extension that was not offered"),
+        ({"Sec-WebSocket-Protocol": "c"}, "it chose the subprotocol 'c', which was not offered"),
+        ({"start": "nonsense"}, "illegal status line"),  # h11's words
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_said(changes: dict[str, str | None], reason: str) -> None:
+    handshake = ClientHandshake(NONCE, ["a", "b"])
+    handshake.request("x", "/", ())
+    answer = handshake.receive(head(CLIENT, changes))
+    assert isinstance(answer, Nonsense)
+    assert reason == answer.reason or ("start" in changes and reason in answer.reason)
+
+
+@pytest.mark.parametrize("words", ["keep-alive, Upgrade", "Upgrade,keep-alive", "close,  upgrade ,x"])
+def test_words_of_a_connection_are_parted_by_commas(role: Role, words: str) -> None:
+    assert shaken(role, head(role, {"Connection": words})) is not None
+    assert shaken(role, head(role, {"Connection": words.replace(",", " ")})) is None
+
+
+def test_what_is_offered_in_several_lines_is_one_list() -> None:
+    lines = b"Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: \xe4\r\n\r\n"
+    request = parse_upgrade(head(SERVER, {})[:-2] + lines)
+    assert request is not None
+    assert request.subprotocols == ["a", "b", "\xe4"]
+
+
+def test_the_headers_of_an_answer_are_latin_1() -> None:
+    answer = shaken(CLIENT, head(CLIENT, {"X-A": "\xe4"}))
+    assert isinstance(answer, Accepted)
+    assert answer.headers[-1] == ("x-a", "\xe4")
+
+
+def test_of_a_refusal_in_pieces_so_much_is_kept_as_of_one_in_one_piece() -> None:
+    handshake = ClientHandshake(NONCE, ())
+    handshake.request("x", "/", ())
+    assert handshake.receive(b"HTTP/1.1 500 X\r\nContent-Length: 100000\r\n\r\n" + b"a" * 65_535) is None
+    answer = handshake.receive(b"bc")
+    assert isinstance(answer, Refused)
+    assert answer.body == b"a" * 65_535 + b"b"
+
+
 def test_nothing_of_a_handshake_shows_itself() -> None:
     """G8"""
     answer = shaken(CLIENT, head(CLIENT, {"X-A": "hidden"}) + b"hidden")
@@ -370,6 +439,38 @@ def test_small_messages_go_together_and_large_ones_without_a_copy(role: Role) ->
     else:
         assert len(pieces) == 6  # it is masked piece by piece
         assert max(map(len, pieces)) <= 300_000
+
+
+def test_where_messages_are_parted(role: Role) -> None:
+    """A payload of 32 KiB is not copied; small ones are joined until they are 256 KiB, and never more than those."""
+    connection = made(role)
+    nearly = [b"a" * 1024] * 255 + [b"a" * 1023]
+    assert len(list(connection.send([*nearly, b"a"]))) == 1
+    assert [len(piece) > 262_144 for piece in connection.send([*nearly, b"a", b"b"])] == [True, False]
+    assert len(list(connection.send([*nearly, b"", b""]))) == 1
+    whole_round = [b"a" * 16_384] * 16
+    assert len(list(connection.send(whole_round))) == 1
+    assert len(list(connection.send(whole_round * 2))) == 2
+    assert len(list(connection.send([*whole_round, b"a" * 32_768, *whole_round]))) == 4
+    assert len(list(connection.send([b"a" * 32_767]))) == 1
+    assert len(list(connection.send([b"a" * 32_768]))) == 2
+
+
+def test_a_server_masks_nothing_and_draws_nothing() -> None:
+    def never(*_: Any) -> bytes:
+        raise AssertionError("a server masks nothing")
+
+    connection = WebSocketConnection(SERVER, LIMIT, never, never)
+    connection.open()
+    connection.close(1000, "")
+    sent = b"".join(map(bytes, connection.send([b"a", "b", [b"c", b"d"]]))) + connection.pong() + (connection.take_owed() or b"")
+    assert sent == b"\x82\x01a\x81\x01b\x82\x02cd\x8a\x00\x88\x02\x03\xe8"
+
+
+def test_a_connection_that_has_begun_has_no_news(role: Role) -> None:
+    connection = WebSocketConnection(role, LIMIT, xor_mask, numbers)
+    assert (connection.heard_goodbye, connection.news, connection.said_goodbye) == (False, False, False)
+    assert (connection.closed, connection.owes, connection.may_send) == (None, False, True)
 
 
 def test_a_large_message_is_masked_when_it_is_sent_and_not_before() -> None:
@@ -483,6 +584,14 @@ def test_a_pong_says_which_pings_were_answered(role: Role) -> None:
     pair.hear(wire.Pong(b"c"))
     assert pair.ours.take_answered() == ()
     assert pair.ours.closed is None
+
+
+def test_a_pong_says_nothing_of_the_pings_behind_its_own(role: Role) -> None:
+    pair = Pair(role)
+    pair.say(*[pair.ours.ping(payload) for payload in (b"a", b"b", b"c")])
+    for payload in (b"a", b"b", b"c"):
+        pair.hear(wire.Pong(payload))
+        assert pair.ours.take_answered() == [payload]
 
 
 def test_an_end_is_an_answer_to_all_pings(role: Role) -> None:
