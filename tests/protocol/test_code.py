@@ -36,6 +36,24 @@ def test_a_long_code_is_not_shown_whole() -> None:
     assert caught.value.value == "a" * 20 + "\x00" + "b" * 19
 
 
+@pytest.mark.parametrize("odd", ["\x00", "\ud800"])
+@pytest.mark.parametrize("place", [0, 1, 19, 20, 21, 60, 80, 99])
+def test_of_a_long_code_what_is_around_is_shown(odd: str, place: int) -> None:
+    """20 characters before it and 19 behind it, as far as there are so many, and where it is: of several the first."""
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + 100)))
+    code = letters[:place] + odd + letters[place:] + odd
+    with pytest.raises(InvalidInputError) as caught:
+        check_code(code)
+    assert caught.value.value == code[max(place - 20, 0) : place + 20]
+    assert f"(at {place})" in caught.value.expected
+
+
+def test_what_is_no_text_is_shown() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        check_code(17)
+    assert caught.value.value == 17
+
+
 def content(**more: Any) -> Any:
     arguments = {
         "code": "1",
@@ -76,19 +94,22 @@ def test_expressions_are_copied() -> None:
     assert asked is not given
 
 
+FUNCTION = 'a function of a prompt and of whether it is for a password, "channel", or None'
+
+
 @pytest.mark.parametrize(
-    ("arguments", "field"),
+    ("arguments", "field", "value", "expected"),
     [
-        ({"code": 5}, "code"),
-        ({"stdin": "tty"}, "stdin"),
-        ({"stdin": 5}, "stdin"),
-        ({"user_expressions": ["1"]}, "user_expressions"),
-        ({"user_expressions": {1: "1"}}, "user_expressions"),
-        ({"user_expressions": {"a": "\x00"}}, r"user_expressions['a']"),
-        ({"user_expressions": {"a": None}}, r"user_expressions['a']"),
+        ({"code": 5}, "code", 5, "text (str), not int"),
+        ({"stdin": "tty"}, "stdin", "tty", FUNCTION),
+        ({"stdin": 5}, "stdin", 5, FUNCTION),
+        ({"user_expressions": ["1"]}, "user_expressions", ["1"], "a mapping of names to expressions"),
+        ({"user_expressions": {1: "1"}}, "user_expressions", 1, "names that are text (str)"),
+        ({"user_expressions": {"a": "\x00"}}, r"user_expressions['a']", "\x00", "no NUL character (at 0)"),
+        ({"user_expressions": {"a": None}}, r"user_expressions['a']", None, "text (str), not NoneType"),
     ],
 )
-def test_each_part_that_is_wrong_is_named(arguments: dict[str, Any], field: str) -> None:  # G10
+def test_each_part_that_is_wrong_is_named(arguments: dict[str, Any], field: str, value: object, expected: str) -> None:  # G10
     with pytest.raises(InvalidInputError) as caught:
         content(**arguments)
-    assert caught.value.field == field
+    assert (caught.value.field, caught.value.value, caught.value.expected) == (field, value, expected)

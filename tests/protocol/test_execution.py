@@ -263,6 +263,7 @@ def test_an_output_message_becomes_an_output(kind: str, content: dict[str, Any],
         ("update_display_data", {"data": "x"}, UpdateDisplayData({"text/plain": "x"})),
         ("execute_result", {}, ExecuteResult(None, {})),
         ("execute_result", {"execution_count": "7", "data": []}, ExecuteResult(7, {})),
+        ("execute_result", {"execution_count": "7", "transient": {"display_id": 5}}, ExecuteResult(7, {}, display_id="5")),
         ("error", {}, Error("", "")),
         ("error", {"ename": None, "evalue": 5, "traceback": "text"}, Error("", "5", ("text",))),
         ("error", {"ename": ["A", "B"], "evalue": "", "traceback": [1, None]}, Error("AB", "", ("1", ""))),
@@ -289,6 +290,23 @@ def test_an_output_whose_content_is_no_object_is_a_gap(kind: str, content: bytes
     result = execution.result()
     assert result.text == "after"
     assert result.output_gaps == (OutputGap("lost", 2, f"the first could not be understood: {caught.value}"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [("display_data", DisplayData), ("update_display_data", UpdateDisplayData), ("execute_result", ExecuteResult)],
+)
+def test_an_output_with_holes_keeps_its_buffers(kind: str, made: Any) -> None:
+    output = parse_output(message(kind, {"data": "x"}, buffers=[b"b"]))
+    assert isinstance(output, made)
+    assert output.buffers == (b"b",)
+
+
+def test_well_formed_outputs_are_read_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is most of what comes: to read it field by field would cost several times as much."""
+    monkeypatch.setattr("trio_gateway._protocol.execution._makers", {})
+    assert parse_output(message("stream", {"name": "stdout", "text": "x"})) == Stream("stdout", "x")
+    assert parse_output(message("error", {"ename": "E", "evalue": "v", "traceback": []})) == Error("E", "v")
 
 
 json_values = st.recursive(
@@ -646,6 +664,43 @@ def test_what_does_not_fit_is_counted() -> None:
 
 
 # --- gaps: what the kernel's numbers show
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_text_is_an_output_in_every_state(keep: bool) -> None:
+    for state in ExecutionState:
+        execution = in_state(state)
+        execution.keep = keep
+        assert execution.feed(stream("x")) is True
+
+
+@pytest.mark.parametrize(
+    ("messages", "status_then"),
+    [((), "ok"), ((stream("x"),), "ok"), ((message("error"),), "error"), ((message("error"), stream("x")), "error")],
+)
+def test_a_reply_without_a_status_is_judged_by_what_came(messages: tuple[Message, ...], status_then: str) -> None:
+    assert ended(status("busy"), *messages, reply()).result().status == status_then
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_what_fits_exactly_is_kept(over: int) -> None:
+    first, second = stream("abc"), stream("def")
+    execution = new_execution(limit_bytes=first.size + second.size - over)
+    for each in (status("busy"), first, second, stream("more"), reply(status="ok"), status("idle")):
+        execution.feed(each)
+    assert execution.result().text == ("abc" if over else "abcdef")
+    assert [gap.count for gap in execution.result().output_gaps] == [1 + over]
+
+
+def test_text_beside_the_kernels_is_taken_as_carefully_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick way is for the text of the process that runs the code: of another's it is not known whether it is a notice."""
+    execution = in_state(RUNNING)
+    looked: list[Message] = []
+    monkeypatch.setattr(Execution, "_is_rate_notice", lambda _, each: looked.append(each))
+    execution.feed(stream("own"))
+    assert looked == []
+    execution.feed(stream("another's", session="other"))
+    assert len(looked) == 1
 
 
 def test_nothing_is_missing() -> None:
