@@ -679,7 +679,10 @@ def test_text_is_an_output_in_every_state(keep: bool) -> None:
     [((), "ok"), ((stream("x"),), "ok"), ((message("error"),), "error"), ((message("error"), stream("x")), "error")],
 )
 def test_a_reply_without_a_status_is_judged_by_what_came(messages: tuple[Message, ...], status_then: str) -> None:
-    assert ended(status("busy"), *messages, reply()).result().status == status_then
+    execution = new_execution()
+    for each in (status("busy"), *messages, message("execute_reply", {}, channel="shell"), status("idle")):
+        execution.feed(each)
+    assert execution.result().status == status_then
 
 
 @pytest.mark.parametrize("over", [0, 1])
