@@ -176,46 +176,99 @@ def test_g1_a_signal_while_a_gateway_is_opened_leaves_no_thread(
 
 
 PROGRAM_WHOSE_TRIO_FAILS = """
-import contextlib, threading, trio
-from trio_gateway._portal.thread_side import BlockingPortalCrossing, block_on
+import asyncio, contextlib, sys, threading, trio
+from trio_gateway._portal.asyncio_side import Crossing, PortalCrossing, call
+from trio_gateway._portal.thread_side import BlockingCrossing, BlockingPortalCrossing, block_on
+
+async def wait_and_fail():
+    clock = type(trio.lowlevel.current_clock())
+    real = clock.deadline_to_sleep_time
+    def fail(*_):  # Trio calls it when no task can run
+        clock.deadline_to_sleep_time = real
+        raise MemoryError
+    clock.deadline_to_sleep_time = fail
+    await trio.sleep_forever()
 
 @contextlib.asynccontextmanager
-async def nothing():
-    await trio.lowlevel.checkpoint()
+async def fails(at=None):
+    await (wait_and_fail() if at == "entering" else trio.lowlevel.checkpoint())
     yield None
+    await (wait_and_fail() if at == "leaving" else trio.lowlevel.checkpoint())
 
-def fail(*_):
-    raise MemoryError
-
-def told(use):
+@contextlib.contextmanager
+def show_error():
     try:
-        use()
+        yield
     except Exception as error:
         print(type(error).__name__)
 
-def use():
-    with BlockingPortalCrossing(nothing(), lambda portal, value: portal) as portal:
-        clock = type(portal.run_sync(trio.lowlevel.current_clock))
-        clock.deadline_to_sleep_time, real = fail, clock.deadline_to_sleep_time  # Trio calls it when no task can run
-        told(lambda: block_on(portal, trio.sleep_forever))
-        clock.deadline_to_sleep_time = real
-        told(lambda: block_on(portal, trio.sleep_forever))
+def give_portal(portal, value):
+    return portal
 
-told(use)
-with BlockingPortalCrossing(nothing(), lambda portal, value: portal) as portal:
-    print(block_on(portal, trio.lowlevel.checkpoint))
+def in_a_thread(case):
+    with show_error(), BlockingPortalCrossing(fails(case.partition("a gateway, ")[2]), give_portal) as portal:
+        with show_error():
+            if case == "a call":
+                block_on(portal, wait_and_fail)
+            if case == "what does not wait":
+                portal.run_sync(sys.exit)
+            if case.startswith("a block, "):
+                with BlockingCrossing(portal, fails(case.removeprefix("a block, ")), give_portal):
+                    print("entered")
+        if not case.startswith("a gateway, "):
+            with show_error():
+                block_on(portal, trio.sleep_forever)
+            with BlockingPortalCrossing(fails(), give_portal) as second:  # while the first is still held
+                print(block_on(second, trio.lowlevel.checkpoint))
+
+async def in_asyncio(case):
+    with show_error():
+        async with PortalCrossing(lambda portal: fails(case.partition("a gateway, ")[2]), give_portal) as portal:
+            with show_error():
+                if case == "a call":
+                    await call(portal, wait_and_fail)
+                if case == "what does not wait":
+                    portal.run_sync(sys.exit)
+                if case.startswith("a block, "):
+                    async with Crossing(portal, fails(case.removeprefix("a block, ")), give_portal):
+                        print("entered")
+            if not case.startswith("a gateway, "):
+                with show_error():
+                    await call(portal, trio.sleep_forever)
+                async with PortalCrossing(lambda portal: fails(), give_portal) as second:
+                    print(await call(second, trio.lowlevel.checkpoint))
+
+if sys.argv[1] == "blocking":
+    in_a_thread(sys.argv[2])
+else:
+    asyncio.run(in_asyncio(sys.argv[2]))
 for thread in threading.enumerate():
     if thread is not threading.main_thread():  # the one that has failed says so
         thread.join()
 """
 
+FAILED = "GatewayInternalError"
+NEXT = ["ClosedResourceError", "None"]
+"""A further call of the gateway whose thread has failed, and one of another gateway that is opened then."""
 
-def test_g3_who_waits_for_a_thread_that_fails_is_told() -> None:
+WHILE_TRIO_FAILS = {
+    "a call": [FAILED, *NEXT, FAILED],
+    "what does not wait": [FAILED, *NEXT],  # Trio cancels the block first, which ends well
+    "a block, entering": [FAILED, *NEXT, FAILED],
+    "a block, leaving": ["entered", FAILED, *NEXT, FAILED],
+    "a gateway, entering": [FAILED],
+    "a gateway, leaving": [FAILED],
+}
+
+
+@pytest.mark.parametrize("case", WHILE_TRIO_FAILS)
+@pytest.mark.parametrize("face", ["blocking", "asyncio"])
+def test_g3_a_caller_of_a_thread_that_fails_gets_an_error(face: str, case: str) -> None:
     """What fails in Trio itself, as where memory is short, ends the thread as it stands; the next gateway has another."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM_WHOSE_TRIO_FAILS], check=True, capture_output=True, text=True, timeout=250
+        [sys.executable, "-c", PROGRAM_WHOSE_TRIO_FAILS, face, case], check=True, capture_output=True, text=True, timeout=250
     )
-    assert done.stdout.split() == ["GatewayInternalError", "ClosedResourceError", "GatewayInternalError", "None"]
+    assert done.stdout.split() == WHILE_TRIO_FAILS[case]
 
 
 def test_g9_what_is_cut_from_outside_is_no_group() -> None:

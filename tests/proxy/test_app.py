@@ -98,6 +98,39 @@ async def test_a_defect_is_told_to_a_websocket_also_where_nobody_hears_it(
 
 
 NAME = Gate(ProxyConfig(token=TOKEN)).cookie_name()
+COOKIE = f"{NAME}={Gate(ProxyConfig(token=TOKEN)).cookie_value()}".encode()
+HOST, SIGNED_IN = (b"host", b"localhost"), (b"authorization", b"token " + TOKEN.encode())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([HOST, SIGNED_IN], 200),
+        ([HOST, HOST, SIGNED_IN], 400),
+        ([HOST, SIGNED_IN, SIGNED_IN], 400),
+        ([HOST, SIGNED_IN, (b"origin", b"http://localhost"), (b"Origin", b"http://localhost")], 400),
+        ([HOST, SIGNED_IN, (b"accept", b"a/b"), (b"accept", b"c/d")], 200),
+        ([HOST, (b"cookie", COOKIE), (b"cookie", b"other=1")], 200),
+        ([HOST, (b"cookie", b"other=1"), (b"cookie", COOKIE)], 200),
+        ([HOST, (b"cookie", b"other=1"), (b"cookie", b"another=2")], 401),
+    ],
+)
+async def test_what_decides_who_comes_in_may_be_there_once(headers: list[tuple[bytes, bytes]], status: int) -> None:
+    """Also where another server than ours hands it over. Cookies may come in parts, as from HTTP/2."""
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        await trio.lowlevel.checkpoint()
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        said.append(message)
+
+    scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/api/status", "query_string": b"", "headers": headers}
+    async with FakeGateway() as fake, fake.open() as gateway:
+        await create_app(gateway, token=TOKEN)(scope, receive, send)
+    assert said[0]["status"] == status
 
 
 async def test_http_is_guarded() -> None:

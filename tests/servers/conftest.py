@@ -23,6 +23,7 @@ def enterprise_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     token = secrets.token_hex(16)
     environ = {
         "EG_AUTH_TOKEN": token,
+        "EG_CLIENT_ENVS": "OTHER_CHAPTER",  # beside KERNEL_*; else it would hide that we send what is not to be sent
         "EG_LIST_KERNELS": "True",
         "EG_PORT_RETRIES": "0",
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
