@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 import trio_gateway
 from trio_gateway import ConnectionState, Kernel, KernelState, Status, Verdict
+from trio_gateway._protocol.messages import Message
 from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 Clock = trio.testing.MockClock
@@ -157,3 +159,40 @@ async def test_a_shutdown_that_fails_leaves_a_kernel_that_can_be_used(autojump_c
         assert kernel.state is KernelState.DEAD
         with pytest.raises(trio_gateway.KernelDiedError):
             await kernel.execute("1")
+
+
+async def test_a_kernels_process_is_the_same_for_all_who_ask_until_it_is_restarted(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        process = await kernel.ask_process()
+        assert process not in ("", kernel.session_id)
+        async with fake.open() as other_gateway, other_gateway.attach_kernel(kernel.id) as other:
+            assert await other.ask_process() == process
+        async with kernel.stream("1") as outputs:
+            assert [output async for output in outputs]
+            assert outputs.process == process
+        await kernel.restart()
+        assert await kernel.ask_process() not in ("", process)
+
+
+async def test_a_busy_kernel_says_which_process_it_is(autojump_clock: Clock, kernel: Kernel) -> None:
+    process = await kernel.ask_process()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kernel.execute, "import time; time.sleep(100)")
+        await trio.sleep(1)
+        assert await kernel.ask_process() == process
+        assert trio.current_time() < 50
+
+
+async def test_a_kernel_that_takes_over_its_clients_session_does_not_tell_its_process(
+    autojump_clock: Clock, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As IRkernel does."""
+    request = kernel._session.requests.request
+
+    async def echoed(*arguments: Any) -> Message:
+        reply = await request(*arguments)
+        header = msgspec.structs.replace(reply.header, session=kernel.session_id)
+        return Message("control", header, reply.content, parent_header=reply.parent_header)
+
+    monkeypatch.setattr(type(kernel._session.requests), "request", lambda self, *arguments: echoed(*arguments))
+    assert await kernel.ask_process() == ""

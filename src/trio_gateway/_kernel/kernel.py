@@ -309,6 +309,18 @@ class Kernel(Executor):
         """
         return await self._ask("kernel_info_request", {})
 
+    async def ask_process(self) -> str:
+        """Ask which process this is, which a restart replaces: the session that it gives to its messages. For notebooks.
+
+        Returns:
+            Its session; `""` for a kernel that gives its messages none of its own, but that of the request, as IRkernel does.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        reply = await self._session.requests.request("control", "kernel_info_request", {})
+        return "" if reply.header.session == reply.parent_session else reply.header.session
+
     async def debug(self, command: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Send a request of the Debug Adapter Protocol; it does not wait behind code that runs.
 
