@@ -8,11 +8,12 @@ import sys
 import pytest
 
 EXTRAS = {
-    "cli": ("click", "rich", "rich_click", "nbformat"),
+    "cli": ("click", "rich", "rich_click"),
     "events": ("jupyter_events",),
     "fast": ("websockets",),
     "jupyter": ("jupyter_client", "jupyter_core", "jupyter_server", "tornado", "traitlets"),
     "local": ("kernel_gateway", "ipykernel", "psutil"),
+    "notebooks": ("nbformat",),
     "otel": ("opentelemetry",),
     "proxy": ("starlette", "prometheus_client"),
 }
@@ -46,6 +47,8 @@ EVERYTHING = tuple(name for names in EXTRAS.values() for name in names)
         ("from trio_gateway.proxy import create_app", ("prometheus_client",), "'trio-gateway[proxy]'"),
         ("import trio_gateway.jupyter", EVERYTHING, "'trio-gateway[jupyter]'"),
         ("import trio_gateway.jupyter.server", ("jupyter_server",), "'trio-gateway[jupyter]' jupyter_server"),
+        ("import trio_gateway.notebooks", EVERYTHING, "'trio-gateway[notebooks]'"),
+        ("from trio_gateway.notebooks import run", ("nbformat",), "'trio-gateway[notebooks]'"),
         ("import trio_gateway.events as e; e.to_jupyter_events(None)", EVERYTHING, "'trio-gateway[events]'"),
         ("import trio_gateway.events as e; e.to_opentelemetry()", EVERYTHING, "'trio-gateway[otel]'"),
     ],

@@ -13,7 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_gateway._errors import GatewayInternalError
-from trio_gateway._services import Services, open_services
+from trio_gateway._services import Services, alongside, open_services
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -499,3 +499,17 @@ async def test_a_block_that_is_given_up_by_its_generator_leaves_no_task() -> Non
     except ValueError:
         assert await manager.__aexit__(*sys.exc_info()) is False
     assert tasks() == before
+
+
+async def test_work_alongside_a_service_gives_its_result_and_its_error_as_they_are() -> None:
+    async def work() -> int:
+        await trio.lowlevel.checkpoint()
+        return 7
+
+    async def fail() -> int:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("mine")
+
+    assert await alongside(trio.sleep_forever, work) == 7
+    with pytest.raises(ValueError, match="mine"):
+        await alongside(trio.sleep_forever, fail)

@@ -12,16 +12,17 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
 from ._errors import GatewayInternalError
 
-__all__ = ["Services", "open_services"]
+__all__ = ["Services", "alongside", "open_services"]
 
 _logger = logging.getLogger("trio_gateway.services")
 Args = TypeVarTuple("Args")
+T = TypeVar("T")
 
 
 class Services:
@@ -117,3 +118,29 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+async def alongside(service: Callable[[], Awaitable[object]], work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work while the service runs, and cancel the service at the work's end.
+
+    Args:
+        service: runs until it is cancelled; it must not raise.
+        work: what to do.
+
+    Raises:
+        Exception: what the work raises, as it is and in no group.
+
+    Cancellation: reaches both.
+    """
+    outcome: list[T] = []
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service)
+        try:
+            outcome.append(await work())
+        except Exception as error:  # noqa: BLE001 - raised below: the nursery would put it into a group
+            failure = error
+        nursery.cancel_scope.cancel(reason="the work is done")
+    if failure is not None:
+        raise failure
+    return outcome[0]

@@ -15,9 +15,9 @@ import trio
 
 import trio_gateway.testing
 from proxy.conftest import behind  # noqa: F401 - for the tests of the proxy's command
+from tools.notebook_tools import FakeKernel
 
-from .cli_kit import Cli, CliHere, FakeGateway, FakeKernel, ServedFake, clean_environment
-from .notebook_kit import Threads
+from .cli_kit import Cli, CliHere, FakeGateway, ServedFake, clean_environment
 
 
 @pytest.fixture
@@ -108,11 +108,3 @@ def _serving(fake: trio_gateway.testing.FakeGateway) -> Iterator[tuple[str, trio
     finally:
         token.run_sync_soon(ended.set)
         thread.join()
-
-
-@pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
-    """Threads in virtual time: for modules whose `pytestmark` uses it."""
-    threads = Threads()
-    monkeypatch.setattr(trio.to_thread, "run_sync", threads.run_sync)
-    return threads

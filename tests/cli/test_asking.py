@@ -17,8 +17,9 @@ import pytest
 import trio
 
 import trio_gateway
+from tools.notebook_tools import write_notebook
 
-from .cli_kit import Cli, CliHere, write_notebook
+from .cli_kit import Cli, CliHere
 
 pytestmark = pytest.mark.gateway
 

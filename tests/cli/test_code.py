@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.notebook_tools import FakeKernel, write_notebook
 from trio_gateway import (
     Error,
     ExecuteResult,
@@ -13,7 +14,6 @@ from trio_gateway import (
     Stream,
 )
 
-from .cli_kit import FakeKernel, write_notebook
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import Install, run
 

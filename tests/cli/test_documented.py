@@ -14,11 +14,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tools.notebook_tools import write_notebook
 from trio_gateway._cli.app import app
 from trio_gateway._cli.exits import EXIT_CODES_HELP
 from trio_gateway.testing.scenarios import SCENARIOS
 
-from .cli_kit import ServedFake, clean_environment, write_notebook
+from .cli_kit import ServedFake, clean_environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "command.md").read_text(encoding="utf-8")

@@ -16,13 +16,14 @@ import pytest
 import trio
 
 import trio_gateway
+from tools.notebook_tools import write_notebook
 from trio_gateway import (
     AuthenticationError,
     KernelModel,
 )
 from trio_gateway._cli.options import _PlainFormatter
 
-from .cli_kit import CliHere, Done, ServedFake, write_notebook
+from .cli_kit import CliHere, Done, ServedFake
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import FakeConfigured, run
 

@@ -1,321 +1,39 @@
-"""A notebook's run: which cells run, and what ends it; with a kernel that is faked, in virtual time."""
+"""A notebook's run at the terminal: what is said at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
-import nbformat.v4
 import pytest
-import trio
 
-from trio_gateway import (
-    Error,
-    ExecuteResult,
-    OutputGap,
-    Stream,
-)
-from trio_gateway._cli.exits import OutputClosedError
-from trio_gateway._cli.notebook import _Given
-from trio_gateway._protocol.messages import Message, MessageFactory
-from trio_gateway.testing import Cell, FakeGateway
+from tools.notebook_tools import FakeKernel, write_notebook
+from trio_gateway import Error, OutputGap, Stream
+from trio_gateway._cli import notebook as module
 
-from .cli_kit import FakeKernel
-from .notebook_kit import BOOM, RecordingFile, Run, plain
+from .in_process import *  # noqa: F403 - its fixtures
+from .in_process import Install, run
 
-pytestmark = pytest.mark.usefixtures("threads")
 
+def test_the_summary_counts_what_ran_what_was_skipped_and_what_was_tolerated(
+    fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fake_gateway(FakeKernel({"b": [Error("E", "v")], "c": [Error("SystemExit", "0")]}))
+    path = write_notebook(tmp_path / "n.ipynb", "a", ("b", ["raises-exception"]), ("s", ["skip-execution"]), "c", "never")
+    assert run("run", path, "-o", tmp_path / "out.ipynb") == 0
+    said = " ".join(capfd.readouterr().err.split())
+    assert "Ran 3 of 4 cells in" in said
+    assert "1 skipped, 1 raised an error, as allowed, cell 3 ended the run. Saved to" in said
 
-async def test_code_cells_run_in_order_and_all_else_stays_as_it_is(autojump_clock: trio.testing.MockClock) -> None:
-    kernel = FakeKernel({"a": [ExecuteResult(1, plain("1"))], "b": [Stream("stdout", "two")]})
-    run = Run(kernel, "a", "  \n", ("never", ["skip-execution"]), "b")
-    run.notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="kept")]
-    await run()
-    assert kernel.executed == ["a", "b"]
-    assert run.titles == [(1, "a"), (2, "b")]
-    assert run.final == [["1"], [], ["kept"], ["two"]]
-    assert [cell.execution_count for cell in run.notebook.cells] == [1, None, None, 1]
-    assert (run.run.done, run.live.skipped, run.run.failure) == (2, 1, None)
 
+def test_each_cell_with_gaps_has_one_warning(fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    gaps = [OutputGap("lost", 3), OutputGap("rate_limited")]
+    fake_gateway(FakeKernel({"a": [*gaps, Stream("stdout", "x")], "b": gaps[:1]}))
+    assert run("run", "-q", write_notebook(tmp_path / "n.ipynb", "a", "b")) == 0
+    err = capfd.readouterr().err
+    assert [err.count(f"warning: cell {number}:") for number in (1, 2)] == [1, 1]
 
-async def test_the_first_error_ends_the_run(autojump_clock: trio.testing.MockClock) -> None:
-    kernel = FakeKernel({"b": [Stream("stdout", "before"), BOOM]})
-    run = Run(kernel, "a", "b", "c")
-    await run()
-    assert kernel.executed == ["a", "b"]
-    assert run.run.failure == (run.live.cells[1], BOOM)
-    assert run.final == [[], ["before", "ValueError"], []]
 
-
-@pytest.mark.parametrize("allowed_by", ["tag", "option"])
-async def test_an_allowed_error_does_not(allowed_by: str, autojump_clock: trio.testing.MockClock) -> None:
-    kernel = FakeKernel({"b": [BOOM]})
-    run = Run(kernel, ("b", ["raises-exception"] if allowed_by == "tag" else []), "c", allow_errors=allowed_by == "option")
-    await run()
-    assert kernel.executed == ["b", "c"]
-    assert (run.run.failure, run.run.tolerated, run.run.done) == (None, 1, 2)
-    assert run.final == [["ValueError"], []]
-
-
-async def test_an_error_that_only_the_reply_tells_counts_and_is_saved(autojump_clock: trio.testing.MockClock) -> None:
-    run = Run(FakeKernel({"a": ["error"]}), "a")
-    await run()
-    assert run.run.failure == (run.live.cells[0], Error("ReplyError", "told late"))
-    assert run.final == [["ReplyError"]]
-
-
-async def test_a_shown_error_of_a_cell_that_ends_well_is_none(autojump_clock: trio.testing.MockClock) -> None:
-    run = Run(FakeKernel({"a": [BOOM, "ok"]}), "a")
-    await run()
-    assert run.run.failure is None
-
-
-async def test_gaps_are_remembered_with_their_cell(autojump_clock: trio.testing.MockClock) -> None:
-    run = Run(FakeKernel({"b": [OutputGap("lost", 3)]}), "a", "b")
-    await run()
-    assert run.run.gaps == [(2, (OutputGap("lost", 3),))]
-
-
-@pytest.mark.parametrize("value", ["", "0", "None", "False"])
-async def test_sys_exit_of_no_code_ends_the_run_as_a_success(value: str, autojump_clock: trio.testing.MockClock) -> None:
-    kernel = FakeKernel({"a": [Stream("stdout", "before"), Error("SystemExit", value)]})
-    run = Run(kernel, "a", "b", allow_errors=True)
-    await run()
-    assert kernel.executed == ["a"]
-    assert (run.run.failure, run.run.ended_by, run.run.done, run.run.tolerated) == (None, run.live.cells[0], 1, 0)
-    assert run.final == [["before", "SystemExit"], []]
-
-
-@pytest.mark.parametrize("value", ["3", "bad", "-1"])
-async def test_sys_exit_of_another_code_is_an_error_as_any(value: str, autojump_clock: trio.testing.MockClock) -> None:
-    run = Run(FakeKernel({"a": [Error("SystemExit", value)]}), "a", "b")
-    await run()
-    assert (run.run.failure, run.run.ended_by) == ((run.live.cells[0], Error("SystemExit", value)), None)
-
-
-async def test_a_cell_that_is_tagged_to_raise_may_exit_and_the_run_goes_on(autojump_clock: trio.testing.MockClock) -> None:
-    kernel = FakeKernel({"a": [Error("SystemExit", "0")]})
-    run = Run(kernel, ("a", ["raises-exception"]), "b")
-    await run()
-    assert kernel.executed == ["a", "b"]
-    assert (run.run.ended_by, run.run.tolerated) == (None, 1)
-
-
-async def test_a_kernel_that_asks_to_leave_ends_the_run_after_that_cell(autojump_clock: trio.testing.MockClock) -> None:
-    kernel = FakeKernel(
-        {"a": [{"payload": [{"source": "set_next_input"}, {"source": "ask_exit"}]}, Stream("stdout", "to the end")]}
-    )
-    run = Run(kernel, "a", "b")
-    await run()
-    assert kernel.executed == ["a"]
-    assert (run.run.failure, run.run.ended_by) == (None, run.live.cells[0])
-    assert run.final == [["to the end"], []]
-
-
-@pytest.mark.parametrize("payload", [None, 5, "ask_exit", ["ask_exit"], [{"source": "page"}]])
-async def test_another_payload_ends_nothing(payload: object, autojump_clock: trio.testing.MockClock) -> None:
-    kernel = FakeKernel({"a": [{"payload": payload}]})
-    await Run(kernel, "a", "b")()
-    assert kernel.executed == ["a", "b"]
-
-
-async def run_on_fake(
-    script: Callable[[Cell], Awaitable[None]], *cells: Any, asker: Any = None, renderer: Any = None, **traits: Any
-) -> Run:
-    async with FakeGateway(script, **traits) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
-        file = next((cell for cell in cells if isinstance(cell, RecordingFile)), None)
-        run = Run(kernel, *(cell for cell in cells if cell is not file), file=file)  # type: ignore[arg-type]
-        run.run._asker, run.run._renderer = asker, renderer
-        await run()
-    return run
-
-
-async def test_output_belongs_to_the_cell_that_caused_it_also_after_its_end(autojump_clock: trio.testing.MockClock) -> None:
-    first: list[Cell] = []
-
-    async def script(cell: Cell) -> None:
-        first.append(cell)
-        cell.stdout(f"{cell.code};")
-        if cell.code == "b":
-            for number in range(100):
-                first[0].stdout(f"{number};")
-                await cell.sleep(0.01)
-            cell.stdout("end")
-
-    run = await run_on_fake(script, "a", "b")
-    assert run.final == [["a;" + "".join(f"{number};" for number in range(100))], ["b;end"]]
-    assert run.run.gaps == []
-
-
-async def test_what_is_on_its_way_when_the_last_cell_ends_is_collected(autojump_clock: trio.testing.MockClock) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def later(cell: Cell) -> None:
-            await trio.sleep(0.1)
-            cell.stdout("later")
-
-        async def script(cell: Cell) -> None:
-            cell.stdout("a;")
-            nursery.start_soon(later, cell)
-
-        run = await run_on_fake(script, "a")
-    assert run.final == [["a;later"]]
-    assert run.run.gaps == []
-
-
-async def test_output_that_does_not_end_is_told_as_a_gap(autojump_clock: trio.testing.MockClock) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def for_ever(cell: Cell) -> None:
-            while True:
-                await trio.sleep(0.15)
-                cell.stdout("x")
-
-        async def script(cell: Cell) -> None:
-            nursery.start_soon(for_ever, cell)
-
-        run = await run_on_fake(script, "a", "b")
-        nursery.cancel_scope.cancel()
-    assert [(number, gap.kind) for number, gaps in run.run.gaps for gap in gaps] == [(1, "lost"), (2, "lost")]
-    told: Any = run.run.as_json()
-    assert [[gap["kind"] for gap in result["output_gaps"]] for result in told] == [["lost"], ["lost"]]
-
-
-class SlowRenderer:
-    """Shows each output for as long as it is told to; or the reader of what it shows has gone."""
-
-    def __init__(self, seconds: float = 0.0, *, gone_at: int | None = None) -> None:
-        self.seconds, self.gone_at = seconds, gone_at
-        self.shown: list[Any] = []
-
-    async def show(self, output: Any) -> None:
-        await trio.sleep(self.seconds)
-        self.shown.append(output)
-        if self.gone_at == len(self.shown):
-            raise OutputClosedError
-
-    async def end_line(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
-async def test_who_is_slow_to_read_what_is_shown_costs_no_late_output(autojump_clock: trio.testing.MockClock) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def later(cell: Cell) -> None:
-            for number in range(20):
-                await trio.sleep(0.01)
-                cell.stdout(f"{number};")
-
-        async def script(cell: Cell) -> None:
-            nursery.start_soon(later, cell)
-
-        renderer = SlowRenderer(seconds=0.5)
-        run = await run_on_fake(script, "a", renderer=renderer)
-    assert run.final == [["".join(f"{number};" for number in range(20))]]
-    assert "".join(output.text for output in renderer.shown) == "".join(f"{number};" for number in range(20))
-    assert run.run.gaps == []
-
-
-async def test_late_output_is_shown_and_saved_while_another_cell_is_silent(autojump_clock: trio.testing.MockClock) -> None:
-    first: list[Cell] = []
-    seen: list[Any] = []
-    file = RecordingFile()
-
-    async def script(cell: Cell) -> None:
-        first.append(cell)
-        if cell.code == "b":
-            first[0].stdout("late")
-            await cell.sleep(60)
-            seen.append(file.saves[-1][1])
-
-    await run_on_fake(script, "a", "b", file)
-    assert seen == [[["late"], []]]
-
-
-async def test_a_reader_who_goes_away_while_late_output_is_shown_ends_the_run(autojump_clock: trio.testing.MockClock) -> None:
-    first: list[Cell] = []
-    ended: list[str] = []
-
-    async def script(cell: Cell) -> None:
-        first.append(cell)
-        if cell.code == "b":
-            first[0].stdout("late")
-            await cell.sleep(1000)
-        ended.append(cell.code)
-
-    with pytest.raises(OutputClosedError):
-        await run_on_fake(script, "a", "b", "c", renderer=SlowRenderer(gone_at=1))
-    assert trio.current_time() < 100
-    assert ended == ["a"]
-
-
-async def test_input_that_a_cell_asks_for_does_not_confuse_what_came_late(autojump_clock: trio.testing.MockClock) -> None:
-    first: list[Cell] = []
-
-    async def script(cell: Cell) -> None:
-        first.append(cell)
-        for number in range(3):
-            cell.stdout(f"{number}{await cell.input()};")
-            first[0].stdout("x")
-
-    async def answer(prompt: str, password: bool) -> str:
-        return "!"
-
-    run = await run_on_fake(script, "a", "b", asker=answer)
-    assert run.final == [["0!;x1!;x2!;xxxx"], ["0!;1!;2!;"]]
-
-
-async def test_what_came_late_is_saved_when_the_run_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
-    first: list[Cell] = []
-
-    async def script(cell: Cell) -> None:
-        first.append(cell)
-        if cell.code == "b":
-            for _ in range(300):
-                first[0].stdout("late;")
-            await cell.sleep(10)
-            scope.cancel()
-            await cell.sleep(1000)
-
-    with trio.CancelScope() as scope:
-        await run_on_fake(script, "a", "b", file := RecordingFile(), renderer=SlowRenderer(seconds=1000))
-    assert scope.cancelled_caught
-    assert file.saves[-1][1] == [["late;" * 300], []]
-
-
-async def test_a_rate_limited_cell_keeps_each_output_once(autojump_clock: trio.testing.MockClock) -> None:
-    async def script(cell: Cell) -> None:
-        for number in range(20):
-            cell.stdout(f"{number};")
-        await cell.sleep(60)
-        cell.stdout("after;")
-
-    run = await run_on_fake(script, "a", "b", iopub_msg_rate_limit=5.0, rate_limit_window=1.0)
-    shown = "".join(run.final[0])
-    assert "exceeded" not in shown
-    assert shown.count("0;") == shown.count("after;") == 1
-    assert [(number, gap.kind) for number, gaps in run.run.gaps for gap in gaps if gap.kind == "rate_limited"] == [
-        (1, "rate_limited"),
-        (2, "rate_limited"),
-    ]
-
-
-def published(parent: str, text: str, *, session: str = "kernel") -> Message:
-    content = {"name": "stdout", "text": text}
-    parent_header = {"msg_id": parent, "msg_type": "execute_request"}
-    return MessageFactory(session, "").make("iopub", "stream", content, date="", parent_header=parent_header)
-
-
-async def test_what_a_stream_was_not_given_any_more_comes_late(autojump_clock: trio.testing.MockClock) -> None:
-    run = Run(FakeKernel({}), "a", "b")
-    first, second = run.live.cells
-    run.run._requests["1"] = _Given(first, None)
-    stream: Any = SimpleNamespace(given=("2", 3), process="kernel")
-    run.run._running = run.run._requests["2"] = _Given(second, stream, asked=1)  # and two outputs
-    came = [published("2", "a"), published("1", "b"), published("2", "c"), published("2", "d"), published("other", "e")]
-    late = [(cell.number, output) for message in came for cell, output in run.run._late_of(message)]
-    assert late == [(1, Stream("stdout", "b")), (2, Stream("stdout", "d"))]
-    notice = published("1", "IOPub message rate exceeded.", session="gateway")
-    assert list(run.run._late_of(notice)) == list(run.run._late_of(notice)) == []
-    assert run.run.gaps == [(1, (OutputGap("rate_limited"),))]
+def test_it_runs_notebooks_by_public_names_alone() -> None:
+    """`trio_gateway.notebooks` does the work: what the command can, a program can."""
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    assert "_notebooks" not in source

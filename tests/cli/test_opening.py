@@ -13,7 +13,9 @@ import psutil
 import pytest
 import trio
 
-from .cli_kit import Cli, clean_environment, texts_of, write_notebook
+from tools.notebook_tools import texts_of, write_notebook
+
+from .cli_kit import Cli, clean_environment
 
 pytestmark = pytest.mark.gateway
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import trio_gateway
+from tools.notebook_tools import FakeKernel
 from trio_gateway._cli.options import Options
 
-from .cli_kit import FakeKernel
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import FakeConfigured, Install, run
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tools.notebook_tools import write_notebook
 from trio_gateway._gateway import placing
 from trio_gateway.testing import Cell, FakeKernelSpec
 
-from .cli_kit import CliHere, ServedFake, write_notebook
+from .cli_kit import CliHere, ServedFake
 
 Served = Callable[..., ServedFake]
 

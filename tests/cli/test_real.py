@@ -11,8 +11,9 @@ import pytest
 
 import trio_gateway
 import trio_gateway.blocking
+from tools.notebook_tools import texts_of, write_notebook
 
-from .cli_kit import WAIT, Cli, CliHere, cells_of, texts_of, write_notebook
+from .cli_kit import WAIT, Cli, CliHere, cells_of
 
 pytestmark = pytest.mark.gateway
 

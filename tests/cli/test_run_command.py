@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tools.notebook_tools import FakeKernel, texts_of, write_notebook
 from trio_gateway import (
     DisplayData,
     Error,
@@ -20,7 +21,6 @@ from trio_gateway import (
     UpdateDisplayData,
 )
 
-from .cli_kit import FakeKernel, texts_of, write_notebook
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import Install, run
 

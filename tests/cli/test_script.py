@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import trio_gateway.blocking
+from tools.notebook_tools import texts_of, write_notebook
 from trio_gateway.testing import Cell, FakeKernelSpec
 
-from .cli_kit import Cli, CliHere, ServedFake, texts_of, write_notebook
+from .cli_kit import Cli, CliHere, ServedFake
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import run
 

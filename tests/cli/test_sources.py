@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from .cli_kit import FakeKernel
+from tools.notebook_tools import FakeKernel
+
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import Install, run
 

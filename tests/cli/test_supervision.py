@@ -13,15 +13,15 @@ import pytest
 import trio
 import trio.testing
 
+from tools.notebook_tools import FakeKernel, texts_of, write_notebook
 from trio_gateway import (
     GatewayConnectionError,
     Stream,
 )
 from trio_gateway._cli import main
 from trio_gateway._cli.options import Options
-from trio_gateway._cli.supervision import alongside, limited, run_command
+from trio_gateway._cli.supervision import limited, run_command
 
-from .cli_kit import FakeKernel, texts_of, write_notebook
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import Install, here, run
 
@@ -141,20 +141,6 @@ def test_ctrl_c_before_the_event_loop_runs_is_told_by_the_exit_code_alone(
         main()
     assert caught.value.code == 130
     assert capfd.readouterr() == ("", "")
-
-
-async def test_work_alongside_a_service_gives_its_result_and_its_error_as_they_are() -> None:
-    async def work() -> int:
-        await trio.lowlevel.checkpoint()
-        return 7
-
-    async def fail() -> int:
-        await trio.lowlevel.checkpoint()
-        raise ValueError("mine")
-
-    assert await alongside(trio.sleep_forever, work) == 7
-    with pytest.raises(ValueError, match="mine"):
-        await alongside(trio.sleep_forever, fail)
 
 
 async def test_a_limit_that_does_not_run_out_changes_nothing(autojump_clock: trio.testing.MockClock) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tools.notebook_tools import FakeKernel, write_notebook
 from trio_gateway import (
     KernelSpecNotFoundError,
 )
 
-from .cli_kit import FakeKernel, write_notebook
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import Install, here, run
 

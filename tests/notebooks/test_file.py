@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from cli.cli_kit import notebook_of
+from tools.notebook_tools import notebook_of
 from trio_gateway import InvalidInputError
 from trio_gateway._notebooks.file import NotebookFile, read_notebook, to_json
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbclient import NotebookClient
 
-from cli.cli_kit import notebook_of
+from tools.notebook_tools import notebook_of
 from trio_gateway import InvalidInputError
 from trio_gateway._notebooks.file import to_json
 from trio_gateway._notebooks.reading import ReadNotebook, parse_notebook

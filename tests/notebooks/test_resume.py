@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.cli_kit import notebook_of
+from tools.notebook_tools import notebook_of
 from trio_gateway._notebooks.file import to_json
 from trio_gateway._notebooks.reading import parse_notebook
 from trio_gateway._notebooks.resume import (

@@ -53,6 +53,7 @@ _RECORDS: Final = {
     "connection_is_mute": "a connection led nowhere and was replaced",
     "message_not_understood": "a message of the kernel can't be understood",
     "message_too_large": "a message of the kernel is too large",
+    "notebook_not_saved": "the notebook could not be saved",
 }
 """How the library's log records begin, and what that is to a person."""
 

@@ -17,10 +17,11 @@ import rich_click as click
 import trio
 
 from .._errors import InvalidInputError
+from .._services import alongside
 from .exits import ExitCode
 from .opening import open_gateway
 from .options import Options, common_options, pass_options, read_token
-from .supervision import alongside, run_command
+from .supervision import run_command
 
 if TYPE_CHECKING:
     from ..proxy import Listening, Proxy

@@ -134,11 +134,12 @@ def run(
             "Other tools, such as `jupyter nbconvert`, make other forms of it."
         )
     with _without("rfc3987_syntax"):
-        from .._notebooks.file import NotebookFile, read_notebook
+        from .. import notebooks
+        from .._notebooks.file import NotebookFile
         from .._notebooks.reading import parse_notebook
-        from .notebook import NotebookJob, run_notebook
+        from .notebook import NotebookTask, run_notebook
 
-    found = read_notebook(file) if data is None else parse_notebook(data, str(file))
+    found = notebooks.read_notebook(file) if data is None else parse_notebook(data, str(file))
     if found.format != found.notebook.nbformat:
         options.say(f"{file}: upgraded from notebook format {found.format} to {found.notebook.nbformat}.")
     if found.warning:
@@ -147,15 +148,20 @@ def run(
     own = Place(Path.cwd(), what="the current directory")
     if data is None:
         own = Place(file.resolve().parent, what="the notebook's directory")
-    job = NotebookJob(
-        notebook=found.notebook,
-        target=None if path is None else NotebookFile(path, origin=file if data is None else None),
+    if path is not None:
+        NotebookFile(path, origin=found.path)  # found out before a gateway is asked for anything
+    settings: notebooks.RunSettings = {
+        "output": path,
+        "timeout": timeout,
+        "on_error": "continue" if allow_errors else "stop",
+    }
+    task = NotebookTask(
+        notebook=found,
+        settings=settings,
         echo=(echo or path is None) and not options.as_json,
-        allow_errors=allow_errors,
-        timeout=timeout,
         place=own if cwd is None else place_named(cwd),
     )
-    return run_notebook(options, job)
+    return run_notebook(options, task)
 
 
 def _which(files: tuple[Path, ...]) -> str:

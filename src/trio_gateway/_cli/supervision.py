@@ -13,10 +13,11 @@ from typing import Final, TypeVar
 
 import trio
 
+from .._services import alongside
 from .exits import OutOfTimeError
 from .options import Options
 
-__all__ = ["alongside", "limited", "run_command"]
+__all__ = ["limited", "run_command"]
 
 _T = TypeVar("_T")
 
@@ -82,32 +83,6 @@ def _signals() -> list[signal.Signals]:
     """The signals that end a command. One that our parent had us ignore (nohup, a shell's background job) stays ignored."""
     known = [signal.Signals[name] for name in _WORDS if name in signal.Signals.__members__]
     return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
-
-
-async def alongside(service: Callable[[], Awaitable[object]], work: Callable[[], Awaitable[_T]]) -> _T:
-    """Do the work while the service runs, and cancel the service at the work's end.
-
-    Args:
-        service: runs until it is cancelled; it must not raise.
-        work: what to do.
-
-    Raises:
-        Exception: what the work raises, as it is and in no group.
-
-    Cancellation: reaches both.
-    """
-    outcome: list[_T] = []
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(service)
-        try:
-            outcome.append(await work())
-        except Exception as error:  # noqa: BLE001 - raised below: the nursery would put it into a group
-            failure = error
-        nursery.cancel_scope.cancel(reason="the work is done")
-    if failure is not None:
-        raise failure
-    return outcome[0]
 
 
 async def limited(seconds: float | None, work: Callable[[], Awaitable[_T]]) -> _T:

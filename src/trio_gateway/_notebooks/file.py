@@ -14,6 +14,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import nbformat
 import nbformat.v4
 
@@ -38,7 +39,7 @@ def read_notebook(path: Path) -> ReadNotebook:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InvalidInputError("notebook", str(path), f"a file that can be read ({_why(error)})") from None
-    return parse_notebook(data, str(path))
+    return attrs.evolve(parse_notebook(data, str(path)), path=path)
 
 
 def to_json(notebook: Any) -> bytes:

@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import warnings
+from pathlib import Path
 from typing import Any, Final, cast
 
 import attrs
@@ -19,7 +20,7 @@ import nbformat.v4
 from .._errors import InvalidInputError
 from .mending import UnusableError, mend, mend_numbers, schema_errors
 
-__all__ = ["ReadNotebook", "parse_notebook"]
+__all__ = ["ReadNotebook", "kernel_name_of", "parse_notebook"]
 
 _nbformat: Any = nbformat  # most of its functions have no annotations
 
@@ -41,6 +42,13 @@ class ReadNotebook:
     """The major version of the format that its file has."""
     faults: tuple[str, ...] = ()
     """The places where it broke the format and was mended, each with what was wrong there."""
+    path: Path | None = None
+    """Its file; None where it came from elsewhere."""
+
+    @property
+    def kernel_name(self) -> str | None:
+        """The kernelspec that it names; None if it names none."""
+        return kernel_name_of(self.notebook)
 
     @property
     def warning(self) -> str:
@@ -109,6 +117,13 @@ def _upgraded(document: dict[str, Any], faults: list[str]) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         node = _nbformat.versions[document["nbformat"]].to_notebook_json(document, minor=document.get("nbformat_minor", 0))
         return cast("dict[str, Any]", _nbformat.convert(node, _NEWEST))
+
+
+def kernel_name_of(notebook: Any) -> str | None:
+    """Return the kernelspec that a notebook names; None if it names none."""
+    spec = notebook.metadata.get("kernelspec")
+    name: object = spec.get("name") if isinstance(spec, dict) else None
+    return name if isinstance(name, str) and name else None
 
 
 def _wrong(name: str, expected: str) -> InvalidInputError:

@@ -13,9 +13,9 @@ from typing import Final, TypeVar
 import trio
 
 from .._errors import InvalidInputError
-from .._notebooks.file import NotebookFile, to_json
-from .notebook_model import LiveNotebook
-from .supervision import alongside
+from .._services import alongside
+from .document import Document
+from .file import NotebookFile, to_json
 
 __all__ = ["Saver"]
 
@@ -35,12 +35,20 @@ class Saver:
         notebook: what to save.
         file: where to.
         warn: told when a save fails, which does not end the run.
+        on_saved: told after each save, in Trio's thread.
     """
 
-    def __init__(self, notebook: LiveNotebook, file: NotebookFile, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        notebook: Document,
+        file: NotebookFile,
+        warn: Callable[[str], None],
+        on_saved: Callable[[], object] = lambda: None,
+    ) -> None:
         self._notebook = notebook
         self._file = file
         self._warn = warn
+        self._on_saved = on_saved
         self._warned = False
         self._changed = trio.Event()
         self._resting_until = 0.0
@@ -107,6 +115,8 @@ class Saver:
                 await trio.to_thread.run_sync(self._write, notebook)
             except InvalidInputError as error:
                 self._failed(error)
+            else:
+                self._on_saved()
             now = trio.current_time()
             self._resting_until = now + _REST * (now - began)
 
@@ -118,6 +128,7 @@ class Saver:
 
     def _save_all(self) -> None:
         self._write(self._notebook.current())
+        self._on_saved()
 
     def _failed(self, error: InvalidInputError) -> None:
         self._changed.set()

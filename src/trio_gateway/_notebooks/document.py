@@ -6,6 +6,7 @@ made included. No kernel, no file, no Trio in here.
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ import nbformat
 from .._outputs import DisplayData, ExecuteResult, Output, ShownOutput, UpdateDisplayData
 from .._protocol.execution import OutputArea
 from .._values import MAX_DEPTH, as_plain_json
+from .reading import kernel_name_of
 
-__all__ = ["LiveCell", "LiveNotebook"]
+__all__ = ["Document", "DocumentCell"]
 
 _from_dict: Any = nbformat.from_dict  # without annotations
 
@@ -23,61 +25,77 @@ _MAY_FAIL: Final = "raises-exception"
 _SKIPPED: Final = "skip-execution"
 
 
-class LiveCell:
+class DocumentCell:
     """A code cell that runs.
 
     Args:
         number: its place among those that run, from 1.
+        index: its place in the notebook's list of cells, from 0.
         node: nbformat's cell.
     """
 
     number: int
-    """Its place among the cells that run, from 1."""
+    """Its place among the cells that run, from 1; 0 for one that is skipped."""
+    index: int
+    """Its place in the notebook's list of cells, from 0."""
+    id: str | None
+    """Its id; None in a notebook whose format has none."""
     source: str
     """Its code."""
     may_fail: bool
     """Whether it is tagged `raises-exception`."""
 
-    def __init__(self, number: int, node: Any) -> None:
+    def __init__(self, number: int, index: int, node: Any) -> None:
         self.number = number
+        self.index = index
+        self.id = node.get("id")
         self.source = node.source
         self.may_fail = _MAY_FAIL in _tags(node)
         self.area = OutputArea()
         self.node = node
 
 
-class LiveNotebook:
+class Document:
     """A notebook of nbformat 4, made ready to run: the outputs of the cells that will run are gone.
 
     So what is saved never mixes the outputs of two runs.
 
     Args:
-        notebook: the notebook; it is changed in place.
+        notebook: the notebook; it stays as it is, and shares with this one what does not change.
     """
 
-    cells: list[LiveCell]
+    cells: list[DocumentCell]
     """The cells that run: code cells that are not empty, and not tagged `skip-execution`."""
-    skipped: int
-    """How many code cells are left as they are for their tag."""
+    skipped: list[DocumentCell]
+    """The code cells that are left as they are for their tag."""
 
     def __init__(self, notebook: Any) -> None:
-        self._notebook = notebook
-        self._changed: set[LiveCell] = set()
-        self._displays: dict[str, dict[LiveCell, None]] = {}  # the cells that have shown something under each id, in order
+        self._notebook = copy.copy(notebook)
+        self._notebook.metadata = copy.deepcopy(notebook.metadata)
+        self._notebook.cells = list(notebook.cells)
+        self._changed: set[DocumentCell] = set()
+        self._displays: dict[str, dict[DocumentCell, None]] = {}  # the cells that have shown something under each id, in order
         self.cells = []
-        self.skipped = 0
-        for node in notebook.cells:
-            if node.cell_type != "code":
+        self.skipped = []
+        for index, given in enumerate(notebook.cells):
+            if given.cell_type != "code":
                 continue
-            if _SKIPPED in _tags(node):
-                self.skipped += 1
+            if _SKIPPED in _tags(given):
+                self.skipped.append(DocumentCell(0, index, given))
                 continue
+            node = self._notebook.cells[index] = copy.copy(given)
+            node.metadata = copy.deepcopy(given.metadata)
             node.outputs = []
             node.execution_count = None
             if node.source.strip():
-                self.cells.append(LiveCell(len(self.cells) + 1, node))
+                self.cells.append(DocumentCell(len(self.cells) + 1, index, node))
 
-    def feed(self, cell: LiveCell, output: Output) -> bool:
+    @property
+    def kernel_name(self) -> str | None:
+        """The kernelspec that the notebook names; None if it names none."""
+        return kernel_name_of(self._notebook)
+
+    def feed(self, cell: DocumentCell, output: Output) -> bool:
         """Put an output of this cell where a notebook shows it; say whether anything that is shown may have changed.
 
         What is shown under a display id updates what the notebook shows under it already, in any cell.
@@ -98,7 +116,7 @@ class LiveNotebook:
         self._changed.update(changed)
         return bool(changed)
 
-    def end(self, cell: LiveCell, execution_count: int | None) -> None:
+    def end(self, cell: DocumentCell, execution_count: int | None) -> None:
         """Note that the cell has run, as the kernel's execution of this number."""
         cell.node.execution_count = execution_count
 

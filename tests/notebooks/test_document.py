@@ -10,6 +10,7 @@ import nbformat.v4
 import pytest
 import trio
 
+from tools.notebook_tools import FakeKernel, notebook_of
 from trio_gateway import (
     ClearOutput,
     DisplayData,
@@ -17,10 +18,9 @@ from trio_gateway import (
     Stream,
     UpdateDisplayData,
 )
-from trio_gateway._cli.notebook_model import LiveNotebook
+from trio_gateway._notebooks.document import Document
 from trio_gateway._notebooks.file import NotebookFile, read_notebook
 
-from .cli_kit import FakeKernel, notebook_of
 from .notebook_kit import ODD_OUTPUTS, Run, nested, plain
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -30,7 +30,7 @@ def test_old_outputs_of_cells_that_will_run_are_gone_before_the_first_runs() -> 
     notebook = notebook_of("a", "b")
     notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="old")]
     notebook.cells[1].execution_count = 7
-    live = LiveNotebook(notebook)
+    live = Document(notebook)
     assert [(cell.outputs, cell.execution_count) for cell in live.current().cells] == [([], None), ([], None)]
 
 
@@ -38,7 +38,7 @@ def test_old_outputs_of_cells_that_will_run_are_gone_before_the_first_runs() -> 
 def test_tags_of_another_form_count_as_none(metadata: dict[str, Any]) -> None:
     notebook = notebook_of("a")
     notebook.cells[0].metadata.update(metadata)
-    assert not LiveNotebook(notebook).cells[0].may_fail
+    assert not Document(notebook).cells[0].may_fail
 
 
 async def test_a_display_is_updated_where_it_stands_also_in_earlier_cells(autojump_clock: trio.testing.MockClock) -> None:
@@ -69,7 +69,7 @@ async def test_what_is_shown_under_an_id_that_is_there_updates_all_its_places(au
     run = Run(kernel, "a", "b", "c")
     await run()
     assert run.final == [["second", "x", "other"], ["second"], ["b", "b"]]
-    assert [cell.outputs[0].metadata for cell in run.notebook.cells] == [{"k": 1}, {"k": 1}, {}]
+    assert [cell.outputs[0].metadata for cell in run.result.notebook.cells] == [{"k": 1}, {"k": 1}, {}]
 
 
 async def test_what_was_cleared_is_not_brought_back_by_its_display_id(autojump_clock: trio.testing.MockClock) -> None:
@@ -98,7 +98,7 @@ async def test_whatever_a_kernel_sent_the_file_can_be_read_by_all(
 ) -> None:
     output, saved = ODD_OUTPUTS[name]
     path = tmp_path / "n.ipynb"
-    await Run(FakeKernel({"a": [output, "ok"]}), "a", file=NotebookFile(path))()  # type: ignore[arg-type]
+    await Run(FakeKernel({"a": [output, "ok"]}), "a", file=NotebookFile(path))()
 
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is no JSON")
@@ -115,7 +115,7 @@ async def test_what_is_nested_so_deeply_that_it_cant_be_saved_is_cut_off(
 ) -> None:
     path = tmp_path / "n.ipynb"
     output = DisplayData({"application/json": nested(depth), **plain("shown")}, nested(depth))
-    await Run(FakeKernel({"a": [output, Stream("stdout", "after")]}), "a", file=NotebookFile(path))()  # type: ignore[arg-type]
+    await Run(FakeKernel({"a": [output, Stream("stdout", "after")]}), "a", file=NotebookFile(path))()
     notebook = read_notebook(path).notebook
     assert notebook.cells[0].outputs[0].data["text/plain"] == "shown"
     assert notebook.cells[0].outputs[1].text == "after"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from tools.notebook_tools import FakeKernel, Threads, texts_of
 from trio_gateway import (
     InvalidInputError,
     KernelDiedError,
@@ -17,8 +18,7 @@ from trio_gateway import (
 )
 from trio_gateway._notebooks.file import NotebookFile
 
-from .cli_kit import FakeKernel, texts_of
-from .notebook_kit import RecordingFile, Run, Threads
+from .notebook_kit import RecordingFile, Run
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -74,8 +74,7 @@ async def test_what_has_come_is_saved_when_cancelled_before_the_interrupted_kern
 
 async def test_what_has_come_is_saved_when_the_kernel_dies(autojump_clock: trio.testing.MockClock) -> None:
     run = Run(FakeKernel({"a": [Stream("stdout", "1"), KernelDiedError("id", "gone")]}), "a")
-    with pytest.raises(KernelDiedError):
-        await run()
+    assert isinstance((await run()).failure, KernelDiedError)
     assert run.final == [["1"]]
 
 
@@ -86,8 +85,9 @@ async def test_a_file_that_can_not_be_written_is_told_once_and_fails_the_run_onl
     file.failure = InvalidInputError("--output", "x", "a file that can be written (No space left on device)")
     kernel = FakeKernel({"a": [Stream("stdout", "1"), partial(trio.sleep, 10)], "b": [Stream("stdout", "2")]})
     run = Run(kernel, "a", "b", file=file)
-    with pytest.raises(InvalidInputError, match="No space left"):
-        await run()
+    result = await run()
+    assert result.status == "failed"
+    assert "No space left" in str(result.failure)
     assert kernel.executed == ["a", "b"]
     assert len(run.warnings) == 1
 
@@ -101,8 +101,7 @@ async def test_a_save_that_failed_is_tried_again(autojump_clock: trio.testing.Mo
         file.failure = None
 
     run = Run(FakeKernel({"a": [Stream("stdout", "1"), recover, file.saved, KernelDiedError("id", "gone")]}), "a", file=file)
-    with pytest.raises(KernelDiedError):
-        await run()
+    assert isinstance((await run()).failure, KernelDiedError)
     assert file.saves[0] == (2, [["1"]])
 
 
@@ -110,8 +109,7 @@ async def test_a_failing_save_does_not_hide_what_ended_the_run(autojump_clock: t
     file: Any = RecordingFile()
     file.failure = InvalidInputError("--output", "x", "a file that can be written")
     run = Run(FakeKernel({"a": [KernelDiedError("id", "gone")]}), "a", file=file)
-    with pytest.raises(KernelDiedError):
-        await run()
+    assert isinstance((await run()).failure, KernelDiedError)
     assert len(run.warnings) == 1
 
 
@@ -135,6 +133,6 @@ async def test_a_device_or_pipe_is_written_to_once_when_cancelled_too() -> None:
 
 async def test_the_real_file_holds_what_the_recording_one_would(tmp_path: Path) -> None:
     path = tmp_path / "out.ipynb"
-    run = Run(FakeKernel({"a": [Stream("stdout", "1")]}), "a", file=NotebookFile(path))  # type: ignore[arg-type]
+    run = Run(FakeKernel({"a": [Stream("stdout", "1")]}), "a", file=NotebookFile(path))
     await run()
     assert [texts_of(cell) for cell in json.loads(path.read_text())["cells"]] == [["1"]]

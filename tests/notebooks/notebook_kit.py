@@ -1,26 +1,24 @@
-"""A notebook's run with a kernel that is faked, a file that records, and threads in virtual time."""
+"""A notebook's run with a kernel that is faked, and a file that records."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
-from trio_gateway import (
-    DisplayData,
-    Error,
-    ExecuteResult,
-    Stream,
-)
-from trio_gateway._cli.notebook import NotebookRun
-from trio_gateway._cli.notebook_model import LiveNotebook
-from trio_gateway._cli.notebook_saver import Saver
+from tools.notebook_tools import notebook_of, texts_of
+from trio_gateway import DisplayData, Error, ExecuteResult, OutputGap, Stream
+from trio_gateway._notebooks.document import Document
+from trio_gateway._notebooks.engine import Engine
+from trio_gateway._notebooks.event_queue import Nobody
+from trio_gateway._notebooks.events import CellOutput, RunEvent
+from trio_gateway._notebooks.options import NotebookJob, RunOptions
+from trio_gateway._notebooks.results import NotebookRun
+from trio_gateway._notebooks.saver import Saver
 
-from .cli_kit import FakeKernel, notebook_of, texts_of
-
-__all__ = ["BOOM", "ODD_OUTPUTS", "RecordingFile", "Run", "Threads", "nested", "plain"]
+__all__ = ["BOOM", "ODD_OUTPUTS", "Reader", "RecordingFile", "Run", "nested", "plain"]
 
 
 BOOM = Error("ValueError", "boom", ("Traceback", "ValueError: boom"))
@@ -51,36 +49,48 @@ class RecordingFile:
         await self._saved.wait()
 
 
-class Threads:
-    """What stands for threads, which a virtual clock does not wait for: each call is made here and takes so many seconds."""
+class Reader(Nobody):
+    """Reads a run's events as they come, and does with each what it is told to."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.events: list[RunEvent] = []
+        self.show: Callable[[Any], Awaitable[object]] | None = None
 
-    async def run_sync(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        with trio.CancelScope(shield=True):  # a thread can't be cancelled
-            await trio.sleep(self.seconds)
-        return function(*arguments)
+    async def put(self, event: RunEvent) -> None:
+        await trio.lowlevel.checkpoint()
+        self.events.append(event)
+        if self.show is not None and isinstance(event, CellOutput):
+            await self.show(event.output)
 
 
 class Run:
     """A run with everything around it."""
 
-    def __init__(self, kernel: FakeKernel, *cells: Any, allow_errors: bool = False, file: RecordingFile | None = None) -> None:
+    def __init__(self, kernel: Any, *cells: Any, file: Any = None, **settings: Any) -> None:
         self.kernel: Any = kernel
         self.file: Any = RecordingFile() if file is None else file
         self.warnings: list[str] = []
-        self.titles: list[tuple[int, str]] = []
-        self.notebook = notebook_of(*cells)
-        self.live = LiveNotebook(self.notebook)
-        self.saver = Saver(self.live, self.file, self.warnings.append)
-        self.run = NotebookRun(self.live, saver=self.saver, renderer=None, allow_errors=allow_errors)
+        self.document = Document(notebook_of(*cells))
+        self.saver = Saver(self.document, self.file, self.warnings.append)
+        self.reader = Reader()
+        self._settings = settings
 
-    async def __call__(self) -> None:
-        async def work() -> None:
-            await self.run.run(self.kernel, lambda number, title: self.titles.append((number, title)))
+    async def __call__(self) -> NotebookRun:
+        self.engine = Engine(
+            self.document,
+            RunOptions(**self._settings),
+            job=NotebookJob({}),
+            name="n.ipynb",
+            saver=self.saver,
+            listener=self.reader,
+        )
+        self.result = await self.engine.run(self.kernel)
+        return self.result
 
-        await self.saver.beside(work)
+    @property
+    def gaps(self) -> list[tuple[int, tuple[OutputGap, ...]]]:
+        """The gaps of the cells that have some."""
+        return [(cell.number, cell.output_gaps) for cell in self.engine.cells if cell.output_gaps]
 
     @property
     def final(self) -> list[list[str]]:

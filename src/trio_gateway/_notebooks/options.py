@@ -1,0 +1,153 @@
+"""How a notebook is to be run: the options, which notebook they are for, and what is wrong with them. Pure.
+
+The one idea: whatever can't be used is an error that names it, before any kernel is started (guarantee G10).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict, cast
+
+import attrs
+
+from .._errors import InvalidInputError
+from .._protocol.code import Stdin
+from .._secret import hide_values
+
+__all__ = ["NotebookJob", "OnError", "RunOptions", "RunSettings", "as_path"]
+
+OnError: TypeAlias = Literal["stop", "continue"]
+"""What becomes of a run whose cell has raised an error, or run out of its time."""
+
+
+class RunSettings(TypedDict, total=False):
+    """The options of a run as type checkers and editors see them; what each means stands at `RunOptions`."""
+
+    output: str | os.PathLike[str] | None
+    parameters: Mapping[str, Any] | None
+    kernel_name: str | None
+    env: Mapping[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    timeout: float | None
+    cell_timeout: float | None
+    on_error: OnError
+    stdin: Stdin | None
+    grace: float
+    record_timing: bool
+    resume: bool
+
+
+@attrs.frozen
+class NotebookJob:
+    """One notebook to run, where several are, and what is its own of the options."""
+
+    notebook: Any
+    """The notebook: a path, a file object, a node of nbformat or a dictionary, or what `read_notebook` gave."""
+    output: str | os.PathLike[str] | None = None
+    """Where to save it; None: where the options say."""
+    parameters: Mapping[str, Any] | None = None
+    """Values for its parameters, which go before those of the options."""
+    name: str | None = None
+    """What to call it in events and results; None: its file's name."""
+
+
+def as_path(field: str, value: object) -> Path:
+    """Return a path that was given as text or as a path.
+
+    Raises:
+        InvalidInputError: it is neither, or has no characters.
+    """
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(cast("str | os.PathLike[str]", value))
+        if isinstance(path, str) and path:
+            return Path(path)
+    raise InvalidInputError(field, value, "a path (str or os.PathLike)")
+
+
+def _check_limit(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (not _is_number(value) or not cast("float", value) > 0):
+        raise InvalidInputError(attribute.name, value, "a number of seconds above 0, or None for no limit")
+
+
+def _check_grace(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not _is_number(value) or not 0 <= cast("float", value) < math.inf:
+        raise InvalidInputError(attribute.name, value, "a number of seconds, 0 for none")
+
+
+def _check_flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidInputError(attribute.name, value, "True or False")
+
+
+def _check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InvalidInputError(attribute.name, value, "text (str), or None")
+
+
+def _check_on_error(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in ("stop", "continue"):
+        raise InvalidInputError(attribute.name, value, '"stop" or "continue"')
+
+
+def _check_stdin(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and value != "channel" and not callable(value):
+        expected = 'a function of a prompt and of whether it is for a password, "channel", or None'
+        raise InvalidInputError(attribute.name, value, expected)
+
+
+def _check_mapping(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidInputError(attribute.name, value, "a mapping of names to values, or None")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _as_output(value: object) -> Path | None:
+    return None if value is None else as_path("output", value)
+
+
+def _as_cwd(value: object) -> Path | None:
+    return None if value is None else as_path("cwd", value)
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """How to run a notebook.
+
+    Raises:
+        InvalidInputError: an option has a value that can't be used.
+    """
+
+    output: Path | None = attrs.field(default=None, converter=_as_output)
+    """Where to save the notebook as it runs; None: nowhere."""
+    parameters: Mapping[str, Any] | None = attrs.field(default=None, validator=_check_mapping, repr=False)
+    """Values for the notebook's parameters, by name."""
+    kernel_name: str | None = attrs.field(default=None, validator=_check_text)
+    """The kernelspec of the kernel to start; None: the notebook's own, or else the gateway's default."""
+    env: Mapping[str, str] | None = attrs.field(default=None, converter=hide_values, validator=_check_mapping, repr=False)
+    """Variables for the environment of the kernel to start, as for `gateway.start_kernel`."""
+    cwd: Path | None = attrs.field(default=None, converter=_as_cwd)
+    """The directory that the kernel to start works in, as for `gateway.start_kernel`."""
+    timeout: float | None = attrs.field(default=None, validator=_check_limit)
+    """The limit for all cells together, in seconds; None for none."""
+    cell_timeout: float | None = attrs.field(default=None, validator=_check_limit)
+    """The limit for each cell, in seconds; None for none."""
+    on_error: OnError = attrs.field(default="stop", validator=_check_on_error)
+    """Whether a cell that raises an error, or takes longer than `cell_timeout`, ends the run, or the next cell runs all the same.
+
+    A cell that is tagged `raises-exception` may raise whatever this says."""
+    stdin: Stdin | None = attrs.field(default=None, validator=_check_stdin)
+    """What answers the code's requests for input, as for `kernel.execute`; None: asking is an error in the kernel."""
+    grace: float = attrs.field(default=0.2, validator=_check_grace)
+    """For how long nothing may come of the cells' background work before the run has ended, in seconds; 0: no waiting.
+
+    That is waited for five times as long at most."""
+    record_timing: bool = attrs.field(default=True, validator=_check_flag)
+    """Whether each cell's metadata say when it ran, as Jupyter records it."""
+    resume: bool = attrs.field(default=False, validator=_check_flag)
+    """Whether to go on where the last run of this notebook stopped."""

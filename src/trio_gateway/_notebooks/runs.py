@@ -1,0 +1,370 @@
+"""Running a notebook: from a gateway or a kernel, and a file, a node or a dictionary, to a result.
+
+The one idea: all that can be wrong with the arguments is found before a kernel is started; from then on a run ends in a result,
+and only what no cell can help is raised.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+import attrs
+import trio
+
+from .._errors import GatewayError, InvalidInputError
+from .._gateway.gateway import Gateway
+from .._kernel.kernel import Kernel
+from .._limits import points_to_limits
+from .._protocol.code import check_code
+from .._services import open_services
+from .._transport.blocks import block, check_trio
+from .document import Document
+from .engine import Engine
+from .event_queue import EventQueue, Listener, Nobody
+from .events import RunEvent, RunFinished, RunSaved
+from .file import NotebookFile, read_notebook
+from .options import NotebookJob, RunOptions, RunSettings, as_path
+from .reading import ReadNotebook, parse_notebook
+from .results import CellRun, NotebookRun
+from .saver import Saver
+
+__all__ = ["OpenRun", "Prepared", "open_run", "prepare", "run", "run_prepared"]
+
+_logger = logging.getLogger("trio_gateway.notebooks")
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """A run that can begin: its arguments are checked and its notebook is read."""
+
+    job: NotebookJob
+    """What is to be run."""
+    options: RunOptions
+    """How, the job's own included."""
+    name: str
+    """What it is called."""
+    document: Document
+    """The notebook."""
+    file: NotebookFile | None
+    """Where it is saved."""
+
+    @property
+    def kernel_name(self) -> str | None:
+        """The kernelspec of the kernel to start; None: the gateway's default."""
+        return self.options.kernel_name or self.document.kernel_name
+
+
+async def prepare(notebook: object, **settings: Unpack[RunSettings]) -> Prepared:
+    """Check a run's arguments, and read its notebook, in a thread where that is in a file.
+
+    Args:
+        notebook: the notebook, or a `NotebookJob`.
+        **settings: the options.
+
+    Raises:
+        InvalidInputError: an argument can't be used; it names which.
+
+    Cancellation: safe; a file that is being read is read to its end.
+    """
+    job = notebook if isinstance(notebook, NotebookJob) else NotebookJob(notebook)
+    options = RunOptions(**settings)
+    own = {name: value for name in ("output", "parameters") if (value := getattr(job, name)) is not None}
+    options = attrs.evolve(options, **own) if own else options
+    if options.parameters or options.resume:
+        raise InvalidInputError("parameters" if options.parameters else "resume", True, "none: this is still to come")
+    given = job.notebook
+    path: Path | None = None
+    if isinstance(given, str) or hasattr(given, "__fspath__"):
+        read = await trio.to_thread.run_sync(read_notebook, as_path("notebook", given))
+    elif hasattr(given, "read"):
+        path = Path(name) if isinstance(name := getattr(given, "name", None), str) else None
+        read = await trio.to_thread.run_sync(_read_file_object, given, "notebook" if path is None else str(path))
+    else:
+        await trio.lowlevel.checkpoint()
+        read = _read_node(given)
+    path = read.path if path is None else path
+    name = job.name if job.name is not None else "" if path is None else path.name
+    if read.faults and not isinstance(given, ReadNotebook):
+        _logger.warning("notebook_mended: %s", f"{name or 'the notebook'}: {read.warning}")
+    document = Document(read.notebook)
+    for cell in document.cells:
+        check_code(cell.source, field=f"notebook.cells[{cell.index}].source")
+    file = None
+    if options.output is not None:
+        file = await trio.to_thread.run_sync(NotebookFile, options.output, path)
+    return Prepared(job=job, options=options, name=name, document=document, file=file)
+
+
+def _read_file_object(file: Any, name: str) -> ReadNotebook:
+    content = file.read()
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogatepass")
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise InvalidInputError("notebook", name, "a file object whose read() gives text or bytes")
+    return parse_notebook(bytes(content), name)
+
+
+def _read_node(given: object) -> ReadNotebook:
+    """Read a notebook that is in memory, and leave it as it is: what runs is a copy."""
+    if isinstance(given, ReadNotebook):
+        return given
+    if not isinstance(given, Mapping):
+        expected = "a notebook: a path, a file object, a node of nbformat or a dictionary"
+        raise InvalidInputError("notebook", type(given).__name__, expected)
+    try:
+        data = json.dumps(given, default=_as_dict).encode("utf-8", "surrogatepass")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError("notebook", type(given).__name__, f"a notebook, which is JSON ({error})") from None
+    return parse_notebook(data, "notebook")
+
+
+def _as_dict(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+@asynccontextmanager
+async def _open_kernel(where: object, prepared: Prepared) -> AsyncGenerator[Kernel]:
+    """Give the kernel to run on: `where` itself if it is one, else one that is started there and ends with the block."""
+    if hasattr(where, "start_kernel"):
+        gateway = cast("Gateway", where)
+        options = prepared.options
+        arguments: dict[str, Any] = {} if options.env is None else {"env": options.env}
+        async with gateway.start_kernel(prepared.kernel_name, cwd=options.cwd, **arguments) as kernel:
+            yield kernel
+    else:
+        yield cast("Kernel", where)
+
+
+def _check_where(where: object, options: RunOptions) -> None:
+    if hasattr(where, "start_kernel"):
+        return
+    if not (hasattr(where, "stream") and hasattr(where, "iopub")):
+        raise InvalidInputError("where", type(where).__name__, "a Gateway or an open Kernel")
+    for name in ("kernel_name", "env", "cwd"):
+        if getattr(options, name) is not None:
+            raise InvalidInputError(name, getattr(options, name), "None where the kernel is open already")
+
+
+def _engine_of(prepared: Prepared, listener: Listener) -> tuple[Engine, Saver | None]:
+    saver = None
+    if prepared.file is not None:
+        saved = RunSaved(path=prepared.file.path)
+        saver = Saver(prepared.document, prepared.file, _warn, partial(listener.put_saved, saved))
+    options, job, name = prepared.options, prepared.job, prepared.name
+    return Engine(prepared.document, options, job=job, name=name, saver=saver, listener=listener), saver
+
+
+def _warn(problem: str) -> None:
+    _logger.warning("notebook_not_saved: %s", problem)
+
+
+async def run_prepared(where: Gateway | Kernel, prepared: Prepared) -> NotebookRun:
+    """Run a notebook whose arguments are checked already, to its end.
+
+    Args:
+        where: the gateway to start a kernel on, or an open kernel.
+        prepared: what to run and how.
+
+    Returns:
+        What came of it; of a gateway, a kernel or a file that failed too.
+
+    Raises:
+        Exception: what the handler of input raised.
+
+    Cancellation: as for `run`.
+    """
+    await trio.lowlevel.checkpoint()
+    engine, _ = _engine_of(prepared, Nobody())
+    ended: NotebookRun | None = None
+    try:
+        async with _open_kernel(where, prepared) as kernel:
+            ended = await engine.run(kernel)
+    except GatewayError as error:
+        return engine.result(error) if ended is None or ended.failure is None else ended
+    return ended
+
+
+async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> NotebookRun:
+    """Run a notebook's code cells in order, and return what came of them.
+
+    Cells run until the first that raises an error; one that is tagged `raises-exception` may raise, and those that are tagged
+    `skip-execution` are left as they are. An error in a cell, and a limit that runs out, are results: look at `status`, or call
+    `raise_for_error()`.
+
+    Example::
+
+        result = await notebooks.run(gateway, "report.ipynb", output="out.ipynb")
+        print(result.status, result.seconds)
+
+    Args:
+        where: a gateway, which a kernel is started on that ends with the run; or an open kernel, which stays open.
+        notebook: a path, a file object, a node of nbformat or a dictionary, what `read_notebook` gave, or a `NotebookJob`. It
+            stays as it is: the one with the outputs is the result's. What breaks the format is mended, and one warning of the
+            logger `trio_gateway.notebooks` names the places.
+        **settings: the options, each described at `RunOptions`. All times are in seconds.
+
+            - `output`: where to save the notebook as it runs, never half written; None: nowhere.
+            - `kernel_name`: which kernelspec to start; None: the notebook's own, or else the gateway's default.
+            - `env`, `cwd`: for the kernel that is started, as in `gateway.start_kernel`.
+            - `timeout`, `cell_timeout`: limits for all cells together, and for each.
+            - `on_error`: `"stop"` or `"continue"` after a cell that raised an error or took too long.
+            - `stdin`: answers requests for input, as in `kernel.execute`.
+            - `grace`: for how long nothing may come of the cells' background work before the run has ended, 0.2; 0: no waiting.
+            - `record_timing`: whether cells' metadata say when they ran.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        InvalidInputError: an argument can't be used, and no kernel was started; or the notebook can't be saved in the end.
+        GatewayError: the gateway or the kernel failed. What came until then is saved.
+
+    Cancellation: the code is interrupted, what came until then is saved, and a kernel that was started is shut down.
+    """
+    check_trio("trio_gateway.notebooks.run()")
+    prepared = await prepare(notebook, **settings)
+    _check_where(where, prepared.options)
+    ended = await run_prepared(where, prepared)
+    if ended.status == "failed" and ended.failure is not None:
+        raise ended.failure
+    return ended
+
+
+class _Work:
+    """A run in the background of its block.
+
+    Args:
+        engine: the run.
+        saver: saves it, if it is saved.
+        events: where its events are read.
+    """
+
+    def __init__(self, engine: Engine, saver: Saver | None, events: EventQueue) -> None:
+        self.engine = engine
+        self.saver = saver
+        self.events = events
+        self.result: NotebookRun | None = None
+
+    async def run(self, kernel: Kernel) -> None:
+        """Run it. A service of the block."""
+        await trio.lowlevel.checkpoint()
+        try:
+            self.result = await self.engine.run(kernel)
+            await self.events.put(RunFinished(run=self.result))
+        except Exception as error:  # noqa: BLE001 - raised where the events end
+            self.events.close(error)
+        else:
+            self.events.close(self.result.failure if self.result.status == "failed" else None)
+
+
+@points_to_limits
+class OpenRun(AsyncIterator[RunEvent]):
+    """A notebook's run while it lasts: iterate over it once for its events. Made by `open_run`.
+
+    The run goes on while events are read; it is at most a few events ahead of their reader.
+    """
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+
+    def __aiter__(self) -> OpenRun:
+        return self
+
+    async def __anext__(self) -> RunEvent:
+        """Wait for the next event.
+
+        Raises:
+            StopAsyncIteration: the run has ended, and `result` is there.
+            GatewayError: the gateway, the kernel or the notebook's file failed. What came until then is saved.
+            trio.BusyResourceError: another task waits for the next event.
+
+        Cancellation: safe, no event is lost.
+        """
+        try:
+            return await self._work.events.get()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    @property
+    def cells(self) -> tuple[CellRun, ...]:
+        """What came of each cell so far, in the notebook's order."""
+        return self._work.engine.cells
+
+    @property
+    def notebook(self) -> Any:
+        """The notebook with all outputs that have come so far, nbformat's node. It changes while the run lasts."""
+        return self._work.engine.notebook
+
+    @property
+    def result(self) -> NotebookRun:
+        """What came of the run.
+
+        Raises:
+            RuntimeError: it has not ended yet.
+        """
+        if self._work.result is None:
+            raise RuntimeError("the run has not ended yet: read its events to the end first")
+        return self._work.result
+
+    def stop_saving(self) -> None:
+        """Let a save that is being made come to its end, for a second at most, and make no other.
+
+        For a process that is about to end without leaving its blocks. It may be called where nothing can be waited for.
+        """
+        if self._work.saver is not None:
+            self._work.saver.stop()
+
+
+def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> AbstractAsyncContextManager[OpenRun]:
+    """Run a notebook, and tell of what happens as it happens.
+
+    Example::
+
+        async with notebooks.open_run(gateway, "report.ipynb") as run:
+            async for event in run:
+                if isinstance(event, notebooks.CellStarted):
+                    print(f"[{event.cell.number}] {event.cell.title}")
+        print(run.result.status)
+
+    Leaving the block before the run has ended ends it as a cancellation does.
+
+    Args:
+        where: a gateway, which a kernel is started on that ends with the block; or an open kernel, which stays open.
+        notebook: as for `run`.
+        **settings: as for `run`.
+
+    Returns:
+        A context manager; it gives an `OpenRun`. Entering it starts the kernel.
+
+    Raises:
+        InvalidInputError: an argument can't be used, and no kernel was started.
+        GatewayError: the kernel can't be started, and when the events end: the gateway or the kernel failed.
+
+    Cancellation: the code is interrupted, what came until then is saved, and a kernel that was started is shut down.
+    """
+    return _open_run(where, notebook, settings)
+
+
+@block("notebooks.open_run")
+@asynccontextmanager
+async def _open_run(where: Gateway | Kernel, notebook: object, settings: RunSettings) -> AsyncGenerator[OpenRun]:
+    check_trio("trio_gateway.notebooks.open_run()")
+    prepared = await prepare(notebook, **settings)
+    _check_where(where, prepared.options)
+    async with _open_kernel(where, prepared) as kernel:
+        events = EventQueue()
+        work = _Work(*_engine_of(prepared, events), events)
+        async with open_services() as services:
+            services.start_soon(work.run, kernel, name=f"trio_gateway.notebooks[{prepared.name}]")
+            yield OpenRun(work)
+        failure = events.take_failure()
+        if failure is not None:
+            raise failure
