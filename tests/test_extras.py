@@ -13,7 +13,7 @@ EXTRAS = {
     "fast": ("websockets",),
     "jupyter": ("jupyter_client", "jupyter_core", "jupyter_server", "tornado", "traitlets"),
     "local": ("kernel_gateway", "ipykernel", "psutil"),
-    "notebooks": ("nbformat",),
+    "notebooks": ("nbformat", "papermill"),
     "otel": ("opentelemetry",),
     "proxy": ("starlette", "prometheus_client"),
 }
