@@ -20,3 +20,4 @@ def test_it_re_exports_and_does_nothing_else() -> None:
 
 def test_what_a_run_needs_is_there() -> None:
     assert {"run", "open_run", "OpenRun", "NotebookRun", "CellRun", "NotebookJob", "RunEvent"} <= set(dir(notebooks))
+    assert {"run_many", "Runs", "OnRunEvent"} <= set(dir(notebooks))

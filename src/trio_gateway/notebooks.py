@@ -3,8 +3,8 @@
     result = await trio_gateway.notebooks.run(gateway, "report.ipynb", output="out.ipynb")
     result.raise_for_error()
 
-`run` runs one to its end; `open_run` tells what happens as it happens. Needs the extra `notebooks`. This module re-exports
-names and holds nothing else.
+`run` runs one to its end; `open_run` tells what happens as it happens; `run_many` runs many, a few at a time. Needs the extra
+`notebooks`. This module re-exports names and holds nothing else.
 """
 
 from ._errors import missing_extra
@@ -18,6 +18,10 @@ try:
     from ._notebooks.events import RunSaved as RunSaved
     from ._notebooks.events import RunStarted as RunStarted
     from ._notebooks.file import read_notebook as read_notebook
+    from ._notebooks.many import Jobs as Jobs
+    from ._notebooks.many import OnRunEvent as OnRunEvent
+    from ._notebooks.many import Runs as Runs
+    from ._notebooks.many import run_many as run_many
     from ._notebooks.options import NotebookJob as NotebookJob
     from ._notebooks.options import RunOptions as RunOptions
     from ._notebooks.options import RunSettings as RunSettings
@@ -25,6 +29,7 @@ try:
     from ._notebooks.results import CellError as CellError
     from ._notebooks.results import CellRun as CellRun
     from ._notebooks.results import NotebookRun as NotebookRun
+    from ._notebooks.results import NotebookStoppedError as NotebookStoppedError
     from ._notebooks.results import NotebookTimeoutError as NotebookTimeoutError
     from ._notebooks.runs import OpenRun as OpenRun
     from ._notebooks.runs import open_run as open_run

@@ -61,7 +61,7 @@ class Claims:
 
     def release(self, job: str) -> None:
         """Note that a job is over: its notebook may be written now, and its output read. Its output is written by no other."""
-        for file in self._read.pop(job):
+        for file in self._read.pop(job, ()):
             readers = self._readers[file]
             del readers[job]
             if not readers:

@@ -32,7 +32,7 @@ from .document import Document, DocumentCell
 from .event_queue import Listener
 from .events import CellFinished, CellOutput, CellStarted, RunStarted
 from .options import NotebookJob, RunOptions
-from .results import CellRun, NotebookRun, NotebookTimeoutError
+from .results import CellRun, NotebookRun, NotebookStoppedError, NotebookTimeoutError
 from .saver import Saver
 
 __all__ = ["GRACES", "Engine"]
@@ -174,11 +174,11 @@ class Engine:
         """Return what came of the run until now.
 
         Args:
-            failure: the gateway's, the kernel's or the file's failure, if that has ended it.
+            failure: what has ended it, if not its cells: the gateway's, the kernel's or the file's failure, or another job's.
         """
-        status: Literal["ok", "error", "timeout", "failed"] = "ok"
+        status: Literal["ok", "error", "timeout", "failed", "cancelled"] = "ok"
         if failure is not None:
-            status = "failed"
+            status = "cancelled" if isinstance(failure, NotebookStoppedError) else "failed"
         elif self._timed_out is not None:
             status = "timeout"
         elif self.failed is not None:

@@ -15,7 +15,7 @@ from .._errors import ExecutionError, GatewayError
 from .._outputs import Error, OutputGap
 from .options import NotebookJob
 
-__all__ = ["CellError", "CellRun", "NotebookRun", "NotebookTimeoutError"]
+__all__ = ["CellError", "CellRun", "NotebookRun", "NotebookStoppedError", "NotebookTimeoutError"]
 
 _LONGEST_TITLE: Final = 60
 
@@ -113,18 +113,42 @@ class NotebookTimeoutError(GatewayError, TimeoutError):
         return f"{self.name}: cell {self.number} ({self.title}) was interrupted: {self.option} is {self.limit:g} s"
 
 
+class NotebookStoppedError(GatewayError):
+    """A notebook's run was ended, or not begun, because another job did not end well and `stop_on_failure` was asked for.
+
+    Raised by `NotebookRun.raise_for_error()`.
+
+    Args:
+        name: the notebook's name.
+        other: the name of the job that did not end well.
+    """
+
+    other: str
+    """The name of the job that did not end well."""
+
+    def __init__(self, name: str, other: str) -> None:
+        super().__init__(name, other)
+        self.name = name
+        self.other = other
+
+    def __str__(self) -> str:
+        return f"{self.name or 'notebook'}: it was stopped, for {self.other} did not end well"
+
+
 @attrs.frozen(kw_only=True)
 class NotebookRun:
     """What came of a notebook's run."""
 
-    status: Literal["ok", "error", "timeout", "failed"]
-    """How it ended: `"error"` by a cell's error, `"timeout"` by a limit, `"failed"` by its gateway, its kernel or its file."""
+    status: Literal["ok", "error", "timeout", "failed", "cancelled", "pending"]
+    """How it ended: `"error"` by a cell's error, `"timeout"` by a limit, `"failed"` by its gateway, its kernel or its file.
+
+    Of many jobs that `stop_on_failure` has ended: `"cancelled"`, or `"pending"` for one that had not begun."""
     cells: tuple[CellRun, ...]
     """Its code cells in the notebook's order, but for empty ones, which don't run."""
     failed_cell: CellRun | None = None
     """The cell whose error or limit ended the run."""
     failure: GatewayError | None = None
-    """What ended the run where no cell's error did: the gateway's or the kernel's failure, or the limit that ran out."""
+    """What ended the run where no cell's error did: the gateway's or the kernel's failure, a limit that ran out, another job."""
     ended_by: CellRun | None = None
     """The cell that ended the run as a success before its last one, by `sys.exit()` or `exit()`."""
     notebook: Any = attrs.field(repr=False)
@@ -162,6 +186,7 @@ class NotebookRun:
         Raises:
             CellError: a cell raised an error; it is an `ExecutionError` that names the cell.
             NotebookTimeoutError: a limit ran out.
+            NotebookStoppedError: another job did not end well.
             GatewayError: the gateway, the kernel or the notebook's file failed.
         """
         if self.failure is not None:

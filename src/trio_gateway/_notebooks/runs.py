@@ -31,10 +31,10 @@ from .events import RunEvent, RunFinished, RunSaved
 from .file import NotebookFile, read_notebook
 from .options import NotebookJob, RunOptions, RunSettings, as_path
 from .reading import ReadNotebook, parse_notebook
-from .results import CellRun, NotebookRun
+from .results import CellRun, NotebookRun, NotebookStoppedError
 from .saver import Saver
 
-__all__ = ["OpenRun", "Prepared", "open_run", "prepare", "run", "run_prepared"]
+__all__ = ["OpenRun", "Prepared", "PreparedRun", "open_run", "prepare", "run", "run_prepared"]
 
 _logger = logging.getLogger("trio_gateway.notebooks")
 
@@ -238,31 +238,72 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
     return ended
 
 
-class _Work:
-    """A run in the background of its block.
+class PreparedRun:
+    """A run that can begin, once.
 
     Args:
-        engine: the run.
-        saver: saves it, if it is saved.
-        events: where its events are read.
+        prepared: what to run and how.
     """
 
-    def __init__(self, engine: Engine, saver: Saver | None, events: EventQueue) -> None:
-        self.engine = engine
-        self.saver = saver
-        self.events = events
-        self.result: NotebookRun | None = None
+    events: EventQueue
+    """Where its events are read."""
+    engine: Engine
+    """Runs it."""
+    saver: Saver | None
+    """Saves it, if it is saved."""
+    ended: NotebookRun | None
+    """What came of it; None as long as it lasts, and where it was cancelled."""
 
-    async def run(self, kernel: Kernel) -> None:
+    def __init__(self, prepared: Prepared) -> None:
+        self.events = EventQueue()
+        self.engine, self.saver = _engine_of(prepared, self.events)
+        self.ended = None
+        self._prepared = prepared
+
+    @asynccontextmanager
+    async def open(self, where: Gateway | Kernel) -> AsyncGenerator[OpenRun]:
+        """Start the kernel, run the notebook in the background of the block, and give what tells of it.
+
+        Args:
+            where: the gateway to start a kernel on, or an open kernel.
+
+        Raises:
+            GatewayError: the kernel can't be started, or, when the events end: the gateway, the kernel or the file failed.
+            Exception: what the handler of input raised.
+
+        Cancellation: as for `open_run`.
+        """
+        async with _open_kernel(where, self._prepared) as kernel:
+            async with open_services() as services:
+                services.start_soon(self._run, kernel, name=f"trio_gateway.notebooks[{self._prepared.name}]")
+                yield OpenRun(self)
+            failure = self.events.take_failure()
+            if failure is not None:
+                raise failure
+
+    async def _run(self, kernel: Kernel) -> None:
         """Run it. A service of the block."""
         await trio.lowlevel.checkpoint()
         try:
-            self.result = await self.engine.run(kernel)
-            await self.events.put(RunFinished(run=self.result))
+            self.ended = await self.engine.run(kernel)
+            await self.events.put(RunFinished(run=self.ended))
         except Exception as error:  # noqa: BLE001 - raised where the events end
             self.events.close(error)
         else:
-            self.events.close(self.result.failure if self.result.status == "failed" else None)
+            self.events.close(self.ended.failure if self.ended.status == "failed" else None)
+
+    def result(self, failure: GatewayError | None = None) -> NotebookRun:
+        """Return what came of it, when its block is over.
+
+        Args:
+            failure: what the block has raised; or what has ended the run where it was cancelled.
+        """
+        ended = self.ended
+        if ended is None:
+            return self.engine.result(failure)
+        if failure is None or ended.status == "failed" or isinstance(failure, NotebookStoppedError):
+            return ended
+        return attrs.evolve(ended, status="failed", failure=failure)
 
 
 @points_to_limits
@@ -272,7 +313,7 @@ class OpenRun(AsyncIterator[RunEvent]):
     The run goes on while events are read; it is at most a few events ahead of their reader.
     """
 
-    def __init__(self, work: _Work) -> None:
+    def __init__(self, work: PreparedRun) -> None:
         self._work = work
 
     def __aiter__(self) -> OpenRun:
@@ -310,9 +351,9 @@ class OpenRun(AsyncIterator[RunEvent]):
         Raises:
             RuntimeError: it has not ended yet.
         """
-        if self._work.result is None:
+        if self._work.ended is None:
             raise RuntimeError("the run has not ended yet: read its events to the end first")
-        return self._work.result
+        return self._work.ended
 
     def stop_saving(self) -> None:
         """Let a save that is being made come to its end, for a second at most, and make no other.
@@ -359,12 +400,5 @@ async def _open_run(where: Gateway | Kernel, notebook: object, settings: RunSett
     check_trio("trio_gateway.notebooks.open_run()")
     prepared = await prepare(notebook, **settings)
     _check_where(where, prepared.options)
-    async with _open_kernel(where, prepared) as kernel:
-        events = EventQueue()
-        work = _Work(*_engine_of(prepared, events), events)
-        async with open_services() as services:
-            services.start_soon(work.run, kernel, name=f"trio_gateway.notebooks[{prepared.name}]")
-            yield OpenRun(work)
-        failure = events.take_failure()
-        if failure is not None:
-            raise failure
+    async with PreparedRun(prepared).open(where) as run:
+        yield run
