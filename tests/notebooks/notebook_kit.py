@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import trio
@@ -37,10 +37,10 @@ class RecordingFile:
         self.failure: Exception | None = None
         self._saved = trio.Event()
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: Iterable[bytes]) -> None:
         if self.failure is not None:
             raise self.failure
-        self.saves.append((trio.current_time(), [texts_of(cell) for cell in json.loads(content)["cells"]]))
+        self.saves.append((trio.current_time(), [texts_of(cell) for cell in json.loads(b"".join(content))["cells"]]))
         self._saved.set()
         self._saved = trio.Event()
 

@@ -71,7 +71,7 @@ def test_numbers_that_are_no_json_are_saved_as_null() -> None:
 def test_a_new_file_gets_the_usual_permissions_and_nothing_else_is_left(path: Path) -> None:
     reference = path.with_name("reference")
     reference.touch()
-    NotebookFile(path).write(b"new")
+    NotebookFile(path).write([b"n", b"ew"])
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode == reference.stat().st_mode
     assert {entry.name for entry in path.parent.iterdir()} == {path.name, "reference"}
@@ -95,7 +95,7 @@ def test_at_no_moment_can_more_people_read_it(
     monkeypatch.setattr(os, "fsync", fsync)
     before = os.umask(0o022)
     try:
-        NotebookFile(path, notebook).write(b"new")
+        NotebookFile(path, notebook).write([b"n", b"ew"])
     finally:
         os.umask(before)
     assert modes == [0o600]
@@ -111,7 +111,7 @@ def test_an_old_file_is_replaced_in_one_step_and_keeps_its_permissions(path: Pat
     path.write_bytes(b"old")
     path.chmod(0o640)
     with path.open("rb") as reader:
-        NotebookFile(path).write(b"new")
+        NotebookFile(path).write([b"n", b"ew"])
         assert reader.read() == b"old"  # who reads meanwhile sees all of the old file
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -121,7 +121,7 @@ def test_a_symbolic_link_stays_one(path: Path) -> None:
     target = path.with_name("target")
     target.write_bytes(b"old")
     path.symlink_to("target")
-    NotebookFile(path).write(b"new")
+    NotebookFile(path).write([b"n", b"ew"])
     assert path.is_symlink()
     assert target.read_bytes() == b"new"
 
@@ -142,7 +142,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path: Path, monkeyp
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(InvalidInputError, match="No space left"):
-        file.write(b"new")
+        file.write([b"n", b"ew"])
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
 
@@ -166,7 +166,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     try:
         file: Any = NotebookFile(pipe)
         assert file.is_special
-        file.write(b"content")
+        file.write([b"con", b"tent"])
         assert os.read(reader, 100) == b"content"
         assert pipe.is_fifo()
     finally:

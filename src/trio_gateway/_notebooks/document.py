@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import nbformat
 
-from .._outputs import DisplayData, ExecuteResult, Output, ShownOutput, UpdateDisplayData
+from .._outputs import DisplayData, ExecuteResult, Output, ShownOutput, Stream, UpdateDisplayData
 from .._protocol.execution import OutputArea
 from .._values import MAX_DEPTH, as_plain_json
 from .reading import kernel_name_of
@@ -131,6 +131,8 @@ class Document:
 def _node_of(output: ShownOutput) -> Any:
     """Return nbformat's node of an output, such that each reader of JSON can read its file, whatever a kernel sent."""
     fields = output.to_nbformat()
+    if isinstance(output, Stream) and _is_unicode(output.text):  # most of what comes, and it may be large
+        return _from_dict(fields)
     try:
         text = json.dumps(fields, allow_nan=False, ensure_ascii=False)
         text.encode()
@@ -138,6 +140,13 @@ def _node_of(output: ShownOutput) -> Any:
     except (ValueError, RecursionError):
         odd = True
     return _from_dict(as_plain_json(fields) if odd else fields)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
 
 
 def _tags(node: Any) -> list[str]:

@@ -10,23 +10,17 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import attrs
-import nbformat
-import nbformat.v4
 
 from .._errors import InvalidInputError
-from .._values import as_plain_json
 from .reading import ReadNotebook, parse_notebook
+from .writing import pieces_of
 
 __all__ = ["NotebookFile", "read_notebook", "to_json"]
-
-_nbformat: Any = nbformat  # most of its functions have no annotations
-
-_DEEPEST = 1000  # deeper than any notebook that could be read
 
 
 def read_notebook(path: Path) -> ReadNotebook:
@@ -44,17 +38,7 @@ def read_notebook(path: Path) -> ReadNotebook:
 
 def to_json(notebook: Any) -> bytes:
     """Return the notebook as its file holds it: JSON that each reader of JSON takes."""
-    try:
-        return _written(notebook)
-    except ValueError:  # a number that JSON has no form for
-        return _written(_nbformat.from_dict(as_plain_json(notebook, _DEEPEST)))
-
-
-def _written(notebook: Any) -> bytes:
-    try:
-        return f"{_nbformat.v4.writes(notebook, allow_nan=False)}\n".encode()
-    except UnicodeError:  # a lone surrogate, which JSON can hold as an escape only
-        return f"{_nbformat.v4.writes(notebook, allow_nan=False, ensure_ascii=True)}\n".encode()
+    return b"".join(pieces_of(notebook))
 
 
 def _why(error: OSError | ValueError) -> str:
@@ -96,20 +80,24 @@ class NotebookFile:
                 os.close(descriptor)
                 temporary.unlink()
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: Iterable[bytes]) -> None:
         """Replace the file's content in one step.
+
+        Args:
+            content: the new content, in pieces. Each is written before the next is asked for.
 
         Raises:
             InvalidInputError: it can't be written; the old content is still there.
         """
         with self._told():
             if self.is_special:
-                self.path.write_bytes(content)
+                with self.path.open("wb") as file:
+                    file.writelines(content)
                 return
             descriptor, temporary = self._create()
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
+                    file.writelines(content)
                     file.flush()
                     os.fsync(descriptor)
                 with contextlib.suppress(FileNotFoundError):

@@ -15,7 +15,8 @@ import trio
 from .._errors import InvalidInputError
 from .._services import alongside
 from .document import Document
-from .file import NotebookFile, to_json
+from .file import NotebookFile
+from .writing import pieces_of
 
 __all__ = ["Saver"]
 
@@ -138,4 +139,4 @@ class Saver:
 
     def _write(self, notebook: object) -> None:
         with self._lock:
-            self._file.write(to_json(notebook))
+            self._file.write(pieces_of(notebook))

@@ -193,6 +193,11 @@ class _StreamRun:
     name: Literal["stdout", "stderr"]
     pieces: list[str]
 
+    def joined(self) -> str:
+        """Return the whole text; from now on it is one piece, so that it is in memory once, also while somebody holds it."""
+        self.pieces = ["".join(self.pieces)]
+        return self.pieces[0]
+
 
 OUTPUT_TYPES: Final = frozenset(_makers)
 """The message types that are outputs of code."""
@@ -271,7 +276,7 @@ class OutputArea:
     def outputs(self) -> tuple[ShownOutput, ...]:
         """What is shown now."""
         self._put_in()
-        return tuple([Stream(item.name, "".join(item.pieces)) if isinstance(item, _StreamRun) else item for item in self._items])
+        return tuple([Stream(item.name, item.joined()) if isinstance(item, _StreamRun) else item for item in self._items])
 
 
 class ExecutionState(enum.Enum):
