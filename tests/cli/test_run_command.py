@@ -156,7 +156,8 @@ def test_what_is_mended_is_told_in_one_warning_and_what_was_there_stays(
     assert gateway.started == [(None, tmp_path)]
     after = json.loads(path.read_text())
     nbformat.validate(after)
-    assert after["metadata"] == {"mine": 3, "kernelspec": {"name": "", "display_name": ""}}
+    ran = {"name": "python3", "display_name": "python3", "language": "fake"}
+    assert after["metadata"] == {"mine": 3, "kernelspec": ran, "language_info": {"name": "fake"}}
     assert after["cells"][0]["metadata"] == {"mine": 1, "trio_gateway": {"set_aside": {"news": 2}}}
     assert (texts_of(after["cells"][0]), texts_of(after["cells"][2])) == (["new"], [""])
     assert after["cells"][1] == {**text, "source": ["![](a.png)"]}
@@ -183,7 +184,8 @@ def test_metadata_is_kept_and_an_old_notebook_is_upgraded_with_a_word(
     path.write_text(json.dumps(notebook))
     assert run("run", path, "--inplace") == 0
     after = json.loads(path.read_text())
-    assert (after["metadata"], after["cells"][0]["metadata"]) == (notebook["metadata"], {"mine": 2})
+    ran = {"language_info": {"name": "fake"}}  # the kernel that ran it
+    assert (after["metadata"], after["cells"][0]["metadata"]) == ({**notebook["metadata"], **ran}, {"mine": 2})
 
     cell = {"cell_type": "code", "language": "python", "input": "1", "outputs": []}
     old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [cell], "metadata": {}}]}

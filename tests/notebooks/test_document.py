@@ -15,6 +15,8 @@ from trio_gateway import (
     ClearOutput,
     DisplayData,
     ExecuteResult,
+    KernelSpec,
+    OutputGap,
     Stream,
     UpdateDisplayData,
 )
@@ -120,3 +122,87 @@ async def test_what_is_nested_so_deeply_that_it_cant_be_saved_is_cut_off(
     assert notebook.cells[0].outputs[0].data["text/plain"] == "shown"
     assert notebook.cells[0].outputs[1].text == "after"
     assert ("nested too deeply" in path.read_text(encoding="utf-8")) is (depth > 40)
+
+
+def noted(notebook: Any, name: str, spec: KernelSpec | None, language_info: object) -> Any:
+    document = Document(notebook)
+    document.note_kernel(name, spec, language_info)
+    return document.current().metadata
+
+
+def test_what_ran_it_is_told_as_jupyterlab_does() -> None:
+    notebook = notebook_of("a", kernel="old")
+    notebook.metadata.kernelspec["mine"] = 1
+    spec = KernelSpec(name="ir", display_name="R", language="R")
+    metadata = noted(notebook, "ir", spec, {"name": "R", "version": "4.3"})
+    assert metadata.kernelspec == {"name": "ir", "display_name": "R", "language": "R", "mine": 1}
+    assert metadata.language_info == {"name": "R", "version": "4.3"}
+    assert notebook.metadata == {"kernelspec": {"name": "old", "display_name": "old", "mine": 1}}
+
+
+@pytest.mark.parametrize(
+    ("name", "language_info", "kernelspec"),
+    [
+        ("old", {"name": "R"}, {"name": "old", "display_name": "old"}),
+        ("", {"name": "R"}, {"name": "old", "display_name": "old"}),
+        ("ir", {"name": "R"}, {"name": "ir", "display_name": "ir", "language": "R"}),
+        ("ir", None, {"name": "ir", "display_name": "ir"}),
+    ],
+)
+def test_a_gateway_may_tell_of_no_kernelspecs(name: str, language_info: object, kernelspec: Any) -> None:
+    assert noted(notebook_of("a", kernel="old"), name, None, language_info).kernelspec == kernelspec
+
+
+@pytest.mark.parametrize("language_info", [None, 5, [], {}, {"name": None}, {"name": 5}, {"version": "1"}])
+def test_a_language_without_a_name_is_not_told(language_info: object) -> None:
+    """The format wants a name. What was there stays: it is better than nothing."""
+    notebook = notebook_of("a")
+    notebook.metadata["language_info"] = {"name": "python"}
+    metadata = noted(notebook, "python3", None, language_info)
+    assert metadata.language_info == {"name": "python"}
+
+
+def test_what_a_language_is_said_to_be_can_be_saved() -> None:
+    metadata = noted(notebook_of("a"), "python3", None, {"name": "x", "version": float("nan"), "deep": nested(2000)})
+    assert metadata.language_info["version"] is None
+    assert "too deeply" in json.dumps(metadata.language_info)
+
+
+def test_times_and_gaps_stand_in_the_cells_metadata() -> None:
+    notebook = notebook_of("a", "b")
+    for cell in notebook.cells:
+        cell.metadata.update(execution={"old": "x"}, mine=1, trio_gateway={"output_gaps": [], "set_aside": {"x": 1}})
+    notebook.cells[1].metadata["tags"] = ["skip-execution"]
+    document = Document(notebook)
+    (cell,) = document.cells
+    assert [cell.metadata for cell in document.current().cells] == [
+        {"mine": 1, "trio_gateway": {"set_aside": {"x": 1}}},
+        notebook.cells[1].metadata,  # it is of an earlier run, as its outputs are
+    ]
+    before = document.current().cells[0].metadata
+    document.note_time(cell, "iopub.status.busy", "2026-01-01T12:00:00Z")
+    document.note_time(cell, "iopub.status.idle", "2026-01-01T12:00:01Z")
+    document.note_gaps(cell, [OutputGap("lost", 3, "why"), OutputGap("rate_limited")])
+    assert document.current().cells[0].metadata == {
+        "mine": 1,
+        "execution": {"iopub.status.busy": "2026-01-01T12:00:00Z", "iopub.status.idle": "2026-01-01T12:00:01Z"},
+        "trio_gateway": {
+            "set_aside": {"x": 1},
+            "output_gaps": [
+                {"reason": "lost", "count": 3, "detail": "why"},
+                {"reason": "rate_limited", "count": None, "detail": ""},
+            ],
+        },
+    }
+    assert "execution" not in before, "another thread may be writing it"
+    assert notebook.cells[0].metadata["execution"] == {"old": "x"}
+
+
+@pytest.mark.parametrize("odd", [None, 5, "x", ["output_gaps"], {"output_gaps": 5}, {}])
+def test_what_stands_in_our_place_may_be_anything(odd: object) -> None:
+    notebook = notebook_of("a")
+    notebook.cells[0].metadata["trio_gateway"] = odd
+    document = Document(notebook)
+    document.note_gaps(document.cells[0], [OutputGap("lost")])
+    told = document.current().cells[0].metadata.trio_gateway
+    assert told == {"output_gaps": [{"reason": "lost", "count": None, "detail": ""}]}

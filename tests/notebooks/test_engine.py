@@ -23,7 +23,8 @@ from trio_gateway._notebooks.event_queue import Nobody
 from trio_gateway._notebooks.events import CellStarted
 from trio_gateway._notebooks.options import NotebookJob, RunOptions
 from trio_gateway._protocol.messages import Message, MessageFactory
-from trio_gateway.testing import Cell, FakeGateway
+from trio_gateway.testing import Cell, FakeGateway, FakeKernelSpec
+from trio_gateway.testing._process import DATE
 
 from .notebook_kit import BOOM, RecordingFile, Run, plain
 
@@ -333,3 +334,41 @@ async def test_what_a_stream_was_not_given_any_more_comes_late(autojump_clock: t
     notice = published("1", "IOPub message rate exceeded.", session="gateway")
     assert list(engine._late_of(notice)) == list(engine._late_of(notice)) == []
     assert [cell.output_gaps for cell in engine.cells] == [(OutputGap("rate_limited"),), ()]
+
+
+ALL_TIMES = ["iopub.execute_input", "iopub.status.busy", "iopub.status.idle", "shell.execute_reply"]
+
+
+@pytest.mark.parametrize("record_timing", [True, False])
+async def test_each_cells_times_are_recorded_as_jupyter_does(record_timing: bool, autojump_clock: trio.testing.MockClock) -> None:
+    async def script(cell: Cell) -> None:
+        cell.stdout("x")
+        await cell.sleep(1)
+        if cell.code == "c":
+            raise ValueError("c")
+
+    run = await run_on_fake(script, "a", "b", "c", settings={"record_timing": record_timing})
+    told = [cell.metadata.get("execution") for cell in run.result.notebook.cells]
+    if record_timing:
+        assert [sorted(times) for times in told] == [ALL_TIMES] * 3
+        assert all(date == DATE for times in told for date in times.values()), "the dates are the kernel's own"
+    else:
+        assert told == [None, None, None]
+
+
+async def test_what_ran_it_is_noted(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(cell: Cell) -> None:
+        await trio.lowlevel.checkpoint()
+
+    specs = [FakeKernelSpec(name="python3", display_name="The Python", language="python", script=script)]
+    run = await run_on_fake(script, "a", kernelspecs=specs)
+    metadata = run.result.notebook.metadata
+    assert metadata.kernelspec == {"name": "python3", "display_name": "The Python", "language": "python"}
+    assert metadata.language_info == {"name": "text", **metadata.language_info}
+
+
+async def test_gaps_stand_in_the_cells_metadata(autojump_clock: trio.testing.MockClock) -> None:
+    run = Run(FakeKernel({"a": [OutputGap("lost", 3)]}), "a", "b")
+    await run()
+    told = [cell.metadata.get("trio_gateway") for cell in run.result.notebook.cells]
+    assert told == [{"output_gaps": [{"reason": "lost", "count": 3, "detail": ""}]}, None]

@@ -114,7 +114,7 @@ class FakeChannel:
     """A channel on which nothing comes."""
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncGenerator[FakeChannel]:
+    async def subscribe(self, **_options: Any) -> AsyncGenerator[FakeChannel]:
         yield self
 
     def receive_ready(self, limit: int = 64) -> list[Any]:
@@ -140,12 +140,15 @@ class FakeKernel:
         self.executed: list[str] = []
         self.interrupted: list[str] = []
         self.id, self.name = "kernel-id", "python3"
-        self.iopub = FakeChannel()
+        self.iopub, self.shell = FakeChannel(), FakeChannel()
         self.on_leaving: Callable[[], object] = lambda: None
 
     async def kernel_info(self) -> Mapping[str, Any]:
         await trio.lowlevel.checkpoint()
         return {"language_info": {"name": "fake"}}
+
+    async def ask_spec(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     @asynccontextmanager
     async def stream(self, code: str, *, stdin: Any = None) -> AsyncGenerator[FakeStream]:

@@ -6,6 +6,7 @@ called. How code runs is `executor`'s business.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -14,6 +15,7 @@ import trio
 
 from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, fresh
 from .._limits import points_to_limits
+from .._models import KernelSpec
 from .._protocol.code import check_code
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
@@ -27,6 +29,8 @@ from .session import KernelSession
 from .status import SessionStatus, Status
 
 __all__ = ["HeartbeatChannel", "Kernel", "Subshell"]
+
+_logger = logging.getLogger("trio_gateway.kernel")
 
 RESTART_PROBE: Final = 5.0
 """How long a restarted kernel may take to answer on the old connection before a new one is made, in seconds."""
@@ -320,6 +324,20 @@ class Kernel(Executor):
         """
         reply = await self._session.requests.request("control", "kernel_info_request", {})
         return "" if reply.header.session == reply.parent_session else reply.header.session
+
+    async def ask_spec(self) -> KernelSpec | None:
+        """Ask the gateway for the kernel's kernelspec; None where it tells of none. For notebooks.
+
+        Cancellation: safe.
+        """
+        config = self._session.config
+        try:
+            return await self._session.api.kernelspec(self._name, user=config.kernel_username)
+        except GatewayError as error:
+            extra = {"gateway.kernel_name": self._name, "gateway.reason": repr(error)}
+            _logger.debug("kernelspec_unknown", extra=extra)
+            await trio.lowlevel.checkpoint()
+            return None
 
     async def debug(self, command: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Send a request of the Debug Adapter Protocol; it does not wait behind code that runs.

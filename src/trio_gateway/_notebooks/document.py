@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 import nbformat
 
-from .._outputs import DisplayData, ExecuteResult, Output, ShownOutput, Stream, UpdateDisplayData
+from .._models import KernelSpec
+from .._outputs import DisplayData, ExecuteResult, Output, OutputGap, ShownOutput, Stream, UpdateDisplayData
 from .._protocol.execution import OutputArea
-from .._values import MAX_DEPTH, as_plain_json
+from .._values import MAX_DEPTH, as_object, as_plain_json, as_text
 from .reading import kernel_name_of
 
-__all__ = ["Document", "DocumentCell"]
+__all__ = ["NAMESPACE", "Document", "DocumentCell"]
 
 _from_dict: Any = nbformat.from_dict  # without annotations
 
 _MAY_FAIL: Final = "raises-exception"
 _SKIPPED: Final = "skip-execution"
+_TIMES: Final = "execution"
+_GAPS: Final = "output_gaps"
+NAMESPACE: Final = "trio_gateway"
+"""Below which name this library's own metadata stand."""
 
 
 class DocumentCell:
@@ -85,6 +91,7 @@ class Document:
                 continue
             node = self._notebook.cells[index] = copy.copy(given)
             node.metadata = copy.deepcopy(given.metadata)
+            self._forget_run(node.metadata)
             node.outputs = []
             node.execution_count = None
             if node.source.strip():
@@ -119,6 +126,64 @@ class Document:
     def end(self, cell: DocumentCell, execution_count: int | None) -> None:
         """Note that the cell has run, as the kernel's execution of this number."""
         cell.node.execution_count = execution_count
+
+    @staticmethod
+    def _forget_run(metadata: Any) -> None:
+        """Remove what a cell's metadata say of an earlier run."""
+        metadata.pop(_TIMES, None)
+        own = metadata.get(NAMESPACE)
+        if isinstance(own, dict) and own.pop(_GAPS, None) is not None and not own:
+            del metadata[NAMESPACE]
+
+    def note_kernel(self, name: str, spec: KernelSpec | None, language_info: object) -> None:
+        """Note which kernel runs the notebook, as JupyterLab does.
+
+        Args:
+            name: the name of its kernelspec; `""` where that is not known.
+            spec: its kernelspec, as far as the gateway tells.
+            language_info: what it says of its language.
+        """
+        language = as_plain_json(as_object(language_info))
+        before = as_object(self._notebook.metadata.get("kernelspec"))
+        told: dict[str, object] = {}
+        if spec is not None:
+            told = {"name": spec.name, "display_name": spec.display_name or spec.name, "language": spec.language}
+        elif name and before.get("name") != name:
+            before = {}  # it is of another kernel
+            told = {"name": name, "display_name": name, "language": as_text(language.get("name"))}
+        if told:
+            self.note(None, "kernelspec", {**before, **{key: value for key, value in told.items() if value}})
+        if isinstance(language.get("name"), str):
+            self.note(None, "language_info", language)
+
+    def note_time(self, cell: DocumentCell, what: str, when: str) -> None:
+        """Note when a message about a cell was made, as Jupyter records it.
+
+        Args:
+            cell: the cell.
+            what: the message, such as `"iopub.status.busy"`.
+            when: the date, ISO 8601.
+        """
+        self.note(cell, _TIMES, {**cell.node.metadata.get(_TIMES, {}), what: when})
+
+    def note_gaps(self, cell: DocumentCell, gaps: Iterable[OutputGap]) -> None:
+        """Note why the output of a cell is not whole."""
+        own = as_object(cell.node.metadata.get(NAMESPACE))
+        told = [{"reason": gap.kind, "count": gap.count, "detail": gap.detail} for gap in gaps]
+        self.note(cell, NAMESPACE, {**own, _GAPS: told})
+
+    def note(self, cell: DocumentCell | None, name: str, value: object) -> None:
+        """Set one entry of the metadata of a cell, or of the notebook.
+
+        Args:
+            cell: the cell; None for the notebook.
+            name: the entry's name.
+            value: its value, which is JSON.
+        """
+        holder: Any = self._notebook if cell is None else cell.node
+        metadata = copy.copy(holder.metadata)  # another thread may be writing the one that is there
+        metadata[name] = _from_dict(value)
+        holder.metadata = metadata
 
     def current(self) -> Any:
         """Return the notebook with all outputs that have come so far."""

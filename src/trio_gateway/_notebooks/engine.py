@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal
@@ -24,6 +24,7 @@ from .._kernel.executor import OutputStream
 from .._kernel.inbox import READY_ITEMS
 from .._kernel.kernel import Kernel
 from .._outputs import Error, ExecutionResult, Output, OutputGap
+from .._protocol.contents import execution_state
 from .._protocol.endings import asked_to_leave, exit_code_in, failure_of
 from .._protocol.execution import OUTPUT_TYPES, may_be_rate_notice, parse_output
 from .._protocol.messages import Message
@@ -39,6 +40,10 @@ __all__ = ["GRACES", "Engine"]
 
 GRACES: Final = 5
 """How many times the option `grace` is waited at most for what comes late, in all."""
+_TIMED: Final = frozenset({"status", "execute_input"})
+"""What is published of a cell whose time is recorded."""
+_REPLIES: Final = 16
+"""How many of the latest replies are kept: the one to a cell is looked at when it has ended."""
 
 
 def _wall_clock() -> datetime:
@@ -125,6 +130,7 @@ class Engine:
         self._requests: dict[str, _Given] = {}  # by the ids of the cells' requests
         self._came: Counter[str] = Counter()  # how many outputs were seen on iopub, by the ids of their requests
         self._running: _Given | None = None
+        self._replies: Subscription | None = None
         self._process = ""
         self._latest: dict[DocumentCell, float] = {}  # when each cell's late output came last
         self._receiving = trio.CancelScope()
@@ -206,7 +212,8 @@ class Engine:
         await self.listener.put(
             RunStarted(name=self._name, cells=len(self._document.cells), kernel_id=kernel.id, kernel_name=kernel.name)
         )
-        async with kernel.iopub.subscribe() as published:
+        await self._note_kernel(kernel)
+        async with kernel.iopub.subscribe() as published, self._replies_of(kernel) as self._replies:
             try:
                 with trio.CancelScope() as working:
                     await alongside(partial(self._read_late, published, working), partial(self._work, kernel, published))
@@ -215,6 +222,21 @@ class Engine:
                 raise
             if self._broken is not None:
                 raise self._broken
+
+    async def _note_kernel(self, kernel: Kernel) -> None:
+        """Ask which kernel this is. It may be busy with other work, and the run's limit counts."""
+        with trio.move_on_at(self._deadline):
+            info = await kernel.kernel_info()
+            self._document.note_kernel(kernel.name, await kernel.ask_spec(), info.get("language_info"))
+
+    @asynccontextmanager
+    async def _replies_of(self, kernel: Kernel) -> AsyncGenerator[Subscription | None]:
+        """Read the latest replies on shell, where times are recorded: a reply's date is nowhere else."""
+        if not self._options.record_timing:
+            yield None
+            return
+        async with kernel.shell.subscribe(when_full="drop_oldest", limit_messages=_REPLIES) as replies:
+            yield replies
 
     async def _work(self, kernel: Kernel, published: Subscription) -> None:
         await self._run_cells(kernel, published)
@@ -252,6 +274,7 @@ class Engine:
                     message = await published.receive()
                 if message is None:
                     break
+                self._note_times(message)
                 for cell, output in self._late_of(message):
                     now = self._latest[cell] = trio.current_time()
                     self._quiet.deadline = min(now + self._options.grace, self._quiet_until)
@@ -286,6 +309,7 @@ class Engine:
         while left > 0 and (messages := published.receive_ready(min(left, READY_ITEMS))):
             left -= len(messages)
             for message in messages:
+                self._note_times(message)
                 for cell, output in self._late_of(message):
                     at_work.add(cell)
                     await self._take(cell, output, late=True)
@@ -298,8 +322,42 @@ class Engine:
         with suppress(GatewayError):
             while messages := published.receive_ready():
                 for message in messages:
+                    self._note_times(message)
                     for late in self._late_of(message):
                         self._document.feed(*late)
+
+    def _note_times(self, message: Message) -> None:
+        """Note when the kernel began with a cell and was done with it, where that is what the message says."""
+        header = message.header
+        if header.msg_type not in _TIMED or not self._options.record_timing:
+            return
+        given = self._requests.get(message.parent_id)
+        if given is None:
+            return
+        what = header.msg_type
+        if what == "status":
+            state = execution_state(message)
+            if state not in ("busy", "idle"):
+                return
+            what = f"status.{state}"
+        self._note_time(given.cell, f"iopub.{what}", header.date)
+
+    def _note_replies(self) -> None:
+        """Note when the kernel has replied to the requests of cells."""
+        while self._replies is not None and (messages := self._replies.receive_ready()):
+            for message in messages:
+                given = self._requests.get(message.parent_id)
+                if given is not None and message.header.msg_type == "execute_reply":
+                    with suppress(ProtocolError):
+                        started: object = message.metadata.get("started")
+                        if isinstance(started, str):
+                            self._note_time(given.cell, "shell.execute_reply.started", started)
+                    self._note_time(given.cell, "shell.execute_reply", message.header.date)
+
+    def _note_time(self, cell: DocumentCell, what: str, date: str) -> None:
+        self._document.note_time(cell, what, date or _wall_clock().isoformat().replace("+00:00", "Z"))
+        if self._saver is not None:
+            self._saver.changed()
 
     def _late_of(self, message: Message) -> Iterator[tuple[DocumentCell, Output]]:
         """Give the output of a message that is a cell's and that no stream was given, with that cell.
@@ -331,7 +389,10 @@ class Engine:
     def _note_gap(self, cell: DocumentCell, *gaps: OutputGap) -> None:
         """Remember why a cell's output is not whole; the same reason counts once."""
         known = self._runs[cell].output_gaps
-        self._note(cell, output_gaps=(*known, *(gap for gap in dict.fromkeys(gaps) if gap not in known)))
+        new = [gap for gap in dict.fromkeys(gaps) if gap not in known]
+        if new:
+            run = self._note(cell, output_gaps=(*known, *new))
+            self._document.note_gaps(cell, run.output_gaps)
 
     def _note(self, cell: DocumentCell, **changes: Any) -> CellRun:
         run = self._runs[cell] = attrs.evolve(self._runs[cell], **changes)
@@ -344,6 +405,7 @@ class Engine:
         began = trio.current_time()
         await self.listener.put(CellStarted(cell=self._note(cell, started=_wall_clock())))
         error, result = await self._execute(kernel, cell, published)
+        self._note_replies()
         timed_out = error is None and result is None
         leaves = False
         if result is not None:

@@ -86,7 +86,7 @@ MEMBERS: Final[Mapping[type, Mapping[How, tuple[str, ...]]]] = {
             "interrupt", "restart", "shutdown",
         ),
         How.GIVES_BLOCK: ("stream", "subshell"),
-        How.INTERNAL: ("ask_process",),
+        How.INTERNAL: ("ask_process", "ask_spec"),
     },
     Subshell: {
         How.ON_THE_SPOT: ("id",),
