@@ -231,6 +231,32 @@ async def test_who_is_slow_to_read_what_is_shown_costs_no_late_output(autojump_c
     assert run.gaps == []
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_comes_late_stands_behind_what_its_cell_put_out(
+    cancelled: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The reader of what is told is slow: the cell has ended in the kernel long before all it put out is read."""
+    async with trio.open_nursery() as nursery:
+
+        async def later(cell: Cell) -> None:
+            for number in range(3):
+                await trio.sleep(0.01)
+                cell.stdout(f"late {number};")
+
+        async def script(cell: Cell) -> None:
+            for number in range(3):
+                cell.stdout(f"{number};")
+            nursery.start_soon(later, cell)
+
+        reader = SlowReader(seconds=10)
+        with trio.move_on_after(15 if cancelled else 1000) as scope:
+            await run_on_fake(script, "a", file := RecordingFile(), show=reader)
+    assert scope.cancelled_caught == cancelled
+    all_of_it = "0;1;2;late 0;late 1;late 2;"
+    assert file.saves[-1][1] == [[all_of_it]]
+    assert "".join(output.text for output in reader.shown) == ("0;" if cancelled else all_of_it)
+
+
 async def test_late_output_is_shown_and_saved_while_another_cell_is_silent(autojump_clock: trio.testing.MockClock) -> None:
     first: list[Cell] = []
     seen: list[Any] = []

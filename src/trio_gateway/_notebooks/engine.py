@@ -62,6 +62,8 @@ class _Given:
     """How many of the messages were requests for input."""
     messages: int = 0
     """How many there were in all, once the stream has ended."""
+    read: trio.Event = attrs.field(factory=trio.Event)
+    """Whether what the stream was given is in the document."""
 
     @property
     def outputs_given(self) -> int:
@@ -69,10 +71,11 @@ class _Given:
         return (self.messages if self.outputs is None else self.outputs.given[1]) - self.asked
 
     def end(self) -> None:
-        """Note that the stream is given no more."""
+        """Note that the stream is given no more, and that all of it was read."""
         if self.outputs is not None:
             _, self.messages = self.outputs.given
             self.outputs = None
+        self.read.set()
 
 
 class Engine:
@@ -132,6 +135,7 @@ class Engine:
         self._running: _Given | None = None
         self._replies: Subscription | None = None
         self._process = ""
+        self._held: tuple[DocumentCell, Output] | None = None  # what came late and waits for what came before it
         self._latest: dict[DocumentCell, float] = {}  # when each cell's late output came last
         self._receiving = trio.CancelScope()
         self._quiet = trio.CancelScope()
@@ -276,6 +280,11 @@ class Engine:
                     break
                 self._note_times(message)
                 for cell, output in self._late_of(message):
+                    self._held = (cell, output)
+                    if self._running is not None and self._running.cell is cell:
+                        # Its stream has ended, and is not read to its end: what comes late stands behind that.
+                        await self._running.read.wait()
+                    self._held = None
                     now = self._latest[cell] = trio.current_time()
                     self._quiet.deadline = min(now + self._options.grace, self._quiet_until)
                     await self._take(cell, output, late=True)
@@ -319,6 +328,9 @@ class Engine:
 
     def _keep_late(self, published: Subscription) -> None:
         """Put what has come of cells after their end into the notebook, and tell nobody: the run ends before its time."""
+        if self._held is not None:
+            self._document.feed(*self._held)
+            self._held = None
         with suppress(GatewayError):
             while messages := published.receive_ready():
                 for message in messages:
