@@ -6,18 +6,24 @@ A run takes every fourth step: see `suite.budgets`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
+import nbformat
 import pytest
 import trio
 import trio.testing
 
 import trio_gateway
 from suite.budgets import strike_until_it_ends
+from tools.notebook_tools import Threads, notebook_of
 from tools.sweep_tools import CancelAtStep, run_seeded, service_tasks
+from trio_gateway import notebooks
 from trio_gateway.testing import FakeComm, FakeGateway, FakeKernelSpec
 
 MOST_STEPS = 3000
@@ -183,6 +189,45 @@ async def own_requests(world: World) -> None:
         assert (await client.get("api")).status_code == 200
 
 
+async def run_notebook(world: World) -> None:
+    with notebook_folder() as folder:
+        run = await notebooks.run(world.gateway, notebook_of(*CELLS), output=folder / "out.ipynb")
+        assert run.raise_for_error().output is not None
+
+
+async def run_notebooks(world: World) -> None:
+    """Two at a time of three, of which one fails."""
+    with notebook_folder() as folder:
+        jobs = [
+            notebooks.NotebookJob(notebook_of(*cells), output=folder / f"{number}.ipynb")
+            for number, cells in enumerate([CELLS, ("1 / 0",), CELLS])
+        ]
+        async with notebooks.run_many(world.gateway, jobs, limit=2) as runs:
+            async for run in runs:
+                own = [kernel_id for kernel_id in world.fake.kernels if kernel_id != world.kernel.id]
+                assert len(own) <= 2
+                assert run.kernel_id not in own
+                if run.failure is not None:
+                    raise run.failure
+                assert run.status == ("error" if run.job is jobs[1] else "ok")
+
+
+CELLS = ("import time\nprint('a', flush=True)\ntime.sleep(1)", "print('b')")
+
+
+@contextmanager
+def notebook_folder() -> Iterator[Path]:
+    """A folder in which every file is whole at the end, and no other is left; what is done in threads is done in virtual time."""
+    with tempfile.TemporaryDirectory() as name, mock.patch.object(trio.to_thread, "run_sync", Threads().run_sync):
+        folder = Path(name)
+        try:
+            yield folder
+        finally:
+            for path in folder.iterdir():
+                assert path.suffix == ".ipynb", "a temporary file is left (G1)"
+                nbformat.validate(nbformat.read(path, as_version=4))
+
+
 ENDS_THE_KERNEL = {shutdown, shutdown_by_id, shutdown_all}
 RESTARTS = {restart, restart_by_id}
 """Cancelled, they leave open whether the kernel is restarted: it may be so after they have returned."""
@@ -219,6 +264,8 @@ OPERATIONS = [
     kernelspecs,
     sessions,
     own_requests,
+    run_notebook,
+    run_notebooks,
 ]
 
 
@@ -369,6 +416,7 @@ IN_SILENCE = [
     start_another,
     shutdown_all,
     own_requests,
+    run_notebooks,
 ]
 
 
