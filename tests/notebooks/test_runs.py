@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -124,6 +125,26 @@ async def test_a_dead_kernel_is_raised_and_what_came_is_saved(tmp_path: Path, au
             assert isinstance(last, notebooks.RunFinished)
             assert (run.result.status, type(run.result.failure)) == ("failed", KernelDiedError)
             assert [event async for event in run] == []
+
+
+@pytest.mark.parametrize("record_timing", [True, False])
+@pytest.mark.parametrize("end", ["limit", "death"])
+async def test_a_cell_whose_reply_never_comes_has_its_number_all_the_same(
+    end: str, record_timing: bool, autojump_clock: Clock
+) -> None:
+    async def script(cell: Cell) -> None:
+        if cell.code == "b":
+            await cell.sleep(5)
+            if end == "death":
+                next(iter(there.kernels.values())).die()
+            await cell.sleep(1000)
+
+    async with fake(script) as there, there.open() as gateway:
+        async with notebooks.open_run(gateway, notebook_of("a", "b", "c"), cell_timeout=10, record_timing=record_timing) as run:
+            with pytest.raises(KernelDiedError) if end == "death" else contextlib.nullcontext():
+                assert [event async for event in run]
+    assert [cell.execution_count for cell in run.result.cells] == [1, 2, None]
+    assert [cell.execution_count for cell in run.result.notebook.cells] == [1, 2, None]
 
 
 async def test_events_are_read_while_the_run_lasts(tmp_path: Path, autojump_clock: Clock) -> None:

@@ -123,8 +123,8 @@ class Document:
         self._changed.update(changed)
         return bool(changed)
 
-    def end(self, cell: DocumentCell, execution_count: int | None) -> None:
-        """Note that the cell has run, as the kernel's execution of this number."""
+    def note_count(self, cell: DocumentCell, execution_count: int) -> None:
+        """Note which of the kernel's executions a cell is."""
         cell.node.execution_count = execution_count
 
     @staticmethod

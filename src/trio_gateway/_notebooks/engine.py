@@ -29,6 +29,7 @@ from .._protocol.endings import asked_to_leave, exit_code_in, failure_of
 from .._protocol.execution import OUTPUT_TYPES, may_be_rate_notice, parse_output
 from .._protocol.messages import Message
 from .._services import alongside
+from .._values import as_count
 from .document import Document, DocumentCell
 from .event_queue import Listener
 from .events import CellFinished, CellOutput, CellStarted, RunStarted
@@ -339,12 +340,15 @@ class Engine:
                         self._document.feed(*late)
 
     def _note_times(self, message: Message) -> None:
-        """Note when the kernel began with a cell and was done with it, where that is what the message says."""
+        """Note when the kernel began with a cell, as which of its executions, and when it was done with it, if that is in it."""
         header = message.header
-        if header.msg_type not in _TIMED or not self._options.record_timing:
-            return
-        given = self._requests.get(message.parent_id)
+        given = self._requests.get(message.parent_id) if header.msg_type in _TIMED else None
         if given is None:
+            return
+        if header.msg_type == "execute_input":
+            with suppress(ProtocolError):
+                self._note_count(given.cell, as_count(message.content.get("execution_count")))
+        if not self._options.record_timing:
             return
         what = header.msg_type
         if what == "status":
@@ -353,6 +357,12 @@ class Engine:
                 return
             what = f"status.{state}"
         self._note_time(given.cell, f"iopub.{what}", header.date)
+
+    def _note_count(self, cell: DocumentCell, count: int | None) -> None:
+        """Note which of the kernel's executions a cell is. A reply says so too, but there may be none."""
+        if count is not None:
+            self._note(cell, execution_count=count)
+            self._document.note_count(cell, count)
 
     def _note_replies(self) -> None:
         """Note when the kernel has replied to the requests of cells."""
@@ -421,7 +431,7 @@ class Engine:
         timed_out = error is None and result is None
         leaves = False
         if result is not None:
-            self._document.end(cell, result.execution_count)
+            self._note_count(cell, result.execution_count)
             self._note_gap(cell, *result.output_gaps)
             leaves = asked_to_leave(result) is not None
             if result.status == "ok":
@@ -433,7 +443,6 @@ class Engine:
             cell,
             status="timeout" if timed_out else "ok" if error is None else "error",
             error=error,
-            execution_count=None if result is None else result.execution_count,
             finished=_wall_clock(),
             seconds=trio.current_time() - began,
         )
