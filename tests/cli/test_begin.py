@@ -74,3 +74,16 @@ def test_the_command_begins_where_nothing_is_imported_yet() -> None:
     look = "import sys, trio_gateway_command; print({'trio_gateway', 'trio'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "", "1", "nonsense"])
+async def test_a_terminal_without_columns_is_written_to_all_the_same(columns: str) -> None:
+    done = await trio.run_process(
+        [sys.executable, "-m", "trio_gateway_command", "nonsense"],
+        stdin=subprocess.DEVNULL,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        env={**clean_environment(), "COLUMNS": columns},
+    )
+    assert (done.returncode, b"No such command" in done.stderr) == (2, True)

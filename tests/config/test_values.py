@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import errno
 import math
 from pathlib import Path
 from types import MappingProxyType
@@ -168,6 +170,34 @@ def test_missing_files(tmp_path: Path, name: str) -> None:
     assert (field, value_text, source) == (name, "'missing.pem'", VARIABLES[name])
     if name != "ca_certs":
         assert refused(**{name: tmp_path}).problems[0].field == name
+
+
+@pytest.mark.parametrize("name", ["ca_certs", "client_cert", "client_key"])
+@pytest.mark.parametrize("size", [1, 5000])
+@pytest.mark.parametrize("coded", [False, True])
+def test_what_stands_in_a_file_is_not_its_path(name: str, size: int, coded: bool) -> None:  # G8
+    """A private key by mistake, for instance: nothing shows it. A long one is no path at all for the system."""
+    text = f"-----BEGIN EC PRIVATE KEY-----\n{'s3cret' * size}\n-----END EC PRIVATE KEY-----\n"
+    if coded:
+        text = base64.b64encode(text.encode()).decode()
+    expected = (
+        "the path of a file"
+        + (" or directory" if name == "ca_certs" else "")
+        + " that exists; this is what stands in such a file"
+    )
+    assert one_problem(**{name: text}) == (name, None, expected, "argument")
+    assert one_problem({VARIABLES[name]: text}) == (name, None, expected, VARIABLES[name])
+
+
+@pytest.mark.parametrize("name", ["ca_certs", "client_cert", "client_key"])
+def test_a_path_that_the_system_refuses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one_problem(**{name: "a" * 5000})[2].endswith("that exists (File name too long)")
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)  # as Python has it before 3.14, where a folder above is closed to this user
+    assert one_problem(**{name: "a"})[2].endswith("that exists (Permission denied)")
 
 
 @pytest.mark.parametrize("userinfo", ["s3cret%00:x", "u:s3cret%0A", "u%3As3cret:x", "u:s3cret%FF", "u:s3cret?x", "u:s3cret#x"])

@@ -7,10 +7,13 @@ import pickle
 import re
 import traceback
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import trio
 
 import trio_gateway
 from tools.guarantee_tools import start_and_wait
@@ -150,3 +153,33 @@ async def test_G8_a_local_gateways_token_is_not_said(caplog: pytest.LogCaptureFi
         seen = await kernel.execute(f"import os\n[name for name, value in os.environ.items() if {token!r} in value]")
         assert seen.text == "[]"
     assert [text for text in [*said, caplog.text, repr(events)] if token in text] == []
+
+
+@pytest.mark.parametrize("engine", ["fast", "trio-websocket"])
+async def test_G8_no_variable_leads_us_to_another_server(
+    engine: str, real_gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither one that names a proxy, in any spelling, nor a `.netrc`, which names another login."""
+    came: list[bytes] = []
+
+    async def note(stream: trio.SocketStream) -> None:
+        came.append(bytes(await stream.receive_some()))
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, note, 0, host="127.0.0.1"))
+        trap = f"http://joe:secret@127.0.0.1:{listener.socket.getsockname()[1]}"
+        for kind in ("http", "https", "all", "ws", "wss", "socks", "no"):
+            for name in (f"{kind}_proxy", f"{kind}_PROXY", f"{kind.upper()}_PROXY", f"{kind.title()}_Proxy"):
+                monkeypatch.setenv(name, "other.example" if kind == "no" else trap)
+        netrc = tmp_path / ".netrc"
+        netrc.write_text("default login joe password secret\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        settings = {"auth_token": real_gateway.token, "websocket_engine": engine}
+        async with open_gateway(real_gateway.url, **settings) as gateway, gateway.start_kernel() as kernel:
+            assert (await kernel.execute("6 * 7")).text == "42"
+            async with gateway.http_client() as client:
+                assert (await client.get("api/kernelspecs")).status_code == 200
+        nursery.cancel_scope.cancel()
+    assert came == []

@@ -37,6 +37,7 @@ PASSWORD = "s3cret-password-0123456789"
 HEADER = "s3cret-header-0123456789"
 VARIABLE = "s3cret-variable-0123456789"
 PROXY = "s3cret-proxy-0123456789"
+KEY = f"-----BEGIN PRIVATE KEY-----\n{HEADER}\n-----END PRIVATE KEY-----\n"
 SECRETS = [TOKEN, PASSWORD, HEADER, VARIABLE, PROXY, "s3cret", "bWU6czNjcmV0"]
 LOGIN: dict[str, Any] = {
     "auth_token": TOKEN,
@@ -121,6 +122,10 @@ WRONG: dict[str, Callable[[], object]] = {
             "JUPYTER_GATEWAY_AUTH_TOKEN": TOKEN,
             "JUPYTER_GATEWAY_HEADERS": f'{{"X": "{HEADER}"}}',
         }
+    ),
+    "a key in place of its file": lambda: GatewayConfig(url="http://127.0.0.1", client_key=KEY),
+    "a key in the environment": lambda: GatewayConfig.from_env(
+        {"JUPYTER_GATEWAY_URL": "http://127.0.0.1", "JUPYTER_GATEWAY_CLIENT_KEY": KEY}
     ),
     "of the proxy": lambda: ProxyConfig(token=PROXY, base_path="nonsense"),
     "a change of the proxy": lambda: ProxyConfig().replace(token=PROXY, base_path="nonsense"),

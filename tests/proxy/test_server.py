@@ -124,11 +124,33 @@ async def test_a_certificate_that_is_none(tmp_path: Path) -> None:
             await serve(cast("Proxy", App()), port=0, certfile=tmp_path / name)
 
 
-async def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path) -> None:
+async def test_each_file_for_tls_that_is_wrong_is_named(tmp_path: Path) -> None:
+    """Nothing listens then: least of all without TLS, where a key says that it was meant."""
+    authority = trustme.CA()
+    issued, another = (authority.issue_cert("127.0.0.1") for _ in range(2))
+    (tmp_path / "cert.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    another.private_key_pem.write_to_path(str(tmp_path / "another.pem"))
+    key = (tmp_path / "key.pem").read_text()
+    cert = tmp_path / "cert.pem"
+    for files, said in (
+        ({"keyfile": tmp_path / "key.pem"}, f"keyfile: '{tmp_path}/key.pem' .* a certfile beside it"),
+        ({"certfile": cert}, f"certfile: '{cert}' .* a certificate in PEM and its private key"),
+        ({"certfile": cert, "keyfile": tmp_path / "another.pem"}, "keyfile: .* the private key that belongs to .* certfile"),
+        ({"certfile": cert, "keyfile": tmp_path / "none.pem"}, r"keyfile: .*none\.pem' .* \(No such file or directory\)"),
+        ({"certfile": cert, "keyfile": key}, r"keyfile: '\*\*\*' can't be used"),
+        ({"certfile": key}, r"certfile: '\*\*\*' can't be used"),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            await serve(cast("Proxy", App()), port=0, **cast("Any", files))
+
+
+async def test_tls_is_spoken_where_there_is_a_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     context = ssl.create_default_context()
     authority.configure_trust(context)
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "none" / "keys"))  # there the keys of all connections would be written
     async with served(App(), certfile=tmp_path / "server.pem") as proxy:
         assert proxy.listening.url.startswith("https://")
         stream = trio.SSLStream(await proxy.connect(), context, server_hostname="127.0.0.1", https_compatible=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -16,6 +18,25 @@ from trio_gateway.testing.scenarios import SCENARIOS, Absent, Finding, Scenario,
 Clock = trio.testing.MockClock
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 NOWHERE = Stage(trio_gateway.GatewayConfig(url="http://x"))
+
+
+WITHOUT_CHECKS = """
+import trio
+from trio_gateway import GatewayConfig
+from trio_gateway.testing.scenarios import SCENARIOS, Stage, run_scenario
+
+finding = trio.run(run_scenario, SCENARIOS[0], Stage(GatewayConfig(url="http://127.0.0.1")))
+print(len(SCENARIOS), finding.outcome, finding.detail)
+"""
+
+
+@pytest.mark.parametrize("option", ["-O", "-OO"])
+def test_where_python_leaves_the_checks_out_nothing_is_called_right(option: str) -> None:
+    """Assertions are what a scenario checks by; docstrings, which `-OO` leaves out too, are what the command shows of it."""
+    done = subprocess.run([sys.executable, option, "-c", WITHOUT_CHECKS], check=True, capture_output=True, text=True)
+    assert (
+        done.stdout == f"{len(SCENARIOS)} failed Python leaves out what a scenario checks: run it without -O and PYTHONOPTIMIZE\n"
+    )
 
 
 @asynccontextmanager

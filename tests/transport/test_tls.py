@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from cryptography.hazmat.primitives import serialization
 from tools.scripted_http import Dice, Request, Server, in_turn, response
 from trio_gateway._config import GatewayConfig
 from trio_gateway._errors import ConfigError, GatewayConnectionError
+from trio_gateway._transport.connector import TLSRefusedError
 from trio_gateway._transport.http.client import HttpClient, open_http_client
 from trio_gateway._transport.tls import build_ssl_context, load_ssl_context
+from trio_gateway._transport.websocket.engine import WebSocketOptions
+from trio_gateway._transport.websocket.opening import open_websocket
 
 URL = "https://gateway.test"
 
@@ -71,6 +75,7 @@ class TLSServer(Server):
             # Trio keeps the alert to itself; OpenSSL on a socket sends it.
             with suppress(trio.BrokenResourceError):
                 await stream.send_all(secure._outgoing.read())
+                await stream.receive_some()  # a socket takes what the client sends before it has heard of that
             await stream.aclose()
         else:
             await super()._serve(secure, number)
@@ -78,20 +83,28 @@ class TLSServer(Server):
 
 @asynccontextmanager
 async def bench(
-    authority: trustme.CA, *, name: str = "gateway.test", wants_certificate: bool = False, **settings: Any
+    authority: trustme.CA,
+    *,
+    name: str = "gateway.test",
+    wants_certificate: bool = False,
+    validity: Mapping[str, datetime] = {},
+    server: Mapping[str, Any] = {},
+    **settings: Any,
 ) -> AsyncGenerator[tuple[HttpClient, list[Request]]]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(name).configure_cert(context)
+    authority.issue_cert(name, **validity).configure_cert(context)
+    for attribute, value in server.items():
+        setattr(context, attribute, value)
     if wants_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
         authority.configure_trust(context)
     async with trio.open_nursery() as nursery:
-        server = TLSServer(nursery, in_turn(response()))
-        server.context = context
+        listening = TLSServer(nursery, in_turn(response()))
+        listening.context = context
         config = GatewayConfig(**{"url": URL, **settings})
         try:
-            async with open_http_client(config, connector=server.connect, rng=Dice()) as http:  # type: ignore[arg-type]
-                yield http, server.requests
+            async with open_http_client(config, connector=listening.connect, rng=Dice()) as http:  # type: ignore[arg-type]
+                yield http, listening.requests
         finally:
             nursery.cancel_scope.cancel()
 
@@ -129,10 +142,34 @@ async def test_an_unknown_authority_is_not_trusted_and_not_tried_twice(authority
     assert caught.value.attempts == 1
 
 
-async def test_another_hosts_certificate_is_not_accepted(authority: trustme.CA, ca_file: str):
-    async with bench(authority, name="other.test", ca_certs=ca_file) as (http, requests):
-        with pytest.raises(GatewayConnectionError, match=r"not valid for 'gateway\.test'"):
+NOW = datetime.now(UTC)  # noqa: TID251 - certificates are valid by the wall clock, which OpenSSL reads
+OF_SERVERS: dict[str, tuple[dict[str, Any], str]] = {
+    "of another host": (
+        {"name": "other.test"},
+        "Hostname mismatch, certificate is not valid for 'gateway.test' (the URL's host must be one that the certificate is for)",
+    ),
+    "of an address only": (
+        {"name": "127.0.0.1"},
+        "Hostname mismatch, certificate is not valid for 'gateway.test' (the URL's host must be one that the certificate is for)",
+    ),
+    "expired": (
+        {"validity": {"not_before": NOW - timedelta(days=9), "not_after": NOW - timedelta(days=1)}},
+        "certificate has expired (the server's has to be renewed; or else this machine's clock is wrong)",
+    ),
+    "of the future": (
+        {"validity": {"not_before": NOW + timedelta(days=1), "not_after": NOW + timedelta(days=9)}},
+        "certificate is not yet valid (is this machine's clock right?)",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", OF_SERVERS)
+async def test_a_certificate_that_is_not_accepted_is_told_with_its_cure(which: str, authority: trustme.CA, ca_file: str):
+    settings, said = OF_SERVERS[which]
+    async with bench(authority, ca_certs=ca_file, **settings) as (http, requests):
+        with pytest.raises(TLSRefusedError) as caught:
             await http.request("GET", "/")
+    assert str(caught.value) == f"gateway.test:443 shows a certificate that is not accepted: {said}"
     assert requests == []
 
 
@@ -165,13 +202,54 @@ async def test_a_client_certificate(authority: trustme.CA, ca_file: str, client_
     assert len(requests) == 1
 
 
-async def test_a_client_certificate_that_is_wanted_and_missing(authority: trustme.CA, ca_file: str):
+PAST = {"not_before": NOW - timedelta(days=9), "not_after": NOW - timedelta(days=1)}
+FUTURE = {"not_before": NOW + timedelta(days=1), "not_after": NOW + timedelta(days=9)}
+REFUSED = "gateway.test:443 refuses the certificate in client_cert, or that there is none: "
+OF_CLIENTS = {
+    "missing": (None, "gateway.test:443 asks for a certificate of ours, which belongs into client_cert: certificate required"),
+    "expired": (PAST, f"{REFUSED}certificate expired"),
+    "of the future": (FUTURE, f"{REFUSED}bad certificate"),
+    "of another authority": ({}, f"{REFUSED}unknown ca"),
+}
+
+
+@pytest.mark.parametrize("way", ["http", "fast", "trio-websocket"])
+@pytest.mark.parametrize("which", OF_CLIENTS)
+async def test_a_client_certificate_that_is_not_accepted(
+    which: str, way: str, authority: trustme.CA, ca_file: str, tmp_path: Path
+):
     """With TLS 1.3 the server says so only after the handshake; it has not read the request, and asking again is in vain."""
-    async with bench(authority, wants_certificate=True, ca_certs=ca_file) as (http, requests):
-        with pytest.raises(GatewayConnectionError, match="certificate required") as caught:
-            await http.request("GET", "/")
+    validity, said = OF_CLIENTS[which]
+    settings = {"ca_certs": ca_file}
+    if validity is not None:
+        issuer = trustme.CA() if which == "of another authority" else authority
+        settings["client_cert"] = str(tmp_path / "client.pem")
+        issuer.issue_cert("client@gateway.test", **validity).private_key_and_cert_chain_pem.write_to_path(settings["client_cert"])
+    async with bench(authority, wants_certificate=True, **settings) as (http, requests):
+        with pytest.raises(TLSRefusedError) as caught:
+            if way == "http":
+                await http.request("GET", "/")
+            else:
+                async with open_websocket(
+                    "wss://gateway.test/x",
+                    connector=http.connector,
+                    ssl_context=http.ssl_context,
+                    headers=[],
+                    subprotocols=[],
+                    options=WebSocketOptions(max_message_size=1, connect_timeout=60, handshake_timeout=60, engine=way),
+                ):
+                    pass
+    assert str(caught.value) == (said if way == "http" else f"can't connect to wss://gateway.test/x: {said}")
     assert requests == []
     assert caught.value.attempts == 1
+
+
+async def test_a_server_of_tls_1_2_says_less_of_a_certificate_that_is_missing(authority: trustme.CA, ca_file: str):
+    limits = {"maximum_version": ssl.TLSVersion.TLSv1_2}
+    async with bench(authority, wants_certificate=True, ca_certs=ca_file, server=limits) as (http, requests):
+        with pytest.raises(TLSRefusedError, match=r"handshake failure \(does it ask for a certificate of ours\?.*client_cert\)$"):
+            await http.request("GET", "/")
+    assert requests == []
 
 
 # ----------------------------------------------------------------------------------------------------------- bad files
@@ -203,6 +281,14 @@ def test_files_that_can_not_be_used_are_named(ca_file: str, client_files: dict[s
     assert problem(client_cert=cert, client_key=str(text)).startswith(f"client_key: '{text}' can't be used")
     assert problem(client_cert=cert, client_key=str(client_files["other"])).startswith("client_key: ")
     assert "belongs to the certificate" in problem(client_cert=cert, client_key=str(client_files["other"]))
+
+
+def test_a_file_in_a_folder_that_can_not_be_used_is_named(ca_file: str, tmp_path: Path):  # G10
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    shutil.copy(ca_file, folder / "a.pem")
+    (folder / "key.pem").write_text("no certificate")
+    assert "(key.pem: no certificate or crl found)" in problem(ca_certs=str(folder))
 
 
 def test_a_key_with_a_password_is_refused_and_nobody_is_asked(client_files: dict[str, Path]):
@@ -271,6 +357,17 @@ def test_authorities_of_the_system_are_trusted():
 
 def test_own_authorities_replace_those_of_the_system(ca_file: str):
     assert build_ssl_context(GatewayConfig(url=URL, ca_certs=ca_file)).cert_store_stats()["x509_ca"] == 1
+
+
+def test_a_folder_of_authorities_that_is_closed_to_us_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+    def refuse(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert build_ssl_context(GatewayConfig(url=URL)).verify_mode == ssl.CERT_REQUIRED
 
 
 def test_without_authorities_on_the_system_there_may_be_certifi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

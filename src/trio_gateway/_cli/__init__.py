@@ -23,6 +23,8 @@ def main() -> None:
     Raises:
         SystemExit: always.
     """
+    if not os.environ.get("COLUMNS", "").strip("0"):
+        os.environ.pop("COLUMNS", None)  # rich would take the 0 at its word, and print nothing at all
     try:
         code = _run()
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .config import WEBSOCKET_ENGINES, GatewayConfig, hidden_settings, settings_table
 from .fields import SettingRow
 from .typed import GatewaySettings, LocalSettings
-from .values import header_name_problem, header_value_problem
+from .values import header_name_problem, header_value_problem, holds_pem
 from .variables import unknown_variables
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "header_name_problem",
     "header_value_problem",
     "hidden_settings",
+    "holds_pem",
     "settings_table",
     "unknown_variables",
 ]

@@ -514,9 +514,10 @@ def hidden_settings(settings: Mapping[str, Any], *, but: Collection[str] = ()) -
 
 def _hidden(name: str, value: Any) -> Any:
     entry = _SETTINGS.get(name)
-    # What is no setting may be one with a typing error in its name; in a URL there may be a password.
+    # What is no setting may be one with a typing error in its name; in a URL there may be a password; and a file's path may be
+    # the private key itself, by mistake.
     if entry is not None and not (entry.secret or entry.url):
-        return value
+        return Secret.of(value) if values.holds_pem(value) else value
     if isinstance(value, str):
         return Secret.of(value) if value and (entry is None or entry.secret or "@" in value) else value
     return hide_values(value)
@@ -592,7 +593,8 @@ def _conflicts(found: Mapping[str, Any], raws: Mapping[str, Given]) -> list[Conf
 
 def _problem(name: str, given: Given, expected: str) -> ConfigProblem:
     entry = _SETTINGS[name]
-    return ConfigProblem(name, None if entry.secret else masked(entry, given.value), expected, given.source)
+    secret = entry.secret or values.holds_pem(given.value)
+    return ConfigProblem(name, None if secret else masked(entry, given.value), expected, given.source)
 
 
 def _unknown(name: str) -> ConfigProblem:

@@ -42,6 +42,7 @@ __all__ = [
     "header_value_problem",
     "headers",
     "hidden_url",
+    "holds_pem",
     "names",
     "number",
     "number_in_text",
@@ -343,19 +344,34 @@ def headers(value: object) -> Mapping[str, str]:
 # ----------------------------------------------------------------------------------------------------------------- files
 
 
+_ARMOUR = re.compile(r"-----BEGIN |LS0tLS1CRUdJTi")  # the second is the first in Base64, as Kubernetes keeps it
+
+
+def holds_pem(value: object) -> bool:
+    """Say whether a value is what stands in a file of PEM, perhaps a private key, in place of that file's path."""
+    return isinstance(value, str) and _ARMOUR.search(value) is not None
+
+
 def existing_file(value: object) -> str:
     """Read the path of a file that exists."""
-    path = _path(value, "the path of a file that exists")
-    if not Path(path).is_file():
-        raise BadValue(f"the path of a file that exists (relative paths start at {_cwd()})")
-    return path
+    return _existing(value, "the path of a file that exists", Path.is_file)
 
 
 def existing_file_or_directory(value: object) -> str:
     """Read the path of a file or directory that exists."""
-    path = _path(value, "the path of a file or directory that exists")
-    if not Path(path).is_file() and not Path(path).is_dir():
-        raise BadValue(f"the path of a file or directory that exists (relative paths start at {_cwd()})")
+    return _existing(value, "the path of a file or directory that exists", lambda path: path.is_file() or path.is_dir())
+
+
+def _existing(value: object, expected: str, is_right: Callable[[Path], bool]) -> str:
+    path = _path(value, expected)
+    if holds_pem(path):
+        raise BadValue(f"{expected}; this is what stands in such a file")
+    try:
+        found = is_right(Path(path))
+    except OSError as error:
+        raise BadValue(f"{expected} ({error.strerror})") from None
+    if not found:
+        raise BadValue(f"{expected} (relative paths start at {_cwd()})")
     return path
 
 

@@ -52,6 +52,7 @@ from .._transport.probe import (
     speaks_tls,
     verification_failure,
 )
+from .._transport.tls import CERTIFICATE_EXPIRED, CERTIFICATE_OF_ANOTHER_HOST, CERTIFICATE_OF_THE_FUTURE
 
 __all__ = ["STEPS", "Check", "Status", "examine", "stray_advice", "variables_of"]
 
@@ -87,11 +88,6 @@ _LOOK_LIMIT: Final = 10.0
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-# Codes of OpenSSL's X509_V_ERR_*, by what to do about them.
-_NOT_YET: Final = 9
-_EXPIRED: Final = 10
-_OTHER_NAME: Final = frozenset({62, 63, 64})
 
 
 @attrs.frozen
@@ -425,11 +421,11 @@ class _Examination:
                 "Is that a TLS port? A server that wants a client's certificate gets it from "
                 f"{self._variable('client_cert')} and {self._variable('client_key')}."
             )
-        if refused.verify_code == _EXPIRED:
+        if refused.verify_code == CERTIFICATE_EXPIRED:
             return "Renew the server's certificate; or else this machine's clock is wrong."
-        if refused.verify_code == _NOT_YET:
+        if refused.verify_code == CERTIFICATE_OF_THE_FUTURE:
             return "The certificate is of the future: is this machine's clock right?"
-        if refused.verify_code in _OTHER_NAME:
+        if refused.verify_code in CERTIFICATE_OF_ANOTHER_HOST:
             return f"Use a host in {self._origin('url')} that the certificate is for, or a certificate that is for this host."
         trusted = "" if self._config.ca_certs is None else f" What {self._origin('ca_certs')} holds is not that CA."
         return (

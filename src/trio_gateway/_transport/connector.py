@@ -13,15 +13,17 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
 from .._errors import GatewayConnectionError
+from .tls import CERTIFICATE_EXPIRED, CERTIFICATE_OF_ANOTHER_HOST, CERTIFICATE_OF_THE_FUTURE
 
 __all__ = [
     "Connector",
     "TLSRefusedError",
+    "certificate_alert",
     "close_now",
     "connect_tcp",
     "describe_os_error",
@@ -260,6 +262,41 @@ def describe_os_error(error: BaseException, host: str) -> str:
     return str(error) or type(error).__name__
 
 
+_WANTED: Final = "CERTIFICATE_REQUIRED"
+_CERTIFICATE_ALERTS: Final = (
+    _WANTED,
+    "BAD_CERTIFICATE",
+    "UNSUPPORTED_CERTIFICATE",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_UNKNOWN",
+    "UNKNOWN_CA",
+    "ACCESS_DENIED",
+)
+"""What a server may say to a client's certificate (RFC 8446, 6.2), as OpenSSL calls it."""
+
+
+def certificate_alert(error: BaseException | None) -> str | None:
+    """Return what a server says to our certificate, in OpenSSL's word; None where an error is not about that.
+
+    With TLS 1.3 that comes after the handshake, in place of an answer, and whatever was sent has not been read.
+    """
+    if not isinstance(error, ssl.SSLError) or error.reason is None:
+        return None
+    _, alert, word = error.reason.partition("ALERT_")
+    return word if alert and word in _CERTIFICATE_ALERTS else None
+
+
+def _cure(code: int) -> str:
+    if code == CERTIFICATE_EXPIRED:
+        return "the server's has to be renewed; or else this machine's clock is wrong"
+    if code == CERTIFICATE_OF_THE_FUTURE:
+        return "is this machine's clock right?"
+    if code in CERTIFICATE_OF_ANOTHER_HOST:
+        return "the URL's host must be one that the certificate is for"
+    return "its CA belongs into ca_certs; validate_cert=False accepts any certificate"
+
+
 def describe_tls_error(error: BaseException, where: str) -> GatewayConnectionError:
     """Make the error for a TLS connection that failed.
 
@@ -269,12 +306,16 @@ def describe_tls_error(error: BaseException, where: str) -> GatewayConnectionErr
     """
     cause = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return TLSRefusedError(
-            f"{where} shows a certificate that is not accepted: {cause.verify_message}"
-            " (its CA belongs into ca_certs; validate_cert=False accepts any certificate)"
-        )
+        said = cause.verify_message.rstrip(".")
+        return TLSRefusedError(f"{where} shows a certificate that is not accepted: {said} ({_cure(cause.verify_code)})")
+    if (alert := certificate_alert(cause)) is not None:
+        asked = "asks for a certificate of ours, which belongs into client_cert"
+        refused = "refuses the certificate in client_cert, or that there is none"
+        return TLSRefusedError(f"{where} {asked if alert == _WANTED else refused}: {alert.replace('_', ' ').lower()}")
     if isinstance(cause, ssl.SSLError):
         reason = (cause.reason or str(cause)).replace("_", " ").lower()
+        if reason.endswith("alert handshake failure"):  # what servers of TLS 1.2 say to a client without a certificate, too
+            reason += " (does it ask for a certificate of ours? That belongs into client_cert)"
         if "wrong version number" in reason or "http request" in reason:
             return TLSRefusedError(f"{where} does not speak TLS: is its URL http:// or ws://?")
         return TLSRefusedError(f"the TLS handshake with {where} failed: {reason}")

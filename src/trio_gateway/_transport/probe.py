@@ -133,7 +133,7 @@ async def speaks_tls(connector: Connector, host: str, port: int, limit: float) -
 
     Cancellation: closes the stream.
     """
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing is sent over it
     try:

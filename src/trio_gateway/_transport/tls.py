@@ -9,13 +9,26 @@ import logging
 import ssl
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from .._config import GatewayConfig
 from .._errors import ConfigError, ConfigProblem
 
-__all__ = ["build_ssl_context", "load_ssl_context"]
+__all__ = [
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_OF_ANOTHER_HOST",
+    "CERTIFICATE_OF_THE_FUTURE",
+    "build_ssl_context",
+    "load_chain",
+    "load_ssl_context",
+]
+
+# Codes of OpenSSL's X509_V_ERR_*, by what to do about them.
+CERTIFICATE_OF_THE_FUTURE: Final = 9
+CERTIFICATE_EXPIRED: Final = 10
+CERTIFICATE_OF_ANOTHER_HOST: Final = frozenset({62, 63, 64})
 
 logger = logging.getLogger("trio_gateway.http")
 
@@ -71,13 +84,20 @@ def build_ssl_context(config: GatewayConfig) -> ssl.SSLContext:
 
 def _load_default_cas(context: ssl.SSLContext) -> None:
     context.load_default_certs()
-    paths = ssl.get_default_verify_paths()
-    if not context.cert_store_stats()["x509_ca"] and not (paths.capath and any(Path(paths.capath).iterdir())):
+    folder = ssl.get_default_verify_paths().capath
+    if not context.cert_store_stats()["x509_ca"] and not (folder and _has_entries(Path(folder))):
         # A container without ca-certificates, perhaps with a Python that has a set of its own.
         with suppress(ImportError):
             import certifi
 
             context.load_verify_locations(certifi.where())
+
+
+def _has_entries(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:  # named by SSL_CERT_DIR, and closed to this user
+        return False
 
 
 def _problem(config: GatewayConfig, field: str, expected: str) -> ConfigProblem:
@@ -87,6 +107,7 @@ def _problem(config: GatewayConfig, field: str, expected: str) -> ConfigProblem:
 def _load_cas(context: ssl.SSLContext, config: GatewayConfig) -> list[ConfigProblem]:
     assert config.ca_certs is not None
     path = Path(config.ca_certs)
+    where = ""
     try:
         if path.is_dir():
             found = sorted(path.iterdir())
@@ -95,6 +116,7 @@ def _load_cas(context: ssl.SSLContext, config: GatewayConfig) -> list[ConfigProb
             before = context.cert_store_stats()["x509"]
             for file in found:
                 if file.suffix.lower() in {".pem", ".crt", ".cer"} and file.is_file():
+                    where = f"{file.name}: "
                     context.load_verify_locations(cafile=str(file))
             hashed = any(len(file.name.partition(".")[0]) == 8 and file.suffix[1:].isdigit() for file in found)
             if context.cert_store_stats()["x509"] == before and not hashed:
@@ -102,7 +124,7 @@ def _load_cas(context: ssl.SSLContext, config: GatewayConfig) -> list[ConfigProb
         else:
             context.load_verify_locations(cafile=str(path))
     except (OSError, ValueError) as error:
-        return [_problem(config, "ca_certs", f"a file or folder with certificates in PEM ({_reason(error)})")]
+        return [_problem(config, "ca_certs", f"a file or folder with certificates in PEM ({where}{_reason(error)})")]
     return []
 
 
@@ -117,29 +139,47 @@ def _refuse_password() -> str:
 
 def _load_client_cert(context: ssl.SSLContext, config: GatewayConfig) -> list[ConfigProblem]:
     assert config.client_cert is not None
-    key_field = "client_cert" if config.client_key is None else "client_key"
+    wrong = load_chain(context, ("client_cert", config.client_cert), ("client_key", config.client_key))
+    return [] if wrong is None else [_problem(config, *wrong)]
+
+
+def load_chain(context: ssl.SSLContext, certificate: tuple[str, str], key: tuple[str, str | None]) -> tuple[str, str] | None:
+    """Have a context show a certificate. It blocks while it reads files.
+
+    Args:
+        context: the context.
+        certificate: the name of its setting, and the file's path.
+        key: likewise the private key; with None for a path it is in the certificate's file.
+
+    Returns:
+        Which setting is wrong, and what would be right; None where the certificate can be used.
+    """
+    cert_name, cert_path = certificate
+    key_name, key_path = key
+    if key_path is None:
+        key_name = cert_name
     try:
-        context.load_cert_chain(config.client_cert, config.client_key, password=_refuse_password)
+        context.load_cert_chain(cert_path, key_path, password=_refuse_password)
     except _EncryptedKey:
-        return [_problem(config, key_field, "a private key without a password (openssl pkey takes it off)")]
+        return key_name, "a private key without a password (openssl pkey takes it off)"
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            return [_problem(config, key_field, "the private key that belongs to the certificate in client_cert")]
+            return key_name, f"the private key that belongs to the certificate in {cert_name}"
         # OpenSSL does not say which of the two files it was reading.
-        if config.client_key is not None and _holds(config.client_cert, "CERTIFICATE"):
-            return [_problem(config, "client_key", f"a file with a private key in PEM ({_reason(error)})")]
-        expected = "a file with a certificate in PEM" + ("" if config.client_key else " and its private key")
-        return [_problem(config, "client_cert", f"{expected} ({_reason(error)})")]
+        if key_path is not None and _holds(cert_path, "CERTIFICATE"):
+            return key_name, f"a file with a private key in PEM ({_reason(error)})"
+        expected = "a file with a certificate in PEM" + ("" if key_path else " and its private key")
+        return cert_name, f"{expected} ({_reason(error)})"
     except (OSError, ValueError) as error:
-        field = "client_key" if config.client_key is not None and _holds(config.client_cert, "CERTIFICATE") else "client_cert"
-        return [_problem(config, field, f"a file in PEM that can be read ({_reason(error)})")]
-    return []
+        field = key_name if key_path is not None and _holds(cert_path, "CERTIFICATE") else cert_name
+        return field, f"a file in PEM that can be read ({_reason(error)})"
+    return None
 
 
 def _holds(path: str, kind: str) -> bool:
     try:
         return f"-----BEGIN {kind}-----".encode() in Path(path).read_bytes()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -19,9 +19,11 @@ from typing import Any, Final
 import attrs
 import trio
 
+from .._config import holds_pem
 from .._errors import InvalidInputError
 from .._protocol.websocket import UpgradeRequest
 from .._transport.blocks import check_trio
+from .._transport.tls import load_chain
 from ._app import Proxy
 from ._config import ProxyConfig
 from ._front import serve_websocket
@@ -104,6 +106,10 @@ async def serve(
     Cancellation: cuts all connections.
     """
     check_trio("trio_gateway.proxy.serve", "call it in a program that Trio runs, or use the command trio-gateway proxy")
+    if keyfile is not None and certfile is None:
+        raise InvalidInputError(
+            "keyfile", os.fspath(keyfile), "None, or a certfile beside it: without a certificate no TLS is spoken"
+        )
     context = None if certfile is None else _tls(certfile, keyfile)
     listeners = await _listen(host, port, context)
     bound: int = _socket_of(listeners[0]).getsockname()[1]
@@ -275,15 +281,16 @@ class _Connection:
 
 
 def _tls(certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str] | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # the default one would write its keys where SSLKEYLOGFILE says
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # HTTP/2 is not offered: front ends' WebSockets need HTTP/1.1, and one protocol is less to get wrong.
     context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(certfile, keyfile, password="")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        raise InvalidInputError("certfile", os.fspath(certfile), f"a certificate in PEM, with its key ({why})") from None
+    paths = {"certfile": os.fspath(certfile), "keyfile": None if keyfile is None else os.fspath(keyfile)}
+    wrong = load_chain(context, ("certfile", os.fspath(certfile)), ("keyfile", paths["keyfile"]))
+    if wrong is not None:
+        field, expected = wrong
+        shown = paths[field]
+        raise InvalidInputError(field, "***" if holds_pem(shown) else shown, expected)
     return context
 
 

@@ -286,6 +286,9 @@ async def test_json_of_an_answer_that_has_none():
     async with bench(in_turn(response(200, b"<html>"))) as it:
         with pytest.raises(ProtocolError, match="HTML"):
             (await it.http.request("GET", "/")).json()
+    async with bench(in_turn(response(304)), headers={"If-None-Match": "*"}) as it:
+        with pytest.raises(ProtocolError, match=r"304 Not Modified .* headers .* If-None-Match"):
+            (await it.http.request("GET", "/")).json()
 
 
 # ------------------------------------------------------------------------------------------------------------ redirects

@@ -77,6 +77,11 @@ class HttpResponse:
         Raises:
             ProtocolError: it is none.
         """
+        if self.status_code == 304:
+            raise ProtocolError(
+                "the gateway's answer is 304 Not Modified and has no content: does one of the headers in headers ask for what is "
+                "new only, such as If-None-Match?"
+            )
         return load_json(self.content)
 
 

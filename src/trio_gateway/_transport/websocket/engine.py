@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import attrs
 import trio.abc
@@ -21,6 +22,7 @@ import trio.abc
 from ..._errors import GatewayConnectionError
 from ..._protocol.frames import Mask, xor_mask
 from ..._protocol.messages import Buffer
+from ..connector import TLSRefusedError, certificate_alert, describe_tls_error
 
 __all__ = [
     "RECEIVE_BYTES",
@@ -113,6 +115,18 @@ class PeerWords:
             why: what is wrong, with words of the other end's.
         """
         return GatewayConnectionError(self.mask(f"{self.address} broke the connection in the WebSocket handshake{why}"))
+
+    def refuses_certificate(self, error: BaseException) -> GatewayConnectionError | None:
+        """Make the exception for a server that does not take our certificate; None where an error is about something else.
+
+        Args:
+            error: what the stream raised in the handshake. With TLS 1.3 the server says so only there.
+        """
+        if certificate_alert(error.__cause__) is None:
+            return None
+        parts = urlsplit(self.address)
+        told = describe_tls_error(error, parts.netloc if parts.port else f"{parts.netloc}:443")
+        return TLSRefusedError(self.mask(f"can't connect to {self.address}: {told}"))
 
     def nonsense(self, why: str) -> GatewayConnectionError:
         """Make the exception for an answer to the handshake that came and is none: the connection did not break.

@@ -46,12 +46,14 @@ class FastWebSocket(FrameShell):
         if request is None:
             raise GatewayConnectionError(f"{words.address} can't be asked: a header can't be sent")
         broke: str | None = None
+        refused: GatewayConnectionError | None = None
         answer: Answer = HungUp()
         try:
             await stream.send_all(request)
             answer = await _answer_to(handshake, stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             broke = words.mask(repr(error))
+            refused = words.refuses_certificate(error)
         # Here, where no error is handled: it would go along, with all that it knows of what came. And no local holds that now.
         if isinstance(answer, Accepted):
             self._subprotocol, self._headers = answer.subprotocol, answer.headers
@@ -63,7 +65,7 @@ class FastWebSocket(FrameShell):
         if isinstance(answer, Refused):
             failure = words.rejected(answer.status_code, answer.headers, answer.body)
         elif isinstance(answer, HungUp):
-            failure = words.broken(f": {broke or 'it was closed'}")
+            failure = refused or words.broken(f": {broke or 'it was closed'}")
         else:
             failure = words.nonsense(answer.reason)
         del answer, handshake

@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
 import h11
@@ -140,6 +140,36 @@ class _Promptly(trio.abc.SendChannel[bytes | str]):
         await self._queue.aclose()
 
 
+class _Witness(trio.abc.Stream):
+    """Stands in for a TLS stream while hands are shaken over it: trio-websocket does not tell why a stream has broken."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.error: Exception | None = None
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        with self._seeing():
+            return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with self._seeing():
+            await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    @contextmanager
+    def _seeing(self) -> Generator[None]:
+        try:
+            yield
+        except trio.BrokenResourceError as error:
+            self.error = error
+            raise
+
+
 class TrioWebSocket:
     """The engine trio-websocket; see `WebSocket` for what it promises."""
 
@@ -154,6 +184,7 @@ class TrioWebSocket:
         self._words = upgrade.words
         _tell_log(upgrade.words)
         opening = trio.CancelScope()
+        witness = _Witness(stream)
 
         async def give_up_with_reader() -> None:
             # When the reader ends before the handshake is done, trio-websocket leaves its caller waiting.
@@ -165,7 +196,7 @@ class TrioWebSocket:
             with opening:
                 self._connection = await trio_websocket.wrap_client_stream(
                     cast("trio.Nursery", self._reader),
-                    cast("trio.SocketStream", stream),
+                    cast("trio.SocketStream", witness if isinstance(stream, trio.SSLStream) else stream),
                     upgrade.host,
                     upgrade.resource,
                     subprotocols=upgrade.subprotocols or None,
@@ -178,11 +209,16 @@ class TrioWebSocket:
                 )
                 # There is no public way to ask for it; where it is called otherwise, all works as well, but slower.
                 connection: Any = self._connection
+                if getattr(connection, "_stream", None) is witness:
+                    connection._stream = stream  # noqa: SLF001
                 queue = getattr(connection, "_send_channel", None)
                 if isinstance(queue, trio.MemorySendChannel):
                     connection._send_channel = _Promptly(queue)  # noqa: SLF001
             nursery.cancel_scope.cancel()
         refusal = self._refusal()
+        if refusal is not None and witness.error is not None:
+            refusal = self._words.refuses_certificate(witness.error) or refusal
+        witness.error = None
         if refusal is not None:
             try:
                 raise refusal
