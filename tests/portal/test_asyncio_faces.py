@@ -10,8 +10,10 @@ import pytest
 import trio
 
 import trio_gateway
+import trio_gateway.anyio.notebooks
 from tools.face_tools import ASYNCIO as ASYNCIO_BACKENDS
 from tools.face_tools import run
+from trio_gateway._notebooks.members import MEMBERS as NOTEBOOKS
 from trio_gateway._portal.asyncio_faces import ASYNCIO as ASYNCIO_SIDE
 from trio_gateway._portal.faces import original_of
 from trio_gateway._portal.members import MEMBERS, How
@@ -19,8 +21,10 @@ from trio_gateway._portal.members import MEMBERS, How
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ALL = {**MEMBERS, **NOTEBOOKS}
 
-@pytest.mark.parametrize("original", MEMBERS, ids=lambda original: original.__name__)
+
+@pytest.mark.parametrize("original", ALL, ids=lambda original: original.__name__)
 def test_every_public_member_is_replaced(original: type) -> None:
     """No method or property is left that would touch Trio's objects from another thread; signatures and docstrings agree."""
     face = ASYNCIO_SIDE.faces[original]
@@ -29,7 +33,7 @@ def test_every_public_member_is_replaced(original: type) -> None:
         if name.startswith("_") and name not in ("__anext__", "__aiter__"):
             continue
         assert name in vars(face), name
-        if name in MEMBERS[original].get(How.INTERNAL, ()):
+        if name in ALL[original].get(How.INTERNAL, ()):
             with pytest.raises(AttributeError):
                 getattr(object.__new__(face), name)
             continue

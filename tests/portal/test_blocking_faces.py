@@ -11,22 +11,25 @@ import pytest
 import trio
 
 import trio_gateway.blocking as tg
+import trio_gateway.blocking.notebooks  # noqa: F401 - defines faces
 from tools.face_tools import ListeningFake
 from trio_gateway._kernel.channels import Channel
 from trio_gateway._kernel.kernel import Subshell
+from trio_gateway._notebooks.members import MEMBERS as NOTEBOOKS
 from trio_gateway._portal.blocking_faces import BLOCKING, BlockingFace, like
 from trio_gateway._portal.members import MEMBERS, How
 from trio_gateway._protocol.messages import MessageFactory
 
+ALL = {**MEMBERS, **NOTEBOOKS}
 RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}
 
 
-@pytest.mark.parametrize("original", MEMBERS, ids=lambda original: original.__name__)
+@pytest.mark.parametrize("original", ALL, ids=lambda original: original.__name__)
 def test_no_member_is_missing_or_different(original: type) -> None:
     """Each public member of each Trio class: there, with the same parameters, defaults and docstring, and not async."""
-    face = getattr(tg, original.__name__)
+    face = BLOCKING.faces[original]
     assert inspect.getdoc(face) == inspect.getdoc(original)
-    internal = MEMBERS[original].get(How.INTERNAL, ())
+    internal = ALL[original].get(How.INTERNAL, ())
     members = [name for name in dir(original) if (not name.startswith("_") and name not in internal) or name in RENAMED]
     for name in members:
         there = inspect.getattr_static(original, name)

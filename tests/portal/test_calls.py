@@ -129,7 +129,7 @@ def test_a_call_that_was_cancelled_before_its_start_ends_all_the_same(portal: Po
 
 def test_a_call_asks_its_caller(portal: Portal) -> None:
     """What the caller answers is given, and what it raises is raised."""
-    ask = asking(lambda prompt: prompt)
+    ask = asking("stdin", lambda prompt: prompt)
     heard: list[Any] = []
 
     async def work() -> Any:
@@ -150,8 +150,125 @@ def test_a_call_asks_its_caller(portal: Portal) -> None:
 
 def test_a_call_whose_caller_is_gone_when_it_asks_ends(portal: Portal) -> None:
     caller = Listener(there=False)
-    Call(portal, asking(lambda: None), caller).start()
+    Call(portal, asking("stdin", lambda: None), caller).start()
     asked, last = caller.wait(2)
+    assert isinstance(asked, Asked)
+    assert last == Stopped()
+
+
+@asynccontextmanager
+async def asks(*prompts: str, early: bool = False) -> AsyncGenerator[list[Any]]:
+    """A block whose tasks ask; give what they heard, in the end with None."""
+    heard: list[Any] = []
+    ask = asking("stdin", lambda prompt: prompt)
+
+    async def work() -> None:
+        for prompt in prompts:
+            try:
+                heard.append(await ask(prompt))
+            except LookupError as error:
+                heard.append(error)
+        heard.append(None)
+
+    if early:
+        await work()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        yield heard
+        nursery.cancel_scope.cancel()
+
+
+def answer_prompt(asked: Asked) -> Returned | Raised:
+    prompt = asked.args[0]
+    return Raised(LookupError(prompt)) if prompt == "no" else Returned(f"{prompt} me")
+
+
+def entered(portal: Portal, manager: Any, *answers: Callable[[Asked], Returned | Raised | None]) -> tuple[Block, Any, Listener]:
+    entering = Listener(*answers)
+    block = Block(portal, manager, entering)
+    block.enter()
+    entering.wait()
+    while not isinstance(message := entering.messages[-1], Entered):
+        pass
+    return block, message.value, entering
+
+
+def leave(block: Block) -> Message:
+    leaving = Listener()
+    block.leave(leaving)
+    return leaving.wait()[0]
+
+
+def test_a_block_asks_the_caller_that_enters_it(portal: Portal) -> None:
+    block, heard, entering = entered(portal, asks("who?", early=True), answer_prompt)
+    assert heard[:2] == ["who? me", None]
+    assert sum(isinstance(message, Asked) for message in entering.messages) == 1
+    assert leave(block) == Returned(None)
+
+
+def test_an_entered_blocks_tasks_ask_the_calls_that_read_from_it(portal: Portal) -> None:
+    """One after the other, each by the call that has them answered; what a caller raises is raised where it was asked."""
+    block, heard, entering = entered(portal, asks("who?", "no", "why?"))
+    for _ in range(3):
+        while not portal.run_sync(lambda: bool(block.questions)):
+            pass
+        caller = Listener(answer_prompt)
+        Call(portal, block.questions.have_answered, caller).start()
+        asked, last = caller.wait(2)
+        assert isinstance(asked, Asked)
+        assert last == Returned(None)
+        assert len(entering.messages) == 1
+    while len(heard) < 4:
+        pass
+    assert (heard[0], type(heard[1]), heard[2], heard[3]) == ("who? me", LookupError, "why? me", None)
+    assert leave(block) == Returned(None)
+
+
+def test_a_question_waits_for_another_call_where_one_is_cancelled(portal: Portal) -> None:
+    block, heard, _ = entered(portal, asks("who?"))
+    while not portal.run_sync(lambda: bool(block.questions)):
+        pass
+    silent = Listener()
+    call = Call(portal, block.questions.have_answered, silent)
+    call.start()
+    silent.wait()
+    assert not portal.run_sync(lambda: bool(block.questions))
+    call.cancel()
+    assert silent.wait(2)[1] == Stopped()
+    caller = Listener(answer_prompt)
+    Call(portal, block.questions.have_answered, caller).start()
+    caller.wait(2)
+    while len(heard) < 2:
+        pass
+    assert heard == ["who? me", None]
+    leave(block)
+
+
+def test_a_question_whose_asker_has_gone_is_asked_no_more(portal: Portal) -> None:
+    """Whether it waits, or was taken by a call that is cancelled."""
+    block, _, _ = entered(portal, asks("who?"))
+    while not portal.run_sync(lambda: bool(block.questions)):
+        pass
+    leave(block)
+    assert not portal.run_sync(lambda: bool(block.questions))
+
+    block, _, _ = entered(portal, asks("who?"))
+    while not portal.run_sync(lambda: bool(block.questions)):
+        pass
+    silent = Listener()
+    call = Call(portal, block.questions.have_answered, silent)
+    call.start()
+    silent.wait()
+    leave(block)
+    call.cancel()
+    assert silent.wait(2)[1] == Stopped()
+    assert not portal.run_sync(lambda: bool(block.questions))
+
+
+def test_a_block_whose_caller_is_gone_when_it_asks_ends(portal: Portal) -> None:
+    entering = Listener(there=False)
+    Block(portal, asks("who?", early=True), entering).enter()
+    asked, last = entering.wait(2)
     assert isinstance(asked, Asked)
     assert last == Stopped()
 

@@ -12,10 +12,10 @@ import attrs
 import pytest
 import trio
 
+from trio_gateway import InvalidInputError
 from trio_gateway._kernel.inbox import InboxStatistics
-from trio_gateway._portal import faces
-from trio_gateway._portal.faces import Face, Method, Side, Translate, asked, original_of
-from trio_gateway._portal.members import How
+from trio_gateway._portal.faces import Face, Method, Side, Translate, asked, check_door, original_of, refuse_faces
+from trio_gateway._portal.members import Function, How
 from trio_gateway._portal.portal import Portal
 from trio_gateway._portal.thread_side import BlockingPortalCrossing, take_blocking
 
@@ -174,11 +174,10 @@ def portal() -> Iterator[Portal]:
 
 
 @pytest.fixture
-def face(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(faces, "MEMBERS", DECLARED)
-    side = ThisSide()
-    for original in DECLARED:
-        side.faces[original] = type(original.__name__, (Face,), {**side.members(original), "side": side})
+def face(portal: Portal) -> Any:
+    side = ThisSide("this", "trio_gateway")
+    for original, declared in DECLARED.items():
+        side.faces[original] = type(original.__name__, (Face,), {**side.members(original, declared), "side": side})
     return side.translate(portal, Original())
 
 
@@ -247,3 +246,55 @@ def test_only_the_callers_functions_are_asked() -> None:
     replaced = asked({"code": "1", "stdin": print})
     assert replaced["code"] == "1"
     assert replaced["stdin"] is not print
+
+
+def use(where: Original, what: str, **options: Any) -> Any:
+    """Use it."""
+    return where, what, options
+
+
+ENTRY = Function(use, How.GIVES_BLOCK, "tools", (Original,), {"what": str.upper, "missing": str.upper})
+
+
+def test_a_function_takes_the_face_of_its_first_argument(face: Any) -> None:
+    """It crosses as a method of that would; what is to be read is read first, and the caller's functions are asked."""
+    function = side_of(face).function(ENTRY)
+    for crossed in (function(face, "word", stdin=print, more=1), function(where=face, what="word", stdin=print, more=1)):
+        where, what, options = crossed.manager
+        assert (where, what, options["more"]) == (original_of(face), "WORD", 1)
+        assert options["stdin"] is not print
+    assert (function.__name__, function.__doc__) == ("use", "Use it.")
+    with pytest.raises(TypeError, match="missing a required argument: 'what'"):
+        function(face)
+
+
+def test_a_function_is_the_one_in_trio_where_that_may_come_in(face: Any) -> None:
+    original = Original()
+    assert side_of(face).function(ENTRY)(original, "word") == (original, "word", {})
+
+
+def test_another_modules_object_is_told_where_to_go(face: Any) -> None:
+    function = side_of(face).function(ENTRY)
+    other = ThisSide("other")
+    made = type("Other", (Face,), {**other.members(Original, DECLARED[Original])})(face._portal, Original())
+    with pytest.raises(InvalidInputError, match=r"of this; this one is of other: import other\.tools, which has") as caught:
+        function(made, "word")
+    assert (caught.value.field, caught.value.value) == ("where", made)
+    for nothing in ("text", None, face.part):
+        with pytest.raises(InvalidInputError, match=r"expected an open Original of this$"):
+            function(nothing, "word")
+    with pytest.raises(InvalidInputError, match=r"of alone; this one is of trio_gateway: import trio_gateway\.tools"):
+        check_door("where", Original(), (Original,), "tools", "alone")
+    check_door("where", Original(), (Original,), "tools", "trio_gateway")
+
+
+def test_a_function_in_trio_refuses_faces_at_the_call(face: Any) -> None:
+    refusing = refuse_faces("tools", Original)(use)
+    original = Original()
+    assert refusing(original, "word", more=1) == refusing(where=original, what="word", more=1) == (original, "word", {"more": 1})
+    assert (refusing.__name__, refusing.__doc__) == ("use", "Use it.")
+    for call in (lambda: refusing(face, "word"), lambda: refusing(where=face, what="word")):
+        with pytest.raises(InvalidInputError, match=r"of trio_gateway; this one is of this: import this\.tools"):
+            call()
+    with pytest.raises(TypeError, match="missing"):
+        refusing()  # type: ignore[call-arg]

@@ -9,8 +9,11 @@ from collections import Counter
 import pytest
 
 import trio_gateway
-from trio_gateway._portal.members import MEMBERS, How
+from trio_gateway._notebooks.members import MEMBERS as NOTEBOOKS
+from trio_gateway._portal import members
+from trio_gateway._portal.members import How
 
+MEMBERS = {**members.MEMBERS, **NOTEBOOKS}
 CLASSES = pytest.mark.parametrize("original", MEMBERS, ids=lambda original: original.__name__)
 WAITING = {How.AWAITS, How.CLOSES, How.RECEIVES}
 READ = {How.PART, How.LATE_PART, How.COUNTS_EVENTS}

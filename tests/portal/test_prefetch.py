@@ -19,8 +19,10 @@ from trio_gateway._kernel.channels import Subscription
 from trio_gateway._kernel.executor import OutputStream
 from trio_gateway._kernel.inbox import Inbox
 from trio_gateway._kernel.spool import Spool
+from trio_gateway._portal import calls as calls_module
 from trio_gateway._portal import prefetch as reading_module
 from trio_gateway._portal.asyncio_side import PortalCrossing, call, take
+from trio_gateway._portal.calls import Questions, asking
 from trio_gateway._portal.portal import Portal
 from trio_gateway._portal.prefetch import Reading, forget, read
 from trio_gateway._portal.thread_side import BlockingPortalCrossing, block_on, take_blocking
@@ -62,6 +64,13 @@ class Asking:
 
     async def next_output(self) -> Message:
         return await self._inbox.get()
+
+
+class Answering:
+    """As much of a block as its tasks ask of."""
+
+    def __init__(self, questions: Questions) -> None:
+        self.ask = questions.ask
 
 
 def text_of(message: Message) -> str:
@@ -395,3 +404,63 @@ def test_a_task_crosses_once_for_many(loop: Callable[[], asyncio.AbstractEventLo
             await take(portal, found)
 
     in_loop(loop, main)
+
+
+def test_a_reader_answers_what_is_asked_while_it_waits() -> None:
+    """Whether it waits already or comes later; it reads on afterwards, and other readers too."""
+    with in_thread() as (portal, messages, found):
+        questions = Questions()
+        found.have_answered(questions)
+        heard: list[Any] = []
+
+        async def ask(prompt: str) -> None:
+            heard.append(await asking("stdin", lambda prompt: f"{prompt} {threading.current_thread().name}")(prompt))
+            messages.put(prompt)
+
+        def start(prompt: str) -> None:
+            async def asker() -> None:
+                calls_module._current.set(Answering(questions))
+                await ask(prompt)
+
+            portal.nursery.start_soon(asker)
+
+        portal.run_sync(functools.partial(start, "early?"))
+        assert text_of(take_blocking(portal, found)) == "early?"
+        me = threading.current_thread().name
+        assert heard.pop() == f"early? {me}"
+
+        readers: list[str] = []
+        threads = [threading.Thread(target=lambda: readers.append(text_of(take_blocking(portal, found)))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        until_waiting(portal, messages, 2)
+        portal.run_sync(functools.partial(start, "late?"))
+        portal.run_sync(functools.partial(start, "later?"))
+        for thread in threads:
+            thread.join(30)
+        assert sorted(readers) == ["late?", "later?"]
+        assert {text.partition(" ")[2] for text in heard} <= {thread.name for thread in threads}
+
+
+def test_what_is_ready_is_read_before_something_is_answered() -> None:
+    """However much is asked, no item waits for an end of it; and what was printed before a question is read before."""
+    with in_thread() as (portal, messages, found):
+        questions = Questions()
+        found.have_answered(questions)
+        asked: list[str] = []
+
+        def start() -> None:
+            async def asker() -> None:
+                calls_module._current.set(Answering(questions))
+                while len(asked) < 3:
+                    await asking("stdin", asked.append)("now")
+                messages.put("last")
+
+            portal.nursery.start_soon(asker)
+
+        portal.run_sync(start)
+        while not portal.run_sync(lambda: bool(questions)):
+            pass
+        portal.run_sync(lambda: messages.put("first"))
+        assert (text_of(take_blocking(portal, found)), asked) == ("first", [])
+        assert (text_of(take_blocking(portal, found)), asked) == ("last", ["now"] * 3)

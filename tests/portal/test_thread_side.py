@@ -175,9 +175,9 @@ def test_what_a_call_asks_is_done_in_the_calling_thread() -> None:
         return "never"
 
     with BlockingPortalCrossing(_nothing(), give_portal) as portal:
-        assert block_on(portal, asking(threading.current_thread)) is threading.current_thread()
+        assert block_on(portal, asking("stdin", threading.current_thread)) is threading.current_thread()
         with pytest.raises(InvalidInputError, match="a plain function"):
-            block_on(portal, asking(too_modern))
+            block_on(portal, asking("stdin", too_modern))
 
 
 def test_g3_a_call_that_takes_too_long_is_cancelled() -> None:

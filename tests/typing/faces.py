@@ -10,8 +10,11 @@ import httpx
 
 import trio_gateway
 import trio_gateway.anyio
+import trio_gateway.anyio.notebooks
 import trio_gateway.blocking as tg
+import trio_gateway.notebooks
 import trio_gateway.proxy
+from trio_gateway.blocking import notebooks
 
 
 def behind_a_proxy(gateway: trio_gateway.Gateway) -> None:
@@ -84,3 +87,26 @@ def blocking() -> None:
         pass
     with tg.open_gateway(8888):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass
+
+
+async def notebooks_on_asyncio(gateway: trio_gateway.anyio.Gateway, kernel: trio_gateway.anyio.Kernel) -> None:
+    """The types are the library's own."""
+    assert_type(await trio_gateway.anyio.notebooks.run(gateway, "a.ipynb"), trio_gateway.notebooks.NotebookRun)
+    async with trio_gateway.anyio.notebooks.open_run(kernel, "a.ipynb", output="b.ipynb") as run:
+        assert_type(run, trio_gateway.notebooks.OpenRun)
+        async for event in run:
+            assert_type(event, trio_gateway.notebooks.RunEvent)
+    await trio_gateway.anyio.notebooks.run("a.ipynb", gateway)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def notebooks_blocking(gateway: tg.Gateway, kernel: tg.Kernel) -> None:
+    """The types are the library's without `async`."""
+    assert_type(notebooks.run(kernel, "a.ipynb", cell_timeout=3), notebooks.NotebookRun)
+    assert_type(notebooks.open_run(gateway, "a.ipynb"), AbstractContextManager[notebooks.OpenRun])
+    with notebooks.open_run(gateway, "a.ipynb", on_error="continue") as run:
+        assert_type(list(run), list[notebooks.RunEvent])
+        assert_type(run.result, notebooks.NotebookRun)
+        assert_type(run.cells, tuple[notebooks.CellRun, ...])
+    notebooks.run("a.ipynb", gateway)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    notebooks.run(gateway, "a.ipynb", cell_timeout="3")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    notebooks.run(gateway, "a.ipynb", celltimeout=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

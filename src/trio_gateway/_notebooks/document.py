@@ -50,6 +50,8 @@ class DocumentCell:
     """Its code."""
     may_fail: bool
     """Whether it is tagged `raises-exception`."""
+    area: OutputArea
+    """Its outputs."""
 
     def __init__(self, number: int, index: int, node: Any) -> None:
         self.number = number

@@ -20,15 +20,16 @@ import trio
 from .._errors import GatewayError, InvalidInputError
 from .._gateway.gateway import Gateway
 from .._limits import points_to_limits
+from .._portal.faces import refuse_faces
 from .._services import open_services
 from .._transport.blocks import block, check_trio
 from .claims import Claims
 from .events import RunEvent, RunFinished
 from .options import NotebookJob, RunOptions, RunSettings, as_path
 from .results import NotebookRun, NotebookStoppedError
-from .runs import Prepared, PreparedRun, prepare
+from .runs import OTHER_DOORS, Prepared, PreparedRun, prepare
 
-__all__ = ["Jobs", "OnRunEvent", "Runs", "run_many"]
+__all__ = ["Jobs", "OnRunEvent", "Runs", "is_several", "run_many"]
 
 Jobs: TypeAlias = Iterable[object] | AsyncIterable[object]
 """Jobs: each a `NotebookJob`, or what it has as its notebook."""
@@ -71,6 +72,12 @@ class _Entry:
         return f"job {self.number} ({self.name})" if self.name else f"job {self.number}"
 
 
+def is_several(jobs: object) -> bool:
+    """Say whether jobs may be several: not one notebook, whatever holds it."""
+    is_one = isinstance(jobs, (str, bytes, dict, NotebookJob)) or hasattr(jobs, "__fspath__") or hasattr(jobs, "read")
+    return isinstance(jobs, (Iterable, AsyncIterable)) and not is_one
+
+
 class _Source:
     """Where the jobs come from: each is read when there is a place for it.
 
@@ -91,16 +98,14 @@ class _Source:
         self.ahead = deque()
         self._read = 0
         self._iterator: Any = None
-        if isinstance(jobs, (str, bytes, dict, NotebookJob)) or hasattr(jobs, "__fspath__") or hasattr(jobs, "read"):
+        if not is_several(jobs):
             raise InvalidInputError("jobs", type(jobs).__name__, f"several: {_WHAT_JOBS_ARE}")
         if isinstance(jobs, Collection):
             self.ahead.extend([self._entry(job) for job in cast("Collection[object]", jobs)])
         elif isinstance(jobs, AsyncIterable):
             self._iterator = cast("AsyncIterable[object]", jobs).__aiter__()
-        elif isinstance(jobs, Iterable):
-            self._iterator = iter(cast("Iterable[object]", jobs))
         else:
-            raise InvalidInputError("jobs", type(jobs).__name__, _WHAT_JOBS_ARE)
+            self._iterator = iter(cast("Iterable[object]", jobs))
 
     async def next(self) -> _Entry | None:
         """Wait for the next job; None where there are no more."""
@@ -330,6 +335,7 @@ class Runs(AsyncIterator[NotebookRun]):
         raise StopAsyncIteration
 
 
+@refuse_faces("notebooks", Gateway)
 def run_many(
     where: Gateway,
     jobs: Jobs,
@@ -388,7 +394,7 @@ async def _run_many(
     on_event: OnRunEvent | None,
     settings: RunSettings,
 ) -> AsyncGenerator[Runs]:
-    check_trio("trio_gateway.notebooks.run_many()")
+    check_trio("trio_gateway.notebooks.run_many()", OTHER_DOORS)
     if not hasattr(where, "start_kernel"):
         raise InvalidInputError("where", type(where).__name__, "a Gateway, on which each job has a kernel of its own")
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:

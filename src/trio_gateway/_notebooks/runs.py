@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Final, Unpack, cast
 
 import attrs
 import trio
@@ -21,6 +21,7 @@ from .._errors import GatewayError, InvalidInputError
 from .._gateway.gateway import Gateway
 from .._kernel.kernel import Kernel
 from .._limits import points_to_limits
+from .._portal.faces import refuse_faces
 from .._protocol.code import check_code
 from .._services import open_services
 from .._transport.blocks import block, check_trio
@@ -34,7 +35,12 @@ from .reading import ReadNotebook, parse_notebook
 from .results import CellRun, NotebookRun, NotebookStoppedError
 from .saver import Saver
 
-__all__ = ["OpenRun", "Prepared", "PreparedRun", "open_run", "prepare", "run", "run_prepared"]
+__all__ = ["OTHER_DOORS", "OpenRun", "Prepared", "PreparedRun", "open_run", "prepare", "run", "run_prepared"]
+
+OTHER_DOORS: Final = (
+    "import trio_gateway.anyio.notebooks, which has the same names, in its place; "
+    "in synchronous code, trio_gateway.blocking.notebooks"
+)
 
 _logger = logging.getLogger("trio_gateway.notebooks")
 
@@ -192,6 +198,7 @@ async def run_prepared(where: Gateway | Kernel, prepared: Prepared) -> NotebookR
     return ended
 
 
+@refuse_faces("notebooks", Gateway, Kernel)
 async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> NotebookRun:
     """Run a notebook's code cells in order, and return what came of them.
 
@@ -229,7 +236,7 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
 
     Cancellation: the code is interrupted, what came until then is saved, and a kernel that was started is shut down.
     """
-    check_trio("trio_gateway.notebooks.run()")
+    check_trio("trio_gateway.notebooks.run()", OTHER_DOORS)
     prepared = await prepare(notebook, **settings)
     _check_where(where, prepared.options)
     ended = await run_prepared(where, prepared)
@@ -364,6 +371,7 @@ class OpenRun(AsyncIterator[RunEvent]):
             self._work.saver.stop()
 
 
+@refuse_faces("notebooks", Gateway, Kernel)
 def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> AbstractAsyncContextManager[OpenRun]:
     """Run a notebook, and tell of what happens as it happens.
 
@@ -397,7 +405,7 @@ def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSe
 @block("notebooks.open_run")
 @asynccontextmanager
 async def _open_run(where: Gateway | Kernel, notebook: object, settings: RunSettings) -> AsyncGenerator[OpenRun]:
-    check_trio("trio_gateway.notebooks.open_run()")
+    check_trio("trio_gateway.notebooks.open_run()", OTHER_DOORS)
     prepared = await prepare(notebook, **settings)
     _check_where(where, prepared.options)
     async with PreparedRun(prepared).open(where) as run:

@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, cast, final
 
 import trio
 
 from .._limits import IN_ANYIO, points_to_limits
 from .asyncio_side import Crossing, call, take
 from .faces import Face, Method, Side, Translate, asked
-from .members import MEMBERS, How
+from .members import MEMBERS, Declared, Function, How
 from .portal import Portal
 from .prefetch import forget, read
 from .undoing import undo_of
 
-__all__ = ["ASYNCIO", "translate"]
+__all__ = ["ASYNCIO", "function_like", "translate"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Iterator(AsyncIterator[Any]):
@@ -84,10 +86,22 @@ class AsyncioSide(Side):
         """Give a method all that is known of the one in Trio."""
         return functools.update_wrapper(method, function)
 
-    def derive(self, original: Any) -> type[Face]:
+    def function(self, entry: Function) -> Method:
+        """Make the face's function, which is async where the one in Trio is: web frameworks look for that."""
+        called = super().function(entry)
+        if entry.how is not How.AWAITS:
+            return called
+
+        @functools.wraps(called)
+        async def awaited(*args: Any, **arguments: Any) -> Any:
+            return await called(*args, **arguments)
+
+        return awaited
+
+    def derive(self, original: Any, declared: Declared) -> type[Face]:
         """Make the face's class of a Trio class, a subclass of it."""
-        members = {**self.members(original), "__module__": original.__module__, "__doc__": original.__doc__}
-        members |= dict.fromkeys(MEMBERS[original].get(How.INTERNAL, ()), _ABSENT)
+        members = {**self.members(original, declared), "__module__": original.__module__, "__doc__": original.__doc__}
+        members |= dict.fromkeys(declared.get(How.INTERNAL, ()), _ABSENT)
         if hasattr(original, "__anext__"):
             members |= {"__aiter__": lambda self: self, "__anext__": _next(original.__anext__)}
         face: Any = types.new_class(original.__name__, (Face, original), exec_body=lambda body: body.update(members))
@@ -111,8 +125,18 @@ def _next(function: Method) -> Method:
     return method
 
 
-ASYNCIO: Final = AsyncioSide()
-"""The side of asyncio."""
-ASYNCIO.faces.update({original: ASYNCIO.derive(original) for original in MEMBERS})
+ASYNCIO: Final = AsyncioSide("trio_gateway.anyio", "trio_gateway")
+"""The side of asyncio; on Trio its module is the library itself."""
+ASYNCIO.faces.update({original: ASYNCIO.derive(original, declared) for original, declared in MEMBERS.items()})
 translate: Final = ASYNCIO.translate
 """Gives what stands for a value in an asyncio program: the face of an object that lives in Trio, else the value itself."""
+
+
+def function_like(origin: F, declared: Mapping[Callable[..., Any], Function]) -> Callable[[Callable[..., object]], F]:
+    """Make a function of a module for every anyio program: on Trio the library's own.
+
+    Args:
+        origin: the function in Trio.
+        declared: what faces do with the functions of its module.
+    """
+    return lambda name_only: cast("F", ASYNCIO.function(declared[origin]))  # noqa: ARG005 - only its name counts

@@ -23,7 +23,7 @@ from .._transport.blocks import OnlyAsyncWith
 from .calls import Block, Call
 from .messages import NOBODY, Asked, Entered, Last, Message, Raised, Returned, swallowed, value_of
 from .portal import Portal
-from .prefetch import Reading, forget
+from .prefetch import Reading, forget, have_readers_answer
 from .thread import check_loop
 
 __all__ = ["Crossing", "LoopCaller", "PortalCrossing", "call", "run_in_loop", "take"]
@@ -194,6 +194,7 @@ class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
         if not isinstance(message, Entered):
             self._ended()
         self._given = self._translate(self._portal, value_of(message))
+        have_readers_answer(self._given, block.questions)
         return self._given
 
     def _open(self, caller: LoopCaller) -> Block:
@@ -281,7 +282,7 @@ async def run_in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., o
     async def run() -> None:
         answer: Returned | Raised = Raised(asyncio.CancelledError())
         try:
-            answer = await _answer(Asked(function, args, take))
+            answer = await _answer(Asked("", function, args, take))
         finally:
             with suppress(trio.RunFinishedError):
                 token.run_sync_soon(take, answer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, final, overload
@@ -18,12 +18,13 @@ import trio
 
 from .._limits import IN_BLOCKING, points_to_limits, waits
 from .faces import Face, Method, Side, Translate, asked
+from .members import MEMBERS, Declared, Function
 from .portal import Portal
 from .prefetch import forget
 from .thread_side import BlockingCrossing, block_on, take_blocking
 from .undoing import undo_of
 
-__all__ = ["BLOCKING", "BlockingFace", "Reader", "Resource", "like"]
+__all__ = ["BLOCKING", "BlockingFace", "Reader", "Resource", "function_like", "like"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,7 +87,7 @@ class BlockingSide(Side):
         return method
 
 
-BLOCKING: Final = BlockingSide()
+BLOCKING: Final = BlockingSide("trio_gateway.blocking")
 """The side of threads."""
 translate: Final = BLOCKING.translate
 _FACES: Final = BLOCKING.faces
@@ -95,17 +96,17 @@ _FACES: Final = BLOCKING.faces
 class BlockingFace(Face):
     """An object that lives in Trio, as synchronous code sees it.
 
-    A subclass for a Trio class (`of`) names the members, for type checkers; they are made here. One that names others than
-    `members` declares can't be defined.
+    A subclass for a Trio class (`of`) names the members, for type checkers; they are made here. One that names others than are
+    declared, by `members` or by the argument, can't be defined.
     """
 
-    def __init_subclass__(cls, *, of: Any = None, **more: Any) -> None:
+    def __init_subclass__(cls, *, of: Any = None, declared: Declared | None = None, **more: Any) -> None:
         super().__init_subclass__(**more)
         if of is None:
             return
         cls.__doc__ = of.__doc__
         named = {name: member for name, member in vars(cls).items() if not name.startswith("_")}
-        for original_name, member in BLOCKING.members(of).items():
+        for original_name, member in BLOCKING.members(of, MEMBERS[of] if declared is None else declared).items():
             name = RENAMED.get(original_name, original_name)
             said = named.pop(name, None)
             if not _agree(said, inspect.getattr_static(of, original_name, None)):
@@ -173,6 +174,38 @@ def like(origin: Any, gives: Any = None) -> Any:
     """
     del gives
     return lambda name_only: _Like(origin)  # noqa: ARG005 - of what is decorated only the name counts
+
+
+@overload
+def function_like(
+    origin: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], declared: Mapping[Callable[..., Any], Function]
+) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]: ...
+
+
+@overload
+def function_like(
+    origin: Callable[Concatenate[Any, P], AbstractAsyncContextManager[Any]],
+    declared: Mapping[Callable[..., Any], Function],
+    gives: Callable[..., T],
+) -> Callable[[Name[S]], Callable[Concatenate[S, P], AbstractContextManager[T]]]: ...
+
+
+def function_like(origin: Any, declared: Mapping[Callable[..., Any], Function], gives: Any = None) -> Any:
+    """Make a function of a module out of one in Trio, without `async`. What is decorated says what its first argument may be.
+
+    Args:
+        origin: the function in Trio.
+        declared: what faces do with the functions of its module.
+        gives: the face's class of what its block gives.
+    """
+    del gives
+
+    def decorate(name_only: Callable[..., None]) -> Any:
+        function = BLOCKING.function(declared[origin])
+        function.__module__, function.__qualname__ = name_only.__module__, name_only.__qualname__
+        return function
+
+    return decorate
 
 
 class Reader(BlockingFace, Iterator[R]):

@@ -6,18 +6,20 @@ cancelled cancels the scope here and goes on waiting for the last message: so cl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, Final, final
 
+import attrs
 import trio
 
 from .messages import Asked, Caller, Entered, Last, Raised, Returned, Stopped, closed
 from .portal import Portal
 from .thread import leave_shared_thread
 
-__all__ = ["Block", "Call", "asking"]
+__all__ = ["Block", "Call", "Questions", "asking"]
 
 LOOK_AFTER: Final = 1.0
 """How often to look whether a caller's event loop was closed under it, in seconds: nothing tells of that."""
@@ -79,25 +81,14 @@ class Call:
         with suppress(trio.RunFinishedError):  # then it has ended
             self._portal.thread.post(cancel)
 
-    async def ask(self, function: Callable[..., object], *args: object) -> object:
-        """Have the caller call a function, and await what it gives. In the call's own task.
+    async def ask(self, question: _Question) -> None:
+        """Have the caller answer a question. In the call's own task, or one that it has started.
 
         Cancellation: the answer is ignored.
         """
-        answers: list[Returned | Raised] = []
-        answered = trio.Event()
-
-        def take(answer: Returned | Raised) -> None:
-            answers.append(answer)
-            answered.set()
-
-        if not self._caller.deliver(Asked(function, args, lambda answer: self._portal.thread.post(take, answer))):
+        if not question.put_to(self._caller, self._portal):
             self._scope.cancel(reason="its caller is gone")
-        await answered.wait()
-        answer = answers[0]
-        if isinstance(answer, Raised):
-            raise answer.error
-        return answer.value
+        await question.answered.wait()
 
     async def _run(self) -> None:
         last: Last = Raised(closed())  # unless it comes to an end of its own
@@ -120,14 +111,90 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, trio.Cancelled) or (isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None)
 
 
-_current: ContextVar[Call] = ContextVar("trio_gateway.call")
+@attrs.define(eq=False)
+class _Question:
+    """A function of the caller's that a task in Trio wants called."""
+
+    name: str
+    function: Callable[..., object]
+    args: tuple[object, ...]
+    answer: Returned | Raised | None = None
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    withdrawn: bool = False
+
+    def put_to(self, caller: Caller, portal: Portal) -> bool:
+        """Have a caller call it, and await what it gives; say whether the caller is there."""
+
+        def take(answer: Returned | Raised) -> None:
+            self.answer = answer
+            self.answered.set()
+
+        return caller.deliver(Asked(self.name, self.function, self.args, lambda answer: portal.thread.post(take, answer)))
 
 
-def asking(function: Callable[..., object]) -> Callable[..., Awaitable[Any]]:
-    """Make a function for a call's task in Trio that is called, and awaited, by the call's caller."""
+@final
+class Questions:
+    """What a block's tasks ask of the block's user: answered while that enters the block, or reads from what it gave.
+
+    In between nothing waits for them outside of Trio, so they wait for the next reading.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Question] = deque()
+        self.wake: Callable[[], object] = lambda: None
+        """Called when there is something to answer."""
+
+    def __bool__(self) -> bool:
+        """Whether there is something to answer."""
+        return bool(self._waiting)
+
+    async def ask(self, question: _Question) -> None:
+        """Wait for the answer to a question.
+
+        Cancellation: the question is withdrawn, or its answer ignored.
+        """
+        self._waiting.append(question)
+        self.wake()
+        try:
+            await question.answered.wait()
+        finally:
+            question.withdrawn = True
+            with suppress(ValueError):  # it was taken
+                self._waiting.remove(question)
+
+    async def have_answered(self) -> None:
+        """Have the call in whose task this is answer the question that has waited longest, in its caller.
+
+        Cancellation: the question waits for another call, unless its asker has gone.
+        """
+        question = self._waiting.popleft()
+        try:
+            await _current.get().ask(question)
+        finally:
+            if not (question.answered.is_set() or question.withdrawn):
+                self._waiting.appendleft(question)
+
+
+_current: ContextVar[Call | Block] = ContextVar("trio_gateway.call")
+"""The call, or the block, in whose tasks something is done."""
+
+
+def asking(name: str, function: Callable[..., object]) -> Callable[..., Awaitable[Any]]:
+    """Make a function for a call's or a block's tasks in Trio that is called, and awaited, by the caller.
+
+    Args:
+        name: the argument that the function was given as, or is a part of.
+        function: the caller's function.
+    """
 
     async def ask(*args: object) -> object:
-        return await _current.get().ask(function, *args)
+        question = _Question(name, function, args)
+        await _current.get().ask(question)
+        answer = question.answer
+        assert answer is not None
+        if isinstance(answer, Raised):
+            raise answer.error
+        return answer.value
 
     return ask
 
@@ -166,6 +233,8 @@ class Block:
         self._dismissed = False
         self._error: Exception | None = None
         self._last: Last | None = None
+        self.questions = Questions()
+        """What its tasks ask once it was entered."""
 
     def enter(self) -> None:
         """Start entering it, with the context variables of here and now."""
@@ -228,6 +297,18 @@ class Block:
             self._portal.thread.check_process()
         return not self._portal.thread.here
 
+    async def ask(self, question: _Question) -> None:
+        """Have the caller that enters it answer a question, or the next one that reads from what it gave. In a task of it.
+
+        Cancellation: the answer is ignored.
+        """
+        if self._entered:
+            await self.questions.ask(question)
+            return
+        if not question.put_to(self._listener, self._portal):
+            self._scope.cancel(reason="its caller is gone")
+        await question.answered.wait()
+
     def cancel(self) -> None:
         """Cancel it while it is left. Its last message still comes."""
         with suppress(trio.RunFinishedError):  # then it has ended
@@ -235,6 +316,7 @@ class Block:
 
     async def _run(self) -> None:
         last: Last = Stopped()
+        _current.set(self)
         self._wake = wake = trio.Event()
         if self._left:
             wake.set()

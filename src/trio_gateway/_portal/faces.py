@@ -12,18 +12,21 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
+from .._errors import InvalidInputError
 from .calls import asking
-from .members import MEMBERS, How
+from .members import Declared, Function, How
 from .portal import Portal
 from .prefetch import Reading, read
 
-__all__ = ["Face", "Method", "Side", "Translate", "asked", "original_of"]
+__all__ = ["Face", "Method", "Side", "Translate", "asked", "check_door", "original_of", "refuse_faces"]
 
-CALLBACKS: Final = frozenset({"stdin"})
+CALLBACKS: Final = frozenset({"on_event", "stdin"})
 """Parameters that are functions of the caller's: they are called, and awaited, by the caller."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Getter = Callable[[Any], Any]
 Method = Callable[..., Any]
 Translate = Callable[[Portal, Any], Any]
@@ -39,6 +42,8 @@ class Face:
 
     _reads = False
     """Whether items are read from it."""
+    _module = ""
+    """The module that it is of, and that its users import."""
 
     def __init__(self, portal: Portal, original: Any) -> None:
         self._portal = portal
@@ -54,17 +59,74 @@ original_of: Final[Callable[[Any], Any]] = attrgetter("_original")
 """Gives the object in Trio that a face stands for: for modules that do more there than a face offers, such as jupyter's."""
 
 
+def check_door(field: str, value: object, takes: tuple[type, ...], submodule: str, *modules: str) -> None:
+    """See that a function got an object of the module that its user has imported.
+
+    Args:
+        field: the argument's name.
+        value: the argument.
+        takes: the classes of which it may be, in Trio.
+        submodule: the name of the function's module, below that which the user has imported.
+        modules: the modules whose objects may come in there; the first one is that which the user has imported.
+
+    Raises:
+        InvalidInputError: it belongs to another module, which is named, or is no such object.
+    """
+    own, original = "trio_gateway", value
+    if isinstance(value, Face):
+        own, original = value._module, value._original  # noqa: SLF001 - of this module
+    fits = isinstance(original, takes)
+    if fits and own in modules:
+        return
+    here = modules[0]
+    expected = f"an open {' or '.join(kind.__name__ for kind in takes)} of {here}"
+    if fits:
+        expected += f"; this one is of {own}: import {own}.{submodule}, which has the same names as {here}.{submodule}"
+    raise InvalidInputError(field, value, expected)
+
+
+def refuse_faces(submodule: str, *takes: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have a function in Trio refuse a face as its first argument, and name the module for it; a decorator.
+
+    It does so when it is called, for nothing awaits it in synchronous code.
+
+    Args:
+        submodule: the name of the function's module, below the library's and each face's.
+        takes: the classes of which the argument may be.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        first = next(iter(inspect.signature(function).parameters))
+
+        @functools.wraps(function)
+        def called(*args: P.args, **arguments: P.kwargs) -> R:
+            found = args[0] if args else arguments.get(first)
+            if isinstance(found, Face):
+                check_door(first, found, takes, submodule, "trio_gateway")
+            return function(*args, **arguments)
+
+        return called
+
+    return decorate
+
+
 def asked(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the arguments of a call, with the caller's functions made so that the caller calls them."""
     if CALLBACKS.isdisjoint(arguments):
         return arguments
-    return {name: asking(value) if name in CALLBACKS and callable(value) else value for name, value in arguments.items()}
+    return {name: asking(name, value) if name in CALLBACKS and callable(value) else value for name, value in arguments.items()}
 
 
 class Side(ABC):
-    """How callers of one kind use Trio, and the faces that they see."""
+    """How callers of one kind use Trio, and the faces that they see.
 
-    def __init__(self) -> None:
+    Args:
+        module: the module that these callers import.
+        others: other modules whose objects they may use in it.
+    """
+
+    def __init__(self, module: str, *others: str) -> None:
+        self.doors: Final = (module, *others)
         self.faces: dict[type, type[Face]] = {}
         """The face of each Trio class."""
 
@@ -105,14 +167,33 @@ class Side(ABC):
             return self.iterator(portal, value)
         return value
 
-    def members(self, original: type) -> dict[str, Any]:
+    def members(self, original: type, declared: Declared) -> dict[str, Any]:
         """Make the members of a Trio class's face, by name."""
-        made: dict[str, Any] = {"_reads": How.RECEIVES in MEMBERS[original] or hasattr(original, "__anext__")}
-        for how, names in MEMBERS[original].items():
+        reads = How.RECEIVES in declared or hasattr(original, "__anext__")
+        made: dict[str, Any] = {"_reads": reads, "_module": self.doors[0]}
+        for how, names in declared.items():
             if how is not How.INTERNAL:
                 for name in names:
                     made[name] = self._member(how, name, inspect.getattr_static(original, name))
         return made
+
+    def function(self, entry: Function) -> Method:
+        """Make the face's function of one in Trio, which takes the face of its first argument."""
+        method = self._member(entry.how, entry.origin.__name__, entry.origin)
+        signature = inspect.signature(entry.origin)
+        first = next(iter(signature.parameters))
+
+        def called(*args: Any, **arguments: Any) -> Any:
+            bound = signature.bind(*args, **arguments)
+            found = bound.arguments[first]
+            check_door(first, found, entry.takes, entry.module, *self.doors)
+            if not isinstance(found, Face):  # on Trio
+                return entry.origin(*args, **arguments)
+            for name in entry.reads.keys() & bound.arguments.keys():
+                bound.arguments[name] = entry.reads[name](bound.arguments[name])
+            return method(*bound.args, **bound.kwargs)
+
+        return self.dressed(called, entry.origin)
 
     def _member(self, how: How, name: str, member: Any) -> Any:
         if isinstance(member, property):

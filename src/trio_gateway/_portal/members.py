@@ -8,8 +8,10 @@ test's, so nothing is forgotten.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
 
 from .._documents.sessions import Sessions
 from .._gateway.gateway import Gateway
@@ -21,7 +23,7 @@ from .._kernel.executor import OutputStream
 from .._kernel.frame_relay import KernelChannels
 from .._kernel.kernel import HeartbeatChannel, Kernel, Subshell
 
-__all__ = ["MEMBERS", "How"]
+__all__ = ["MEMBERS", "Declared", "Function", "How"]
 
 
 class How(enum.Enum):
@@ -57,7 +59,10 @@ class How(enum.Enum):
     """The library's own parts call it: no face has it."""
 
 
-MEMBERS: Final[Mapping[type, Mapping[How, tuple[str, ...]]]] = {
+Declared = Mapping[How, tuple[str, ...]]
+"""What a face does with each public member of a Trio class."""
+
+MEMBERS: Final[Mapping[type, Declared]] = {
     Gateway: {
         How.ON_THE_SPOT: ("config", "url"),
         How.PART: ("kernels", "kernelspecs"),
@@ -144,3 +149,22 @@ MEMBERS: Final[Mapping[type, Mapping[How, tuple[str, ...]]]] = {
     },
 }  # fmt: skip
 """Each Trio class that has faces, and each of its public members. To iterate is to receive, and needs no entry."""
+
+
+@attrs.frozen
+class Function:
+    """A public function of a module beside the library's front door, whose first argument is an object that lives in Trio.
+
+    A face has one of the same name in a module of the same name, which takes the object's face.
+    """
+
+    origin: Callable[..., Any]
+    """The function."""
+    how: How
+    """What a face does with it: as with a method of its first argument."""
+    module: str
+    """The module's name below that of the library, or of a face."""
+    takes: tuple[type, ...]
+    """The classes of which the first argument may be."""
+    reads: Mapping[str, Callable[[Any], Any]] = attrs.field(factory=dict)
+    """What is done with some arguments where the caller is, by their names: what they give is read there."""

@@ -63,6 +63,8 @@ class Stopped:
 class Asked:
     """Something is asked of the caller, and the call waits for it."""
 
+    name: str
+    """The argument that this is of."""
     function: Callable[..., object]
     """What to call."""
     args: tuple[object, ...]

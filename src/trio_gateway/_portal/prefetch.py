@@ -19,9 +19,10 @@ import trio
 from .._kernel.inbox import READY_BYTES, READY_ITEMS, InboxStatistics, check_ready_limits
 from .._outputs import Output
 from .._protocol.messages import Message
+from .calls import Questions
 from .portal import Portal
 
-__all__ = ["Reading", "forget", "read"]
+__all__ = ["Reading", "forget", "have_readers_answer", "read"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -60,6 +61,7 @@ class Reading(Generic[T]):
         self._items: deque[T] = deque()
         self._waiting: set[trio.CancelScope] = set()
         self._failure: Exception | None = None
+        self._questions: Questions | None = None
 
     # Outside of Trio ------------------------------------------------------------------------------------------------
 
@@ -75,6 +77,11 @@ class Reading(Generic[T]):
         """Whether there is something to pop."""
         return bool(self._items)
 
+    def have_answered(self, questions: Questions) -> None:
+        """Have those who read answer these questions while they wait. Before anything is read."""
+        self._questions = questions
+        questions.wake = self._interrupt
+
     def give_up(self, portal: Portal) -> None:
         """Wake the other readers that wait, for what was meant for a reader that was cancelled. From any thread."""
         if self._items:
@@ -84,7 +91,7 @@ class Reading(Generic[T]):
     # In Trio --------------------------------------------------------------------------------------------------------
 
     async def fill(self) -> None:
-        """Wait until there is something to pop.
+        """Wait until there is something to pop; what is asked of the readers meanwhile, this call's caller answers.
 
         Raises:
             Exception: why there will be nothing.
@@ -97,6 +104,8 @@ class Reading(Generic[T]):
                 raise failure
             with trio.CancelScope() as scope:
                 self._waiting.add(scope)
+                if self._questions:  # only what is there already is taken before one is answered
+                    trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
                 try:
                     item = await self._take()
                 finally:
@@ -104,6 +113,8 @@ class Reading(Generic[T]):
                 self._items.append(item)
                 if not self._waiting:
                     self.collect(LIMIT_ITEMS - 1)
+            if self._questions and not self._items:
+                await self._questions.have_answered()
 
     def collect(self, most: int = 1) -> None:
         """Take what is there already, without waiting.
@@ -152,8 +163,12 @@ class Reading(Generic[T]):
 
     def _wake(self) -> None:
         if self._items:
-            for scope in self._waiting:
-                scope.cancel(reason="there is something to pop")
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Have those who wait for an item look again what there is to do."""
+        for scope in self._waiting:
+            scope.cancel(reason="there is something to pop, or to answer")
 
 
 def read(original: Any) -> Reading[Any]:
@@ -167,6 +182,13 @@ def forget(face: object) -> None:
     reading = getattr(face, "_reading", None)
     if isinstance(reading, Reading):
         reading.clear()
+
+
+def have_readers_answer(face: object, questions: Questions) -> None:
+    """Have what a block's tasks ask answered by those who read from what it gave; `face` stands for that."""
+    reading = getattr(face, "_reading", None)
+    if isinstance(reading, Reading):
+        reading.have_answered(questions)
 
 
 def _size(item: object) -> int:

@@ -21,7 +21,7 @@ from .calls import Block, Call
 from .deadlines import Cancelled, check_limits, seconds_left, waking
 from .messages import Asked, Entered, Last, Message, Raised, Returned, Stopped, swallowed, value_of
 from .portal import Portal
-from .prefetch import Reading, forget
+from .prefetch import Reading, forget, have_readers_answer
 
 __all__ = ["BlockingCrossing", "BlockingPortalCrossing", "ThreadCaller", "block_on", "take_blocking"]
 
@@ -115,7 +115,8 @@ def _answer(asked: Asked) -> Returned | Raised:
         found = asked.function(*asked.args)
         if inspect.iscoroutine(found):
             found.close()
-            raise InvalidInputError("stdin", "an async function", "a plain function: nothing awaits it here")
+            kind = "iterable" if asked.name == "jobs" else "function"
+            raise InvalidInputError(asked.name, f"an async {kind}", f"a plain {kind}: nothing awaits it here")
         return Returned(found)
     except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
         return Raised(error)
@@ -215,6 +216,7 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
         if isinstance(message, Returned):
             raise Cancelled  # it was entered when the time had passed, and left again
         self._given = self._translate(self._portal, value_of(message))
+        have_readers_answer(self._given, block.questions)
         return self._given
 
     def _open(self, caller: ThreadCaller) -> Block:
