@@ -208,7 +208,7 @@ def test_g2_g6_a_limit_around_it_interrupts_saves_and_ends_the_kernel(
                     until_it_runs(events)
         assert scope.cancelled_caught
         first, second, third = nbformat.read(out, 4).cells
-        assert (texts_of(first), second.execution_count, third.outputs) == (["'first'"], None, [])
+        assert (texts_of(first), second.execution_count, third.outputs) == (["'first'"], 2, [])
     with opened() as gateway, pytest.raises(trio.TooSlowError), tg.fail_after(0):
         notebooks.run(gateway, notebook_of("1"))
 
@@ -231,7 +231,7 @@ def test_g2_g6_ctrl_c_interrupts_saves_and_ends_the_kernel(how: str, opened: Cal
                     list(events)
         assert gateway.kernels.list() == []
         first, second, third = nbformat.read(out, 4).cells
-        assert (texts_of(first), second.execution_count, third.outputs) == (["'first'"], None, [])
+        assert (texts_of(first), second.execution_count, third.outputs) == (["'first'"], 2, [])
 
 
 def test_many_are_run(opened: Callable[..., Any]) -> None:
@@ -307,7 +307,7 @@ def test_g2_g6_many_that_are_cancelled_are_interrupted_saved_and_gone(
         assert gateway.kernels.list() == []
         for n in range(2):
             first, second, third = nbformat.read(tmp_path / f"{n}.ipynb", 4).cells
-            assert (texts_of(first), second.execution_count, third.outputs) == ([f"{n}"], None, [])
+            assert (texts_of(first), second.execution_count, third.outputs) == ([f"{n}"], 2, [])
 
 
 def test_many_threads(opened: Callable[..., Any]) -> None:
