@@ -121,13 +121,18 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("neighbour", ["nbclient", "papermill", "jupyter_server"])
+@nox.parametrize("neighbour", ["nbclient", "papermill", "jupyter_server", "notebooks"])
 def neighbours(session: nox.Session, neighbour: str) -> None:
-    """Other projects' own tests with our classes on a real gateway, compared with their own: docs/neighbours.md."""
+    """Other projects' own tests with our classes on a real gateway, and their notebooks, compared: docs/neighbours.md."""
+    cache = str(Path(session.create_tmp()).resolve() / "sources")
+    if neighbour == "notebooks":
+        install(session, "local", "notebooks")
+        session.install("nbclient", "papermill", "nbconvert", "ipywidgets", "tqdm")
+        session.run("python", "tests/neighbours/notebooks.py", "--cache", cache, *session.posargs, env={"PYTHONPATH": "tests"})
+        return
     install(session, "local", "jupyter")
     session.install(f"{neighbour}[test]", "ipywidgets")
-    cache = Path(session.create_tmp()).resolve() / "sources"
-    session.run("python", "tests/neighbours/compare.py", neighbour, "--cache", str(cache))
+    session.run("python", "tests/neighbours/compare.py", neighbour, "--cache", cache)
 
 
 @nox.session(python="3.11")
