@@ -114,6 +114,18 @@ async def test_a_comm_that_the_kernel_opens_and_one_that_nobody_accepts(
     assert "other" not in kernel.comms.live
 
 
+async def test_a_comm_that_nobody_accepts_is_left_alone(autojump_clock: Clock, fake: FakeGateway, kernel: Kernel) -> None:
+    """Front ends answer with `comm_close`, and a widget that hears that is dead, for other clients of its kernel too."""
+    process = fake.kernels[kernel.id]
+    for target in ("jupyter.widget", "", "nobody's"):
+        process.publish("comm_open", {"comm_id": target, "target_name": target, "data": {"state": {}}})
+        process.publish("comm_msg", {"comm_id": target, "data": {"method": "update", "state": {}}})
+    await kernel.kernel_info()
+    assert kernel.shell.statistics().received == 1
+    assert kernel.shell.statistics().sent == 0
+    assert "comm_close" not in str(fake.conversation)
+
+
 async def test_comms_of_the_kernels_are_bounded(  # G7
     autojump_clock: Clock, fake: FakeGateway, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

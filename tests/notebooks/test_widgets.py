@@ -390,6 +390,7 @@ def test_nested_widgets_capture_from_the_inside_out() -> None:
     for step, text in [(("o", CELL), "1"), (("p", CELL), "2"), (("p", ""), "3"), (("o", ""), None)]:
         comm_id, msg_id = step
         widgets.feed(told(comm_id, {"msg_id": msg_id}))
+        widgets.feed(told("o", {"layout": text}))
         if text is not None:
             assert widgets.capture(CELL, Stream("stdout", text))
     assert not widgets.capture(CELL, Stream("stdout", "4"))

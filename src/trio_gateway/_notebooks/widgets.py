@@ -108,7 +108,7 @@ class Widgets:
         if data.get("method") == "echo_update" and model.is_output:
             news.pop("outputs", None)  # what some front end has sent the kernel, and ours may be newer
         model.update(news, data.get("buffer_paths"), message.buffers)
-        if model.is_output and "outputs" in news:
+        if "outputs" in news:
             model.area = None
             self._areas.pop(comm_id, None)
             if model.outputs_sent:  # which may reach the kernel after it has told these
