@@ -29,6 +29,13 @@ KINDS = st.sampled_from(
 )
 BUNDLES = st.dictionaries(KINDS, TEXTS | VALUES, max_size=3)
 METADATA = st.dictionaries(st.sampled_from(["tags", "trusted", "signature", "orig_nbformat", "x"]) | TEXTS, VALUES, max_size=3)
+WIDGETS = st.recursive(
+    VALUES,
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["state", "buffers", "outputs", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
 OUTPUTS = st.one_of(
     st.fixed_dictionaries({"output_type": st.just("stream"), "name": st.just("stdout"), "text": TEXTS}),
     st.fixed_dictionaries({"output_type": st.sampled_from(["display_data"]), "data": BUNDLES, "metadata": METADATA}),
@@ -50,7 +57,12 @@ CELLS = st.one_of(
     ),
 )
 NOTEBOOKS = st.fixed_dictionaries(
-    {"nbformat": st.just(4), "nbformat_minor": st.just(5), "metadata": METADATA, "cells": st.lists(CELLS, max_size=4)}
+    {
+        "nbformat": st.just(4),
+        "nbformat_minor": st.just(5),
+        "metadata": METADATA | st.fixed_dictionaries({"widgets": WIDGETS, "x": VALUES}),
+        "cells": st.lists(CELLS, max_size=4),
+    }
 )
 
 
@@ -103,3 +115,16 @@ def test_writing_takes_little_memory_beside_the_notebooks_own(line: int) -> None
     tracemalloc.stop()
     assert size > 20_000_000
     assert peak < (22_000_000 if line > 1000 else 3_000_000)
+
+
+def test_writing_widgets_takes_little_memory_beside_their_own() -> None:
+    notebook = of_one_text("x")
+    buffer = {"encoding": "base64", "path": ["value"], "data": "x" * 20_000_000}
+    outputs = [{"output_type": "stream", "name": "stdout", "text": "y" * 10_000_000}]
+    notebook.metadata["widgets"] = {"type": {"state": {"a": {"buffers": [buffer], "state": {"outputs": outputs}}}}}
+    tracemalloc.start()
+    size = sum(map(len, pieces_of(notebook)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size > 30_000_000
+    assert peak < 3_000_000

@@ -51,8 +51,19 @@ def _part_of_notebook(key: str, value: Any, indent: str) -> Iterator[str]:
     if key == "cells":
         return _list((_object(cell, indent + " ", _part_of_cell) for cell in value), indent)
     if key == "metadata":
-        return _value(_without(value, _TRANSIENT), indent)
+        return _object(_without(value, _TRANSIENT), indent, _part_of_metadata)
     return _value(value, indent)
+
+
+def _part_of_metadata(key: str, value: Any, indent: str) -> Iterator[str]:
+    return _part_of_widgets(key, value, indent) if key == "widgets" else _value(value, indent)
+
+
+def _part_of_widgets(key: str, value: Any, indent: str) -> Iterator[str]:
+    """Give what may be as large as all outputs: the state of widgets, with their buffers."""
+    if isinstance(value, list) and key in ("buffers", "outputs"):
+        return _list((_object(item, indent + " ", _part_of_widgets) for item in value), indent)
+    return _object(value, indent, _part_of_widgets)
 
 
 def _part_of_cell(key: str, value: Any, indent: str) -> Iterator[str]:
