@@ -18,7 +18,7 @@ from trio_gateway import (
     Stream,
 )
 from trio_gateway._notebooks.document import Document
-from trio_gateway._notebooks.engine import Engine, _Given
+from trio_gateway._notebooks.engine import Engine, _Request
 from trio_gateway._notebooks.event_queue import Nobody
 from trio_gateway._notebooks.events import CellStarted
 from trio_gateway._notebooks.options import NotebookJob, RunOptions
@@ -347,19 +347,27 @@ def published(parent: str, text: str, *, session: str = "kernel") -> Message:
     return MessageFactory(session, "").make("iopub", "stream", content, date="", parent_header=parent_header)
 
 
-async def test_what_a_stream_was_not_given_any_more_comes_late(autojump_clock: trio.testing.MockClock) -> None:
+async def test_whose_and_how_late_an_output_is(autojump_clock: trio.testing.MockClock) -> None:
     document = Document(notebook_of("a", "b"))
     engine = Engine(document, RunOptions(), job=NotebookJob({}), name="", saver=None, listener=Nobody())
     first, second = document.cells
-    engine._requests["1"] = _Given(first, None)
-    stream: Any = SimpleNamespace(given=("2", 3), process="kernel")
-    engine._running = engine._requests["2"] = _Given(second, stream, asked=1)  # and two outputs
-    came = [published("2", "a"), published("1", "b"), published("2", "c"), published("2", "d"), published("other", "e")]
-    late = [(cell.number, output) for message in came for cell, output in engine._late_of(message)]
-    assert late == [(1, Stream("stdout", "b")), (2, Stream("stdout", "d"))]
-    notice = published("1", "IOPub message rate exceeded.", session="gateway")
-    assert list(engine._late_of(notice)) == list(engine._late_of(notice)) == []
+    stream: Any = SimpleNamespace(given=("2 again", 0), process="kernel")
+    engine._requests["1"] = _Request(first, stream)
+    engine._running = engine._requests["2"] = _Request(second, stream)
+    came = [published("2", "a"), published("1", "b"), published("2 again", "c"), published("other", "d")]
+    told = [engine._keep(message) for message in came]
+    assert [event and (event.cell.number, event.output, event.late) for event in told] == [
+        (2, Stream("stdout", "a"), False),
+        (1, Stream("stdout", "b"), True),
+        (2, Stream("stdout", "c"), False),
+        None,
+    ]
+    for request in ("1", "1", "2", "other"):
+        assert engine._keep(published(request, "IOPub message rate exceeded.", session="gateway")) is None
     assert [cell.output_gaps for cell in engine.cells] == [(OutputGap("rate_limited"),), ()]
+    unreadable = Message.from_wire("iopub", b'{"msg_type":"stream"}', b'{"msg_id":"1"}', b"{}", b"[]", (), 0)
+    assert engine._keep(unreadable) is None
+    assert [gap.kind for gap in engine.cells[0].output_gaps] == ["rate_limited", "lost"]
 
 
 ALL_TIMES = ["iopub.execute_input", "iopub.status.busy", "iopub.status.idle", "shell.execute_reply"]

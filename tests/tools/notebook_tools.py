@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import nbformat.v4
 import trio
 
-from trio_gateway import Error, ExecutionResult, Output, OutputGap
+from trio_gateway import DisplayData, Error, ExecuteResult, ExecutionResult, Output, OutputGap
+from trio_gateway._protocol.messages import Message
 
 __all__ = ["FakeKernel", "Threads", "notebook_of", "texts_of", "write_notebook"]
 
@@ -66,8 +68,10 @@ def texts_of(cell: Any) -> list[str]:
 class FakeStream:
     """The outputs of one faked execution."""
 
-    def __init__(self, script: list[Any]) -> None:
+    def __init__(self, script: list[Any], channel: FakeChannel, request: str) -> None:
         self._script = iter(script)
+        self._channel = channel
+        self.given = (request, 0)
         self.ended = False
         self._failed = False
         self._count = 1
@@ -93,15 +97,12 @@ class FakeStream:
                 await step()
             else:
                 self._failed = self._failed or isinstance(step, Error)
+                self._channel.publish(step, self.given[0])
                 return step
         self.ended = True
         raise StopAsyncIteration
 
-    def receive_ready(self) -> list[Output]:
-        return []
-
-    given = ("", 0)
-    process = ""
+    process = "kernel"
 
     @property
     def result(self) -> ExecutionResult:
@@ -111,21 +112,43 @@ class FakeStream:
 
 
 class FakeChannel:
-    """A channel on which nothing comes."""
+    """A channel with one reader."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._received = 0
+        self._parked = trio.lowlevel.ParkingLot()
+
+    def publish(self, output: Output, request: str) -> None:
+        content = output.to_nbformat()
+        kind = content.pop("output_type")
+        if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
+            content["transient"] = {"display_id": output.display_id}
+        header, parent = {"msg_id": "", "msg_type": kind, "session": "kernel"}, {"msg_id": request, "msg_type": "execute_request"}
+        parts = [json.dumps(part).encode() for part in (header, parent)]
+        message = Message.from_wire("iopub", *parts, b"{}", b"no JSON", (), 0)
+        message._content = content  # also what no JSON can hold
+        self._messages.append(message)
+        self._received += 1
+        self._parked.unpark()
 
     @asynccontextmanager
     async def subscribe(self, **_options: Any) -> AsyncGenerator[FakeChannel]:
+        self._messages, self._received = [], 0
         yield self
 
-    def receive_ready(self, limit: int = 64) -> list[Any]:
-        return []
+    def receive_ready(self, limit: int = 64) -> list[Message]:
+        ready, self._messages = self._messages[:limit], self._messages[limit:]
+        return ready
 
     def statistics(self) -> Any:
-        return SimpleNamespace(messages=0, spooled=0)
+        return SimpleNamespace(messages=len(self._messages), spooled=0, received=self._received)
 
-    async def receive(self) -> Any:
-        await trio.lowlevel.checkpoint()
-        raise trio.EndOfChannel
+    async def receive(self) -> Message:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._messages:
+            await self._parked.park()
+        return self._messages.pop(0)
 
 
 class FakeKernel:
@@ -147,13 +170,17 @@ class FakeKernel:
         await trio.lowlevel.checkpoint()
         return {"language_info": {"name": "fake"}}
 
+    async def comm_info(self, target_name: str) -> Mapping[str, Any]:
+        await trio.lowlevel.checkpoint()
+        return {"comms": {}}
+
     async def ask_spec(self) -> None:
         await trio.lowlevel.checkpoint()
 
     @asynccontextmanager
     async def stream(self, code: str, *, stdin: Any = None) -> AsyncGenerator[FakeStream]:
         self.executed.append(code)
-        outputs = FakeStream(self._scripts.get(code, []))
+        outputs = FakeStream(self._scripts.get(code, []), self.iopub, f"request {len(self.executed)}")
         try:
             yield outputs
         finally:

@@ -16,8 +16,10 @@ import nbformat
 from .._models import KernelSpec
 from .._outputs import DisplayData, ExecuteResult, Output, OutputGap, ShownOutput, Stream, UpdateDisplayData
 from .._protocol.execution import OutputArea
+from .._protocol.messages import Message
 from .._values import MAX_DEPTH, as_object, as_plain_json, as_text
 from .reading import kernel_name_of
+from .widgets import Widgets, hide_models, models_shown_in
 
 __all__ = ["NAMESPACE", "Document", "DocumentCell"]
 
@@ -25,6 +27,8 @@ _from_dict: Any = nbformat.from_dict  # without annotations
 
 _MAY_FAIL: Final = "raises-exception"
 _SKIPPED: Final = "skip-execution"
+_MANY_CLOSED: Final = 1000
+"""From so many closed widgets on their places are looked for before the next save."""
 _TIMES: Final = "execution"
 _GAPS: Final = "output_gaps"
 NAMESPACE: Final = "trio_gateway"
@@ -60,6 +64,7 @@ class DocumentCell:
         self.source = node.source
         self.may_fail = _MAY_FAIL in _tags(node)
         self.area = OutputArea()
+        self.closed: set[str] = set()  # the widgets that it shows and that are closed
         self.node = node
 
 
@@ -76,12 +81,16 @@ class Document:
     """The cells that run: code cells that are not empty, and not tagged `skip-execution`."""
     skipped: list[DocumentCell]
     """The code cells that are left as they are for their tag."""
+    widgets: Widgets
+    """The widgets of the kernel that runs it."""
 
     def __init__(self, notebook: Any) -> None:
         self._notebook = copy.copy(notebook)
         self._notebook.metadata = copy.deepcopy(notebook.metadata)
         self._notebook.cells = list(notebook.cells)
+        self.widgets = Widgets(notebook.metadata.get("widgets"))
         self._changed: set[DocumentCell] = set()
+        self._changed_widgets = True
         self._displays: dict[str, dict[DocumentCell, None]] = {}  # the cells that have shown something under each id, in order
         self.cells = []
         self.skipped = []
@@ -119,11 +128,40 @@ class Document:
             self._changed.add(cell)
         return changed
 
+    def capture(self, request: str, output: Output) -> bool:
+        """Give an output to the `Output` widget that captures it, if one does; say whether that is so.
+
+        Args:
+            request: the id of the request that caused the output.
+            output: the output.
+        """
+        if not self.widgets.capture(request, output):
+            return False
+        self._changed_widgets = True
+        if isinstance(output, (DisplayData, ExecuteResult)) and output.display_id is not None:
+            self._update(UpdateDisplayData(output.data, output.metadata, output.display_id, output.buffers))
+        return True
+
+    def take_comm(self, message: Message, *, own: bool) -> bool:
+        """Take a message of a comm, or any other; say whether anything that is saved may have changed.
+
+        Args:
+            message: the message.
+            own: whether one of the cells has caused it.
+        """
+        changed = self.widgets.feed(message, own=own)
+        self._changed_widgets = self._changed_widgets or changed
+        if self.widgets.closed >= _MANY_CLOSED:
+            self.current()
+        return changed
+
     def _update(self, update: UpdateDisplayData) -> bool:
-        """Update what the notebook shows under a display id; say whether there is any."""
+        """Update what the notebook shows under a display id, also in widgets; say whether there is any."""
         changed = [place for place in self._displays.get(update.display_id or "", ()) if place.area.feed(update)]
         self._changed.update(changed)
-        return bool(changed)
+        in_widgets = self.widgets.update_display(update)
+        self._changed_widgets = self._changed_widgets or in_widgets
+        return in_widgets or bool(changed)
 
     def note_count(self, cell: DocumentCell, execution_count: int) -> None:
         """Note which of the kernel's executions a cell is."""
@@ -188,11 +226,32 @@ class Document:
         holder.metadata = metadata
 
     def current(self) -> Any:
-        """Return the notebook with all outputs that have come so far."""
+        """Return the notebook with all outputs that have come so far, and the state of its widgets."""
         for cell in self._changed:
-            cell.node.outputs = [_node_of(output) for output in cell.area.outputs]
+            outputs = [_node_of(output) for output in cell.area.outputs]
+            cell.closed = hide_models(outputs, cell.closed)
+            cell.node.outputs = outputs
+        closed = self.widgets.take_closed()
+        if closed:
+            for cell in self.cells:
+                cell.closed |= hide_models(cell.node.outputs, closed)
+        if self._changed_widgets or (self._changed and self.widgets.depends_on_outputs):
+            self._put_widgets()
         self._changed.clear()
+        self._changed_widgets = False
         return self._notebook
+
+    def _put_widgets(self) -> None:
+        """Put the state of the widgets into the notebook's metadata, which are replaced: they may be being written to a file."""
+        cells = [cell for cell in self._notebook.cells if cell.cell_type == "code"]
+        state = self.widgets.metadata(model for cell in cells for model in models_shown_in(cell.outputs))
+        if state is None and "widgets" not in self._notebook.metadata:
+            return
+        metadata = copy.copy(self._notebook.metadata)
+        metadata.pop("widgets", None)
+        if state is not None:
+            metadata["widgets"] = state
+        self._notebook.metadata = metadata
 
 
 def _node_of(output: ShownOutput) -> Any:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -36,6 +35,7 @@ from .events import CellFinished, CellOutput, CellStarted, RunStarted
 from .options import NotebookJob, RunOptions
 from .results import CellRun, NotebookRun, NotebookStoppedError, NotebookTimeoutError
 from .saver import Saver
+from .widgets import WIDGET_TARGET
 
 __all__ = ["GRACES", "Engine"]
 
@@ -52,31 +52,17 @@ def _wall_clock() -> datetime:
 
 
 @attrs.define(eq=False)
-class _Given:
-    """What the stream of a cell's request was given of the kernel's messages."""
+class _Request:
+    """A cell's request to execute, and what was seen of it."""
 
     cell: DocumentCell
     """The cell."""
-    outputs: OutputStream | None
-    """The stream while it is open."""
-    asked: int = 0
-    """How many of the messages were requests for input."""
-    messages: int = 0
-    """How many there were in all, once the stream has ended."""
-    read: trio.Event = attrs.field(factory=trio.Event)
-    """Whether what the stream was given is in the document."""
-
-    @property
-    def outputs_given(self) -> int:
-        """How many outputs so far."""
-        return (self.messages if self.outputs is None else self.outputs.given[1]) - self.asked
-
-    def end(self) -> None:
-        """Note that the stream is given no more, and that all of it was read."""
-        if self.outputs is not None:
-            _, self.messages = self.outputs.given
-            self.outputs = None
-        self.read.set()
+    stream: OutputStream
+    """What the kernel does about it."""
+    error: Error | None = None
+    """The error that it has put out."""
+    cancelled: bool = False
+    """Whether what it puts out is nobody's any more: it is interrupted, and the run ends."""
 
 
 class Engine:
@@ -128,16 +114,17 @@ class Engine:
             for cell in sorted([*document.cells, *document.skipped], key=lambda cell: cell.index)
         }
         self._kernel: Kernel | None = None
+        self._published: Subscription | None = None
         self._started = _wall_clock()
         self._began = trio.current_time()
         self._deadline = math.inf
-        self._requests: dict[str, _Given] = {}  # by the ids of the cells' requests
-        self._came: Counter[str] = Counter()  # how many outputs were seen on iopub, by the ids of their requests
-        self._running: _Given | None = None
+        self._requests: dict[str, _Request] = {}  # by their ids
+        self._running: _Request | None = None
         self._replies: Subscription | None = None
         self._process = ""
-        self._held: tuple[DocumentCell, Output] | None = None  # what came late and waits for what came before it
         self._latest: dict[DocumentCell, float] = {}  # when each cell's late output came last
+        self._read = 0  # how many messages of iopub
+        self._has_read = trio.lowlevel.ParkingLot()
         self._receiving = trio.CancelScope()
         self._quiet = trio.CancelScope()
         self._quiet_until = math.inf
@@ -155,7 +142,7 @@ class Engine:
         """The notebook with all outputs that have come so far, nbformat's node."""
         return self._document.current()
 
-    async def run(self, kernel: Kernel) -> NotebookRun:
+    async def run(self, kernel: Kernel, *, was_used: bool = False) -> NotebookRun:
         """Run the cells in order, to the end, to the first error that is not allowed, or to the cell that ends the run.
 
         `SystemExit` of the code 0 ends it as a success, but for a cell that is tagged to raise. So does a kernel that asks its
@@ -163,6 +150,7 @@ class Engine:
 
         Args:
             kernel: runs them.
+            was_used: whether code may have run in it before, and made widgets.
 
         Returns:
             What came of it; of a gateway, a kernel or a file that failed too.
@@ -174,7 +162,7 @@ class Engine:
         """
         await trio.lowlevel.checkpoint()
         self._kernel = kernel
-        work = partial(self._run_on, kernel)
+        work = partial(self._run_on, kernel, was_used)
         try:
             await (work() if self._saver is None else self._saver.beside(work))
         except GatewayError as error:
@@ -211,7 +199,7 @@ class Engine:
             seconds=trio.current_time() - self._began,
         )
 
-    async def _run_on(self, kernel: Kernel) -> None:
+    async def _run_on(self, kernel: Kernel, was_used: bool) -> None:
         if self._options.timeout is not None:
             self._deadline = trio.current_time() + self._options.timeout
         await self.listener.put(
@@ -219,11 +207,13 @@ class Engine:
         )
         await self._note_kernel(kernel)
         async with kernel.iopub.subscribe() as published, self._replies_of(kernel) as self._replies:
+            self._published = published
             try:
                 with trio.CancelScope() as working:
-                    await alongside(partial(self._read_late, published, working), partial(self._work, kernel, published))
+                    work = partial(self._work, kernel, published, was_used)
+                    await alongside(partial(self._read_published, published, working), work)
             except BaseException:
-                self._keep_late(published)
+                self._keep_all(published)
                 raise
             if self._broken is not None:
                 raise self._broken
@@ -243,9 +233,13 @@ class Engine:
         async with kernel.shell.subscribe(when_full="drop_oldest", limit_messages=_REPLIES) as replies:
             yield replies
 
-    async def _work(self, kernel: Kernel, published: Subscription) -> None:
+    async def _work(self, kernel: Kernel, published: Subscription, was_used: bool) -> None:
+        if was_used:
+            await self._ask_for_widgets(kernel)
         await self._run_cells(kernel, published)
         await self._await_quiet(published)
+        with suppress(GatewayError):  # a kernel that has left needs to know nothing
+            await self._update_widgets(kernel)
 
     async def _run_cells(self, kernel: Kernel, published: Subscription) -> None:
         await trio.lowlevel.checkpoint()  # there may be no cells
@@ -262,10 +256,13 @@ class Engine:
                 self.failed = cell
                 return
 
-    # What comes late ----------------------------------------------------------------------------------------------
+    # What the kernel publishes ------------------------------------------------------------------------------------
 
-    async def _read_late(self, published: Subscription, working: trio.CancelScope) -> None:
-        """Give cells, for as long as the run lasts, what comes of them after their end. A service.
+    async def _read_published(self, published: Subscription, working: trio.CancelScope) -> None:
+        """Put what the kernel publishes into the notebook, for as long as the run lasts, and tell of outputs. A service.
+
+        All of it is read here and in order, for the order says what an output belongs to: which widget captures it, and what is
+        shown under its display id then.
 
         Args:
             published: everything that the kernel publishes.
@@ -279,16 +276,9 @@ class Engine:
                     message = await published.receive()
                 if message is None:
                     break
-                self._note_times(message)
-                for cell, output in self._late_of(message):
-                    self._held = (cell, output)
-                    if self._running is not None and self._running.cell is cell:
-                        # Its stream has ended, and is not read to its end: what comes late stands behind that.
-                        await self._running.read.wait()
-                    self._held = None
-                    now = self._latest[cell] = trio.current_time()
-                    self._quiet.deadline = min(now + self._options.grace, self._quiet_until)
-                    await self._take(cell, output, late=True)
+                await self._tell(self._keep(message))
+                self._read += 1
+                self._has_read.unpark_all()
         except (GatewayError, trio.EndOfChannel):
             pass  # the cell that runs says why
         except Exception as error:  # noqa: BLE001 - raised by `run`
@@ -296,6 +286,15 @@ class Engine:
             working.cancel()
         finally:
             self._read_all.set()
+            self._has_read.unpark_all()
+
+    async def _catch_up(self) -> None:
+        """Wait until all that has come is in the notebook and told."""
+        await trio.lowlevel.checkpoint()
+        assert self._published is not None
+        came = self._published.statistics().received
+        while self._read < came and not self._read_all.is_set():
+            await self._has_read.park()
 
     async def _await_quiet(self, published: Subscription) -> None:
         """Collect what is on its way, until nothing has come for a moment; note the cells whose output does not end."""
@@ -319,35 +318,91 @@ class Engine:
         while left > 0 and (messages := published.receive_ready(min(left, READY_ITEMS))):
             left -= len(messages)
             for message in messages:
-                self._note_times(message)
-                for cell, output in self._late_of(message):
-                    at_work.add(cell)
-                    await self._take(cell, output, late=True)
+                self._latest.clear()
+                await self._tell(self._keep(message))
+                at_work.update(self._latest)
         if now >= self._quiet_until > began:
             for cell in sorted(at_work, key=lambda cell: cell.number):
                 self._note_gap(cell, OutputGap("lost", None, "it was still at work in the background when the run ended"))
 
-    def _keep_late(self, published: Subscription) -> None:
-        """Put what has come of cells after their end into the notebook, and tell nobody: the run ends before its time."""
-        if self._held is not None:
-            self._document.feed(*self._held)
-            self._held = None
+    def _keep_all(self, published: Subscription) -> None:
+        """Put what has come and was not read into the notebook, and tell nobody: the run ends before its time."""
         with suppress(GatewayError):
             while messages := published.receive_ready():
                 for message in messages:
-                    self._note_times(message)
-                    for late in self._late_of(message):
-                        self._document.feed(*late)
+                    self._keep(message)
 
-    def _note_times(self, message: Message) -> None:
+    def _keep(self, message: Message) -> CellOutput | None:
+        """Put what a message says into the notebook; return what is to be told of it."""
+        kind = message.header.msg_type
+        request = self._request_of(message.parent_id)
+        if kind in _TIMED:
+            if request is not None:
+                self._note_times(request.cell, message)
+            return None
+        if kind not in OUTPUT_TYPES:
+            if self._document.take_comm(message, own=request is not None):
+                self._note_change(request)
+            return None
+        if self._running is not None:
+            self._process = self._running.stream.process or self._process
+        if kind == "stream" and message.header.session != self._process and may_be_rate_notice(message):
+            # The gateway says that it drops output; of the cell that runs, its execution takes that in.
+            if request is not None and request is not self._running:
+                self._note_gap(request.cell, OutputGap("rate_limited"))
+            return None
+        if request is None or request.cancelled:  # other clients' work, or nobody's
+            return None
+        try:
+            output = parse_output(message)
+        except ProtocolError:
+            if request is not self._running:  # else its stream notes it
+                self._note_gap(request.cell, OutputGap("lost", None, "what came after its end could not be understood"))
+            return None
+        if output is None:
+            return None
+        if self._document.capture(message.parent_id, output):
+            self._note_change(request)
+            return None
+        if isinstance(output, Error):
+            request.error = output
+        return self._add(request.cell, output, late=self._note_change(request))
+
+    def _request_of(self, msg_id: str) -> _Request | None:
+        """Return the cell's request that has an id; code that the kernel has skipped was asked for again, under another."""
+        request = self._requests.get(msg_id)
+        if request is None and self._running is not None and self._running.stream.given[0] == msg_id:
+            request = self._requests[msg_id] = self._running
+        return request
+
+    def _note_change(self, request: _Request | None) -> bool:
+        """Note that a cell's request has changed the document; say whether its cell had ended."""
+        if self._saver is not None:
+            self._saver.changed()
+        late = request is not None and request is not self._running
+        if request is not None and late:
+            now = self._latest[request.cell] = trio.current_time()
+            self._quiet.deadline = min(now + self._options.grace, self._quiet_until)
+        return late
+
+    def _add(self, cell: DocumentCell, output: Output, *, late: bool = False) -> CellOutput:
+        """Keep an output first, so that what is told is in the file too, whatever happens next."""
+        if self._document.feed(cell, output) and self._saver is not None:
+            self._saver.changed()
+        return CellOutput(cell=self._runs[cell], output=output, late=late)
+
+    async def _tell(self, event: CellOutput | None) -> None:
+        if event is None:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await self.listener.put(event)
+
+    def _note_times(self, cell: DocumentCell, message: Message) -> None:
         """Note when the kernel began with a cell, as which of its executions, and when it was done with it, if that is in it."""
         header = message.header
-        given = self._requests.get(message.parent_id) if header.msg_type in _TIMED else None
-        if given is None:
-            return
         if header.msg_type == "execute_input":
             with suppress(ProtocolError):
-                self._note_count(given.cell, as_count(message.content.get("execution_count")))
+                self._note_count(cell, as_count(message.content.get("execution_count")))
         if not self._options.record_timing:
             return
         what = header.msg_type
@@ -356,7 +411,7 @@ class Engine:
             if state not in ("busy", "idle"):
                 return
             what = f"status.{state}"
-        self._note_time(given.cell, f"iopub.{what}", header.date)
+        self._note_time(cell, f"iopub.{what}", header.date)
 
     def _note_count(self, cell: DocumentCell, count: int | None) -> None:
         """Note which of the kernel's executions a cell is. A reply says so too, but there may be none."""
@@ -368,45 +423,18 @@ class Engine:
         """Note when the kernel has replied to the requests of cells."""
         while self._replies is not None and (messages := self._replies.receive_ready()):
             for message in messages:
-                given = self._requests.get(message.parent_id)
-                if given is not None and message.header.msg_type == "execute_reply":
+                request = self._request_of(message.parent_id)
+                if request is not None and message.header.msg_type == "execute_reply":
                     with suppress(ProtocolError):
                         started: object = message.metadata.get("started")
                         if isinstance(started, str):
-                            self._note_time(given.cell, "shell.execute_reply.started", started)
-                    self._note_time(given.cell, "shell.execute_reply", message.header.date)
+                            self._note_time(request.cell, "shell.execute_reply.started", started)
+                    self._note_time(request.cell, "shell.execute_reply", message.header.date)
 
     def _note_time(self, cell: DocumentCell, what: str, date: str) -> None:
         self._document.note_time(cell, what, date or _wall_clock().isoformat().replace("+00:00", "Z"))
         if self._saver is not None:
             self._saver.changed()
-
-    def _late_of(self, message: Message) -> Iterator[tuple[DocumentCell, Output]]:
-        """Give the output of a message that is a cell's and that no stream was given, with that cell.
-
-        The session gives a message to the stream of its request before it gives it to readers of iopub. So what comes beyond
-        what was counted there comes late.
-        """
-        if message.header.msg_type not in OUTPUT_TYPES:
-            return
-        if self._running is not None and self._running.outputs is not None:
-            self._process = self._running.outputs.process or self._process
-        given = self._requests.get(message.parent_id)
-        if message.header.msg_type == "stream" and message.header.session != self._process and may_be_rate_notice(message):
-            # The gateway says that it drops output; of the cell that runs, its stream takes that in.
-            if given is not None and given is not self._running:
-                self._note_gap(given.cell, OutputGap("rate_limited"))
-            return
-        self._came[message.parent_id] += 1
-        if given is None or self._came[message.parent_id] <= given.outputs_given:
-            return
-        try:
-            output = parse_output(message)
-        except ProtocolError:
-            self._note_gap(given.cell, OutputGap("lost", None, "what came after its end could not be understood"))
-            return
-        if output is not None:
-            yield given.cell, output
 
     def _note_gap(self, cell: DocumentCell, *gaps: OutputGap) -> None:
         """Remember why a cell's output is not whole; the same reason counts once."""
@@ -426,6 +454,7 @@ class Engine:
         """Run one cell; return the error that it ended with, and whether the kernel asks its front end to leave."""
         began = trio.current_time()
         await self.listener.put(CellStarted(cell=self._note(cell, started=_wall_clock())))
+        await self._update_widgets(kernel)
         error, result = await self._execute(kernel, cell, published)
         self._note_replies()
         timed_out = error is None and result is None
@@ -438,7 +467,7 @@ class Engine:
                 error = None  # a kernel may publish an error and yet end well
             elif error is None:
                 error = failure_of(result)
-                await self._take(cell, error)
+                await self._tell(self._add(cell, error))
         run = self._note(
             cell,
             status="timeout" if timed_out else "ok" if error is None else "error",
@@ -456,38 +485,29 @@ class Engine:
         self, kernel: Kernel, cell: DocumentCell, published: Subscription
     ) -> tuple[Error | None, ExecutionResult | None]:
         """Have the kernel execute a cell; return the error that it has published, and the result: None if a limit ran out."""
-        error: Error | None = None
         own = self._options.cell_timeout
         own_deadline = math.inf if own is None else trio.current_time() + own
         deadline = min(own_deadline, self._deadline)
         with trio.CancelScope(deadline=deadline) as entering:
             async with kernel.stream(cell.source, stdin=self._stdin) as outputs:
                 entering.deadline = math.inf
-                request, _ = outputs.given
-                self._running = self._requests[request] = _Given(cell, outputs)
+                request = self._running = self._requests[outputs.given[0]] = _Request(cell, outputs)
                 try:
                     with trio.CancelScope(deadline=deadline) as limit:
-                        async for output in outputs:
-                            await self._take(cell, output)
-                            if isinstance(output, Error):
-                                error = output
+                        async for _ in outputs:
+                            pass  # read with all else that the kernel publishes; this answers requests for input
+                    # What the interrupted code still puts out comes late. The kernel is interrupted where this block ends.
+                    await self._catch_up()
                 except trio.Cancelled:
-                    self._keep_given(cell, outputs)
-                    self._keep_late(published)
+                    self._keep_all(published)
+                    request.cancelled = True
                     # The interrupted kernel gets seconds to end, and a person who pressed Ctrl-C may press it again.
                     if self._saver is not None:
                         self._saver.hurry()
                     raise
-                if limit.cancelled_caught:
-                    # What the interrupted code still puts out comes late. The kernel is interrupted where this block ends.
-                    for output in self._left_of(outputs):
-                        await self._take(cell, output)
-                self._running.end()
                 self._running = None
-                for other in self._came.keys() - self._requests.keys():  # other clients' work
-                    del self._came[other]
             if not limit.cancelled_caught:
-                return error, outputs.result
+                return request.error, outputs.result
         option: Literal["timeout", "cell_timeout"] = "cell_timeout" if own_deadline < self._deadline else "timeout"
         if option == "timeout" or self._options.on_error == "stop":
             seconds = own if option == "cell_timeout" else self._options.timeout
@@ -501,26 +521,42 @@ class Engine:
         return self._ask if callable(stdin) else stdin
 
     async def _ask(self, prompt: str, password: bool) -> str:
-        assert self._running is not None
         assert callable(self._options.stdin)
-        self._running.asked += 1
+        await self._catch_up()
         await self.listener.caught_up()
         answer = self._options.stdin(prompt, password)
         return await answer if inspect.isawaitable(answer) else answer
 
-    def _left_of(self, outputs: OutputStream) -> Iterator[Output]:
-        """Give the outputs that are there and were not read."""
-        with suppress(GatewayError):
-            while ready := outputs.receive_ready():
-                yield from ready
+    # Widgets ------------------------------------------------------------------------------------------------------
 
-    def _keep_given(self, cell: DocumentCell, outputs: OutputStream) -> None:
-        """Put the outputs that are there and were not read into the notebook, and tell nobody."""
-        for output in self._left_of(outputs):
-            self._document.feed(cell, output)
+    async def _ask_for_widgets(self, kernel: Kernel) -> None:
+        """Ask a kernel that was used before for the state of its widgets, as JupyterLab does; it tells before any cell runs.
 
-    async def _take(self, cell: DocumentCell, output: Output, *, late: bool = False) -> None:
-        """Keep the output first, so that what is told is in the file too, whatever happens next."""
-        if self._document.feed(cell, output) and self._saver is not None:
-            self._saver.changed()
-        await self.listener.put(CellOutput(cell=self._runs[cell], output=output, late=late))
+        Of a kernel that does not say which comms it has, nothing is known: once it has answered what it was asked after that,
+        it won't.
+        """
+        comms: object = None
+        with trio.CancelScope(deadline=self._deadline):
+
+            async def give_up() -> None:
+                await trio.lowlevel.checkpoint()
+                with suppress(GatewayError):
+                    for _ in range(2):  # a kernel may answer beside what it was asked before
+                        await kernel.kernel_info()
+                asking.cancel()
+
+            async def ask() -> None:  # noqa: ASYNC910 - the question does; it has to be asked before the others
+                nonlocal comms
+                with asking, suppress(GatewayError):
+                    comms = (await kernel.comm_info(WIDGET_TARGET)).get("comms")
+
+            asking = trio.CancelScope()
+            await alongside(give_up, ask)
+            for question in self._document.widgets.questions(comms):
+                await kernel.shell.send("comm_msg", question)
+
+    async def _update_widgets(self, kernel: Kernel) -> None:
+        """Send the kernel what its `Output` widgets have captured, so that code that asks them finds it."""
+        await trio.lowlevel.checkpoint()
+        for update in self._document.widgets.updates():
+            await kernel.shell.send("comm_msg", update)

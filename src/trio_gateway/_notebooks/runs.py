@@ -192,7 +192,7 @@ async def run_prepared(where: Gateway | Kernel, prepared: Prepared) -> NotebookR
     ended: NotebookRun | None = None
     try:
         async with _open_kernel(where, prepared) as kernel:
-            ended = await engine.run(kernel)
+            ended = await engine.run(kernel, was_used=kernel is where)
     except GatewayError as error:
         return engine.result(error) if ended is None or ended.failure is None else ended
     return ended
@@ -282,17 +282,17 @@ class PreparedRun:
         """
         async with _open_kernel(where, self._prepared) as kernel:
             async with open_services() as services:
-                services.start_soon(self._run, kernel, name=f"trio_gateway.notebooks[{self._prepared.name}]")
+                services.start_soon(self._run, kernel, kernel is where, name=f"trio_gateway.notebooks[{self._prepared.name}]")
                 yield OpenRun(self)
             failure = self.events.take_failure()
             if failure is not None:
                 raise failure
 
-    async def _run(self, kernel: Kernel) -> None:
+    async def _run(self, kernel: Kernel, was_used: bool) -> None:
         """Run it. A service of the block."""
         await trio.lowlevel.checkpoint()
         try:
-            self.ended = await self.engine.run(kernel)
+            self.ended = await self.engine.run(kernel, was_used=was_used)
             await self.events.put(RunFinished(run=self.ended))
         except Exception as error:  # noqa: BLE001 - raised where the events end
             self.events.close(error)

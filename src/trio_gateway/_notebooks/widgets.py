@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -24,7 +25,7 @@ from .._protocol.execution import OutputArea
 from .._protocol.messages import Message, encode_json
 from .._values import as_bundle, as_count, as_lines, as_object, as_plain_json, as_text
 
-__all__ = ["UPDATE_LIMIT", "WIDGET_STATE", "WIDGET_TARGET", "WIDGET_VIEW", "Widgets", "models_shown_in"]
+__all__ = ["UPDATE_LIMIT", "WIDGET_STATE", "WIDGET_TARGET", "WIDGET_VIEW", "Widgets", "hide_models", "models_shown_in"]
 
 WIDGET_STATE: Final = "application/vnd.jupyter.widget-state+json"
 """The type of what `metadata.widgets` holds."""
@@ -55,6 +56,23 @@ def models_shown_in(outputs: Iterable[Any]) -> Iterator[str]:
             yield model_id
 
 
+def hide_models(outputs: Iterable[Any], closed: AbstractSet[str]) -> set[str]:
+    """Let outputs of a notebook show nothing in place of models that are closed, as front ends do; return which they were.
+
+    Args:
+        outputs: outputs as nbformat has them; they are changed in place.
+        closed: the ids of the models.
+    """
+    found: set[str] = set()
+    for output in outputs:
+        view = as_object(as_object(as_object(output).get("data")).get(WIDGET_VIEW))
+        model_id = view.get("model_id")
+        if isinstance(model_id, str) and model_id in closed:
+            view["model_id"] = ""  # what is shown is then hidden; of an id that is not there, an error is shown
+            found.add(model_id)
+    return found
+
+
 class Widgets:
     """The widgets of one notebook and of the kernel that runs it.
 
@@ -72,6 +90,7 @@ class Widgets:
         self._saved = dict(_models_saved_in(saved))
         self._capturing: dict[str, list[str]] = {}  # by the request's id: the models that capture its output, the last one does
         self._areas: dict[str, OutputArea] = {}  # of the models that have captured something
+        self._closed: set[str] = set()  # since this was asked for
         self._unsent: dict[str, None] = {}  # the models whose outputs the kernel does not know yet, in order
 
     # What the kernel says ---------------------------------------------------------------------------------------
@@ -96,6 +115,7 @@ class Widgets:
             if kind == "comm_close" or not says_state or content["target_name"] not in (WIDGET_TARGET, ""):
                 return was_known
             self._models[comm_id] = _Model(own=own)
+            self._closed.discard(comm_id)
         elif not says_state:
             return False
         news: _Object = dict(cast("_Object", state))
@@ -122,6 +142,8 @@ class Widgets:
     def _close(self, comm_id: str) -> bool:
         known_to_file = self._saved.pop(comm_id, None) is not None
         model = self._models.pop(comm_id, None)
+        if known_to_file or model is not None:
+            self._closed.add(comm_id)
         if model is None:
             return known_to_file
         self._unsent.pop(comm_id, None)
@@ -197,7 +219,26 @@ class Widgets:
         self._unsent.clear()
         return found
 
+    @property
+    def closed(self) -> int:
+        """How many models were closed since `take_closed` was called."""
+        return len(self._closed)
+
+    def take_closed(self) -> set[str]:
+        """Return the ids of the models that were closed since the last call; what `Output` widgets show of them is hidden."""
+        closed, self._closed = self._closed, set()
+        if closed:
+            for model in self._models.values():
+                if model.is_output:
+                    model.hide(closed)
+        return closed
+
     # What is saved ----------------------------------------------------------------------------------------------
+
+    @property
+    def depends_on_outputs(self) -> bool:
+        """Whether what is saved depends on what the document's outputs show."""
+        return bool(self._saved) or not all(model.own for model in self._models.values())
 
     def metadata(self, shown: Iterable[str] = ()) -> _Object | None:
         """Return `metadata.widgets` as it is to be saved now; None where there is nothing to save.
@@ -206,7 +247,7 @@ class Widgets:
             shown: the ids of the models that the document's outputs show.
         """
         found: dict[str, _Model | _SavedModel] = {comm_id: model for comm_id, model in self._models.items() if model.own}
-        if self._saved or len(found) < len(self._models):
+        if self.depends_on_outputs:
             waiting = [*shown, *(reference for model in found.values() for reference in model.references)]
             while waiting:
                 comm_id = waiting.pop()
@@ -225,7 +266,7 @@ class _Model:
         own: whether a cell of the run has opened it.
     """
 
-    __slots__ = ("_buffers", "_clears", "_node", "_references", "_state", "area", "outputs_sent", "own")
+    __slots__ = ("_buffers", "_clears", "_hidden", "_node", "_references", "_state", "area", "outputs_sent", "own")
 
     own: bool
     """Whether a cell of the run has opened it."""
@@ -240,6 +281,7 @@ class _Model:
         self.outputs_sent = False
         self._state: _Object = {}
         self._buffers: dict[str, list[_Object]] = {}  # as they are saved, by the field of the state that they are in
+        self._hidden: set[str] = set()  # the models that an `Output` widget shows and that are closed
         self._clears = False  # whether it is to be cleared when the next output comes
         self._node: _Object | None = None
         self._references: frozenset[str] | None = None
@@ -299,6 +341,13 @@ class _Model:
         self.changed()
         return self.area
 
+    def hide(self, closed: AbstractSet[str]) -> None:
+        """Show nothing in place of models that are closed."""
+        hidden = closed & self.references
+        if hidden:
+            self._hidden |= hidden
+            self.changed()
+
     @property
     def outputs(self) -> Any:
         """What an `Output` widget shows: a list, but where the kernel has told anything else."""
@@ -326,7 +375,10 @@ class _Model:
             }
             if self._buffers:
                 node["buffers"] = list(chain.from_iterable(self._buffers.values()))
-            self._node = as_plain_json(node)
+            self._node = node = as_plain_json(node)
+            if self._hidden:
+                outputs = node["state"].get("outputs")
+                self._hidden = hide_models(outputs if isinstance(outputs, list) else (), self._hidden)
         return self._node
 
     @property
