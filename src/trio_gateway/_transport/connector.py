@@ -281,9 +281,8 @@ def certificate_alert(error: BaseException | None) -> str | None:
 
     With TLS 1.3 that comes after the handshake, in place of an answer, and whatever was sent has not been read.
     """
-    if not isinstance(error, ssl.SSLError) or error.reason is None:
-        return None
-    _, alert, word = error.reason.partition("ALERT_")
+    reason: str | None = error.reason if isinstance(error, ssl.SSLError) else None  # None too where OpenSSL has no word for it
+    _, alert, word = (reason or "").partition("ALERT_")
     return word if alert and word in _CERTIFICATE_ALERTS else None
 
 
