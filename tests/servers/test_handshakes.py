@@ -10,6 +10,8 @@ import pytest
 import trio
 
 import trio_gateway
+from proxy.front import PATIENCE, open_front
+from proxy.proxy_kit import serve_gateway
 from tools.fault_tools import channels_of
 from tools.gateway_tools import QUICK, each_engine, rest
 from tools.tcp_proxy import Link, TcpProxy, open_tcp_proxy
@@ -131,4 +133,40 @@ async def test_a_handshake_that_is_given_up_costs_no_replay(
             assert [gap for gap in outputs.result.output_gaps if gap.reason != "reconnected"] == []
         while (count := await connections(real_gateway, kernel_id)) > 0:
             pass
+        assert count == 0
+
+
+@pytest.mark.parametrize("when", [as_it_asks, while_it_waits, as_it_is_answered])
+async def test_a_front_end_that_goes_within_the_proxys_handshake_costs_no_replay(
+    real_gateway: RunningGateway, tmp_path: Path, when: Callable[[TcpProxy, Callable[[], object]], None]
+) -> None:
+    """G5: JupyterLab behind a Jupyter Server does so with every notebook that a browser opens."""
+    go_on = tmp_path / "go on"
+    async with (
+        fresh_kernel(real_gateway) as kernel_id,
+        open_tcp_proxy(real_gateway.url) as link,
+        trio_gateway.open_gateway(link.url, auth_token=real_gateway.token, **QUICK) as gateway,
+        serve_gateway(gateway) as proxy,
+    ):
+        with trio.CancelScope() as scope:
+            when(link, scope.cancel)
+            async with open_front(proxy, kernel_id, session="s"):
+                await trio.sleep_forever()
+        link.on_link, link.on_request = (lambda link: None), (lambda link, request: None)
+        async with open_front(proxy, kernel_id, session="s") as front:
+            asked = await front.execute(LINES.format(str(go_on)))
+            await front.until("stream", asked)
+            await link.refuse()
+            for each in channels_of(link):
+                each.reset()
+            with trio.fail_after(PATIENCE):
+                while await connections(real_gateway, kernel_id) > 0:
+                    pass  # from then on the gateway keeps what comes
+            go_on.touch()
+            await link.listen()
+            printed = "".join([message.content["text"] for message in await front.whole(asked) if message.msg_type == "stream"])
+        assert printed.split() == [*map(str, range(400))]
+        with trio.fail_after(PATIENCE):
+            while (count := await connections(real_gateway, kernel_id)) > 0:
+                pass
         assert count == 0
