@@ -121,6 +121,24 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
+def tools(session: nox.Session) -> None:
+    """Other projects' tools as docs/jupyter.md says: testbook, jupytext, nbmake, nbval, jupyter-cache, myst-nb, voila."""
+    install(session, "all", "test")
+    wanted = (
+        "testbook~=0.4.2",
+        "jupytext~=1.19",
+        "nbmake~=1.5",
+        "nbval~=0.11.0",
+        "jupyter-cache~=1.0",
+        "myst-nb~=1.4",
+        "voila~=0.5.0",
+    )
+    session.install(*wanted)
+    environment = {"TRIO_GATEWAY_TOOLS_ENV": session.virtualenv.location}
+    session.run("python", "-m", "pytest", "tests/jupyter/test_other_tools.py", *session.posargs, env=environment)
+
+
+@nox.session
 @nox.parametrize("neighbour", ["nbclient", "papermill", "jupyter_server", "notebooks"])
 def neighbours(session: nox.Session, neighbour: str) -> None:
     """Other projects' own tests with our classes on a real gateway, and their notebooks, compared: docs/neighbours.md."""
