@@ -15,6 +15,7 @@ import os
 import pkgutil
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -204,8 +205,18 @@ def commands(document: Path) -> dict[str, str]:
     }
 
 
+STAND_INS = {
+    "airflow/sdk.py": "def dag(function): return function\ndef task(function): return function\n",
+}
+"""What blocks import that no extra brings: as much of it as they use."""
+
+
 def run_block(code: str, prints: str | None, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Run a block as it stands."""
+    """Run a block as it stands, in a folder with the example's notebook."""
+    shutil.copy(EXAMPLES / "report.ipynb", folder)
+    for name, content in STAND_INS.items():
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(content, encoding="utf-8")
     program = folder / "block.py"
     program.write_text(code, encoding="utf-8")
     done = run_program(sys.executable, program, cwd=folder, environment=environment)
