@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,15 +12,22 @@ import trio
 import trio.testing
 
 import trio_gateway
-from trio_gateway import Kernel
+from trio_gateway import Kernel, Stream
+from trio_gateway._kernel.executor import OVERTAKEN_SECONDS
 from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 Clock = trio.testing.MockClock
 
 
 @pytest.fixture
-async def kernel() -> AsyncGenerator[Kernel]:
-    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+async def fake() -> AsyncGenerator[FakeGateway]:
+    async with FakeGateway() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def kernel(fake: FakeGateway) -> AsyncGenerator[Kernel]:
+    async with fake.open() as gateway, gateway.start_kernel() as kernel:
         yield kernel
 
 
@@ -119,6 +128,124 @@ async def test_code_that_waits_for_input_can_be_cancelled(autojump_clock: Clock,
             await kernel.execute("input('?')", stdin=never)
     assert scope.cancelled_caught
     assert (await kernel.execute("1")).text == "1"
+
+
+def without_numbers(header: bytes) -> bytes:
+    """Give a message an id that is no number, as kernels that are not built on `jupyter_client` do."""
+    fields = json.loads(header)
+    return json.dumps({**fields, "msg_id": fields["msg_id"].replace("_", "-")}).encode()
+
+
+def held(fake: FakeGateway) -> int:
+    """How many messages were sent behind the one that follows them: a question."""
+    lines = str(fake.conversation).splitlines()
+    return sum("input_request" in line and "iopub" in after for line, after in pairwise(lines))
+
+
+async def order_of(kernel: Kernel, code: str) -> list[str]:
+    """Return what a stream gave and what its handler was asked, in order."""
+    order: list[str] = []
+
+    def answer(prompt: str, password: bool) -> str:
+        order.append(prompt)
+        return "me"
+
+    async with kernel.stream(code, stdin=answer) as outputs:
+        async for output in outputs:
+            assert isinstance(output, Stream)
+            order.append(output.text)
+    return order
+
+
+ASKS = "print('before', flush=True)\nprint(input('who? '))"
+
+
+@pytest.mark.parametrize(
+    ("late", "code", "order"),
+    [
+        ("iopub stream", ASKS, ["before\n", "who? ", "me\n"]),
+        ("iopub execute_input", "print(input('who? '))", ["who? ", "me\n"]),  # what is no output wakes it too
+    ],
+)
+async def test_what_was_printed_before_a_question_is_given_before_it_is_asked(
+    autojump_clock: Clock, fake: FakeGateway, kernel: Kernel, late: str, code: str, order: list[str]
+) -> None:
+    """Though the question, which comes over another socket, comes first."""
+    await kernel.execute("1")
+    for _ in range(3):
+        fake.faults.reorder(late, times=1)
+        began = trio.current_time()
+        assert await order_of(kernel, code) == order
+        assert trio.current_time() - began < OVERTAKEN_SECONDS, "it waits for no more than it has to"
+    assert held(fake) == 3
+
+
+async def test_a_question_is_asked_although_what_came_before_it_was_lost(
+    autojump_clock: Clock, fake: FakeGateway, kernel: Kernel
+) -> None:
+    fake.faults.drop("iopub stream", times=1)
+    began = trio.current_time()
+    code = f"{ASKS}\nprint(input('and? '))"
+    assert await order_of(kernel, code) == ["who? ", "me\n", "and? ", "me\n"]
+    assert OVERTAKEN_SECONDS <= trio.current_time() - began < 2 * OVERTAKEN_SECONDS, "for the same hole it waits once"
+
+
+async def test_a_kernel_that_numbers_nothing_has_a_moment(autojump_clock: Clock, fake: FakeGateway, kernel: Kernel) -> None:
+    fake.faults.spoil(".*", part="header", by=without_numbers)
+    fake.faults.reorder("iopub stream", times=1)
+    began = trio.current_time()
+    assert await order_of(kernel, ASKS) == ["before\n", "who? ", "me\n"]
+    assert 0 < trio.current_time() - began < OVERTAKEN_SECONDS
+
+
+async def test_a_question_is_taken_back_with_its_code(autojump_clock: Clock, fake: FakeGateway, kernel: Kernel) -> None:
+    """The code ends, for it was interrupted, while its question waits for what was printed before."""
+    fake.faults.drop("iopub stream", times=1)
+    asked: list[str] = []
+    async with trio.open_nursery() as nursery:
+
+        async def interrupt() -> None:
+            await trio.sleep(OVERTAKEN_SECONDS / 2)
+            await kernel.interrupt()
+
+        nursery.start_soon(interrupt)
+        result = await kernel.execute(ASKS, stdin=lambda prompt, password: asked.append(prompt) or "me")
+    assert (result.status, asked) == ("error", [])
+
+
+async def test_who_stops_iterating_and_goes_on_is_asked_once(autojump_clock: Clock, fake: FakeGateway, kernel: Kernel) -> None:
+    fake.faults.reorder("iopub stream", times=1)
+    order: list[str] = []
+
+    def answer(prompt: str, password: bool) -> str:
+        order.append(prompt)
+        return "me"
+
+    async with kernel.stream(ASKS, stdin=answer) as outputs:
+        for _ in range(20):
+            with trio.move_on_after(0.001):
+                async for output in outputs:
+                    order.append(output.text)  # type: ignore[union-attr]  # noqa: PERF401 - it may be cancelled
+    assert order == ["before\n", "who? ", "me\n"]
+
+
+async def test_nothing_is_given_at_once_where_a_question_waits(autojump_clock: Clock, fake: FakeGateway, kernel: Kernel) -> None:
+    fake.faults.drop("iopub stream", times=1)
+    asked: list[str] = []
+    async with kernel.stream(f"{ASKS}\nprint('end')", stdin=lambda prompt, password: asked.append(prompt) or "me") as outputs:
+        with trio.move_on_after(OVERTAKEN_SECONDS / 2):
+            await anext(outputs)
+        assert (outputs.receive_ready(), asked) == ([], [])
+        assert [output.text async for output in outputs] == ["me\nend\n"]  # type: ignore[union-attr]
+    assert asked == ["who? "]
+
+
+async def test_who_reads_outputs_on_iopub_answers_all_the_same(autojump_clock: Clock, kernel: Kernel) -> None:
+    asked: list[str] = []
+    async with kernel.stream(ASKS, stdin=lambda prompt, password: asked.append(prompt) or "me") as outputs:
+        await outputs.run_out()
+        assert (outputs.result.status, asked) == ("ok", ["who? "])
+        assert outputs.statistics().messages == 0
 
 
 # Code that a kernel skips ---------------------------------------------------------------------------------------------

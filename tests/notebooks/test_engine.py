@@ -22,6 +22,7 @@ from trio_gateway._notebooks.engine import Engine, _Request
 from trio_gateway._notebooks.event_queue import Nobody
 from trio_gateway._notebooks.events import CellStarted
 from trio_gateway._notebooks.options import NotebookJob, RunOptions
+from trio_gateway._protocol.execution import parse_output
 from trio_gateway._protocol.messages import Message, MessageFactory
 from trio_gateway.testing import Cell, FakeGateway, FakeKernelSpec
 from trio_gateway.testing._process import DATE
@@ -351,7 +352,7 @@ async def test_whose_and_how_late_an_output_is(autojump_clock: trio.testing.Mock
     document = Document(notebook_of("a", "b"))
     engine = Engine(document, RunOptions(), job=NotebookJob({}), name="", saver=None, listener=Nobody())
     first, second = document.cells
-    stream: Any = SimpleNamespace(given=("2 again", 0), process="kernel")
+    stream: Any = SimpleNamespace(request_id="2 again", process="kernel", read=parse_output)
     engine._requests["1"] = _Request(first, stream)
     engine._running = engine._requests["2"] = _Request(second, stream)
     came = [published("2", "a"), published("1", "b"), published("2 again", "c"), published("other", "d")]

@@ -59,8 +59,13 @@ class Counted(Subscription):
 class Asking:
     """As much of a session's pending execution as a stream of outputs asks for."""
 
+    settled = False
+
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
+
+    def is_whole_before(self, question: Message, *, since: int) -> bool:
+        return True
 
     async def next_output(self) -> Message:
         return await self._inbox.get()
@@ -264,14 +269,16 @@ def test_nothing_is_asked_before_what_was_printed_is_read() -> None:
         assert (counted.messages - there.messages, counted.memory_bytes > there.memory_bytes) == (2, True)
         assert [found.pop(), found.pop()] == [Stream("stdout", "1"), Stream("stdout", "2")]
         assert (bool(found), asked) == (False, [])
+        await found.fill()
+        assert [found.pop(), bool(found), asked] == [Stream("stdout", "3"), False, []], "it was there before the question's turn"
         with pytest.raises(InvalidInputError):
             await found.fill()
         assert asked == ["who?"]
         found = read(OutputStream(session, pending, inbox))
-        for message in (make("who?", "input_request"), make(4)):
+        for message in (make(4), make("who?", "input_request"), make(5)):
             inbox.put(message)
         await found.fill()
-        assert [found.pop(), found.pop()] == [Stream("stdout", "3"), Stream("stdout", "4")]
+        assert [found.pop(), found.pop()] == [Stream("stdout", "4"), Stream("stdout", "5")]
 
     trio.run(main)
 

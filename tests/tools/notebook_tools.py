@@ -13,6 +13,7 @@ import nbformat.v4
 import trio
 
 from trio_gateway import DisplayData, Error, ExecuteResult, ExecutionResult, Output, OutputGap
+from trio_gateway._protocol.execution import parse_output
 from trio_gateway._protocol.messages import Message
 
 __all__ = ["FakeKernel", "Threads", "notebook_of", "texts_of", "write_notebook"]
@@ -71,7 +72,7 @@ class FakeStream:
     def __init__(self, script: list[Any], channel: FakeChannel, request: str) -> None:
         self._script = iter(script)
         self._channel = channel
-        self.given = (request, 0)
+        self.request_id = request
         self.ended = False
         self._failed = False
         self._count = 1
@@ -97,12 +98,19 @@ class FakeStream:
                 await step()
             else:
                 self._failed = self._failed or isinstance(step, Error)
-                self._channel.publish(step, self.given[0])
+                self._channel.publish(step, self.request_id)
                 return step
         self.ended = True
         raise StopAsyncIteration
 
     process = "kernel"
+
+    def read(self, message: Message) -> Output | None:
+        return parse_output(message)
+
+    async def run_out(self) -> None:
+        async for _ in self:
+            pass
 
     @property
     def result(self) -> ExecutionResult:

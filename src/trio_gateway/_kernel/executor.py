@@ -41,6 +41,10 @@ INTERRUPT_AGAIN: Final = 1.0
 """How long to wait for `idle` after an interrupt before the next one, in seconds; doubled each time."""
 SKIPS_SECONDS: Final = 1.0
 """How long after a failure a kernel may skip what it is asked to execute, in seconds, before that is taken for its answer."""
+OVERTAKEN_SECONDS: Final = 0.25
+"""How long a request for input waits for what its kernel has numbered before it, in seconds, before that is taken for lost."""
+OVERTAKEN_PAUSE: Final = 0.02
+"""How long it waits where the kernel numbers nothing, in seconds."""
 SKIPPED_PAUSE: Final = 0.01
 """How long to wait before code is sent that was skipped a second time, in seconds; doubled each time."""
 
@@ -138,8 +142,9 @@ class Executor:
             store_history: whether the kernel keeps the code in its history.
             user_expressions: expressions to evaluate afterwards, by name; their values are in `outputs.result.reply`.
             stop_on_error: whether the kernel drops what waits in its queue if this code fails.
-            stdin: answers the code's requests for input, as in `execute`; it is called while you iterate. A request comes over
-                another of the kernel's sockets than output, and may overtake what was printed just before.
+            stdin: answers the code's requests for input, as in `execute`; it is called while you iterate, when all that was
+                printed before has been given. (A request comes over another of the kernel's sockets and may overtake output. It
+                waits for that, as the kernel numbers what it sends; where it does not, for a moment.)
             on_cancel: what to do with code that still runs when the block is left: `"interrupt"` or `"abandon"` it.
             when_full: what to do when outputs come faster than they are read and fill the settings `buffer_messages` or
                 `buffer_bytes`: `"spool"` them to a temporary file, `"drop_oldest"` and count them in
@@ -285,6 +290,11 @@ class OutputStream:
         self._pending = pending
         self._inbox = inbox
         self._stdin = None if stdin == "channel" else stdin
+        self._reads = True
+        self._question: Message | None = None  # asked next, when all that was printed before is given
+        self._ask_by = 0.0  # when that is not waited for any longer
+        self._asked_after: int | None = None  # how many messages are given before; None where some may still come
+        self._whole_from = 0  # before this number nothing is waited for: it was once, in vain
 
     def __aiter__(self) -> OutputStream:
         return self
@@ -302,6 +312,8 @@ class OutputStream:
         """
         while True:
             message: Message | None
+            if self._question is not None and await self._ask_in_turn():
+                continue
             if self._inbox.at_hand():
                 await trio.lowlevel.checkpoint_if_cancelled()
                 message = self._inbox.take()
@@ -315,11 +327,60 @@ class OutputStream:
             if message is None:
                 await self._session.checks.await_idle(self._pending)
             elif message.header.msg_type == "input_request" and self._stdin is not None:
-                await self._answer(message)
+                before = self._hold(message)
+                if before is not None:
+                    await self._answer(before)
             else:
-                output = self.read(message)
+                output = self.read(message) if self._reads else None
                 if output is not None:
                     return output
+
+    def _hold(self, question: Message) -> Message | None:
+        """Keep a request for input until all that was printed before it has been given; return one that was kept before."""
+        before, self._question = self._question, question
+        known = self._pending.is_whole_before(question, since=self._whole_from) is not None
+        self._ask_by = trio.current_time() + (OVERTAKEN_SECONDS if known else OVERTAKEN_PAUSE)
+        self._asked_after = None
+        return before
+
+    async def _ask_in_turn(self) -> bool:
+        """Ask what is to be asked, if all that was printed before has been given; or wait for that, or for the time to ask.
+
+        Returns:
+            Whether there may be something else to do now than to take the next message. (It is a step of `__anext__`, which
+            checkpoints.)
+        """
+        question = self._question
+        assert question is not None
+        if self._pending.settled:  # nobody waits for the answer any more
+            self._question = None
+            return True  # noqa: ASYNC910
+        statistics = self._inbox.statistics()
+        if self._asked_after is None and self._is_turn(question):
+            self._asked_after = statistics.received
+        waiting = statistics.messages + statistics.spooled
+        if self._asked_after is not None and waiting <= statistics.received - self._asked_after:
+            self._question = None
+            await self._answer(question)
+            return True
+        if waiting:
+            return False  # noqa: ASYNC910
+        with trio.CancelScope(deadline=self._ask_by) as scope:
+            self._pending.on_heard = scope.cancel
+            try:
+                await self._inbox.wait_ready()
+            finally:
+                self._pending.on_heard = None
+        return True
+
+    def _is_turn(self, question: Message) -> bool:
+        """Whether all that the kernel sent before a request for input is there, or is not waited for any longer."""
+        whole = self._pending.is_whole_before(question, since=self._whole_from)
+        if whole or trio.current_time() < self._ask_by:
+            return bool(whole)
+        if whole is False:
+            self._whole_from = int(question.msg_id.rpartition("_")[2])
+        return True
 
     def receive_ready(self, limit: int = READY_ITEMS, *, limit_bytes: float = READY_BYTES) -> list[Output]:
         """Take the outputs that are there already, without waiting. Iterating waits for the next, and raises what the end is.
@@ -338,6 +399,8 @@ class OutputStream:
             SlowConsumerError: the next one lies in a temporary file that can't be read back.
         """
         check_ready_limits(limit, limit_bytes)
+        if self._question is not None:
+            return []
         ready = self._inbox.take_ready(limit_bytes, stop_before=None if self._stdin is None else "input_request")
         return list(islice((output for message in ready if (output := self.read(message)) is not None), limit))
 
@@ -349,10 +412,23 @@ class OutputStream:
             self._pending.execution.note_unreadable(error)
             return None
 
+    async def run_out(self) -> None:
+        """Wait for the end, call the handler of `stdin` in between, and give no outputs. For those who read them on iopub.
+
+        Raises:
+            GatewayError: as where the stream is iterated over.
+            Exception: what the handler raises.
+
+        Cancellation: as where it is iterated over.
+        """
+        self._reads = False
+        async for _ in self:
+            pass
+
     @property
-    def given(self) -> tuple[str, int]:
-        """The request's id, and how many of the messages that name it as their parent were given to this stream so far."""
-        return self._pending.message.msg_id, self._inbox.statistics().received
+    def request_id(self) -> str:
+        """The request's id. Code that the kernel has skipped is asked for again, under another."""
+        return self._pending.message.msg_id
 
     @property
     def process(self) -> str:

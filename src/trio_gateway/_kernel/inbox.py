@@ -217,6 +217,13 @@ class Inbox:
                 self._waiting.unpark()  # we may have been woken for it, and it is another consumer's now
             raise
 
+    async def wait_ready(self) -> None:
+        """Wait until `get` would not wait: a message is there, or the end. Cancellation: safe."""
+        await trio.lowlevel.checkpoint()
+        while not (self.ready or self._closed):
+            await self._waiting.park()
+            self._waiting.unpark()  # what we were woken for is still there, for another consumer
+
     def at_hand(self) -> bool:
         """Whether a message is in memory and may be taken without a turn of the scheduler; count it as one that is."""
         if not self._memory or self._since_checkpoint >= FAIRNESS - 1:

@@ -221,6 +221,7 @@ class PendingExecution(Pending):
         "idle_grace",
         "input_asked",
         "input_sent",
+        "on_heard",
         "on_skipped",
     )
 
@@ -234,6 +235,8 @@ class PendingExecution(Pending):
     """The id and the number of the code's latest request for input, if nothing later was heard of it."""
     input_sent: float | None
     """When an answer to that began to be sent; None if none was."""
+    on_heard: Callable[[], object] | None
+    """Called when something comes that is neither output nor a request for input."""
 
     def __init__(
         self,
@@ -256,6 +259,7 @@ class PendingExecution(Pending):
         self.inbox = inbox
         self.input_asked = None
         self.input_sent = None
+        self.on_heard = None
         self._started: trio.Event | None = None
         self._answered = trio.Event()
         self._idle_scope: trio.CancelScope | None = None
@@ -286,12 +290,15 @@ class PendingExecution(Pending):
         if execution.feed(message) or asks:
             if self.inbox is not None:
                 self.inbox.put(message)
-        elif execution.done:
-            if execution.status != "aborted" or self.on_skipped is None or not self.on_skipped(self):
-                self._account()
-                self.settle()
-        elif execution.replied:
-            self._note_reply()
+        else:
+            if self.on_heard is not None:
+                self.on_heard()
+            if execution.done:
+                if execution.status != "aborted" or self.on_skipped is None or not self.on_skipped(self):
+                    self._account()
+                    self.settle()
+            elif execution.replied:
+                self._note_reply()
         if self._started is not None and execution.started:
             self._started.set()
 
@@ -306,6 +313,15 @@ class PendingExecution(Pending):
         if message.header.msg_type in OUTPUT_TYPES:
             self.execution.note_too_large(error.length)
         super().note_too_large(message, number, error)
+
+    def is_whole_before(self, question: Message, *, since: int) -> bool | None:
+        """Say whether all is there that the kernel sent before a request for input; None for a kernel that numbers nothing.
+
+        Args:
+            question: the request.
+            since: from which number on that is wanted, if that is later than where the execution began.
+        """
+        return self._ledger.is_whole_before(self._window, question.msg_id, since=since)
 
     def note_input(self, parent: str, now: float) -> None:
         """Take in that an answer to a request for input is being sent.

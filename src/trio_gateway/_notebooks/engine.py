@@ -353,12 +353,7 @@ class Engine:
             return None
         if request is None or request.cancelled:  # other clients' work, or nobody's
             return None
-        try:
-            output = parse_output(message)
-        except ProtocolError:
-            if request is not self._running:  # else its stream notes it
-                self._note_gap(request.cell, OutputGap("lost", None, "what came after its end could not be understood"))
-            return None
+        output = self._read_output(request, message)
         if output is None:
             return None
         if self._document.capture(message.parent_id, output):
@@ -368,10 +363,20 @@ class Engine:
             request.error = output
         return self._add(request.cell, output, late=self._note_change(request))
 
+    def _read_output(self, request: _Request, message: Message) -> Output | None:
+        """Read an output of a cell; one that can't be read is a gap."""
+        if request is self._running:
+            return request.stream.read(message)  # which counts those that can't be read
+        try:
+            return parse_output(message)
+        except ProtocolError:
+            self._note_gap(request.cell, OutputGap("lost", None, "what came after its end could not be understood"))
+            return None
+
     def _request_of(self, msg_id: str) -> _Request | None:
         """Return the cell's request that has an id; code that the kernel has skipped was asked for again, under another."""
         request = self._requests.get(msg_id)
-        if request is None and self._running is not None and self._running.stream.given[0] == msg_id:
+        if request is None and self._running is not None and self._running.stream.request_id == msg_id:
             request = self._requests[msg_id] = self._running
         return request
 
@@ -491,13 +496,12 @@ class Engine:
         with trio.CancelScope(deadline=deadline) as entering:
             async with kernel.stream(cell.source, stdin=self._stdin) as outputs:
                 entering.deadline = math.inf
-                request = self._running = self._requests[outputs.given[0]] = _Request(cell, outputs)
+                request = self._running = self._requests[outputs.request_id] = _Request(cell, outputs)
                 try:
                     with trio.CancelScope(deadline=deadline) as limit:
-                        async for _ in outputs:
-                            pass  # read with all else that the kernel publishes; this answers requests for input
-                    # What the interrupted code still puts out comes late. The kernel is interrupted where this block ends.
-                    await self._catch_up()
+                        await outputs.run_out()  # its outputs are read with all else that the kernel publishes
+                    if not limit.cancelled_caught:
+                        await self._catch_up()
                 except trio.Cancelled:
                     self._keep_all(published)
                     request.cancelled = True
@@ -505,7 +509,10 @@ class Engine:
                     if self._saver is not None:
                         self._saver.hurry()
                     raise
-                self._running = None
+            # Where a limit ran out, the kernel is interrupted by now: what the code has put out until its end is the cell's.
+            if limit.cancelled_caught:
+                await self._catch_up()
+            self._running = None
             if not limit.cancelled_caught:
                 return request.error, outputs.result
         option: Literal["timeout", "cell_timeout"] = "cell_timeout" if own_deadline < self._deadline else "timeout"

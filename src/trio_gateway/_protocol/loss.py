@@ -414,6 +414,31 @@ class MessageLedger:
         if number >= 0:
             window.note(message, self._name, number)
 
+    def is_whole_before(self, window: Window, msg_id: str, *, since: int = 0) -> bool | None:
+        """Say whether all is there that its sender has numbered before a message, from an execution's beginning on.
+
+        What comes over another socket may come before it.
+
+        Args:
+            window: the execution's.
+            msg_id: the message's id; it was observed.
+            since: the number to begin at, if that is later.
+
+        Returns:
+            None where the sender numbers nothing.
+        """
+        name, _, digits = msg_id.rpartition("_")
+        sender = self._senders.get(name)
+        if sender is None:
+            return None
+        if window.saw_busy and window.sender == name:
+            start = window.first
+        elif name in window.marks or since:
+            start = window.marks.get(name, 0) + 1
+        else:
+            return False  # nobody knows where it began
+        return sender.holes(max(start, since), int(digits) - 1) == 0
+
     def lost_outputs(self, window: Window, *, silent: bool, saw_idle: bool) -> int | None:
         """Count the execution's outputs that may have been lost on the way: none where nothing could have dropped any.
 
