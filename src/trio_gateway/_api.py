@@ -136,7 +136,7 @@ class KernelApi:
             env: the environment to send, exactly.
             path: the directory to start in, as the gateway's API path.
             timeout: seconds.
-            on_sending: called when the request is about to be sent: who is cancelled before has started nothing.
+            on_sending: called when the request is about to be sent: a caller cancelled before that has started nothing.
         """
         body: dict[str, Any] = {"kernel_id": kernel_id, "env": dict(env)}
         if name is not None:
@@ -248,7 +248,7 @@ class KernelApi:
         return model
 
     def own_restarts(self, kernel_id: str) -> int:
-        """Return how often a kernel was restarted, or nearly, through this: who hears of a restart can tell whose it was."""
+        """Return how often a kernel was restarted, or nearly, through this: so a session can tell whose a restart was."""
         return self._restarts[kernel_id]
 
     async def shutdown(
@@ -362,7 +362,7 @@ class KernelApi:
             failed = False
         except KernelNotFoundError:
             self._notes.forget(what.kernel_id)
-            # Who shuts down a kernel that is gone has what they wanted. Of what is done unasked nothing happened.
+            # A caller that shuts down a kernel that is gone has what it wanted. Of what is done unasked nothing happened.
             if action in {"cull", "cleanup"}:
                 action = ""
             failed = action != "shutdown"

@@ -99,7 +99,7 @@ def fresh(error: Exception) -> Exception:
 
 
 def missing_extra(error: ModuleNotFoundError, what: str, extra: str) -> ModuleNotFoundError:
-    """Return the error of who uses what needs an extra that is not installed.
+    """Return the error for a program that uses what needs an extra that is not installed.
 
     Args:
         error: what Python said.

@@ -99,7 +99,7 @@ class Asker:
 
 
 def find_asker(options: Options, renderer: Renderer) -> Asker | None:
-    """Return who asks for input, if there is a terminal to ask and to be answered at."""
+    """Return what asks a person for input, if there is a terminal to ask and to be answered at."""
     if sys.stdin is None or not sys.stdin.isatty() or not renderer.uses_terminal:
         return None
     return Asker(options, renderer)

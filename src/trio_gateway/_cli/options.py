@@ -264,7 +264,7 @@ cwd_option = click.option(
     metavar="DIR",
     type=click.Path(path_type=Path),
     help="The kernel's working directory, on the kernel's machine. A kernel in Python is moved there, or the command ends; of "
-    "others behind a gateway elsewhere it is not known where they work.",
+    "others behind a gateway on another machine it is not known where they work.",
 )
 
 timeout_option = click.option(

@@ -1,6 +1,6 @@
 """Variables of the environment that look like settings and are none.
 
-The one idea: who writes a variable by hand and mistypes its name hears nothing of it, so somebody must be able to ask.
+The one idea: a person who mistypes a variable's name hears nothing of it, so there must be a way to ask.
 """
 
 from __future__ import annotations

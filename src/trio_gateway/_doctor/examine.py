@@ -335,7 +335,7 @@ class _Examination:
             address = _address(self._host)
             if self._logs_in and not (self._host == "localhost" or (address is not None and address.is_loopback)):
                 advice = "Use an https:// URL where the gateway, or a proxy before it, offers one."
-                return _Finding("not used: who is on the way can read what logs in", "warning", advice)
+                return _Finding("not used: everybody on the way can read what logs in", "warning", advice)
             return _Finding("not used: the URL is http://", "skipped")
         connector = self._connector or connect_tcp
         limit = self._config.connect_timeout

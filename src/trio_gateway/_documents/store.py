@@ -34,7 +34,7 @@ _APPLICATION_ID = 0x74674773
 """Stands in the header of each file of ours, where SQLite has a place for it ("tgGs")."""
 
 _VERSION = 1
-"""The schema's version, in `PRAGMA user_version`. Who changes the schema raises it, and carries older files over."""
+"""The schema's version, in `PRAGMA user_version`. A change of the schema raises it, and carries older files over."""
 
 _COLUMNS = "id, scope, path, name, type, kernel_id, created, updated"
 

@@ -140,7 +140,7 @@ class Culler:
             model,
             policy,
             now=look.time or self._now(),
-            idle_timeout=limits.get(find_name(model.name, limits) or ""),  # who started it may have written it otherwise
+            idle_timeout=limits.get(find_name(model.name, limits) or ""),  # its starter may have written it otherwise
             own_connections=self._known.connections(model.id),
             in_use=self._known.in_use(model.id),
         )

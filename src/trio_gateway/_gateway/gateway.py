@@ -251,7 +251,7 @@ class Gateway:
             GatewayError: as for each request to the gateway.
 
         Cancellation: closes the connection. A handshake that has begun is seen through in the background of the gateway's block;
-            who opens the same session meanwhile takes it over.
+            a caller that opens the same session meanwhile takes it over.
         """
         if session_id is None:
             session_id = uuid.uuid4().hex

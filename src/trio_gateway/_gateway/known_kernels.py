@@ -1,8 +1,8 @@
 """Which kernels a gateway object knows of, and which of them it uses right now.
 
 The one idea: a kernel is known from its start, or from when it was attached to, until the gateway itself says that it is gone.
-Nothing else (an error, a silence, a list that lacks it) makes it unknown. Who acts says so here: `KernelApi`, which all starts,
-shutdowns and answers of 404 come through, and who attaches. Events only inform those who listen.
+Nothing else (an error, a silence, a list that lacks it) makes it unknown. It is noted here by `KernelApi`, which all starts,
+shutdowns and answers of 404 come through, and by each session that attaches. Events only inform those who listen.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class KnownKernels:
         self._kernels[kernel_id] = _Known(name, 1)
 
     def met(self, kernel_id: str, name: str) -> None:
-        """Know a kernel that ran already: who asked for it is one more who has it."""
+        """Know a kernel that ran already: one more caller has it now."""
         known = self._kernels.setdefault(kernel_id, _Known(name, 1))
         known.name = name or known.name
         known.askers += 1

@@ -45,7 +45,7 @@ class EventFanOut:
         for sink in self._sinks:
             try:
                 sink(event)
-            except Exception:  # who listens must not break what they listen to
+            except Exception:  # a listener must not break what it listens to
                 _logger.exception("event_sink_failed")
         for channel in self._channels:
             try:

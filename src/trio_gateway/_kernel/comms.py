@@ -49,7 +49,7 @@ class CommMessage:
 class Comm(trio.abc.AsyncResource):
     """One comm. Iterate over it, or call `receive`, for what the kernel sends; `send` to it; closing it tells the kernel.
 
-    Made by `kernel.comms.open`, and by the kernel for who accepts its target.
+    Made by `kernel.comms.open`, and by the kernel for a program that accepts its target.
     """
 
     def __init__(self, comms: Comms, comm_id: str, target_name: str, opening: CommMessage, inbox: Inbox) -> None:

@@ -82,7 +82,7 @@ class Executor:
             user_expressions: expressions to evaluate afterwards, by name; their values are in `result.reply`.
             stop_on_error: whether the kernel drops what waits in its queue if this code fails.
             stdin: answers the code's requests for input, such as Python's `input()`: a function or async function of the
-                prompt and of whether it is for a password. Or `"channel"`: the requests are for who reads `kernel.stdin`, and
+                prompt and of whether it is for a password. Or `"channel"`: the requests are for a reader of `kernel.stdin`, which
                 answers there with an `input_reply`. Without either, asking for input is an error in the kernel.
             on_cancel: `"interrupt"` the code when the caller is cancelled, or `"abandon"` it: leave it running.
 

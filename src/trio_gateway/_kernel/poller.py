@@ -67,7 +67,7 @@ class KernelWatch:
                 session for session in self._sessions if session.ended is None and session.liveness.quiet(now) >= self._interval
             ]
             silent = await _mute([session for session in quiet if session.waits])
-            # A question to a kernel may count as use, and keep it from being culled: who only waits for news asks the gateway.
+            # A question to a kernel may count as use, and keep it from being culled: for mere news the gateway is asked.
             silent += [session for session in quiet if session.status.watched and not session.waits]
             if len(silent) >= LIST_FROM and self._may_list:
                 silent = await self._ask_for_all(silent)

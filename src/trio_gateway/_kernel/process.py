@@ -1,7 +1,7 @@
 """A kernel's process, interrupted and replaced.
 
 The one idea: a gateway answers that it has interrupted or restarted a kernel, and that says little of the process. So a restart
-is seen through until the new process answers; and of a process that says goodbye is found out who replaces it.
+is seen through until the new process answers; and when a process says goodbye, it is found out what replaces it.
 """
 
 from __future__ import annotations

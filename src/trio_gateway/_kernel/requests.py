@@ -1,7 +1,7 @@
 """Asking one kernel something: requests are made, queued, and known by their ids until they are answered.
 
 The one idea: a caller meets the connection only through the outbox and through a pending request. What is in between (which
-connection carries it, who reads the answer) is nobody's business here.
+connection carries it, which task reads the answer) is nobody's business here.
 """
 
 from __future__ import annotations

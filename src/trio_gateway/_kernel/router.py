@@ -1,7 +1,7 @@
 """What a kernel sends goes to the request that caused it, to every reader of its channel, and to what is known of the kernel.
 
 The one idea: routing never waits, and nothing that a kernel puts into a message ends it. What a message says about the kernel's
-own life is news: it is handed on, and who gets it acts.
+own life is news: the router hands it on, and the session acts on it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How one session's kernel and connection are, and whether the session is over.
 
 The one idea: whatever is learned of the kernel is noted here, and the tasks that wait for a change are woken; nothing is called
-and nothing acts. So everything above can ask how things are without knowing who found it out.
+and nothing acts. So everything above can ask how things are without knowing what found it out.
 """
 
 from __future__ import annotations

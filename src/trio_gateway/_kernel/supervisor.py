@@ -44,7 +44,7 @@ __all__ = ["SMALLEST_LIMIT", "Exchange", "Supervised", "Supervisor", "open_chann
 _logger = logging.getLogger("trio_gateway.session")
 
 TOO_LARGE: Final = 1009
-"""The close code of who got a message that is larger than it takes."""
+"""The close code of a peer that got a message larger than it takes."""
 SMALLEST_LIMIT: Final = 16 * 1024
 """No gateway has a smaller limit for messages, in bytes: where we have sent less, it is not us that is meant."""
 FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, TOO_LARGE, 1010})
@@ -89,7 +89,7 @@ class Supervised(Protocol):
         ...
 
     def refused(self, reason: str) -> bool:
-        """The gateway closed the connection because what we sent was too large: tell who sent it, and do not send it again.
+        """The gateway closed the connection because what we sent was too large: fail the request, and do not send it again.
 
         Args:
             reason: what the gateway said.
@@ -251,7 +251,7 @@ class Supervisor:
         )
 
     def _tell(self, action: str, message: str, outage: _Outage, *, failed: bool) -> None:
-        """Tell who listens to events of a step on the way back to the kernel."""
+        """Report an event: a step on the way back to the kernel."""
         self._http.emit(
             GatewayEvent(
                 kind="connection",

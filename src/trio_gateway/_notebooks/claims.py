@@ -82,7 +82,7 @@ def _identities(path: Path) -> tuple[Hashable, ...]:
             found = target.stat()
         except FileNotFoundError:
             return (by_name,)
-    except (OSError, ValueError):  # what is wrong with it, says who opens it
+    except (OSError, ValueError):  # what is wrong with it, its opening says
         return ()
     if not stat.S_ISREG(found.st_mode):
         return ()

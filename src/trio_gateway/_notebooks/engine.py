@@ -333,7 +333,7 @@ class Engine:
                     self._keep(message)
 
     def _keep(self, message: Message) -> CellOutput | None:
-        """Put what a message says into the notebook; return what is to be told of it."""
+        """Put what a message says into the notebook; return what is to be reported of it."""
         kind = message.header.msg_type
         request = self._request_of(message.parent_id)
         if kind in _TIMED:

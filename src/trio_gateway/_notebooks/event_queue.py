@@ -20,7 +20,7 @@ AHEAD: Final = 16
 
 
 class Listener(Protocol):
-    """Who is told of a run's events."""
+    """What takes a run's events."""
 
     async def put(self, event: RunEvent) -> None:
         """Tell of an event; wait while the reader is far behind. Cancellation: the event is told all the same."""

@@ -1,6 +1,6 @@
 """What happens in a notebook's run, as values. Pure.
 
-The one idea: who draws a progress bar, a page or a log needs no more than these, in the order in which they happen.
+The one idea: a progress bar, a page or a log needs no more than these, in the order in which they happen.
 """
 
 from __future__ import annotations

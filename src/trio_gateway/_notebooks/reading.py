@@ -43,7 +43,7 @@ class ReadNotebook:
     faults: tuple[str, ...] = ()
     """The places where it broke the format and was mended, each with what was wrong there."""
     path: Path | None = None
-    """Its file; None where it came from elsewhere."""
+    """Its file; None where it came from no file."""
 
     @property
     def kernel_name(self) -> str | None:

@@ -1,6 +1,6 @@
 """What came of a notebook's run, and of each of its cells, as values. Pure.
 
-The one idea: an error in a cell, and a limit that ran out, are results; who wants an exception asks for it.
+The one idea: an error in a cell, and a limit that ran out, are results; a caller that wants an exception asks for it.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Saver:
         self._changed = trio.Event()
         self._resting_until = 0.0
         self._saving = trio.Lock()
-        # For a save that can't wait as Trio waits: who gets this lock later writes what is newer.
+        # For a save that can't wait as Trio waits: the save that gets this lock later writes what is newer.
         self._lock = threading.Lock()
 
     async def beside(self, work: Callable[[], Awaitable[_T]]) -> _T:

@@ -1,7 +1,7 @@
 """A notebook as the bytes of its file, piece by piece. Pure.
 
-The one idea: they are the bytes that nbformat writes, and whoever writes a piece away before asking for the next has little more
-than that piece in memory, however large the notebook is.
+The one idea: they are the bytes that nbformat writes, and a caller that writes each piece before it asks for the next has little
+more than that piece in memory, however large the notebook is.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class TrioThread:
         self._thread.start()
 
     def watch(self, waiting: object, lost: Callable[[Exception], object]) -> None:
-        """Have a function called if Trio ends as it never should, with the reason: nothing else would wake who waits for it.
+        """Have a function called if Trio ends as it never should, with the reason: nothing else would wake its callers.
 
         Args:
             waiting: what waits; the key for `unwatch`.

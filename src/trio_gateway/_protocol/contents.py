@@ -3,7 +3,7 @@
 The one idea: one table says which field of which message is read as what, and everyone who needs a field asks here. A field that
 is missing, null or of another type is read as what it can be (see `_values`), so only a content that is no object can't be read
 at all. Whether that matters depends on the type: of an output or an `execute_reply` it is a gap in the execution's result, of
-another reply it is an error for who asked, and the rest (a status, a comm's message) is skipped.
+another reply it is an error for its caller, and the rest (a status, a comm's message) is skipped.
 
 Fields that are not in the table are passed on as they are. Source of the fields: "Messaging in Jupyter", version 5.4.
 """

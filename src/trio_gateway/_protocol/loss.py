@@ -283,7 +283,7 @@ class Window:
     settled: int = 0
     """How many possible drops had been noted, and were known to have ended, when the request was made."""
     sender: str | None = None
-    """Who answers it, once that is known."""
+    """The sender that answers it, once that is known."""
     first: int = 0
     """The number of its first message."""
     last: int = 0

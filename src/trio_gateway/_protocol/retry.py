@@ -1,6 +1,6 @@
 """When to try again, and after how long: pure functions of how often it failed, the limits, and a random number.
 
-Whether trying again is safe is the caller's knowledge; who sleeps is the caller too.
+Whether trying again is safe is the caller's knowledge, and it is the caller that sleeps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is used by `async with`, and what it says to who uses it otherwise.
+"""What is used by `async with`, and what it says to a program that uses it otherwise.
 
 The one idea: Python's own words for a forgotten `async with` name a class that nobody has heard of. So each block of the library
 is of a class that knows how it is opened, and says so whatever else is done with it. And a block that is entered where no Trio

@@ -61,7 +61,7 @@ async def see_through(act: Callable[[Callable[[], object]], Awaitable[_T]], *, l
     """Do something that its other end goes on with when we hang up.
 
     Args:
-        act: does it. It is given a function, to be called when it begins: who is cancelled before has done nothing.
+        act: does it. It is given a function, to be called when it begins: a caller cancelled before that has done nothing.
         limit: how long a caller who is cancelled after that waits for its end, shielded, in seconds.
         name: of the task that does it.
 

@@ -61,8 +61,8 @@ class Place:
 class ChannelsStopped(asyncio.CancelledError):
     """A message is not waited for any more: this side has stopped the channels, or shut the kernel down.
 
-    Who waits is cancelled, as by the `close()` of pyzmq's asyncio socket: tools such as nbclient leave such waits behind, and ask
-    for no exception of theirs.
+    A task that waits is cancelled, as by the `close()` of pyzmq's asyncio socket: tools such as nbclient leave such waits behind,
+    and ask for no exception of theirs.
     """
 
 
@@ -388,7 +388,7 @@ def _is_idle(message: Mapping[str, Any]) -> bool:
 def as_dictionary(message: Message) -> dict[str, Any]:
     """Give a message as jupyter_client's session deserializes it, dates included.
 
-    Who reads it takes its fields for granted: those that the kernel left out, or sent as another type, are what they should be.
+    Its readers take its fields for granted: those that the kernel left out, or sent as another type, are what they should be.
     """
     header = {**message.own_header, "msg_id": message.msg_id, "msg_type": message.msg_type}
     return {

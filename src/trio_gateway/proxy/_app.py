@@ -176,7 +176,7 @@ class Proxy:
         await response(scope, receive, answer)
 
     def _refusal(self, refused: Refused, method: str, headers: Mapping[str, str]) -> Response:
-        """Return the answer for who may not come in: for a person in a browser, a page to sign in."""
+        """Return the answer for a front end that may not come in: for a person in a browser, a page to sign in."""
         if refused.status_code != 401 or method not in {"GET", "HEAD", "POST"} or "text/html" not in headers.get("accept", ""):
             return _error(refused.status_code, refused.message)
         more, content = sign_in_page(self._config.base_path, "That is not the proxy's token." if refused.wrong_token else None)
@@ -248,7 +248,7 @@ def _read_headers(pairs: Iterable[tuple[bytes, bytes]], headers: dict[str, Secre
         if name in headers and name in _ONLY_ONCE:
             raise Refused(400, f"the header {name.title()} is there twice")
         if name in headers and name == "cookie":
-            text = Secret(f"{headers[name]}; {text}")  # who comes from HTTP/2 may have several (RFC 9113, 8.2.3)
+            text = Secret(f"{headers[name]}; {text}")  # a front end of HTTP/2 may have several (RFC 9113, 8.2.3)
         headers[name] = text
 
 

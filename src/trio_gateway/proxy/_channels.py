@@ -49,7 +49,7 @@ class _Relay:
         self.upstream_closed = trio.Event()
         self.written = trio.Event()
         self.front_gone = False
-        self.code = 1011  # for who ends without `end`, by a defect of ours
+        self.code = 1011  # for a relay that ends without `end`, by a defect of ours
         self.reason = ""
 
     def end(self, code: int, reason: str) -> None:
@@ -96,7 +96,7 @@ class Relays:
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
         send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
     ) -> None:
-        """Serve a WebSocket from its handshake to its end. Who asks was checked.
+        """Serve a WebSocket from its handshake to its end. The front end was let in.
 
         Raises:
             Refused: there is no such WebSocket, or no room for it.

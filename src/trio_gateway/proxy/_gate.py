@@ -79,7 +79,7 @@ class Gate:
         return None if self.config.allow_anyone else self._token
 
     def change_token(self, token: str) -> None:
-        """Ask for another token from now on. Who is in stays.
+        """Ask for another token from now on. A WebSocket that is open stays.
 
         Raises:
             InvalidInputError: it can't be one.
@@ -168,16 +168,16 @@ class Gate:
         return _COOKIE + hmac.digest(self._token.encode(), b"trio-gateway-proxy name", "sha256")[:4].hex()
 
     def cookie_value(self) -> str:
-        """Return what the cookie holds: something that only who knows the token can make, and from which nobody can tell it."""
+        """Return what the cookie holds: something that can be made only with the token, and from which nobody can tell it."""
         return base64.urlsafe_b64encode(hmac.digest(self._token.encode(), b"trio-gateway-proxy cookie", "sha256")).decode()
 
     def set_cookie(self, *, secure: bool) -> str:
-        """Return the header `Set-Cookie` for who came with the token in the URL, or in the page's form."""
+        """Return the header `Set-Cookie` for a browser that came with the token in the URL, or in the page's form."""
         flags = "; Secure" if secure else ""
         return f"{self.cookie_name()}={self.cookie_value()}; Path={self.config.base_path}; HttpOnly; SameSite=Strict{flags}"
 
     def clear_cookie(self) -> str:
-        """Return the header `Set-Cookie` for who signs out."""
+        """Return the header `Set-Cookie` for a browser that signs out."""
         return f"{self.cookie_name()}=; Path={self.config.base_path}; Max-Age=0; HttpOnly; SameSite=Strict"
 
     def cors_headers(self, origin: str, *, preflight: bool) -> list[tuple[str, str]]:

@@ -238,7 +238,7 @@ def _checked(request: h11.Request, size: int, rest: bytes) -> h11.Request | Upgr
     if not request.http_version.startswith(b"1."):
         raise h11.RemoteProtocolError("HTTP/1 is spoken here", error_status_hint=505)
     if request.method != request.method.upper():
-        # RFC 9110, section 9.1: `head` is not HEAD. Who took it for that would send an answer that h11 takes for another one.
+        # RFC 9110, section 9.1: `head` is not HEAD. Taken for that, it would get an answer that h11 takes for another one.
         raise h11.RemoteProtocolError("there is no method in lower case", error_status_hint=501)
     if size > _HEAD_BYTES:
         raise h11.RemoteProtocolError("the headers are too large", error_status_hint=431)
@@ -288,7 +288,7 @@ class _Exchange:
 
     async def receive(self) -> Message:
         if self._whole:
-            # Who looks for the front end's end finds it when sending: nothing is read while a request is answered.
+            # An application finds the front end's end when it sends: nothing is read while a request is answered.
             await trio.sleep_forever()
         try:
             data = await self._conversation.next_of_body()

@@ -47,7 +47,7 @@ def _read(name: str) -> bytes:
 
 @cache
 def _sign_in_template() -> tuple[str, str]:
-    """Return the page to sign in, and a policy that allows its style: who has no token yet can get no other file."""
+    """Return the page to sign in, and a policy that allows its style: a browser without a token can get no other file."""
     style = _read("theme.css").decode() + _read("sign-in.css").decode()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
@@ -88,7 +88,7 @@ def status_json(
         now: what time it is, in seconds of the clock that the news have.
         up: for how long the proxy has run, in seconds.
         started: when it was started, as Jupyter servers write it.
-        asks_token: whether it asks for a token: who has shown one can sign out.
+        asks_token: whether it asks for a token: a browser that has shown one can sign out.
     """
     problem = news.kernels.problem(now)
     as_of = now if news.kernels.asked_at is None else news.kernels.asked_at

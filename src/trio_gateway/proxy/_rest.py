@@ -44,7 +44,7 @@ _IDENTITY: Final = {
 }
 _TEXT_OR_NONE: Final = (str, type(None))
 _FORM_BYTES: Final = 16 * 1024
-"""How large the form of the page to sign in may be, in bytes: a token, however it is escaped. Who sends it is not known yet."""
+"""How large the form of the page to sign in may be, in bytes: a token, however it is escaped. Anybody may send it."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""The server's side of a WebSocket with a front end: the shell around `WebSocketConnection`, and who pings all of them.
+"""The server's side of a WebSocket with a front end: the shell around `WebSocketConnection`, and what pings all of them.
 
 The one idea: frames come and go in batches. What one read held is given together, and what is ready goes out together, in one
 call of the system's; a relay of many small messages costs a fraction of what it costs one by one.

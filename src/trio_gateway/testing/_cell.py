@@ -191,7 +191,7 @@ class Cell:
         await self.wait(partial(trio.sleep, seconds))
 
     async def input(self, prompt: str = "", *, password: bool = False) -> str:
-        """Ask who sent the code for input, and return it.
+        """Ask the client that sent the code for input, and return it.
 
         Raises:
             CellError: the request does not allow it.

@@ -193,7 +193,7 @@ class FakeKernel:
         return self._spec.comm_targets.get(name)
 
     def broadcast(self, message: Message) -> None:
-        """Publish to all who are connected, or to whom it is buffered for."""
+        """Publish to all clients that are connected, or that it is buffered for."""
         self.last_activity = trio.current_time()
         for streams in list(self._streams):
             streams.take(message)
@@ -316,7 +316,7 @@ class FakeKernel:
         self._streams.clear()
         self._buffered = None
 
-    # Who is connected -----------------------------------------------------------------------------------------------
+    # Connections ----------------------------------------------------------------------------------------------------
 
     def connect(self, sink: Sink, session_id: str) -> Streams:
         """Connect a client's session: with what was buffered for it, or afresh."""

@@ -51,7 +51,7 @@ class Owner(Protocol):
         ...
 
     def broadcast(self, message: Message) -> None:
-        """Publish to all who are connected."""
+        """Publish to all clients that are connected."""
         ...
 
     def note_state(self, state: str) -> None:

@@ -162,7 +162,7 @@ class Stage:
 
     @asynccontextmanager
     async def _start_with_a_session(self, gateway: Gateway) -> AsyncGenerator[Kernel]:
-        path = f"scenario-{uuid.uuid4()}.ipynb"  # some servers have one kernel for all who name a path
+        path = f"scenario-{uuid.uuid4()}.ipynb"  # some servers have one kernel for all clients that name a path
         body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": self.kernel_name or "python3"}}
         kernel_id = ""
         with trio.CancelScope(shield=True):  # the answer has the kernel's id; the setting `request_timeout` bounds it

@@ -157,7 +157,7 @@ class GatewayState(World):
         kernel = FakeKernel(
             kernel_id, spec, env or {}, world=self, settings=self, gone=self._forget_kernel, orphaned=self._keep_orphan
         )
-        # As measured: a kernel has its name as who started it wrote it, but for this one.
+        # As measured: a kernel has its name as its starter wrote it, but for this one.
         kernel.name = "python3" if name == "python" else name
         self.kernels[kernel_id] = kernel
         self.spawn(kernel.launch, f"launch[{kernel_id:.8}]")

@@ -68,7 +68,7 @@ class _Pipe:
         self._changed.unpark_all()
 
     def abandon(self) -> None:
-        """Nobody reads any more: who sends, learns it."""
+        """Nobody reads any more: the sender learns it."""
         self._broken = True
         self._data.clear()
         self._changed.unpark_all()

@@ -488,7 +488,7 @@ async def two_clients(stage: Stage) -> None:
     async with stage.kernel() as kernel, stage.open() as gateway:
         async with gateway.attach_kernel(kernel.id) as other, other.iopub.subscribe() as messages:
             # A gateway may answer the handshake before it listens to the kernel for this client, and lose what comes until then
-            # (jupyter_server 2.21: 20 to 65 ms, `nudge`). It takes no request before: who was answered is heard.
+            # (jupyter_server 2.21: 20 to 65 ms, `nudge`). It takes no request before: a client that was answered is heard.
             await other.kernel_info()
             await kernel.execute(stage.say.answer)
             with trio.move_on_after(15 * stage.patience):

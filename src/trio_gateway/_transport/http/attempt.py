@@ -1,7 +1,7 @@
 """One attempt of a request: sent, redirected, read and judged, within one limit.
 
-The one idea: an attempt ends in an answer, or in an error that says whether another attempt is safe and may help. Who decides
-about that is the client. Credentials go to the configured server and nowhere else, whatever a redirect says.
+The one idea: an attempt ends in an answer, or in an error that says whether another attempt is safe and may help. The
+client decides about that. Credentials go to the configured server and nowhere else, whatever a redirect says.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class Attempts:
             # Such as a Content-Length of the user's own.
             failure = InvalidInputError("headers", None, "headers that fit the request")
         except (BodyOverflow, Broken, NotHTTP) as failed:
-            # What is known of an error page is enough: that it is one. Who reads the page itself wants all of it.
+            # What is known of an error page is enough: that it is one. With `any_status` the caller wants all of the page.
             if answer is not None and answer.status >= 400 and not call.any_status:
                 await trio.lowlevel.checkpoint()
                 return self._complete(call, url, answer, content)

@@ -119,7 +119,7 @@ class HttpClient:
             phase: what the request does, for the error.
             retry: whether a failed attempt is repeated; by the method when it is None. In that case a request whose method is not
                 idempotent is repeated only if no connection was made for it.
-            on_sending: called when the first byte is about to be sent: who is cancelled before has sent nothing.
+            on_sending: called when the first byte is about to be sent: a caller cancelled before that has sent nothing.
 
         Returns:
             The answer, with a status of 200 to 299 or 304.
@@ -128,7 +128,7 @@ class HttpClient:
             GatewayHTTPError: it answered with another status.
             AuthenticationError: it answered 401 or 403, also to a new token where there is one.
             GatewayConnectionError: there is no connection, or it broke.
-            GatewayTimeoutError: connecting or an attempt took too long. That is not tried again: who wants to wait longer raises
+            GatewayTimeoutError: connecting or an attempt took too long. That is not tried again: to wait longer, a caller raises
                 the limit.
             ProtocolError: the answer can't be understood, or is larger than `max_response_size`.
             InvalidInputError: path, headers or JSON can't be sent.

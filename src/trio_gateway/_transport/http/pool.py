@@ -41,7 +41,7 @@ class Answer:
 
 
 class ConnectionPool(httpcore2.AsyncConnectionPool):
-    """At most `max_connections` connections to a gateway; who finds none free waits.
+    """At most `max_connections` connections to a gateway; a request that finds none free waits.
 
     Args:
         config: the settings.

@@ -3,8 +3,8 @@
 The one idea: a handshake runs in a task of the gateway's block, not of the caller who wants the connection. Kernel Gateway
 counts a WebSocket that goes before its handshake was answered as one that left, without having counted it as one that came.
 Its count of the kernel's connections is one too low from then on, never comes down to 0, and so nothing is kept for a session
-whose connection breaks (measured with Kernel Gateway 3.0.1 on jupyter_server 2.21). So who is cancelled leaves at once, and
-what they have begun goes on here for a while: its connection is closed with a goodbye, or goes to the next one who wants the
+whose connection breaks (measured with Kernel Gateway 3.0.1 on jupyter_server 2.21). So a caller that is cancelled leaves at once,
+and what it has begun goes on here for a while: its connection is closed with a goodbye, or goes to the next one who wants the
 same.
 """
 

@@ -1,5 +1,5 @@
 // The kernels: one row each. A row is made once and then changed, so that the keyboard's focus stays where it is. All text that
-// comes from elsewhere is set as text.
+// the gateway gave is set as text.
 import { BusyChart, svg } from "./chart.js";
 import { confirmed, setOff, withdraw } from "./question.js";
 import { count, duration, plain, rate, split } from "./words.js";
@@ -24,7 +24,7 @@ function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// A text of elsewhere, which turns nothing around it.
+// A text that the gateway gave, which turns nothing around it.
 function foreign(text, className = "") {
   return make("bdi", className, plain(text));
 }
@@ -173,7 +173,7 @@ class Row {
 export class Kernels {
   #rows = new Map(); // by id
   #under = 0; // requests of buttons that are under way
-  #waiting = []; // who waits for its turn to send one
+  #waiting = []; // what waits for its turn to send one
   off = null; // why nothing can be done now
   asked = null; // the row that a question is about
 
@@ -202,7 +202,7 @@ export class Kernels {
     }
   }
 
-  // Who was in a row that goes is in the next one then, or at the title: not lost at the top of the page.
+  // A focus in a row that goes is in the next one then, or at the title: not lost at the top of the page.
   #remove(id, row) {
     if (this.asked === row) withdraw();
     const next = row.element.nextElementSibling ?? row.element.previousElementSibling;
