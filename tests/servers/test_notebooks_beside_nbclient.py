@@ -35,7 +35,6 @@ DIFFERENT: dict[str, str] = {
     "cases: md_outputs": r"cells\[0\].execution_count: null \| -;cells\[0\].outputs: \[\] \| -",
     "cases: raw_null": r'outcome: refused: .*\| ok;.*;cells\[0\].outputs: \[\] \| .*"text/html": "<b>x</b>".*',
     "cases: sysexit0": r"outcome: error SystemExit \| ok",
-    "cases: tqdmnb": r"(metadata.widgets: .*)?",  # which are still to come
 }
 """How ours differ from nbclient's, as a pattern of all differences together; docs/neighbours.md says why."""
 
