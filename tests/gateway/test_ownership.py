@@ -72,7 +72,7 @@ async def test_a_kernel_ends_with_a_body_that_is_cancelled(autojump_clock: MockC
         assert fake.kernels == {}
 
 
-async def test_a_kernel_that_is_to_be_left_is_left_where_its_block_ends_well(autojump_clock: MockClock) -> None:
+async def test_a_kernel_that_is_to_be_left_is_left(autojump_clock: MockClock) -> None:
     fake = RestFake()
     async with open_api(fake) as api:
         is_left = False
@@ -83,18 +83,22 @@ async def test_a_kernel_that_is_to_be_left_is_left_where_its_block_ends_well(aut
         async with own_kernel(api, REQUEST, is_left=lambda: is_left):
             is_left = False
         assert fake.kernels == {}
-
-
-async def test_a_block_that_does_not_end_well_leaves_none(autojump_clock: MockClock) -> None:
-    fake = RestFake()
-    async with open_api(fake) as api:
         with pytest.raises(ZeroDivisionError):
             async with own_kernel(api, REQUEST, is_left=lambda: True):
                 raise ZeroDivisionError
-        assert fake.kernels == {}
+        assert list(fake.kernels) == [ID_A]
+
+
+async def test_a_block_that_is_cancelled_leaves_none(autojump_clock: MockClock) -> None:
+    fake = RestFake()
+    async with open_api(fake) as api:
         with trio.move_on_after(1):
             async with own_kernel(api, REQUEST, is_left=lambda: True):
                 await trio.sleep_forever()
+        assert fake.kernels == {}
+        with pytest.raises(KeyboardInterrupt):
+            async with own_kernel(api, REQUEST, is_left=lambda: True):
+                raise KeyboardInterrupt
         assert fake.kernels == {}
 
 

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.notebook_tools import notebook_of
+from trio_gateway._notebooks.document import Document, cells_that_run
 from trio_gateway._notebooks.file import to_json
 from trio_gateway._notebooks.reading import parse_notebook
 from trio_gateway._notebooks.resume import (
     KernelProcess,
+    RunRecord,
     StoppedRun,
     forget_run,
-    note_run,
     resume_from,
     stopped_run,
     take_over,
@@ -28,11 +29,28 @@ HERE = KernelProcess("the-kernel", "its process")
 SOURCES = ("a = 1", "b = 2", "1 / 0", "c = 3")
 
 
+def note(notebook: Any, ran: Sequence[str], *, kernel: KernelProcess = HERE, is_left: bool = False) -> RunRecord:
+    """Note in a notebook that a run has come so far."""
+    document = Document(notebook)
+    record = RunRecord(document, kernel.kernel_id, is_left=is_left)
+    record.begin(kernel.process)
+    for source in ran:
+        record.add(source)
+    notebook.metadata = document.current().metadata
+    return record
+
+
 def stopped_after(ran: Sequence[str], *, kernel: KernelProcess = HERE, is_left: bool = False) -> StoppedRun | None:
     """What a file tells of a run in which these cells came to their end."""
     notebook = notebook_of(*SOURCES)
-    note_run(notebook, kernel, ran, is_left=is_left)
+    note(notebook, ran, kernel=kernel, is_left=is_left)
     return stopped_run(parse_notebook(to_json(notebook), "n").notebook)
+
+
+def forget(notebook: Any) -> None:
+    document = Document(notebook)
+    forget_run(document)
+    notebook.metadata = document.current().metadata
 
 
 def test_a_run_goes_on_at_the_cell_that_stopped_it() -> None:
@@ -91,17 +109,27 @@ def test_a_file_that_tells_of_no_run_is_run_from_the_first_cell() -> None:
 @pytest.mark.parametrize("is_left", [True, False])
 def test_what_is_noted_is_read_back_and_the_latest_counts(is_left: bool) -> None:
     notebook = notebook_of(*SOURCES)
-    note_run(notebook, KernelProcess("earlier", "e"), SOURCES, is_left=not is_left)
-    note_run(notebook, HERE, SOURCES[:1], is_left=is_left)
+    note(notebook, SOURCES, kernel=KernelProcess("earlier", "e"), is_left=not is_left)
+    note(notebook, SOURCES[:1], is_left=is_left)
     found = stopped_run(notebook)
     assert found is not None
     assert (found.kernel, found.is_left, len(found.cells)) == (HERE, is_left, 1)
     assert found == stopped_after(SOURCES[:1], is_left=is_left)
 
 
+def test_several_cells_are_noted_as_one_after_the_other() -> None:
+    document = Document(notebook_of(*SOURCES))
+    record = RunRecord(document, HERE.kernel_id, is_left=False)
+    assert not record.has_begun
+    record.begin(HERE.process)
+    assert record.has_begun
+    record.add(*SOURCES[:2])
+    assert stopped_run(document.current()) == stopped_after(SOURCES[:2])
+
+
 def test_it_is_small_and_tells_nothing_of_the_code() -> None:
     notebook = notebook_of()
-    note_run(notebook, HERE, [f"secret = {number}\n" * 100 for number in range(200)], is_left=True)
+    note(notebook, [f"secret = {number}\n" * 100 for number in range(200)], is_left=True)
     assert len(to_json(notebook)) < 200 * 40
     assert b"secret" not in to_json(notebook)
 
@@ -109,22 +137,29 @@ def test_it_is_small_and_tells_nothing_of_the_code() -> None:
 def test_nothing_is_left_of_it_when_it_is_forgotten() -> None:
     notebook = notebook_of(*SOURCES)
     before = to_json(notebook)
-    forget_run(notebook)
-    note_run(notebook, HERE, SOURCES, is_left=False)
-    forget_run(notebook)
+    forget(notebook)
     assert to_json(notebook) == before
+    note(notebook, SOURCES)
+    forget(notebook)
+    assert to_json(notebook) == before
+    document = Document(notebook)
+    record = RunRecord(document, HERE.kernel_id, is_left=False)
+    record.begin(HERE.process)
+    assert to_json(document.current()) != before
+    record.forget()
+    assert to_json(document.current()) == before
 
 
 def test_what_else_stands_there_stays() -> None:
     notebook = notebook_of(*SOURCES)
     notebook.metadata["trio_gateway"] = nbformat.from_dict({"set_aside": {"x": 1}})
-    note_run(notebook, HERE, SOURCES, is_left=False)
+    note(notebook, SOURCES)
     assert stopped_run(notebook) is not None
-    forget_run(notebook)
+    forget(notebook)
     assert notebook.metadata.trio_gateway == {"set_aside": {"x": 1}}
     notebook.metadata["trio_gateway"] = "somebody's"
-    note_run(notebook, HERE, SOURCES, is_left=False)
-    forget_run(notebook)
+    note(notebook, SOURCES)
+    forget(notebook)
     assert (notebook.metadata.trio_gateway, stopped_run(notebook)) == ("somebody's", None)
 
 
@@ -140,7 +175,7 @@ def test_whatever_stands_there_is_a_run_or_none(value: Any) -> None:
     notebook.metadata["trio_gateway"] = nbformat.from_dict(value)
     found = stopped_run(notebook)
     assert resume_from(found, SOURCES, HERE).begin == 0
-    forget_run(notebook)
+    forget(notebook)
     assert stopped_run(notebook) is None
 
 
@@ -161,7 +196,7 @@ def test_what_another_file_shows_for_the_cells_that_ran_is_taken_over() -> None:
     earlier.cells[1].metadata["trio_gateway"] = {"output_gaps": [{"reason": "lost"}], "set_aside": 1}
     notebook = notebook_of("a = 1", "print(2)", "as it was", "more")
     notebook.cells[0].metadata["tags"] = ["mine"]
-    take_over(notebook.cells[:3], earlier.cells)
+    take_over(notebook.cells[:3], cells_that_run(earlier))
     shown = [[output.text for output in cell.outputs] for cell in notebook.cells]
     assert shown == [["1"], ["2"], [], []]
     assert [cell.execution_count for cell in notebook.cells] == [1, 2, None, None]

@@ -166,8 +166,7 @@ class Gateway:
 
         Args:
             request: what to start.
-            is_left: asked when the block ends, but neither by an exception nor by cancellation: whether the kernel is left
-                running all the same.
+            is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same.
         """
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))

@@ -45,8 +45,8 @@ async def own_kernel(
     Args:
         api: the gateway's REST interface.
         request: what to start.
-        is_left: asked when the block ends, but neither by an exception nor by cancellation: whether the kernel is left running
-            all the same, as nobody's. The caller says so to whom it may concern.
+        is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same, as nobody's.
+            The caller says so to whom it may concern.
 
     Raises:
         GatewayError: the start failed; or the block ended well and the shutdown failed.
@@ -55,8 +55,9 @@ async def own_kernel(
     model = await launch(api, request, limit)
     try:
         yield model
-    except BaseException:
-        await _shutdown(api, model, limit, quietly=True)  # noqa: ASYNC102 - it shields and bounds itself
+    except BaseException as error:
+        if not (isinstance(error, Exception) and is_left()):
+            await _shutdown(api, model, limit, quietly=True)  # noqa: ASYNC102 - it shields and bounds itself
         raise
     if not is_left():
         await _shutdown(api, model, limit, quietly=False)

@@ -21,7 +21,7 @@ from .._values import MAX_DEPTH, as_object, as_plain_json, as_text
 from .reading import kernel_name_of
 from .widgets import Widgets, hide_models, models_shown_in
 
-__all__ = ["NAMESPACE", "Document", "DocumentCell"]
+__all__ = ["NAMESPACE", "Document", "DocumentCell", "cells_that_run"]
 
 _from_dict: Any = nbformat.from_dict  # without annotations
 
@@ -112,6 +112,11 @@ class Document:
     def kernel_name(self) -> str | None:
         """The kernelspec that the notebook names; None if it names none."""
         return kernel_name_of(self._notebook)
+
+    @property
+    def metadata(self) -> Any:
+        """The notebook's metadata, as they are now: `note` changes them."""
+        return self._notebook.metadata
 
     def feed(self, cell: DocumentCell, output: Output) -> bool:
         """Put an output of this cell where a notebook shows it; say whether anything that is shown may have changed.
@@ -218,11 +223,14 @@ class Document:
         Args:
             cell: the cell; None for the notebook.
             name: the entry's name.
-            value: its value, which is JSON.
+            value: its value, which is JSON; None to remove it.
         """
         holder: Any = self._notebook if cell is None else cell.node
         metadata = copy.copy(holder.metadata)  # another thread may be writing the one that is there
-        metadata[name] = _from_dict(value)
+        if value is None:
+            metadata.pop(name, None)
+        else:
+            metadata[name] = _from_dict(value)
         holder.metadata = metadata
 
     def current(self) -> Any:
@@ -252,6 +260,11 @@ class Document:
         if state is not None:
             metadata["widgets"] = state
         self._notebook.metadata = metadata
+
+
+def cells_that_run(notebook: Any) -> list[Any]:
+    """Return the code cells of a notebook that run, in order: those that are not empty, and not tagged `skip-execution`."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip() and _SKIPPED not in _tags(cell)]
 
 
 def _node_of(output: ShownOutput) -> Any:

@@ -34,6 +34,7 @@ from .event_queue import Listener
 from .events import CellFinished, CellOutput, CellStarted, RunStarted
 from .options import NotebookJob, RunOptions
 from .results import CellRun, NotebookRun, NotebookStoppedError, NotebookTimeoutError
+from .resume import NOT_RESUMED, Resumption, RunRecord
 from .saver import Saver
 from .widgets import WIDGET_TARGET
 
@@ -115,6 +116,8 @@ class Engine:
         }
         self._kernel: Kernel | None = None
         self._published: Subscription | None = None
+        self._resumption = NOT_RESUMED
+        self._record: RunRecord | None = None
         self._started = _wall_clock()
         self._began = trio.current_time()
         self._deadline = math.inf
@@ -142,7 +145,14 @@ class Engine:
         """The notebook with all outputs that have come so far, nbformat's node."""
         return self._document.current()
 
-    async def run(self, kernel: Kernel, *, was_used: bool = False) -> NotebookRun:
+    async def run(
+        self,
+        kernel: Kernel,
+        resumption: Resumption = NOT_RESUMED,
+        record: RunRecord | None = None,
+        *,
+        was_used: bool = False,
+    ) -> NotebookRun:
         """Run the cells in order, to the end, to the first error that is not allowed, or to the cell that ends the run.
 
         `SystemExit` of the code 0 ends it as a success, but for a cell that is tagged to raise. So does a kernel that asks its
@@ -150,6 +160,8 @@ class Engine:
 
         Args:
             kernel: runs them.
+            resumption: with which of them to begin.
+            record: takes how far the run has come; None where it can't be resumed.
             was_used: whether code may have run in it before, and made widgets.
 
         Returns:
@@ -162,6 +174,10 @@ class Engine:
         """
         await trio.lowlevel.checkpoint()
         self._kernel = kernel
+        self._resumption = resumption
+        self._record = record
+        for cell in self._document.cells[: resumption.begin]:
+            self._note(cell, status="skipped", execution_count=cell.node.execution_count)
         work = partial(self._run_on, kernel, was_used)
         try:
             await (work() if self._saver is None else self._saver.beside(work))
@@ -203,7 +219,14 @@ class Engine:
         if self._options.timeout is not None:
             self._deadline = trio.current_time() + self._options.timeout
         await self.listener.put(
-            RunStarted(name=self._name, cells=len(self._document.cells), kernel_id=kernel.id, kernel_name=kernel.name)
+            RunStarted(
+                name=self._name,
+                cells=len(self._document.cells),
+                kernel_id=kernel.id,
+                kernel_name=kernel.name,
+                first_cell=self._resumption.begin + 1,
+                resumption=self._resumption.reason,
+            )
         )
         await self._note_kernel(kernel)
         async with kernel.iopub.subscribe() as published, self._replies_of(kernel) as self._replies:
@@ -223,6 +246,8 @@ class Engine:
         with trio.move_on_at(self._deadline):
             info = await kernel.kernel_info()
             self._document.note_kernel(kernel.name, await kernel.ask_spec(), info.get("language_info"))
+            if self._record is not None and not self._record.has_begun:
+                self._record.begin(await kernel.ask_process())
 
     @asynccontextmanager
     async def _replies_of(self, kernel: Kernel) -> AsyncGenerator[Subscription | None]:
@@ -240,21 +265,24 @@ class Engine:
         await self._await_quiet(published)
         with suppress(GatewayError):  # a kernel that has left needs to know nothing
             await self._update_widgets(kernel)
+        if self._record is not None and self.failed is None:
+            self._record.forget()
 
     async def _run_cells(self, kernel: Kernel, published: Subscription) -> None:
         await trio.lowlevel.checkpoint()  # there may be no cells
-        goes_on = self._options.on_error == "continue"
-        for cell in self._document.cells:
-            error, leaves = await self._run_cell(kernel, cell, published)
-            if (error is None and leaves) or (error is not None and not cell.may_fail and exit_code_in(error) == 0):
-                self.ended_by = cell
+        for cell in self._document.cells[self._resumption.begin :]:
+            if not await self._run_cell(kernel, cell, published):
                 return
-            if self._timed_out is not None:
-                self.failed = cell
-                return
-            if error is not None and not (goes_on or cell.may_fail):
-                self.failed = cell
-                return
+
+    def _goes_on_after(self, cell: DocumentCell, error: Error | None, leaves: bool) -> bool:
+        """Whether the run goes on after a cell that has ended so; if not, note what that cell was to it."""
+        if (error is None and leaves) or (error is not None and not cell.may_fail and exit_code_in(error) == 0):
+            self.ended_by = cell
+            return False
+        if self._timed_out is not None or (error is not None and not (self._options.on_error == "continue" or cell.may_fail)):
+            self.failed = cell
+            return False
+        return True
 
     # What the kernel publishes ------------------------------------------------------------------------------------
 
@@ -455,8 +483,8 @@ class Engine:
 
     # One cell -----------------------------------------------------------------------------------------------------
 
-    async def _run_cell(self, kernel: Kernel, cell: DocumentCell, published: Subscription) -> tuple[Error | None, bool]:
-        """Run one cell; return the error that it ended with, and whether the kernel asks its front end to leave."""
+    async def _run_cell(self, kernel: Kernel, cell: DocumentCell, published: Subscription) -> bool:
+        """Run one cell; say whether the run goes on after it."""
         began = trio.current_time()
         await self.listener.put(CellStarted(cell=self._note(cell, started=_wall_clock())))
         await self._update_widgets(kernel)
@@ -480,11 +508,14 @@ class Engine:
             finished=_wall_clock(),
             seconds=trio.current_time() - began,
         )
+        goes_on = self._goes_on_after(cell, error, leaves)
+        if goes_on and self._record is not None:
+            self._record.add(cell.source)
         await self.listener.put(CellFinished(cell=run))
         if self._saver is not None:
             self._saver.changed()
             await self._saver.save_soon()
-        return error, leaves
+        return goes_on
 
     async def _execute(
         self, kernel: Kernel, cell: DocumentCell, published: Subscription

@@ -23,11 +23,15 @@ class RunStarted:
     name: str
     """The job's name, or that of the notebook's file; `""` where there is none."""
     cells: int
-    """How many cells are to run."""
+    """How many cells run, those included that have run when the run is resumed behind them."""
     kernel_id: str
     """The id of the kernel."""
     kernel_name: str
     """The name of its kernelspec."""
+    first_cell: int = 1
+    """The number of the cell that the run begins with: above 1 where it is resumed."""
+    resumption: str = ""
+    """Why it begins there, as a sentence without its full stop; `""` where it was not to be resumed."""
 
 
 @attrs.frozen(kw_only=True)

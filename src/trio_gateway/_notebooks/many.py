@@ -24,6 +24,7 @@ from .._portal.faces import refuse_faces
 from .._services import open_services
 from .._transport.blocks import block, check_trio
 from .claims import Claims
+from .event_queue import EventQueue
 from .events import RunEvent, RunFinished
 from .options import NotebookJob, RunOptions, RunSettings, as_path
 from .results import NotebookRun, NotebookStoppedError
@@ -229,9 +230,10 @@ class _Many:
             try:
                 if not self._source.is_known:
                     self._claim(entry)
-                run = PreparedRun(entry.prepared or await prepare(entry.job, **self._settings))
-                async with run.open(self._where) as events:
-                    async for event in events:
+                events = EventQueue()
+                run = PreparedRun(entry.prepared or await prepare(entry.job, **self._settings), events)
+                async with run.open(self._where, events) as opened:
+                    async for event in opened:
                         if not isinstance(event, RunFinished):  # it has not: its kernel is there
                             await self._tell(entry.job, event)
             except Exception as error:  # noqa: BLE001 - it is the job's result, or ends the call
@@ -403,7 +405,9 @@ async def _run_many(
         raise InvalidInputError("stop_on_failure", stop_on_failure, "True or False")
     if on_event is not None and not callable(on_event):
         raise InvalidInputError("on_event", on_event, "a function of a NotebookJob and an event, or None")
-    RunOptions(**settings)
+    if RunOptions(**settings).keep_kernel != "never":
+        expected = '"never" where there are many: kernels that are left would be more than the limit'
+        raise InvalidInputError("keep_kernel", settings.get("keep_kernel"), expected)
     source = _Source(jobs)
     many = _Many(where, source, settings, limit=limit, stop_on_failure=stop_on_failure, on_event=on_event)
     await many.check()

@@ -17,10 +17,14 @@ from .._errors import InvalidInputError
 from .._protocol.code import Stdin
 from .._secret import hide_values
 
-__all__ = ["NotebookJob", "OnError", "RunOptions", "RunSettings", "as_path"]
+__all__ = ["KeepKernel", "NotebookJob", "OnError", "RunOptions", "RunSettings", "as_path"]
 
 OnError: TypeAlias = Literal["stop", "continue"]
 """What becomes of a run whose cell has raised an error, or run out of its time."""
+
+
+KeepKernel: TypeAlias = Literal["never", "on_error"]
+"""What becomes of a kernel that a run has started, when the run has not ended well."""
 
 
 class RunSettings(TypedDict, total=False):
@@ -38,6 +42,7 @@ class RunSettings(TypedDict, total=False):
     grace: float
     record_timing: bool
     resume: bool
+    keep_kernel: KeepKernel
 
 
 @attrs.frozen
@@ -90,6 +95,11 @@ def _check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> No
 def _check_on_error(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value not in ("stop", "continue"):
         raise InvalidInputError(attribute.name, value, '"stop" or "continue"')
+
+
+def _check_keep_kernel(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in ("never", "on_error"):
+        raise InvalidInputError(attribute.name, value, '"never" or "on_error"')
 
 
 def _check_stdin(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -151,3 +161,9 @@ class RunOptions:
     """Whether each cell's metadata say when it ran, as Jupyter records it."""
     resume: bool = attrs.field(default=False, validator=_check_flag)
     """Whether to go on where the last run of this notebook stopped."""
+    keep_kernel: KeepKernel = attrs.field(default="never", validator=_check_keep_kernel)
+    """Whether a kernel that the run has started is left where the run does not end well, so that `resume` can go on there.
+
+    It is never left by a run that ends well or is cancelled, nor where the kernel itself has ended. Nobody holds it then: end it
+    with `gateway.kernels.shutdown(result.kernel_id)`, if no run goes on with it. A kernel that was open already stays in any
+    case; there `"on_error"` only has the notebook say what `resume` needs to know."""

@@ -33,7 +33,8 @@ class CellRun:
     source: str = attrs.field(repr=False)
     """Its code."""
     status: Literal["ok", "error", "timeout", "skipped", "pending"] = "pending"
-    """How it ended: `"timeout"` by a limit, `"skipped"` because of its tag. `"pending"`: it has not ended."""
+    """How it ended: `"timeout"` by a limit. `"skipped"`: it was left as it is, for its tag, or for it had run when the run was
+    resumed behind it. `"pending"`: it has not ended."""
     error: Error | None = None
     """The error that it ended with."""
     execution_count: int | None = None
@@ -163,6 +164,12 @@ class NotebookRun:
     """The id of the kernel that ran it; `""` where none could be started."""
     kernel_name: str = ""
     """The name of that kernel's kernelspec."""
+    kernel_left: bool = False
+    """Whether that kernel runs on, though nobody holds it: `keep_kernel` has left it, or `resume` has found one that is no run's.
+
+    `gateway.kernels.shutdown(kernel_id)` ends it. One that was left ends too when a run that is resumed there ends well."""
+    resumption: str = ""
+    """Why the run began where it began, as a sentence without its full stop; `""` where it was not to be resumed."""
     started: datetime
     """When it began, in UTC."""
     finished: datetime

@@ -11,16 +11,26 @@ What can't be known: what the cell that stopped the run had done until then, and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import attrs
 
 from .._values import as_object
+from .document import NAMESPACE, Document
 
-__all__ = ["KernelProcess", "Resumption", "StoppedRun", "forget_run", "note_run", "resume_from", "stopped_run", "take_over"]
+__all__ = [
+    "NOT_RESUMED",
+    "KernelProcess",
+    "Resumption",
+    "RunRecord",
+    "StoppedRun",
+    "forget_run",
+    "resume_from",
+    "stopped_run",
+    "take_over",
+]
 
-_NAMESPACE: Final = "trio_gateway"
 _KEY: Final = "resume"
 _DIGITS: Final = 16
 """How many hexadecimal digits of a cell's digest are kept: enough that no two versions of a cell agree by chance."""
@@ -58,40 +68,66 @@ class Resumption:
     begin: int
     """How many of the cells that run are left as they are, because they have run: 0 for none."""
     reason: str
-    """Why, as a sentence for people, without its full stop."""
+    """Why, as a sentence for people, without its full stop; `""` where nobody has asked to resume anything."""
 
 
-def note_run(notebook: Any, kernel: KernelProcess, sources: Iterable[str], *, is_left: bool) -> None:
-    """Write into a notebook that a run has come so far and no farther, as `metadata.trio_gateway.resume`.
+NOT_RESUMED: Final = Resumption(0, "")
+"""A run that is not to be resumed."""
+
+
+class RunRecord:
+    """Keeps in a notebook how far its run has come, as `metadata.trio_gateway.resume`.
 
     Args:
-        notebook: the notebook; it is changed in place.
-        kernel: the process that runs it.
-        sources: the sources of the cells that have run to their end, in order: those too whose error the run went past.
-        is_left: whether a run started the kernel and leaves it to be resumed.
+        document: the notebook.
+        kernel_id: the kernel.
+        is_left: whether a run has started the kernel, and leaves it where the run does not end well.
     """
-    space: object = notebook.metadata.setdefault(_NAMESPACE, {})
-    if isinstance(space, dict):  # what else may stand there is not ours
-        cast("dict[str, Any]", space)[_KEY] = {
-            "kernel_id": kernel.kernel_id,
-            "process": kernel.process,
-            "is_left": is_left,
-            "cells": [_digest(source) for source in sources],
-        }
+
+    has_begun: bool
+    """Whether it was written that the run has begun."""
+
+    def __init__(self, document: Document, kernel_id: str, *, is_left: bool) -> None:
+        self._document = document
+        self._kernel_id = kernel_id
+        self._is_left = is_left
+        self._process = ""
+        self._cells: list[str] = []
+        self.has_begun = False
+
+    def begin(self, process: str) -> None:
+        """Write that the run has begun, in this process of the kernel."""
+        self._process = process
+        self.has_begun = True
+        self._write()
+
+    def add(self, *sources: str) -> None:
+        """Write that cells have run to their end, or that the run has gone past their errors."""
+        self._cells += [_digest(source) for source in sources]
+        self._write()
+
+    def forget(self) -> None:
+        """Take it out again: the run has ended well."""
+        forget_run(self._document)
+
+    def _write(self) -> None:
+        told = {"kernel_id": self._kernel_id, "process": self._process, "is_left": self._is_left, "cells": list(self._cells)}
+        space = self._document.metadata.get(NAMESPACE, {})
+        if isinstance(space, dict):  # what else may stand there is not ours
+            self._document.note(None, NAMESPACE, {**space, _KEY: told})
 
 
-def forget_run(notebook: Any) -> None:
-    """Take out of a notebook what `note_run` has written, if it has."""
-    space: object = notebook.metadata.get(_NAMESPACE)
-    if isinstance(space, dict):
-        ours = cast("dict[str, Any]", space)
-        if ours.pop(_KEY, None) is not None and not ours:
-            del notebook.metadata[_NAMESPACE]
+def forget_run(document: Document) -> None:
+    """Take out of a notebook what `RunRecord` has written, if it has."""
+    space = document.metadata.get(NAMESPACE)
+    if isinstance(space, dict) and _KEY in space:
+        rest = {key: value for key, value in cast("dict[str, Any]", space).items() if key != _KEY}
+        document.note(None, NAMESPACE, rest or None)
 
 
 def stopped_run(notebook: Any) -> StoppedRun | None:
     """Return what a notebook tells of a run that stopped; None where it tells nothing that can be used."""
-    told = as_object(as_object(notebook.metadata.get(_NAMESPACE)).get(_KEY))
+    told = as_object(as_object(notebook.metadata.get(NAMESPACE)).get(_KEY))
     kernel_id, process, cells = told.get("kernel_id"), told.get("process"), told.get("cells")
     if not isinstance(kernel_id, str) or not kernel_id or not isinstance(process, str) or not isinstance(cells, list):
         return None
@@ -100,15 +136,12 @@ def stopped_run(notebook: Any) -> StoppedRun | None:
 
 
 def resume_from(stopped: StoppedRun | None, sources: Sequence[str], kernel: KernelProcess | None) -> Resumption:
-    """Find the cell at which a run goes on.
+    """Find the cell at which a run goes on: the first that has not run as it stands now.
 
     Args:
         stopped: what the file tells of the run that stopped; None where it tells nothing.
         sources: the sources of the cells that are to run now, in order.
         kernel: the kernel that there is, as it says itself; None where the last run's is gone.
-
-    Returns:
-        The place among these cells, from 0: the first cell that has not run as it stands now. It is their number where all have.
     """
     if stopped is None:
         return _anew("the file tells of no run that stopped")
@@ -148,8 +181,8 @@ def take_over(cells: Sequence[Any], earlier: Sequence[Any]) -> None:
         for key in _TAKEN_OVER_METADATA:
             if key in before.metadata:
                 cell.metadata[key] = before.metadata[key]
-        gaps = as_object(before.metadata.get(_NAMESPACE)).get(_GAPS)
-        space: object = cell.metadata.setdefault(_NAMESPACE, {}) if gaps else None
+        gaps = as_object(before.metadata.get(NAMESPACE)).get(_GAPS)
+        space: object = cell.metadata.setdefault(NAMESPACE, {}) if gaps else None
         if isinstance(space, dict):
             space[_GAPS] = gaps
 

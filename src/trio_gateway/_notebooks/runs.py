@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Unpack, cast
+from typing import Any, Final, Unpack
 
 import attrs
 import trio
@@ -25,14 +25,16 @@ from .._portal.faces import refuse_faces
 from .._protocol.code import check_code
 from .._services import open_services
 from .._transport.blocks import block, check_trio
-from .document import Document
+from .document import Document, cells_that_run
 from .engine import Engine
 from .event_queue import EventQueue, Listener, Nobody
 from .events import RunEvent, RunFinished, RunSaved
 from .file import NotebookFile, read_notebook
+from .kernels import EarlierRun, Ground, check_where, open_ground
 from .options import NotebookJob, RunOptions, RunSettings, as_path
 from .reading import ReadNotebook, parse_notebook
 from .results import CellRun, NotebookRun, NotebookStoppedError
+from .resume import forget_run, stopped_run
 from .saver import Saver
 
 __all__ = ["OTHER_DOORS", "OpenRun", "Prepared", "PreparedRun", "open_run", "prepare", "run", "run_prepared"]
@@ -59,6 +61,8 @@ class Prepared:
     """The notebook."""
     file: NotebookFile | None
     """Where it is saved."""
+    earlier: EarlierRun | None = None
+    """The last run, where this one is to go on there."""
 
     @property
     def kernel_name(self) -> str | None:
@@ -82,8 +86,8 @@ async def prepare(notebook: object, **settings: Unpack[RunSettings]) -> Prepared
     options = RunOptions(**settings)
     own = {name: value for name in ("output", "parameters") if (value := getattr(job, name)) is not None}
     options = attrs.evolve(options, **own) if own else options
-    if options.parameters or options.resume:
-        raise InvalidInputError("parameters" if options.parameters else "resume", True, "none: this is still to come")
+    if options.parameters:
+        raise InvalidInputError("parameters", True, "none: this is still to come")
     given = job.notebook
     path: Path | None = None
     if isinstance(given, str) or hasattr(given, "__fspath__"):
@@ -101,10 +105,25 @@ async def prepare(notebook: object, **settings: Unpack[RunSettings]) -> Prepared
     document = Document(read.notebook)
     for cell in document.cells:
         check_code(cell.source, field=f"notebook.cells[{cell.index}].source")
+    forget_run(document)
     file = None
     if options.output is not None:
         file = await trio.to_thread.run_sync(NotebookFile, options.output, path)
-    return Prepared(job=job, options=options, name=name, document=document, file=file)
+    earlier = await trio.to_thread.run_sync(_find_earlier_run, read.notebook, options.output) if options.resume else None
+    return Prepared(job=job, options=options, name=name, document=document, file=file, earlier=earlier)
+
+
+def _find_earlier_run(notebook: Any, output: Path | None) -> EarlierRun | None:
+    """Return the last run, if it was stopped: of the file that is to be written, where there is one, or else of the notebook."""
+    written: list[Any] = []
+    if output is not None and output.is_file():
+        with suppress(InvalidInputError):  # no notebook: nothing is told there
+            written = [read_notebook(output).notebook]
+    for told in (*written, notebook):
+        stopped = stopped_run(told)
+        if stopped is not None:
+            return EarlierRun(stopped, cells_that_run(told))
+    return None
 
 
 def _read_file_object(file: Any, name: str) -> ReadNotebook:
@@ -136,29 +155,6 @@ def _as_dict(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-@asynccontextmanager
-async def _open_kernel(where: object, prepared: Prepared) -> AsyncGenerator[Kernel]:
-    """Give the kernel to run on: `where` itself if it is one, else one that is started there and ends with the block."""
-    if hasattr(where, "start_kernel"):
-        gateway = cast("Gateway", where)
-        options = prepared.options
-        arguments: dict[str, Any] = {} if options.env is None else {"env": options.env}
-        async with gateway.start_kernel(prepared.kernel_name, cwd=options.cwd, **arguments) as kernel:
-            yield kernel
-    else:
-        yield cast("Kernel", where)
-
-
-def _check_where(where: object, options: RunOptions) -> None:
-    if hasattr(where, "start_kernel"):
-        return
-    if not (hasattr(where, "stream") and hasattr(where, "iopub")):
-        raise InvalidInputError("where", type(where).__name__, "a Gateway or an open Kernel")
-    for name in ("kernel_name", "env", "cwd"):
-        if getattr(options, name) is not None:
-            raise InvalidInputError(name, getattr(options, name), "None where the kernel is open already")
-
-
 def _engine_of(prepared: Prepared, listener: Listener) -> tuple[Engine, Saver | None]:
     saver = None
     if prepared.file is not None:
@@ -188,14 +184,13 @@ async def run_prepared(where: Gateway | Kernel, prepared: Prepared) -> NotebookR
     Cancellation: as for `run`.
     """
     await trio.lowlevel.checkpoint()
-    engine, _ = _engine_of(prepared, Nobody())
-    ended: NotebookRun | None = None
+    run = PreparedRun(prepared, Nobody())
     try:
-        async with _open_kernel(where, prepared) as kernel:
-            ended = await engine.run(kernel, was_used=kernel is where)
+        async with run.open_ground(where) as ground:
+            await run.conduct(ground)
     except GatewayError as error:
-        return engine.result(error) if ended is None or ended.failure is None else ended
-    return ended
+        return run.result(error)
+    return run.result()
 
 
 @refuse_faces("notebooks", Gateway, Kernel)
@@ -226,6 +221,8 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
             - `stdin`: answers requests for input, as in `kernel.execute`.
             - `grace`: for how long nothing may come of the cells' background work before the run has ended, 0.2; 0: no waiting.
             - `record_timing`: whether cells' metadata say when they ran.
+            - `resume`: go on at the cell that stopped the last run, if its kernel still has what the cells before have made.
+            - `keep_kernel`: `"on_error"` leaves the kernel where the run does not end well, so that it can be resumed; `"never"`.
 
     Returns:
         What came of it.
@@ -238,7 +235,7 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
     """
     check_trio("trio_gateway.notebooks.run()", OTHER_DOORS)
     prepared = await prepare(notebook, **settings)
-    _check_where(where, prepared.options)
+    check_where(where, prepared.options)
     ended = await run_prepared(where, prepared)
     if ended.status == "failed" and ended.failure is not None:
         raise ended.failure
@@ -250,10 +247,9 @@ class PreparedRun:
 
     Args:
         prepared: what to run and how.
+        listener: told of each event.
     """
 
-    events: EventQueue
-    """Where its events are read."""
     engine: Engine
     """Runs it."""
     saver: Saver | None
@@ -261,18 +257,34 @@ class PreparedRun:
     ended: NotebookRun | None
     """What came of it; None as long as it lasts, and where it was cancelled."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        self.events = EventQueue()
-        self.engine, self.saver = _engine_of(prepared, self.events)
+    def __init__(self, prepared: Prepared, listener: Listener) -> None:
+        self.engine, self.saver = _engine_of(prepared, listener)
         self.ended = None
         self._prepared = prepared
 
+    def open_ground(self, where: Gateway | Kernel) -> AbstractAsyncContextManager[Ground]:
+        """Open what it runs on: see `kernels.open_ground`."""
+        prepared = self._prepared
+        return open_ground(where, prepared.document, prepared.options, kernel_name=prepared.kernel_name, earlier=prepared.earlier)
+
+    async def conduct(self, ground: Ground) -> NotebookRun:
+        """Run it there, and return what came of it.
+
+        Raises:
+            Exception: what the handler of input raised.
+
+        Cancellation: interrupts the kernel; what has come until then is in the notebook, and saved.
+        """
+        self.ended = ground.end(await self.engine.run(ground.kernel, ground.resumption, ground.record, was_used=ground.was_used))
+        return self.ended
+
     @asynccontextmanager
-    async def open(self, where: Gateway | Kernel) -> AsyncGenerator[OpenRun]:
-        """Start the kernel, run the notebook in the background of the block, and give what tells of it.
+    async def open(self, where: Gateway | Kernel, events: EventQueue) -> AsyncGenerator[OpenRun]:
+        """Run it in the background of the block, and give what tells of it.
 
         Args:
-            where: the gateway to start a kernel on, or an open kernel.
+            where: the gateway, or an open kernel.
+            events: the listener, which closes with the run.
 
         Raises:
             GatewayError: the kernel can't be started, or, when the events end: the gateway, the kernel or the file failed.
@@ -280,24 +292,24 @@ class PreparedRun:
 
         Cancellation: as for `open_run`.
         """
-        async with _open_kernel(where, self._prepared) as kernel:
+
+        async def work() -> None:
+            await trio.lowlevel.checkpoint()
+            try:
+                ended = await self.conduct(ground)
+                await events.put(RunFinished(run=ended))
+            except Exception as error:  # noqa: BLE001 - raised where the events end
+                events.close(error)
+            else:
+                events.close(ended.failure if ended.status == "failed" else None)
+
+        async with self.open_ground(where) as ground:
             async with open_services() as services:
-                services.start_soon(self._run, kernel, kernel is where, name=f"trio_gateway.notebooks[{self._prepared.name}]")
-                yield OpenRun(self)
-            failure = self.events.take_failure()
+                services.start_soon(work, name=f"trio_gateway.notebooks[{self._prepared.name}]")
+                yield OpenRun(self, events)
+            failure = events.take_failure()
             if failure is not None:
                 raise failure
-
-    async def _run(self, kernel: Kernel, was_used: bool) -> None:
-        """Run it. A service of the block."""
-        await trio.lowlevel.checkpoint()
-        try:
-            self.ended = await self.engine.run(kernel, was_used=was_used)
-            await self.events.put(RunFinished(run=self.ended))
-        except Exception as error:  # noqa: BLE001 - raised where the events end
-            self.events.close(error)
-        else:
-            self.events.close(self.ended.failure if self.ended.status == "failed" else None)
 
     def result(self, failure: GatewayError | None = None) -> NotebookRun:
         """Return what came of it, when its block is over.
@@ -308,7 +320,7 @@ class PreparedRun:
         ended = self.ended
         if ended is None:
             return self.engine.result(failure)
-        if failure is None or ended.status == "failed" or isinstance(failure, NotebookStoppedError):
+        if failure is None or ended.failure is not None or isinstance(failure, NotebookStoppedError):
             return ended
         return attrs.evolve(ended, status="failed", failure=failure)
 
@@ -320,8 +332,9 @@ class OpenRun(AsyncIterator[RunEvent]):
     The run goes on while events are read; it is at most a few events ahead of their reader.
     """
 
-    def __init__(self, work: PreparedRun) -> None:
+    def __init__(self, work: PreparedRun, events: EventQueue) -> None:
         self._work = work
+        self._events = events
 
     def __aiter__(self) -> OpenRun:
         return self
@@ -337,7 +350,7 @@ class OpenRun(AsyncIterator[RunEvent]):
         Cancellation: safe, no event is lost.
         """
         try:
-            return await self._work.events.get()
+            return await self._events.get()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
 
@@ -407,6 +420,7 @@ def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSe
 async def _open_run(where: Gateway | Kernel, notebook: object, settings: RunSettings) -> AsyncGenerator[OpenRun]:
     check_trio("trio_gateway.notebooks.open_run()", OTHER_DOORS)
     prepared = await prepare(notebook, **settings)
-    _check_where(where, prepared.options)
-    async with PreparedRun(prepared).open(where) as run:
+    check_where(where, prepared.options)
+    events = EventQueue()
+    async with PreparedRun(prepared, events).open(where, events) as run:
         yield run
