@@ -21,7 +21,7 @@ import trio.testing
 
 import trio_gateway
 from suite.budgets import strike_until_it_ends
-from tools.notebook_tools import Threads, notebook_of
+from tools.notebook_tools import Threads, notebook_of, write_notebook
 from tools.sweep_tools import CancelAtStep, run_seeded, service_tasks
 from trio_gateway import notebooks
 from trio_gateway.testing import FakeComm, FakeGateway, FakeKernelSpec
@@ -212,6 +212,18 @@ async def run_notebooks(world: World) -> None:
                 assert run.status == ("error" if run.job is jobs[1] else "ok")
 
 
+async def resume_notebook(world: World) -> None:
+    """On a kernel that is somebody else's, and stays."""
+    with notebook_folder() as folder:
+        path = write_notebook(folder / "n.ipynb", "a = 1", "print(a / b)")
+        with trio.CancelScope(shield=True):  # what is tried is the run that goes on
+            stopped = await notebooks.run(world.kernel, path, output=path, keep_kernel="on_error", grace=0)
+            assert stopped.status == "error"
+        path.write_text(path.read_text().replace("a / b", "a"))
+        run = await notebooks.run(world.gateway, path, output=path, resume=True)
+        assert ([cell.status for cell in run.cells], run.kernel_id) == (["skipped", "ok"], world.kernel.id)
+
+
 CELLS = ("import time\nprint('a', flush=True)\ntime.sleep(1)", "print('b')")
 
 
@@ -266,6 +278,7 @@ OPERATIONS = [
     own_requests,
     run_notebook,
     run_notebooks,
+    resume_notebook,
 ]
 
 

@@ -30,6 +30,7 @@ from trio_gateway import (
     SessionModel,
     TokenRenewer,
     events,
+    notebooks,
 )
 
 
@@ -166,6 +167,26 @@ async def executing(kernel: Kernel) -> None:
                 case _:
                     assert_never(output)
     assert_type(outputs.result, ExecutionResult)
+
+
+async def running_notebooks(gateway: Gateway, kernel: Kernel) -> None:
+    """One notebook, one with its events, and many."""
+    result = await notebooks.run(gateway, "a.ipynb", output=Path("b.ipynb"), parameters={"n": 1}, resume=True)
+    assert_type(result, notebooks.NotebookRun)
+    assert_type(result.cells, tuple[notebooks.CellRun, ...])
+    assert_type(result.error, Error | None)
+    async with notebooks.open_run(kernel, {"nbformat": 4}, cell_timeout=3) as run:
+        async for event in run:
+            assert_type(event, notebooks.RunEvent)
+
+    async def show(job: notebooks.NotebookJob, event: notebooks.RunEvent) -> None:
+        assert_type(job.name, str | None)
+
+    async with notebooks.run_many(gateway, ["a.ipynb", notebooks.NotebookJob("b.ipynb")], limit=2, on_event=show) as runs:
+        assert_type([run async for run in runs], list[notebooks.NotebookRun])
+    notebooks.run_many(kernel, [])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    notebooks.run_many(gateway, [], keep_kernel="always")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    notebooks.run_many(gateway, [], celltimeout=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
 def failing(error: trio_gateway.GatewayError) -> None:
