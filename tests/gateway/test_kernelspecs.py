@@ -211,3 +211,11 @@ async def test_a_path_out_of_the_folder_is_refused(autojump_clock: MockClock, pa
         with pytest.raises(InvalidInputError):
             await gateway.kernelspecs.resource("python3", path)
     assert fake.requests == []
+
+
+async def test_what_python_is_the_gateway_says_today(autojump_clock: MockClock) -> None:
+    """A gateway that gets a kernelspec `python` while it is used starts that one."""
+    async with FakeGateway() as fake, fake.open() as gateway:
+        assert await gateway.kernelspecs.check("python") == "python3"
+        fake.kernelspecs = {"python": FakeKernelSpec(name="python")}
+        assert await gateway.kernelspecs.check("python") == "python"

@@ -188,8 +188,12 @@ def test_the_kernelspec_python(fake: Fake, has: str, gets: str) -> None:
 
     async def use(app: App) -> None:
         fake.gateway.kernelspecs = {has: FakeKernelSpec(name=has)}
-        kernel_id = await app.kernel_manager.start_kernel(kernel_name="python")
-        assert (await app.kernel_manager.kernel_model(kernel_id))["name"] == gets
+        fake.gateway.requests.clear()
+        await app.kernel_manager.start_kernel(kernel_name="python")
+        (start,) = [
+            request.json() for request in fake.gateway.requests if (request.method, request.path) == ("POST", "/api/kernels")
+        ]
+        assert start["name"] == gets
         with pytest.raises(NoSuchKernel):
             await app.kernel_manager.start_kernel(kernel_name="pythonic")
 

@@ -206,7 +206,14 @@ def test_an_answer_that_comes_with_a_signal_is_taken_back(monkeypatch: pytest.Mo
         await trio.lowlevel.checkpoint()
         undone.append(value)
 
+    waits = threading.Event()
+
+    async def late() -> int:
+        await trio.to_thread.run_sync(waits.wait)  # an answer that is there at once is not waited for
+        return 7
+
     def wait(self: ThreadCaller) -> None:
+        waits.set()
         waited(self)
         monkeypatch.undo()
         raise KeyboardInterrupt
@@ -215,7 +222,7 @@ def test_an_answer_that_comes_with_a_signal_is_taken_back(monkeypatch: pytest.Mo
     with BlockingPortalCrossing(_nothing(), give_portal) as portal:
         monkeypatch.setattr(ThreadCaller, "_wait", wait)
         with pytest.raises(KeyboardInterrupt):
-            block_on(portal, partial(answer, 7), undo=undo)
+            block_on(portal, late, undo=undo)
         assert undone == [7]
 
 

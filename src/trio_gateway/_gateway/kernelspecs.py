@@ -155,7 +155,7 @@ class KernelSpecDirectory:
         Raises:
             KernelSpecNotFoundError: it has none; the error lists those it has.
         """
-        found = find_started(name, self._known)
+        found = find_name(name, self._known)  # whether `python` is `python3`, only what the gateway has today can tell
         if found is not None:
             await trio.lowlevel.checkpoint()
             return found
