@@ -20,6 +20,7 @@ from trio_gateway._protocol.loss import (
     MAX_WORK,
     UNCERTAIN,
     UNNUMBERED,
+    LossAccount,
     MessageLedger,
     Window,
 )
@@ -1009,3 +1010,96 @@ def test_what_was_seen_right_after_joined_holes_is_a_duplicate(monkeypatch: pyte
 def test_how_long_a_numbered_id_may_be(length: int, number: int) -> None:
     session = "s" * (length - len("_7_7"))
     assert MessageLedger().observe(Message("iopub", Header(f"{session}_7_7", "stream", session), {})) == number
+
+
+# What comes while no execution of ours is accounted for -------------------------------------------------------------------
+
+
+def heard(*numbers: int) -> MessageLedger:
+    """A ledger of a kernel that has sent these."""
+    ledger = MessageLedger()
+    for number in numbers:
+        ledger.observe(said(number, "stream", "a"))
+    return ledger
+
+
+def test_an_account_counts_what_never_came_where_something_could_have_dropped_it() -> None:
+    ledger = heard(1, 2)
+    account = LossAccount(ledger)
+    assert not account.may_have_lost
+    for number in (3, 6, 7, 9):
+        ledger.observe(said(number, "stream", "a"))
+    assert account.lost() == 0, "over a whole connection a hole is a number that the kernel has used for nothing"
+    ledger.note_possible_drop()
+    assert account.may_have_lost
+    assert account.lost() == 3
+    ledger.observe(said(5, "stream", "a"))
+    assert account.lost() == 2, "it was late"
+    account.close()
+    assert (account.may_have_lost, account.lost()) == (False, 0)
+
+
+def test_an_account_counts_nothing_from_before() -> None:
+    ledger = heard(1, 5)
+    ledger.note_possible_drop()
+    account = LossAccount(ledger)
+    ledger.observe(said(6, "stream", "a"))
+    assert account.lost() == 0
+
+
+def test_what_other_requests_explain_is_no_loss() -> None:
+    ledger = heard(1)
+    account = LossAccount(ledger)
+    ledger.note_possible_drop()
+    other = "kernel_info_request"
+    ledger.observe(said(2, "status", "theirs", state="busy", request=other))
+    ledger.observe(said(4, "status", "theirs", state="idle", request=other))  # 3 is the reply, which goes to them
+    ledger.observe(said(6, "stream", "a"))
+    assert account.lost() == 1
+
+
+def test_an_account_is_closed_once() -> None:
+    ledger = heard(1)
+    account = LossAccount(ledger)
+    account.close()
+    account.close()
+    window = ledger.open()
+    assert window.marks == {"kernel_7": 1}
+    ledger.close()
+    assert ledger._open == 0
+
+
+def question(number: int) -> str:
+    return f"{KERNEL}_7_{number}"
+
+
+def test_what_was_sent_before_a_question_is_there_when_each_number_is() -> None:
+    client = met()
+    busy, echo, printed, _, _ = conversation("a", 1, 1)
+    assert client.window is not None
+    whole = client.ledger.is_whole_before
+    client.hear([said(4, "input_request", "a")])
+    assert whole(client.window, question(4)) is False
+    client.hear([busy, echo])
+    assert whole(client.window, question(4)) is False
+    assert whole(client.window, question(4), since=4) is True, "what was missing before is not waited for again"
+    client.hear([printed])
+    assert whole(client.window, question(4)) is True
+
+
+def test_of_a_kernel_that_was_not_heard_before_nobody_knows_where_it_began() -> None:
+    client = Client()
+    client.begin()
+    assert client.window is not None
+    client.hear([said(4, "input_request", "a")])
+    assert client.ledger.is_whole_before(client.window, question(4)) is False
+    assert client.ledger.is_whole_before(client.window, question(4), since=4) is True
+    client.hear([said(2, "status", "a", state="busy"), said(3, "execute_input", "a")])
+    assert client.ledger.is_whole_before(client.window, question(4)) is True
+
+
+@pytest.mark.parametrize("msg_id", ["", "abc", "abc-1", "stranger_7_1"])
+def test_who_numbers_nothing_is_not_known_to_be_whole(msg_id: str) -> None:
+    client = met()
+    assert client.window is not None
+    assert client.ledger.is_whole_before(client.window, msg_id) is None

@@ -14,6 +14,7 @@ import trio
 
 from trio_gateway import DisplayData, Error, ExecuteResult, ExecutionResult, Output, OutputGap
 from trio_gateway._protocol.execution import parse_output
+from trio_gateway._protocol.loss import LossAccount, MessageLedger
 from trio_gateway._protocol.messages import Message
 
 __all__ = ["FakeKernel", "Threads", "notebook_of", "texts_of", "write_notebook"]
@@ -181,6 +182,9 @@ class FakeKernel:
     async def comm_info(self, target_name: str) -> Mapping[str, Any]:
         await trio.lowlevel.checkpoint()
         return {"comms": {}}
+
+    def account_for_losses(self) -> LossAccount:
+        return LossAccount(MessageLedger())
 
     async def ask_spec(self) -> None:
         await trio.lowlevel.checkpoint()

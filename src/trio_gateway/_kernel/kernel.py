@@ -19,6 +19,7 @@ from .._models import KernelSpec
 from .._protocol.code import check_code
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
+from .._protocol.loss import LossAccount
 from .._transport.blocks import block
 from .._values import as_lines
 from .channels import Channel
@@ -338,6 +339,10 @@ class Kernel(Executor):
             _logger.debug("kernelspec_unknown", extra=extra)
             await trio.lowlevel.checkpoint()
             return None
+
+    def account_for_losses(self) -> LossAccount:
+        """Account for what the kernel sends from now on and never comes, until the next execution. For notebooks."""
+        return LossAccount(self._session.requests.ledger)
 
     async def debug(self, command: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Send a request of the Debug Adapter Protocol; it does not wait behind code that runs.

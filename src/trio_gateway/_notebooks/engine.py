@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import attrs
 import trio
 
-from .._errors import GatewayError, ProtocolError
+from .._errors import GatewayError, ProtocolError, SlowConsumerError
 from .._kernel.channels import Subscription
 from .._kernel.executor import OutputStream
 from .._kernel.inbox import READY_ITEMS
@@ -26,6 +26,7 @@ from .._outputs import Error, ExecutionResult, Output, OutputGap
 from .._protocol.contents import execution_state
 from .._protocol.endings import asked_to_leave, exit_code_in, failure_of
 from .._protocol.execution import OUTPUT_TYPES, may_be_rate_notice, parse_output
+from .._protocol.loss import LossAccount
 from .._protocol.messages import Message
 from .._services import alongside
 from .._values import as_count
@@ -42,6 +43,10 @@ __all__ = ["GRACES", "Engine"]
 
 GRACES: Final = 5
 """How many times the option `grace` is waited at most for what comes late, in all."""
+_SHORTLY: Final = 0.2
+"""Where no grace is given, what came so many seconds before the run's end tells that more would have come."""
+_BARRIER: Final = 5.0
+"""How long a kernel may take to answer what it is asked to find out what was lost, in seconds."""
 _TIMED: Final = frozenset({"status", "execute_input"})
 """What is published of a cell whose time is recorded."""
 _REPLIES: Final = 16
@@ -126,6 +131,8 @@ class Engine:
         self._replies: Subscription | None = None
         self._process = ""
         self._latest: dict[DocumentCell, float] = {}  # when each cell's late output came last
+        self._last: DocumentCell | None = None  # the cell that has run last
+        self._losses: LossAccount | None = None  # accounts for what comes while no cell runs
         self._read = 0  # how many messages of iopub
         self._has_read = trio.lowlevel.ParkingLot()
         self._receiving = trio.CancelScope()
@@ -238,6 +245,8 @@ class Engine:
             except BaseException:
                 self._keep_all(published)
                 raise
+            finally:
+                self._close_account()
             if self._broken is not None:
                 raise self._broken
 
@@ -262,7 +271,8 @@ class Engine:
         if was_used:
             await self._ask_for_widgets(kernel)
         await self._run_cells(kernel, published)
-        await self._await_quiet(published)
+        await self._end(published)
+        await self._note_losses(kernel)
         with suppress(GatewayError):  # a kernel that has left needs to know nothing
             await self._update_widgets(kernel)
         if self._record is not None and self.failed is None:
@@ -307,6 +317,9 @@ class Engine:
                 await self._tell(self._keep(message))
                 self._read += 1
                 self._has_read.unpark_all()
+        except SlowConsumerError as error:  # what had to be written to a temporary file can't be
+            self._broken = error
+            working.cancel()
         except (GatewayError, trio.EndOfChannel):
             pass  # the cell that runs says why
         except Exception as error:  # noqa: BLE001 - raised by `run`
@@ -324,19 +337,10 @@ class Engine:
         while self._read < came and not self._read_all.is_set():
             await self._has_read.park()
 
-    async def _await_quiet(self, published: Subscription) -> None:
+    async def _end(self, published: Subscription) -> None:
         """Collect what is on its way, until nothing has come for a moment; note the cells whose output does not end."""
-        grace = self._options.grace
-        began = trio.current_time()
-        # Of a run whose own limit has passed nothing more is waited for.
-        self._quiet_until = began if began >= self._deadline else min(began + GRACES * grace, self._deadline)
-        if self._quiet_until > began:
-            with trio.CancelScope(
-                deadline=min(began + grace, self._quiet_until)
-            ) as self._quiet:  # late output moves the deadline
-                await trio.sleep_forever()
-        now = trio.current_time()
-        at_work = {cell for cell, latest in self._latest.items() if latest > now - grace}
+        was_quiet = await self._wait_quiet(published)
+        shortly = trio.current_time() - (self._options.grace or _SHORTLY)
         self._ends = True
         self._receiving.cancel()
         await self._read_all.wait()
@@ -346,12 +350,55 @@ class Engine:
         while left > 0 and (messages := published.receive_ready(min(left, READY_ITEMS))):
             left -= len(messages)
             for message in messages:
-                self._latest.clear()
                 await self._tell(self._keep(message))
-                at_work.update(self._latest)
-        if now >= self._quiet_until > began:
-            for cell in sorted(at_work, key=lambda cell: cell.number):
+        if was_quiet:
+            return
+        for cell in self._document.cells:
+            if self._latest.get(cell, -math.inf) > shortly:
                 self._note_gap(cell, OutputGap("lost", None, "it was still at work in the background when the run ended"))
+
+    async def _wait_quiet(self, published: Subscription) -> bool:
+        """Wait until nothing has come for a moment, `GRACES` times as long at most; say whether that is so."""
+        await trio.lowlevel.checkpoint()
+        grace = self._options.grace
+        began = trio.current_time()
+        self._quiet_until = min(began + GRACES * grace, self._deadline)
+        if self._quiet_until <= began:  # no grace, or no time: the run's own limit has passed
+            return False
+        with trio.CancelScope(deadline=min(began + grace, self._quiet_until)) as self._quiet:
+            await trio.sleep_forever()  # late output moves the deadline
+        while (now := trio.current_time()) < self._quiet_until:
+            came = published.statistics().received
+            if self._read >= came:
+                return True
+            # The reader of events is slow, so what it has read says nothing of the silence.
+            await trio.sleep_until(min(now + grace, self._quiet_until))
+            if published.statistics().received == came:
+                return True
+        return False
+
+    def _account_for_losses(self, kernel: Kernel) -> None:
+        """Account for what is lost from now on, until a cell's own execution does."""
+        self._close_account()
+        self._losses = kernel.account_for_losses()
+
+    def _close_account(self) -> None:
+        if self._losses is not None:
+            self._losses.close()
+            self._losses = None
+
+    async def _note_losses(self, kernel: Kernel) -> None:
+        """Note what was lost of what cells put out after their end, since the last one has ended, and end the account."""
+        await trio.lowlevel.checkpoint()
+        if self._losses is not None and self._losses.may_have_lost:
+            with trio.move_on_after(_BARRIER), suppress(GatewayError):
+                await kernel.kernel_info()
+            lost = self._losses.lost()
+            if lost:
+                cell = max(self._latest, key=lambda cell: self._latest[cell], default=self._last)
+                assert cell is not None
+                self._note_gap(cell, OutputGap("lost", lost, "of what came after the end of a cell"))
+        self._close_account()
 
     def _keep_all(self, published: Subscription) -> None:
         """Put what has come and was not read into the notebook, and tell nobody: the run ends before its time."""
@@ -524,6 +571,7 @@ class Engine:
         own = self._options.cell_timeout
         own_deadline = math.inf if own is None else trio.current_time() + own
         deadline = min(own_deadline, self._deadline)
+        await self._note_losses(kernel)
         with trio.CancelScope(deadline=deadline) as entering:
             async with kernel.stream(cell.source, stdin=self._stdin) as outputs:
                 entering.deadline = math.inf
@@ -541,9 +589,11 @@ class Engine:
                         self._saver.hurry()
                     raise
             # Where a limit ran out, the kernel is interrupted by now: what the code has put out until its end is the cell's.
+            self._account_for_losses(kernel)
             if limit.cancelled_caught:
                 await self._catch_up()
             self._running = None
+            self._last = cell
             if not limit.cancelled_caught:
                 return request.error, outputs.result
         option: Literal["timeout", "cell_timeout"] = "cell_timeout" if own_deadline < self._deadline else "timeout"

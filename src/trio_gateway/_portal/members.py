@@ -91,7 +91,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
             "interrupt", "restart", "shutdown",
         ),
         How.GIVES_BLOCK: ("stream", "subshell"),
-        How.INTERNAL: ("ask_process", "ask_spec"),
+        How.INTERNAL: ("ask_process", "ask_spec", "account_for_losses"),
     },
     Subshell: {
         How.ON_THE_SPOT: ("id",),

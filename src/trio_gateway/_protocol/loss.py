@@ -30,7 +30,7 @@ import attrs
 from .contents import execution_state
 from .messages import Message
 
-__all__ = ["DUPLICATE", "UNCERTAIN", "UNNUMBERED", "MessageLedger", "Window"]
+__all__ = ["DUPLICATE", "UNCERTAIN", "UNNUMBERED", "LossAccount", "MessageLedger", "Window"]
 
 UNNUMBERED: Final = -1
 """What `observe` returns for a message whose id is no number of its sender's."""
@@ -459,6 +459,17 @@ class MessageLedger:
             return 0
         return missing
 
+    def may_drop(self, window: Window) -> bool:
+        """Say whether something could have dropped messages since a window was opened, or shortly before."""
+        return self._drops > window.settled
+
+    def lost_since(self, window: Window) -> int:
+        """Count what was sent since a window was opened and never came, at most; 0 where nothing could have dropped any."""
+        if not self.may_drop(window):
+            return 0
+        known = [(sender, mark) for name, mark in window.marks.items() if (sender := self._senders.get(name)) is not None]
+        return sum(sender.missing(mark + 1, sender.last)[0] for sender, mark in known)
+
     def _lost_its_beginning(self, window: Window) -> bool:
         """Whether `busy` never came, and is in a hole before what the kernel said to others in between: so may be output."""
         sender = self._senders.get(window.sender or "")
@@ -504,6 +515,38 @@ class MessageLedger:
             return certain
         # Our `busy` would have told that the work before was over.
         return certain + doubtful if certain else UNCERTAIN
+
+
+class LossAccount:
+    """Accounts for what comes while no execution of ours does: of work that goes on in the background. Close it before the next.
+
+    Args:
+        ledger: follows the numbers.
+    """
+
+    __slots__ = ("_ledger", "_window")
+
+    def __init__(self, ledger: MessageLedger) -> None:
+        self._ledger = ledger
+        self._window: Window | None = ledger.open()
+
+    @property
+    def may_have_lost(self) -> bool:
+        """Whether something on the way could have dropped messages."""
+        return self._window is not None and self._ledger.may_drop(self._window)
+
+    def lost(self) -> int:
+        """Count the messages that never came, at most.
+
+        Of what comes last nobody knows that it is lost: ask the kernel something before, whose answer comes behind it.
+        """
+        return 0 if self._window is None else self._ledger.lost_since(self._window)
+
+    def close(self) -> None:
+        """End the accounting."""
+        if self._window is not None:
+            self._window = None
+            self._ledger.close()
 
 
 def _key(parent: str) -> str:
