@@ -420,6 +420,12 @@ async def test_options_that_make_no_sense_are_named_before_anything_runs(stage: 
     pool: Any = Pool()
     with pytest.raises(InvalidInputError, match="keep_kernel"):
         await notebooks.run(pool, stage.path, keep_kernel="on_error")
+    with pytest.raises(InvalidInputError, match="resume"):
+        await notebooks.run(pool, stage.path, resume=True)
+    stage.edit(*MENDED)
+    assert (await notebooks.run(pool, stage.path)).status == "ok"
+    async with notebooks.run_many(pool, [stage.path]) as runs:
+        assert [run.status async for run in runs] == ["ok"]
     async with open_kernel(stage) as kernel:
         with pytest.raises(InvalidInputError, match="cwd"):
             await notebooks.run(kernel, stage.path, cwd=stage.path.parent)

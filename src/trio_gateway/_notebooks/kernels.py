@@ -76,6 +76,8 @@ def check_where(where: object, options: RunOptions) -> None:
     if hasattr(where, "start_kernel"):
         if options.keep_kernel != "never" and not hasattr(where, "start_prepared"):
             raise InvalidInputError("keep_kernel", options.keep_kernel, '"never" on what is not a Gateway')
+        if options.resume and not hasattr(where, "attach_kernel"):
+            raise InvalidInputError("resume", options.resume, "False on what is neither a Gateway nor an open Kernel")
         return
     if not (hasattr(where, "stream") and hasattr(where, "iopub")):
         raise InvalidInputError("where", type(where).__name__, "a Gateway or an open Kernel")
