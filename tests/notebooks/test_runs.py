@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -17,7 +18,7 @@ import trio
 
 from tools.notebook_tools import notebook_of, texts_of, write_notebook
 from trio_gateway import AsyncLibraryError, InvalidInputError, KernelDiedError, KernelSpecNotFoundError, Stream, notebooks
-from trio_gateway.testing import Cell, FakeGateway, FakeKernelSpec
+from trio_gateway.testing import Cell, CellError, FakeGateway, FakeKernelSpec
 
 pytestmark = pytest.mark.usefixtures("threads")
 Clock = trio.testing.MockClock
@@ -311,3 +312,190 @@ def test_it_runs_on_trio() -> None:
         manager.__aenter__().send(None)
     with pytest.raises(AsyncLibraryError, match="run\\(\\)"):
         notebooks.run(None, {}).send(None)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------------------ parameters
+
+KERNELS = [
+    FakeKernelSpec(name="python3"),  # it runs Python, and says so
+    FakeKernelSpec(name="perl", script=echo, language="perl"),
+    FakeKernelSpec(name="ir", script=echo, language="R"),
+]
+
+
+def sources_of(run: notebooks.NotebookRun) -> list[str]:
+    return [cell["source"] for cell in run.notebook.cells]
+
+
+async def test_parameters_are_set_by_a_cell_that_runs_like_any_other(tmp_path: Path, autojump_clock: Clock) -> None:
+    notebook = notebook_of(("x = 1", ["parameters"]), "print(x)")
+    before = copy.deepcopy(notebook)
+    output = tmp_path / "out.ipynb"
+    async with FakeGateway() as there, there.open() as gateway:
+        result = await notebooks.run(gateway, notebook, parameters={"x": 2}, output=output)
+        assert sources_of(result) == ["x = 1", "# Parameters\nx = 2\n", "print(x)"]
+        assert texts_of(result.notebook.cells[2]) == ["2\n"]
+        assert [(cell.number, cell.index, cell.status) for cell in result.cells] == [(1, 0, "ok"), (2, 1, "ok"), (3, 2, "ok")]
+        assert notebook == before
+        async with notebooks.open_run(gateway, output, parameters={"x": 3}) as run:
+            started = [event.cell.source async for event in run if isinstance(event, notebooks.CellStarted)]
+    assert started == sources_of(run.result) == ["x = 1", "# Parameters\nx = 3\n", "print(x)"]
+
+
+async def test_the_language_is_that_of_the_kernel_that_runs(autojump_clock: Clock) -> None:
+    """papermill takes the notebook's, also where another kernel is named."""
+    own = notebook_of("a")
+    own.metadata["language_info"] = {"name": "python"}
+    unnamed = notebook_of("a", kernel=None)
+    other = notebook_of("a", kernel="ir")
+    async with FakeGateway(kernelspecs=KERNELS) as there, there.open() as gateway:
+
+        async def code(where: Any, notebook: Any, **settings: Any) -> tuple[str, list[str]]:
+            """Return what sets the parameter, and what the gateway was asked for until a kernel was started."""
+            before = len(there.requests)
+            run = await notebooks.run(where, notebook, parameters={"x": True}, **settings)
+            asked = [request.method for request in there.requests[before:] if request.path.endswith("/kernelspecs")]
+            return sources_of(run)[0].splitlines()[1], asked
+
+        assert await code(gateway, own) == ("x = True", ["GET"]), "asked by the start, not for the language"
+        assert (await code(gateway, own, kernel_name="ir"))[0] == "x = TRUE"
+        assert (await code(gateway, own, kernel_name="PYTHON3"))[0] == "x = True"
+        assert (await code(gateway, unnamed))[0] == "x = True"
+        assert (await code(gateway, other))[0] == "x = TRUE"
+        async with gateway.start_kernel("python3") as kernel:
+            for notebook in (own, unnamed, other):
+                assert await code(kernel, notebook) == ("x = True", [])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "parameters", "field", "shown"),
+    [
+        ("python3", {"a b": 1}, "parameters", "'a b' can't be used"),
+        ("python3", {"a": {1}}, "parameters['a']", "'set' can't be used"),
+        ("ir", {"a": [float("nan")]}, "parameters['a'][0]", "nan can't be used"),
+        ("perl", {"a": 1}, "parameters", "none for a notebook in 'perl'"),
+        ("nowhere", {"a": 1}, "parameters", "whose language is not known"),
+    ],
+)
+async def test_parameters_that_can_t_be_used_start_no_kernel(
+    kernel: str, parameters: dict[str, Any], field: str, shown: str, autojump_clock: Clock
+) -> None:
+    async with FakeGateway(kernelspecs=KERNELS) as there, there.open() as gateway:
+        with pytest.raises(InvalidInputError) as caught:
+            await notebooks.run(gateway, notebook_of("a", kernel=kernel), parameters=parameters)
+        assert caught.value.field == field
+        assert shown in str(caught.value)
+        assert [request for request in there.requests if request.method != "GET"] == []
+
+
+async def test_a_job_has_parameters_beside_the_common_ones(autojump_clock: Clock) -> None:
+    async with fake() as there, there.open() as gateway:
+        job = notebooks.NotebookJob(notebook_of("a"), parameters={"x": 2, "z": 3})
+        result = await notebooks.run(gateway, job, parameters={"x": 1, "y": 1})
+        assert sources_of(result)[0] == "# Parameters\nx = 2\ny = 1\nz = 3\n"
+        with pytest.raises(InvalidInputError, match="a mapping of names to values"):
+            await notebooks.run(gateway, notebooks.NotebookJob(notebook_of("a"), parameters=[1]), parameters={"x": 1})  # type: ignore[arg-type]
+
+
+async def test_what_may_not_be_meant_is_told_once_a_run(caplog: pytest.LogCaptureFixture, autojump_clock: Clock) -> None:
+    notebook = notebook_of(("alpha = 1", ["parameters"]))
+    jobs = [notebooks.NotebookJob(notebook, parameters={"alhpa": 1}, name=name) for name in "ab"]
+    async with fake() as there, there.open() as gateway:
+        with caplog.at_level(logging.WARNING, logger="trio_gateway.notebooks"):
+            async with notebooks.run_many(gateway, jobs, limit=1) as runs:
+                assert [run.status async for run in runs] == ["ok", "ok"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"notebook_parameters: {name}: the cell that is tagged 'parameters' does not know alhpa" for name in "ab"
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------ papermill's record
+
+
+def record_of(notebook: Any) -> list[tuple[str, bool | None]]:
+    return [(cell["metadata"]["papermill"]["status"], cell["metadata"]["papermill"]["exception"]) for cell in notebook["cells"]]
+
+
+OK, FAILED, PENDING = ("completed", False), ("failed", True), ("pending", None)
+
+
+async def test_the_record_stands_in_each_save(tmp_path: Path, autojump_clock: Clock) -> None:
+    notebook = notebook_of("a", "b", "c")
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell("text", id="text"))
+    notebook.cells[0].metadata["papermill"] = {"status": "of another run"}
+    path = tmp_path / "in.ipynb"
+    path.write_text(nbformat.v4.writes(notebook))
+    output = tmp_path / "out.ipynb"
+    saves: list[Any] = []
+    async with fake() as there, there.open() as gateway:
+        async with notebooks.open_run(gateway, path, output=output, parameters={"x": [1, None]}) as run:
+            saves.extend([json.loads(output.read_text()) async for event in run if isinstance(event, notebooks.RunSaved)])
+        record = saves[0]["metadata"]["papermill"]
+        assert record["parameters"] == {"x": [1, None]}
+        assert (record["input_path"], record["output_path"]) == (str(path), str(output))
+        assert (record["end_time"], record["duration"], record["exception"]) == (None, None, None)
+        assert record_of(saves[0]) == [("running", False), PENDING, PENDING, PENDING, PENDING]
+        assert [OK, PENDING, PENDING, PENDING, PENDING] in [record_of(save) for save in saves]
+        assert record_of(saves[-1]) == [OK] * 5
+        assert saves[-1]["metadata"]["papermill"]["end_time"] is not None
+        assert run.result.notebook.metadata.papermill == saves[-1]["metadata"]["papermill"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "settings", "expected", "exception"),
+    [
+        (["fail", "b"], {}, [FAILED, PENDING], True),
+        (["fail", "b"], {"on_error": "continue"}, [FAILED, OK], True),
+        ([("fail", ["raises-exception"]), "b"], {}, [OK, OK], None),
+        (["a", ("b", ["skip-execution"]), ""], {}, [OK, OK, OK], None),
+        (["exit", "b"], {}, [OK, PENDING], None),
+        (["hang", "b"], {"timeout": 5}, [FAILED, PENDING], True),
+        (["hang", "b"], {"cell_timeout": 5, "on_error": "continue"}, [FAILED, OK], True),
+        (["a", "die", "b"], {}, [OK, FAILED, PENDING], True),
+    ],
+)
+async def test_the_record_says_how_each_cell_ended(
+    cells: list[Any], settings: dict[str, Any], expected: list[Any], exception: bool | None, tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async def script(cell: Cell) -> None:
+        if cell.code == "exit":
+            raise CellError("SystemExit", "0")
+        if cell.code == "hang":
+            await cell.sleep(100)
+        elif cell.code == "die":
+            next(iter(there.kernels.values())).die()
+            await trio.sleep_forever()
+        await echo(cell)
+
+    output = tmp_path / "out.ipynb"
+    async with fake(script) as there, there.open() as gateway:
+        with contextlib.suppress(KernelDiedError):
+            await notebooks.run(gateway, notebook_of(*cells), output=output, **settings)
+    saved = json.loads(output.read_text())
+    assert record_of(saved) == expected
+    assert saved["metadata"]["papermill"]["exception"] is exception
+    assert saved["metadata"]["papermill"]["end_time"] is not None
+
+
+async def test_the_record_of_a_run_that_is_cancelled(tmp_path: Path, autojump_clock: Clock) -> None:
+    output = tmp_path / "out.ipynb"
+
+    async def script(cell: Cell) -> None:
+        await cell.sleep(100 if cell.code == "b" else 1)
+
+    async with fake(script) as there, there.open() as gateway:
+        with trio.move_on_after(50):
+            await notebooks.run(gateway, notebook_of("a", "b", "c"), output=output)
+    assert record_of(json.loads(output.read_text())) == [OK, FAILED, PENDING]
+
+
+async def test_without_timing_there_is_no_record_and_parameters_all_the_same(autojump_clock: Clock) -> None:
+    notebook = notebook_of("a", ("marker", ["papermill-error-cell-tag"]))
+    async with fake() as there, there.open() as gateway:
+        result = await notebooks.run(gateway, notebook, parameters={"x": 1}, record_timing=False)
+        assert sources_of(result) == ["# Parameters\nx = 1\n", "a", "marker"]
+        assert "papermill" not in result.notebook.metadata
+        assert not any("papermill" in cell.metadata for cell in result.notebook.cells)
+        result = await notebooks.run(gateway, notebook)
+        assert sources_of(result) == ["a"], "what papermill has put there tells of another run"
+        assert len(notebook.cells) == 2

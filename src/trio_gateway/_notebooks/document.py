@@ -95,13 +95,13 @@ class Document:
         self.cells = []
         self.skipped = []
         for index, given in enumerate(notebook.cells):
-            if given.cell_type != "code":
-                continue
-            if _SKIPPED in _tags(given):
-                self.skipped.append(DocumentCell(0, index, given))
-                continue
             node = self._notebook.cells[index] = copy.copy(given)
             node.metadata = copy.deepcopy(given.metadata)
+            if node.cell_type != "code":
+                continue
+            if _SKIPPED in _tags(node):
+                self.skipped.append(DocumentCell(0, index, node))
+                continue
             self._forget_run(node.metadata)
             node.outputs = []
             node.execution_count = None

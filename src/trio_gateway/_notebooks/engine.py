@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import attrs
@@ -34,6 +35,7 @@ from .document import Document, DocumentCell
 from .event_queue import Listener
 from .events import CellFinished, CellOutput, CellStarted, RunStarted
 from .options import NotebookJob, RunOptions
+from .papermill_metadata import PapermillRecord
 from .results import CellRun, NotebookRun, NotebookStoppedError, NotebookTimeoutError
 from .resume import NOT_RESUMED, Resumption, RunRecord
 from .saver import Saver
@@ -81,6 +83,8 @@ class Engine:
         name: what it is called.
         saver: told of each change; None: nothing is saved.
         listener: told of each event.
+        parameters: what the notebook was given, for papermill's record of the run.
+        input_path: where it came from, likewise; None where it was in no file.
     """
 
     ended_by: DocumentCell | None
@@ -99,6 +103,8 @@ class Engine:
         name: str,
         saver: Saver | None,
         listener: Listener,
+        parameters: Mapping[str, Any] | None = None,
+        input_path: Path | None = None,
     ) -> None:
         self._document = document
         self._options = options
@@ -124,6 +130,9 @@ class Engine:
         self._resumption = NOT_RESUMED
         self._record: RunRecord | None = None
         self._started = _wall_clock()
+        self._papermill: PapermillRecord | None = None
+        self._parameters = parameters
+        self._input_path = input_path
         self._began = trio.current_time()
         self._deadline = math.inf
         self._requests: dict[str, _Request] = {}  # by their ids
@@ -185,7 +194,8 @@ class Engine:
         self._record = record
         for cell in self._document.cells[: resumption.begin]:
             self._note(cell, status="skipped", execution_count=cell.node.execution_count)
-        work = partial(self._run_on, kernel, was_used)
+        self._papermill = self._new_papermill_record()
+        work = partial(self._run_noted, kernel, was_used)
         try:
             await (work() if self._saver is None else self._saver.beside(work))
         except GatewayError as error:
@@ -220,6 +230,28 @@ class Engine:
             started=self._started,
             finished=_wall_clock(),
             seconds=trio.current_time() - self._began,
+        )
+
+    async def _run_noted(self, kernel: Kernel, was_used: bool) -> None:
+        try:
+            await self._run_on(kernel, was_used)
+        finally:
+            if self._papermill is not None:
+                all_ended = not any(run.status == "pending" for run in self._runs.values())
+                self._papermill.end(_wall_clock(), whole=all_ended and self.failed is None and self.ended_by is None)
+
+    def _new_papermill_record(self) -> PapermillRecord | None:
+        if not self._options.record_timing:
+            return None
+        output = self._options.output
+        before = self._document.cells[: self._resumption.begin]
+        return PapermillRecord(
+            self._document.current(),
+            self._started,
+            parameters=self._parameters,
+            input_path=None if self._input_path is None else str(self._input_path),
+            output_path=None if output is None else str(output),
+            first=before[-1].index + 1 if before else 0,
         )
 
     async def _run_on(self, kernel: Kernel, was_used: bool) -> None:
@@ -533,7 +565,10 @@ class Engine:
     async def _run_cell(self, kernel: Kernel, cell: DocumentCell, published: Subscription) -> bool:
         """Run one cell; say whether the run goes on after it."""
         began = trio.current_time()
-        await self.listener.put(CellStarted(cell=self._note(cell, started=_wall_clock())))
+        started = _wall_clock()
+        if self._papermill is not None:
+            self._papermill.cell_started(cell.index, started)
+        await self.listener.put(CellStarted(cell=self._note(cell, started=started)))
         await self._update_widgets(kernel)
         error, result = await self._execute(kernel, cell, published)
         self._note_replies()
@@ -548,11 +583,15 @@ class Engine:
             elif error is None:
                 error = failure_of(result)
                 await self._tell(self._add(cell, error))
+        finished = _wall_clock()
+        if self._papermill is not None:
+            failed = timed_out or not (error is None or cell.may_fail or exit_code_in(error) == 0)
+            self._papermill.cell_finished(cell.index, finished, failed=failed)
         run = self._note(
             cell,
             status="timeout" if timed_out else "ok" if error is None else "error",
             error=error,
-            finished=_wall_clock(),
+            finished=finished,
             seconds=trio.current_time() - began,
         )
         goes_on = self._goes_on_after(cell, error, leaves)

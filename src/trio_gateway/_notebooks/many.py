@@ -175,7 +175,7 @@ class _Many:
         for entry in self._source.ahead:
             try:
                 self._claim(entry)
-                prepared = await prepare(entry.job, **self._settings)
+                prepared = await prepare(self._where, entry.job, **self._settings)
             except InvalidInputError as error:
                 error.add_note(entry.label)
                 raise
@@ -231,7 +231,7 @@ class _Many:
                 if not self._source.is_known:
                     self._claim(entry)
                 events = EventQueue()
-                run = PreparedRun(entry.prepared or await prepare(entry.job, **self._settings), events)
+                run = PreparedRun(entry.prepared or await prepare(self._where, entry.job, **self._settings), events)
                 async with run.open(self._where, events) as opened:
                     async for event in opened:
                         if not isinstance(event, RunFinished):  # it has not: its kernel is there

@@ -54,7 +54,7 @@ class NotebookJob:
     output: str | os.PathLike[str] | None = None
     """Where to save it; None: where the options say."""
     parameters: Mapping[str, Any] | None = None
-    """Values for its parameters, which go before those of the options."""
+    """Values for its parameters, beside those of the options; what is in both has this value."""
     name: str | None = None
     """What to call it in events and results; None: its file's name."""
 
@@ -136,7 +136,13 @@ class RunOptions:
     output: Path | None = attrs.field(default=None, converter=_as_output)
     """Where to save the notebook as it runs; None: nowhere."""
     parameters: Mapping[str, Any] | None = attrs.field(default=None, validator=_check_mapping, repr=False)
-    """Values for the notebook's parameters, by name."""
+    """Values for the notebook's parameters, by name; None or none: it keeps its own.
+
+    A cell that is tagged `injected-parameters` sets them, right after the one that is tagged `parameters`, or as the first where
+    none is; it is replaced where there is one already. papermill's translators write its code, for the languages that it knows.
+    Values are what JSON has, nested as you like, and NaN and infinities where the language has them; a tuple is a list. A name
+    or a value that the language has nothing for is an `InvalidInputError`. Names that the cell tagged `parameters` does not have
+    are a warning of the logger `trio_gateway.notebooks`, where papermill can read that cell."""
     kernel_name: str | None = attrs.field(default=None, validator=_check_text)
     """The kernelspec of the kernel to start; None: the notebook's own, or else the gateway's default."""
     env: Mapping[str, str] | None = attrs.field(default=None, converter=hide_values, validator=_check_mapping, repr=False)
@@ -158,7 +164,10 @@ class RunOptions:
 
     That is waited for five times as long at most."""
     record_timing: bool = attrs.field(default=True, validator=_check_flag)
-    """Whether each cell's metadata say when it ran, as Jupyter records it."""
+    """Whether each cell's metadata say when it ran, as Jupyter records it, and as papermill does: `metadata.papermill` of the
+    notebook and its cells has papermill's record of the run, with its parameters, times and each cell's status.
+
+    Cells that papermill has put into the notebook to point to one that failed are then removed, as papermill removes them."""
     resume: bool = attrs.field(default=False, validator=_check_flag)
     """Whether to go on where the last run of this notebook stopped."""
     keep_kernel: KeepKernel = attrs.field(default="never", validator=_check_keep_kernel)

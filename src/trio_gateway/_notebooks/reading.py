@@ -18,9 +18,10 @@ import nbformat
 import nbformat.v4
 
 from .._errors import InvalidInputError
+from .._values import as_object
 from .mending import UnusableError, mend, mend_numbers, schema_errors
 
-__all__ = ["ReadNotebook", "kernel_name_of", "parse_notebook"]
+__all__ = ["ReadNotebook", "kernel_name_of", "language_name_of", "parse_notebook"]
 
 _nbformat: Any = nbformat  # most of its functions have no annotations
 
@@ -124,6 +125,15 @@ def kernel_name_of(notebook: Any) -> str | None:
     spec = notebook.metadata.get("kernelspec")
     name: object = spec.get("name") if isinstance(spec, dict) else None
     return name if isinstance(name, str) and name else None
+
+
+def language_name_of(notebook: Any) -> str | None:
+    """Return the language that a notebook says it is in, as its kernel calls it; None if it says none."""
+    for place, key in (("language_info", "name"), ("kernelspec", "language")):
+        told: object = as_object(notebook.metadata.get(place)).get(key)
+        if isinstance(told, str) and told:
+            return told
+    return None
 
 
 def _wrong(name: str, expected: str) -> InvalidInputError:

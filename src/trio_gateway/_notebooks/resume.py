@@ -35,7 +35,7 @@ _KEY: Final = "resume"
 _DIGITS: Final = 16
 """How many hexadecimal digits of a cell's digest are kept: enough that no two versions of a cell agree by chance."""
 _TAKEN_OVER: Final = ("outputs", "execution_count")
-_TAKEN_OVER_METADATA: Final = ("execution",)
+_TAKEN_OVER_METADATA: Final = ("execution", "papermill")
 _GAPS: Final = "output_gaps"
 
 

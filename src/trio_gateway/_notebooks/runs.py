@@ -6,13 +6,14 @@ and only what no cell can help is raised.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Unpack
+from typing import Any, Final, Unpack, cast
 
 import attrs
 import trio
@@ -25,6 +26,7 @@ from .._portal.faces import refuse_faces
 from .._protocol.code import check_code
 from .._services import open_services
 from .._transport.blocks import block, check_trio
+from .._values import as_object
 from .document import Document, cells_that_run
 from .engine import Engine
 from .event_queue import EventQueue, Listener, Nobody
@@ -32,7 +34,9 @@ from .events import RunEvent, RunFinished, RunSaved
 from .file import NotebookFile, read_notebook
 from .kernels import EarlierRun, Ground, check_where, open_ground
 from .options import NotebookJob, RunOptions, RunSettings, as_path
-from .reading import ReadNotebook, parse_notebook
+from .papermill_metadata import remove_error_markers
+from .parameters import inject
+from .reading import ReadNotebook, kernel_name_of, language_name_of, parse_notebook
 from .results import CellRun, NotebookRun, NotebookStoppedError
 from .resume import forget_run, stopped_run
 from .saver import Saver
@@ -63,6 +67,12 @@ class Prepared:
     """Where it is saved."""
     earlier: EarlierRun | None = None
     """The last run, where this one is to go on there."""
+    parameters: Mapping[str, Any] | None = None
+    """What it was given, as JSON has it; None for nothing."""
+    input_path: Path | None = None
+    """Where it came from; None where it was in no file."""
+    warnings: tuple[str, ...] = ()
+    """What is to be told when it begins."""
 
     @property
     def kernel_name(self) -> str | None:
@@ -70,24 +80,25 @@ class Prepared:
         return self.options.kernel_name or self.document.kernel_name
 
 
-async def prepare(notebook: object, **settings: Unpack[RunSettings]) -> Prepared:
+async def prepare(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> Prepared:
     """Check a run's arguments, and read its notebook, in a thread where that is in a file.
 
     Args:
+        where: what it is to run on. It is asked for its language only where there are parameters, and the notebook does not say
+            it.
         notebook: the notebook, or a `NotebookJob`.
         **settings: the options.
 
     Raises:
         InvalidInputError: an argument can't be used; it names which.
+        GatewayError: the language was asked for in vain.
 
     Cancellation: safe; a file that is being read is read to its end.
     """
     job = notebook if isinstance(notebook, NotebookJob) else NotebookJob(notebook)
     options = RunOptions(**settings)
-    own = {name: value for name in ("output", "parameters") if (value := getattr(job, name)) is not None}
-    options = attrs.evolve(options, **own) if own else options
-    if options.parameters:
-        raise InvalidInputError("parameters", True, "none: this is still to come")
+    options = _with_own(options, job)
+    check_where(where, options)
     given = job.notebook
     path: Path | None = None
     if isinstance(given, str) or hasattr(given, "__fspath__"):
@@ -100,9 +111,22 @@ async def prepare(notebook: object, **settings: Unpack[RunSettings]) -> Prepared
         read = _read_node(given)
     path = read.path if path is None else path
     name = job.name if job.name is not None else "" if path is None else path.name
+    warnings: list[str] = []
     if read.faults and not isinstance(given, ReadNotebook):
-        _logger.warning("notebook_mended: %s", f"{name or 'the notebook'}: {read.warning}")
-    document = Document(read.notebook)
+        warnings.append(f"notebook_mended: {name or 'the notebook'}: {read.warning}")
+    edited = copy.copy(read.notebook)
+    edited.cells = list(read.notebook.cells)
+    if options.record_timing:
+        remove_error_markers(edited)
+    parameters: Mapping[str, Any] | None = None
+    if options.parameters:
+        kernel_name, language = await _language_of(where, edited, options.kernel_name)
+        # In a thread: there may be many, and they may be formatted.
+        work = partial(inject, edited, options.parameters, kernel_name=kernel_name, language=language)
+        injected = await trio.to_thread.run_sync(work)
+        parameters = injected.parameters
+        warnings += [f"notebook_parameters: {name or 'the notebook'}: {warning}" for warning in injected.warnings]
+    document = Document(edited)
     for cell in document.cells:
         check_code(cell.source, field=f"notebook.cells[{cell.index}].source")
     forget_run(document)
@@ -110,7 +134,55 @@ async def prepare(notebook: object, **settings: Unpack[RunSettings]) -> Prepared
     if options.output is not None:
         file = await trio.to_thread.run_sync(NotebookFile, options.output, path)
     earlier = await trio.to_thread.run_sync(_find_earlier_run, read.notebook, options.output) if options.resume else None
-    return Prepared(job=job, options=options, name=name, document=document, file=file, earlier=earlier)
+    return Prepared(
+        job=job,
+        options=options,
+        name=name,
+        document=document,
+        file=file,
+        earlier=earlier,
+        parameters=parameters,
+        input_path=path,
+        warnings=tuple(warnings),
+    )
+
+
+def _with_own(options: RunOptions, job: NotebookJob) -> RunOptions:
+    """Return the options with what the job has of its own."""
+    own: dict[str, Any] = {}
+    if job.output is not None:
+        own["output"] = job.output
+    if job.parameters is not None:
+        parameters: Any = job.parameters
+        if isinstance(parameters, Mapping) and options.parameters:
+            parameters = {**options.parameters, **parameters}
+        own["parameters"] = parameters
+    return attrs.evolve(options, **own) if own else options
+
+
+async def _language_of(where: Gateway | Kernel, notebook: Any, kernel_name: str | None) -> tuple[str | None, str | None]:
+    """Return the name of the kernelspec that a notebook is to run on, and its language; None where it is not known.
+
+    The notebook says its own kernelspec's language. Of another one, the gateway or the kernel is asked.
+    """
+    own = kernel_name_of(notebook)
+    kernel: Any = None if hasattr(where, "start_kernel") else where
+    name = (kernel_name or own) if kernel is None else kernel.name or None
+    language = language_name_of(notebook)
+    if language is not None and (name is None or name.casefold() == (own or "").casefold()):
+        await trio.lowlevel.checkpoint()
+        return name, language
+    if kernel is not None:
+        told: object = as_object((await kernel.kernel_info()).get("language_info")).get("name")
+        return name, told if isinstance(told, str) else None
+    await trio.lowlevel.checkpoint()
+    directory = cast("Gateway", where).kernelspecs
+    spec = None if name is None else directory.last_listed(name)
+    if spec is None:
+        specs = await directory.list()
+        name = name or specs.default
+        spec = None if name is None else specs.find(name)
+    return name, None if spec is None else spec.language or None
 
 
 def _find_earlier_run(notebook: Any, output: Path | None) -> EarlierRun | None:
@@ -156,12 +228,24 @@ def _as_dict(value: object) -> Any:
 
 
 def _engine_of(prepared: Prepared, listener: Listener) -> tuple[Engine, Saver | None]:
+    for warning in prepared.warnings:
+        code, _, words = warning.partition(": ")
+        _logger.warning("%s: %s", code, words)
     saver = None
     if prepared.file is not None:
         saved = RunSaved(path=prepared.file.path)
         saver = Saver(prepared.document, prepared.file, _warn, partial(listener.put_saved, saved))
-    options, job, name = prepared.options, prepared.job, prepared.name
-    return Engine(prepared.document, options, job=job, name=name, saver=saver, listener=listener), saver
+    engine = Engine(
+        prepared.document,
+        prepared.options,
+        job=prepared.job,
+        name=prepared.name,
+        saver=saver,
+        listener=listener,
+        parameters=prepared.parameters,
+        input_path=prepared.input_path,
+    )
+    return engine, saver
 
 
 def _warn(problem: str) -> None:
@@ -214,13 +298,14 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
         **settings: the options, each described at `RunOptions`. All times are in seconds.
 
             - `output`: where to save the notebook as it runs, never half written; None: nowhere.
+            - `parameters`: values for the notebook's parameters by name, which a cell of its own sets, as papermill's does.
             - `kernel_name`: which kernelspec to start; None: the notebook's own, or else the gateway's default.
             - `env`, `cwd`: for the kernel that is started, as in `gateway.start_kernel`.
             - `timeout`, `cell_timeout`: limits for all cells together, and for each.
             - `on_error`: `"stop"` or `"continue"` after a cell that raised an error or took too long.
             - `stdin`: answers requests for input, as in `kernel.execute`.
             - `grace`: for how long nothing may come of the cells' background work before the run has ended, 0.2; 0: no waiting.
-            - `record_timing`: whether cells' metadata say when they ran.
+            - `record_timing`: whether the notebook's and its cells' metadata say when they ran.
             - `resume`: go on at the cell that stopped the last run, if its kernel still has what the cells before have made.
             - `keep_kernel`: `"on_error"` leaves the kernel where the run does not end well, so that it can be resumed; `"never"`.
 
@@ -234,8 +319,7 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
     Cancellation: the code is interrupted, what came until then is saved, and a kernel that was started is shut down.
     """
     check_trio("trio_gateway.notebooks.run()", OTHER_DOORS)
-    prepared = await prepare(notebook, **settings)
-    check_where(where, prepared.options)
+    prepared = await prepare(where, notebook, **settings)
     ended = await run_prepared(where, prepared)
     if ended.status == "failed" and ended.failure is not None:
         raise ended.failure
@@ -419,8 +503,7 @@ def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSe
 @asynccontextmanager
 async def _open_run(where: Gateway | Kernel, notebook: object, settings: RunSettings) -> AsyncGenerator[OpenRun]:
     check_trio("trio_gateway.notebooks.open_run()", OTHER_DOORS)
-    prepared = await prepare(notebook, **settings)
-    check_where(where, prepared.options)
+    prepared = await prepare(where, notebook, **settings)
     events = EventQueue()
     async with PreparedRun(prepared, events).open(where, events) as run:
         yield run
