@@ -41,13 +41,13 @@ def test_the_endpoint_streams_a_run(real_gateway: RunningGateway, tmp_path: Path
         return [sys.executable, "-m", "uvicorn", "web:app", "--port", str(port)]
 
     with serve(command, tmp_path, env=env) as server, httpx.Client(base_url=server.url, timeout=250) as visitor:
-        lines = visitor.get("/report").text.splitlines()
-        weeks = [f"north, week {week}: 100" for week in (1, 2, 3)]
-        assert [line.partition(" after ")[0] for line in lines] == ["[1] ok", *weeks, "[2] ok", "[3] ok", "ok"]
+        lines = visitor.get("/report/south").text.splitlines()
+        weeks = [f"south, week {week}: 100" for week in (1, 2, 3)]
+        assert [line.partition(" after ")[0] for line in lines] == ["[1] ok", "[2] ok", *weeks, "[3] ok", "[4] ok", "ok"]
         assert kernel_ids(real_gateway) == before
 
         write_notebook(tmp_path / "report.ipynb", "import time\nwhile True: print('again', flush=True); time.sleep(0.01)")
-        with visitor.stream("GET", "/report") as answer:
+        with visitor.stream("GET", "/report/south") as answer:
             assert next(answer.iter_lines()) == "again"
             assert len(kernel_ids(real_gateway) - before) == 1
         while kernel_ids(real_gateway) != before:
