@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 import trio_gateway
 from tools.ports import held_port
@@ -20,6 +21,9 @@ from .proxy_kit import FAKE_TOKEN, TOKEN, open_proxy, open_upstream, serve_gatew
 
 if TYPE_CHECKING:
     from .proxy_kit import Behind
+
+
+HOST, SIGNED_IN = (b"host", b"localhost"), (b"authorization", b"token " + TOKEN.encode())
 
 
 async def test_methods_that_a_path_does_not_have() -> None:
@@ -97,9 +101,67 @@ async def test_a_defect_is_told_to_a_websocket_also_where_nobody_hears_it(
     assert [record.getMessage() for record in caplog.records] == ["request_failed"]
 
 
+GONE_AT = {
+    "an answer": ("/api/status", "http.response.start"),
+    "an answer's body": ("/api/status", "http.response.body"),
+    "a refusal": ("/api/nothing", "http.response.start"),
+    "a handshake": ("/api/kernels/{}/channels", "websocket.accept"),
+    "a message": ("/api/kernels/{}/channels", "websocket.send"),
+    "a goodbye": ("/api/kernels/{}/channels", "websocket.close"),
+    "a refused handshake": ("/api/kernels/none/channels", "websocket.http.response.start"),
+}
+
+
+@pytest.mark.parametrize("when", GONE_AT)
+async def test_a_front_end_that_is_gone_is_no_defect(when: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Servers tell of it by an OSError, as ASGI has it: nothing is logged, and no connection with the gateway is left."""
+    path, at = GONE_AT[when]
+    said: list[str] = []
+    gone = trio.Event()
+
+    async def send(message: Any) -> None:
+        await trio.lowlevel.checkpoint()
+        said.append(message["type"])
+        if message["type"] == at:
+            gone.set()
+            raise OSError
+        if message["type"] == "websocket.accept" and at == "websocket.send":
+            await kernel.execute("1")
+        if message["type"] == "websocket.accept" and at == "websocket.close":
+            app.drain()
+
+    began = False
+
+    async def receive() -> Any:
+        nonlocal began
+        await trio.lowlevel.checkpoint()
+        if at.startswith("http"):
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if began:
+            await trio.sleep_forever()  # such a server says nothing here
+        began = True
+        return {"type": "websocket.connect"}
+
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        app = create_app(gateway, token=TOKEN)
+        websocket = at.startswith("websocket")
+        scope = {
+            "type": "websocket" if websocket else "http", "scheme": "http", "method": "GET", "path": path.format(kernel.id),
+            "query_string": b"session_id=front", "headers": [HOST, SIGNED_IN], "subprotocols": [],
+            "extensions": {"websocket.http.response": {}},
+        }  # fmt: skip
+        with trio.fail_after(60):
+            await app(scope, receive, send)
+        assert gone.is_set()
+        assert app.channels == 0
+        while fake.kernels[kernel.id].connections != 1:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    assert said[-1] == at
+    assert [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "WARNING"}] == []
+
+
 NAME = Gate(ProxyConfig(token=TOKEN)).cookie_name()
 COOKIE = f"{NAME}={Gate(ProxyConfig(token=TOKEN)).cookie_value()}".encode()
-HOST, SIGNED_IN = (b"host", b"localhost"), (b"authorization", b"token " + TOKEN.encode())
 
 
 @pytest.mark.parametrize(

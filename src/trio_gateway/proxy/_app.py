@@ -163,7 +163,7 @@ class Proxy:
             response = _error(500, "the proxy has a defect; its log says more")
         if answer.is_open:
             # Else the server says goodbye as if all had been well, and no front end knows that it may come again.
-            with suppress(OSError):  # so says a server whose front end has gone
+            with suppress(ClientDisconnect):
                 await answer({"type": "websocket.close", "code": 1011, "reason": ""})
         if answer.started:
             return
@@ -173,7 +173,8 @@ class Proxy:
             response.headers.setdefault(name, value)
         for name, value in answer.headers:
             response.headers[name] = value
-        await response(scope, receive, answer)
+        with suppress(ClientDisconnect):
+            await response(scope, receive, answer)
 
     def _refusal(self, refused: Refused, method: str, headers: Mapping[str, str]) -> Response:
         """Return the answer for a front end that may not come in: for a person in a browser, a page to sign in."""
@@ -273,6 +274,11 @@ class _Answer:
         return self.status == 101 and self.close_code is None
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        """Pass on one event.
+
+        Raises:
+            ClientDisconnect: the front end has gone.
+        """
         kind = message["type"]
         if kind in {"http.response.start", "websocket.http.response.start"}:
             self.started = True
@@ -284,7 +290,10 @@ class _Answer:
             self.started = True
             self.close_code = message.get("code", 1000)
         self.size += len(message.get("body") or b"")
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:  # so says a server whose front end has gone, as ASGI has it
+            raise ClientDisconnect from None
 
 
 async def _live(receive: Receive, send: Send) -> None:

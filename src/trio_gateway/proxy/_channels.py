@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 import trio
+from starlette.requests import ClientDisconnect
 
 from .._errors import (
     GatewayConnectionError,
@@ -60,6 +61,15 @@ class _Relay:
             if self.channels is None:
                 self.opening.cancel()
 
+    def go(self, code: int = 1006) -> None:
+        """Take note that the front end has gone.
+
+        Args:
+            code: its close code; 1006 where it said no goodbye.
+        """
+        self.front_gone = True
+        self.end(code, "the front end has gone")
+
 
 class Relays:
     """All WebSockets of one proxy.
@@ -101,6 +111,7 @@ class Relays:
         Raises:
             Refused: there is no such WebSocket, or no room for it.
             GatewayError: the gateway has no such kernel, or can't be reached; the handshake was not answered.
+            ClientDisconnect: the front end has gone before its goodbye.
         """
         found = self._path.fullmatch(scope["path"])
         if found is None:
@@ -140,9 +151,14 @@ class Relays:
                         relay.channels = channels
                         relay.traffic = self._metrics.opened(kernel_id)
                         accepted = True
-                        await send({"type": "websocket.accept", "subprotocol": V1_SUBPROTOCOL if v1 else None})
-                        batches = FRAMES in scope.get("extensions", {})
-                        nursery.start_soon(self._write, relay, channels, send, batches)  # noqa: ASYNC111 - it ends with the channels
+                        try:
+                            await send({"type": "websocket.accept", "subprotocol": V1_SUBPROTOCOL if v1 else None})
+                        except ClientDisconnect:
+                            relay.go()
+                            relay.written.set()
+                        else:
+                            batches = FRAMES in scope.get("extensions", {})
+                            nursery.start_soon(self._write, relay, channels, send, batches)  # noqa: ASYNC111 - it ends with the channels
                         await relay.over.wait()
             except GatewayError as error:
                 failure = error  # of the opening: nothing in the block raises one
@@ -176,8 +192,7 @@ class Relays:
         while True:
             event = await receive()
             if event["type"] == "websocket.disconnect":
-                relay.front_gone = True
-                relay.end(event.get("code") or 1005, "the front end has gone")
+                relay.go(event.get("code") or 1005)
                 return
             frame = event.get("bytes")
             if frame is None:
@@ -223,9 +238,8 @@ class Relays:
                 del frames  # not kept while nothing comes
         except GatewayError as error:
             relay.end(*_farewell(error))
-        except OSError:
-            relay.front_gone = True  # so says a server that tells of it here
-            relay.end(1006, "the front end has gone")
+        except ClientDisconnect:  # some servers tell of it here
+            relay.go()
         finally:
             relay.written.set()
 
