@@ -20,7 +20,9 @@ import trio_gateway
 from tools.gateway_tools import QUICK
 from tools.tcp_proxy import TcpProxy, open_tcp_proxy
 from trio_gateway import ConnectionState, GatewayEvent, KernelState, Verdict
+from trio_gateway._kernel.poller import LIST_FROM
 from trio_gateway._local.process import run_local_gateway
+from trio_gateway._protocol.liveness import Liveness
 from trio_gateway.testing import FakeGateway
 
 if TYPE_CHECKING:
@@ -76,7 +78,17 @@ async def test_a_silent_kernel_is_asked_and_not_the_gateway(autojump_clock: Mock
             assert len(fake.requests) == before, "the gateway was asked though the kernel had answered"
 
 
-async def test_of_a_kernel_that_does_not_answer_the_gateway_is_asked_now_and_then(autojump_clock: MockClock) -> None:
+async def test_of_a_kernel_that_does_not_answer_the_gateway_is_asked_now_and_then(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[float] = []
+    note = Liveness.vouched_for
+
+    def vouched_for(liveness: Liveness, now: float) -> None:
+        noted.append(now)
+        note(liveness, now)
+
+    monkeypatch.setattr(Liveness, "vouched_for", vouched_for)
     async with FakeGateway() as fake, fake.open(ping_interval=10) as gateway, gateway.start_kernel() as kernel:
         async with trio.open_nursery() as nursery:
 
@@ -92,9 +104,33 @@ async def test_of_a_kernel_that_does_not_answer_the_gateway_is_asked_now_and_the
             asked = [str(request) for request in fake.requests[before:]]
             assert set(asked) == {f"GET /api/kernels/{kernel.id}"}
             assert 10 < len(asked) <= 90
+            assert len(asked) == len(noted) == len(set(noted)), "an answer was noted twice"
             assert await kernel.hb.check() is Verdict.ALIVE
             assert kernel.hb.evidence.model is not None
         assert trio.current_time() > 1000
+
+
+async def test_of_many_kernels_that_do_not_answer_one_list_tells(autojump_clock: MockClock) -> None:
+    """The gateway vouches for each that is in it, as in an answer about the kernel alone."""
+    async with FakeGateway() as fake, fake.open(ping_interval=10) as gateway, trio.open_nursery() as nursery:
+        kernels = [await nursery.start(run_silent_code, gateway) for _ in range(LIST_FROM)]
+        before = len(fake.requests)
+        for kernel in kernels:
+            await kernel.wait_for(KernelState.BUSY)
+            fake.kernels[kernel.id].stall_for(1000)
+        await trio.sleep(60)
+        assert {str(request) for request in fake.requests[before:]} == {"GET /api/kernels"}
+        evidence = [kernel.hb.evidence for kernel in kernels]
+        assert all(each.model is not None and each.model <= 20 for each in evidence)
+        nursery.cancel_scope.cancel()
+
+
+async def run_silent_code(
+    gateway: trio_gateway.Gateway, *, task_status: trio.TaskStatus[trio_gateway.Kernel] = trio.TASK_STATUS_IGNORED
+) -> None:
+    async with gateway.start_kernel() as kernel:
+        task_status.started(kernel)
+        await kernel.execute("import time\ntime.sleep(2000)", on_cancel="abandon")
 
 
 @pytest.mark.gateway

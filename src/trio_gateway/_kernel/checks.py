@@ -113,9 +113,8 @@ class Carrier(abc.ABC):
     def replace_session(self) -> None:
         """Drop the connection, and make another one with another session id."""
 
-    def learn(self, model: KernelModel | None) -> bool:  # noqa: ARG002 - a relay learns nothing
+    def learn(self, model: KernelModel | None) -> None:  # noqa: B027 - a relay learns nothing from it
         """The gateway has this model of the kernel; None where it has no such kernel."""
-        return False
 
     # What is done for it ---------------------------------------------------------------------------------------------
 
@@ -407,17 +406,20 @@ class Checks(Carrier):
         while self.recovery.seeking:
             await self.wait_change()
 
-    def learn(self, model: KernelModel | None) -> bool:
-        """Learn from the gateway's model of the kernel; None where it says that there is no such kernel.
+    def learn(self, model: KernelModel | None) -> None:
+        """Learn from the gateway's model of the kernel; None where it says that there is no such kernel."""
+        if not self._status.over and (model is None or model.execution_state == "dead"):
+            self._acts.note_gone(dead=model is not None)
+
+    def listed(self, model: KernelModel) -> bool:
+        """Learn from the gateway's model of the kernel in a list, for which the session has not asked.
 
         Returns:
             Whether the model belies the kernel's silence: at rest, it would have answered.
         """
+        self.learn(model)
         status = self._status
         if status.over:
-            return False
-        if model is None or model.execution_state == "dead":
-            self._acts.note_gone(dead=model is not None)
             return False
         status.liveness.vouched_for(trio.current_time())
         return model.execution_state == "idle" and self.recovery.suspect

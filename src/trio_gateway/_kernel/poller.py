@@ -96,7 +96,7 @@ class KernelWatch:
         unlisted = []
         for session in silent:
             model = models.get(session.kernel_id)
-            if model is None or session.checks.learn(model):
+            if model is None or session.checks.listed(model):
                 unlisted.append(session)
         return unlisted
 
