@@ -303,6 +303,40 @@ def test_g3_where_the_interpreter_ends_no_gateway_is_opened(fake_gateway: Listen
     assert (done.stdout, done.stderr) == ("refused\n", "")
 
 
+PROGRAM_WITH_A_GENERATOR = """
+import asyncio, sys
+import trio_gateway.anyio as tg
+async def kernels():
+    async with tg.open_gateway(sys.argv[1], auth_token=sys.argv[2]) as gateway, gateway.start_kernel() as kernel:
+        yield kernel
+async def main():
+    global generator
+    generator = kernels()
+    async for kernel in generator:
+        print((await kernel.execute("6 * 7")).text)
+        break
+class Ordered(dict):
+    add, discard = dict.setdefault, lambda self, item: self.pop(item, None)
+    def __iter__(self):
+        return iter(list(self.keys())[:: -1 if sys.argv[3] == "newest" else 1])
+with asyncio.Runner() as runner:
+    runner.get_loop()._asyncgens = Ordered()  # in place of a set, whose order is chance
+    runner.run(main())
+"""
+
+
+@pytest.mark.parametrize("first", ["oldest", "newest"])
+def test_g2_a_generator_that_is_left_behind(fake_gateway: ListeningFake, first: str) -> None:
+    """The event loop ends it, where nothing can be awaited any more: no word about it, and no kernel."""
+    before = kernel_ids(fake_gateway)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM_WITH_A_GENERATOR, fake_gateway.url, fake_gateway.token, first],
+        check=True, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("42\n", "")
+    assert kernel_ids(fake_gateway) == before
+
+
 PROGRAM_THAT_FORGETS = """
 import asyncio, sys
 import trio_gateway.anyio as tg

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, TypeVar, cast
 
 import sniffio
@@ -36,21 +37,49 @@ def _anywhere(opener: Opener) -> Callable[[Callable[[], None]], Opener]:
 
         @functools.wraps(opener)
         @block(opener.__name__)
-        @asynccontextmanager
-        async def open_anywhere(*args: Any, **arguments: Any) -> AsyncGenerator[Gateway]:
+        def open_anywhere(*args: Any, **arguments: Any) -> AbstractAsyncContextManager[Gateway]:
             args = tuple(map(gateway.hidden_url, args))
             arguments = hidden_settings(arguments, but=gateway.PLAIN_ARGUMENTS)
-            manager: AbstractAsyncContextManager[Gateway]
-            if sniffio.current_async_library() == "trio":
-                manager = opener(*args, **arguments)
-            else:
-                manager = PortalCrossing(functools.partial(_open_with_portal, opener, args, arguments), translate)
-            async with manager as opened:
-                yield opened
+            return _Anywhere(opener, args, arguments)
 
         return cast("Opener", open_anywhere)
 
     return decorate
+
+
+class _Anywhere(AbstractAsyncContextManager[Gateway]):
+    """The block of a gateway, on the backend on which it is entered. It can be entered once.
+
+    It is not made of a generator: where an asyncio program leaves a block behind in a generator of its own, the event loop ends
+    all generators in an order of chance, and Python complains of the outer one if the inner one was ended first.
+
+    Args:
+        opener: the library's own.
+        args: its arguments.
+        arguments: those by name.
+    """
+
+    def __init__(
+        self, opener: Callable[..., AbstractAsyncContextManager[Gateway]], args: tuple[Any, ...], arguments: Mapping[str, Any]
+    ) -> None:
+        self._opener = opener
+        self._args = args
+        self._arguments = arguments
+        self._manager: AbstractAsyncContextManager[Gateway] | None = None
+
+    async def __aenter__(self) -> Gateway:
+        if sniffio.current_async_library() == "trio":
+            self._manager = self._opener(*self._args, **self._arguments)
+        else:
+            open_it = functools.partial(_open_with_portal, self._opener, self._args, self._arguments)
+            self._manager = PortalCrossing(open_it, translate)
+        return await self._manager.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._manager is not None
+        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - what it does there is its own business
 
 
 def _open_with_portal(
