@@ -489,6 +489,30 @@ async def test_the_record_of_a_run_that_is_cancelled(tmp_path: Path, autojump_cl
     assert record_of(json.loads(output.read_text())) == [OK, FAILED, PENDING]
 
 
+async def test_the_record_of_a_run_that_goes_on_keeps_that_of_the_cells_before(tmp_path: Path, autojump_clock: Clock) -> None:
+    output = tmp_path / "out.ipynb"
+    fails = True
+
+    async def script(cell: Cell) -> None:
+        await cell.sleep(1)
+        if fails and cell.code == "b":
+            raise ValueError("not yet")
+
+    notebook = notebook_of("a", "b", "c")
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell("text", id="text"))
+    async with fake(script) as there, there.open() as gateway:
+        first = await notebooks.run(gateway, notebook, output=output, parameters={"x": 1}, keep_kernel="on_error")
+        assert record_of(first.notebook) == [OK, OK, OK, FAILED, PENDING]
+        fails = False
+        result = await notebooks.run(gateway, output, output=output, resume=True)
+    assert [cell.status for cell in result.cells] == ["skipped", "skipped", "ok", "ok"]
+    assert record_of(result.notebook) == [OK] * 5
+    before, after = ([cell.metadata.papermill for cell in run.notebook.cells] for run in (first, result))
+    assert after[:2] == before[:2]
+    assert after[3].start_time > before[3].end_time
+    assert (result.notebook.metadata.papermill.exception, result.notebook.metadata.papermill.parameters) == (None, {"x": 1})
+
+
 async def test_without_timing_there_is_no_record_and_parameters_all_the_same(autojump_clock: Clock) -> None:
     notebook = notebook_of("a", ("marker", ["papermill-error-cell-tag"]))
     async with fake() as there, there.open() as gateway:
