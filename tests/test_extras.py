@@ -8,9 +8,10 @@ import sys
 import pytest
 
 EXTRAS = {
-    "cli": ("click", "rich", "rich_click"),
+    "cli": ("click", "junitparser", "rich", "rich_click"),
     "events": ("jupyter_events",),
     "fast": ("websockets",),
+    "html": ("nbconvert",),
     "jupyter": ("jupyter_client", "jupyter_core", "jupyter_server", "tornado", "traitlets"),
     "local": ("kernel_gateway", "ipykernel", "psutil"),
     "notebooks": ("nbformat", "papermill"),
@@ -67,6 +68,8 @@ def test_a_missing_extra_names_itself(statement: str, blocked: tuple[str, ...], 
     [
         (("--version",), EXTRAS["cli"], "trio-gateway[cli]"),
         (("run", "a.ipynb"), ("nbformat",), "trio-gateway[cli]"),
+        (("run", "a.ipynb", "--html", "a.html"), ("nbconvert",), "trio-gateway[html]"),
+        (("run", "a.ipynb", "--report", "a.xml"), ("junitparser",), "trio-gateway[cli]"),
         (("proxy",), EXTRAS["proxy"], "trio-gateway[proxy]"),
     ],
 )

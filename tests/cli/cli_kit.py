@@ -154,7 +154,7 @@ def clean_environment() -> dict[str, str]:
 
 
 class FakeGateway:
-    """A gateway with one kernel; or one that raises when it is asked for one."""
+    """A gateway whose kernels are this one, and others like it; or one that raises when it is asked for one."""
 
     def __init__(self, kernel: FakeKernel | Exception) -> None:
         self._kernel = kernel
@@ -166,7 +166,7 @@ class FakeGateway:
         self.started.append((name, cwd))
         if isinstance(self._kernel, Exception):
             raise self._kernel
-        yield self._kernel
+        yield self._kernel if len(self.started) == 1 else self._kernel.another()
 
 
 WAIT = "import threading; threading.Event().wait()"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from trio_gateway import (
     GatewayConfig,
@@ -62,6 +63,18 @@ class FakeConfigured:
     async def open_gateway(self, config: GatewayConfig) -> AsyncGenerator[FakeConfigured]:
         self.configs.append(config)
         yield self
+
+
+def run_in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> list[trio.testing.MockClock]:
+    """Have each command run on a clock that stands still until a test moves it; return the clocks, the last one's last."""
+    clocks: list[trio.testing.MockClock] = []
+
+    def run_on_it(*arguments: Any, run: Callable[..., Any] = trio.run) -> Any:
+        clocks.append(trio.testing.MockClock())
+        return run(*arguments, clock=clocks[-1])
+
+    monkeypatch.setattr(trio, "run", run_on_it)
+    return clocks
 
 
 def here(number: int) -> Callable[[], Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_gateway._cli.control import ControlFilter
+from trio_gateway._cli.control import ControlFilter, plain_text
 
 CASES = {
     "plain": ("a\tb\nç漢😀\n", "a\tb\nç漢😀\n"),
@@ -65,3 +65,7 @@ def test_a_line_full_of_beginnings_takes_no_longer_than_another() -> None:
     for text in ("\x9d" * 300_000, "\x1b]" * 300_000, "\r" * 300_000, "\x1bP" + "x" * 300_000, "\x1b[" + "1" * 300_000):
         many = ControlFilter()
         assert not set(many.feed(text) + many.flush()) - {"x", "1"}
+
+
+def test_a_whole_text_is_plain() -> None:
+    assert plain_text("\x1b[31mred\x1b[0m\r\nprogress\rdone\x00 \ud800\x1b[3") == "red\nprogress\ndone \ufffd3"

@@ -1,4 +1,4 @@
-"""A bar, lines, and the titles of cells."""
+"""A bar, a board, lines, and the titles of cells."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import pytest
 from rich.console import Console
 
 from trio_gateway._cli.options import Options
-from trio_gateway._cli.progress import open_progress, title_of
+from trio_gateway._cli.progress import open_board, open_progress, title_of
 
 from .in_process import *  # noqa: F403 - its fixtures
+
+
+def options_on(file: io.StringIO, *, terminal: bool, quiet: bool = False) -> Options:
+    return Options(quiet=quiet, console=Console(file=file, force_terminal=terminal, width=100))
 
 
 @pytest.mark.parametrize(
@@ -18,9 +22,8 @@ from .in_process import *  # noqa: F403 - its fixtures
 )
 def test_a_bar_is_drawn_only_where_a_person_sees_it_and_nothing_else_is_drawn(terminal: bool, bar: bool, quiet: bool) -> None:
     file = io.StringIO()
-    options = Options(quiet=quiet, console=Console(file=file, force_terminal=terminal, width=80))
-    with open_progress(options, 3, bar=bar) as steps:
-        steps.begin(2, "[red]title[/red]")
+    with open_progress(options_on(file, terminal=terminal, quiet=quiet), bar=bar) as steps:
+        steps.begin(2, 3, "[red]title[/red]")
     text = file.getvalue()
     if quiet:
         assert text == ""
@@ -32,6 +35,26 @@ def test_a_bar_is_drawn_only_where_a_person_sees_it_and_nothing_else_is_drawn(te
     else:
         assert "[2/3] [red]title[/red]" in text
         assert "━" not in text
+
+
+@pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (False, False), (True, True)])
+def test_a_board_has_a_line_for_each_row_that_lasts_where_a_person_sees_it(terminal: bool, quiet: bool) -> None:
+    file = io.StringIO()
+    with open_board(options_on(file, terminal=terminal, quiet=quiet), 3) as board:
+        first, second = board.begin("[red]a.ipynb[/red]"), board.begin("b.ipynb\x1b")
+        first.begin(2, 10, "[blue]x = 1")
+        board.end(second)
+        board.end(second)
+        with board.paused():
+            file.truncate(0)
+            file.seek(0)
+    text = file.getvalue()
+    if not terminal or quiet:
+        assert text == ""
+        return
+    for words in ("[red]a.ipynb[/red]", "1/10", "[blue]x = 1", "all", "1/3"):
+        assert words in text
+    assert "b.ipynb" not in text
 
 
 def test_nobody_reading_standard_error_is_no_reason_to_end(capfd: pytest.CaptureFixture[str]) -> None:

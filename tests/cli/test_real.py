@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
+import sys
+import xml.etree.ElementTree as ET
 from typing import Any
 
 import nbformat.validator
 import pytest
+import trio
 
 import trio_gateway
 import trio_gateway.blocking
@@ -231,3 +236,75 @@ def test_kernels_are_listed_interrupted_restarted_and_shut_down(cli_here: CliHer
             gone = cli_here.run("kernels", "interrupt", "-q", kernel.id)
             assert gone.code == 2
             assert kernel.id in gone.err
+
+
+def test_several_notebooks_at_a_time_with_all_that_comes_of_them(cli_here: CliHere, real_gateway: Any) -> None:
+    """Each in its own directory, on a kernel of its own; and the reports say what happened."""
+    plot = "import base64; from IPython.display import Image, display\n"
+    data = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    for number in range(4):
+        folder = cli_here.cwd / str(number)
+        folder.mkdir()
+        last = "1 / 0" if number == 2 else f"display(Image(data=base64.b64decode({data!r}), format='png'))"
+        write_notebook(folder / "n.ipynb", f"{plot}import os; print(os.getcwd())", last)
+    before = set(real_gateway.kernel_processes())
+    products = [
+        "-o",
+        "out/",
+        "--html",
+        "web/",
+        "--images",
+        "img",
+        "--report",
+        "r.xml",
+        "--report",
+        "r.json",
+        "--report",
+        "r.html",
+    ]
+    done = cli_here.run("run", *[f"{number}/n.ipynb" for number in range(4)], "-j", "3", *products)
+    assert (done.code, done.out) == (1, "")
+    assert "4 notebooks in " in done.err.splitlines()[-1]
+    assert done.err.splitlines()[-1].endswith(": 3 succeeded, 1 failed.")
+    assert "2/n.ipynb: cell 2 of 2 (1 / 0) raised ZeroDivisionError: division by zero" in done.err
+    here = cli_here.cwd
+    for number in range(4):
+        first, _ = cells_of(here / "out" / str(number) / "n.ipynb")
+        assert texts_of(first) == [f"{here / str(number)}\n"]
+        assert str(here / str(number)) in (here / "web" / str(number) / "n.html").read_text(encoding="utf-8")
+    assert {path.relative_to(here / "img").as_posix() for path in (here / "img").rglob("*.png")} == {
+        f"{number}/n-cell2-1.png" for number in (0, 1, 3)
+    }
+    assert (here / "img" / "0" / "n-cell2-1.png").read_bytes().startswith(b"\x89PNG")
+    runs = json.loads((here / "r.json").read_text())["runs"]
+    assert [each["status"] for each in runs] == ["ok", "ok", "error", "ok"]
+    assert len({each["kernel_id"] for each in runs}) == 4
+    suites = [*ET.parse(here / "r.xml").getroot()]
+    assert [(suite.get("tests"), suite.get("failures")) for suite in suites] == [("2", "0"), ("2", "0"), ("2", "1"), ("2", "0")]
+    assert "ZeroDivisionError" in (here / "r.html").read_text()
+    assert set(real_gateway.kernel_processes()) - before == set()
+
+
+@pytest.mark.full
+async def test_ctrl_c_while_several_run_saves_each_and_says_where(cli: Cli) -> None:
+    for name in "ab":
+        os.mkfifo(cli.cwd / name)
+        write_notebook(cli.cwd / f"{name}.ipynb", f"print('first {name}')", f"open({name!r}, 'w').close()\n{WAIT}", "'never'")
+    async with cli.start("run", "a.ipynb", "b.ipynb", "-j", "2", "-o", "out/") as running:
+        for name in "ab":
+            await trio.Path(cli.cwd / name).read_bytes()  # ends when the cell has come there
+        running.process.send_signal(signal.SIGINT)
+        done = await running.wait()
+    assert done.code == 130
+    for name in "ab":
+        assert f"{name}.ipynb: interrupted in cell 2 of 3 (open('{name}', 'w').close()). Saved to out/{name}.ipynb." in done.err
+        assert texts_of(cells_of(cli.cwd / "out" / f"{name}.ipynb")[0]) == [f"first {name}\n"]
+    assert {path.name for path in (cli.cwd / "out").iterdir()} == {"a.ipynb", "b.ipynb"}
+
+
+def test_a_notebook_goes_through_pipes(cli_here: CliHere, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = write_notebook(cli_here.cwd / "n.ipynb", "print('through')").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    done = cli_here.run("run", "-", "-q", "-o", "-")
+    assert (done.code, done.err) == (0, "")
+    assert texts_of(json.loads(done.out)["cells"][0]) == ["through\n"]

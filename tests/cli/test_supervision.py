@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -23,24 +21,19 @@ from trio_gateway._cli.options import Options
 from trio_gateway._cli.supervision import limited, run_command
 
 from .in_process import *  # noqa: F403 - its fixtures
-from .in_process import Install, here, run
+from .in_process import Install, here, run, run_in_virtual_time
 
 
 def test_running_out_of_time_interrupts_and_ends_with_code_4(
     fake_gateway: Install, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time is virtual, and runs out when the kernel has said something, however busy the machine is."""
-    clocks: list[trio.testing.MockClock] = []
-
-    def run_in_virtual_time(*arguments: Any, run: Callable[..., Any] = trio.run) -> Any:
-        clocks.append(trio.testing.MockClock())
-        return run(*arguments, clock=clocks[-1])
+    clocks = run_in_virtual_time(monkeypatch)
 
     async def time_passes() -> None:
         clocks[-1].jump(60)
         await trio.sleep_forever()
 
-    monkeypatch.setattr(trio, "run", run_in_virtual_time)
     kernel = FakeKernel({"x": [Stream("stdout", "before\n"), time_passes]})
     fake_gateway(kernel)
     assert run("exec", "-q", "--timeout", "60", "x") == 4

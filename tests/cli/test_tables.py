@@ -30,11 +30,16 @@ def test_whatever_ends_a_command_its_json_says_so(
             "message": "the gateway has no kernelspec 'x'; it has python3",
             "advice": "Choose a kernel with --kernel NAME; `trio-gateway kernelspecs` lists them.",
         },
+        "runs": report["runs"],
         "results": [],
     }
     fake_gateway(FakeKernel({"a": [here(signal.SIGTERM)]}))
     assert run("run", write_notebook(tmp_path / "n.ipynb", "a"), "--json") == 143
-    assert json.loads(capfd.readouterr().out)["error"] == {"type": "Interrupted", "message": "ended by SIGTERM", "advice": ""}
+    assert json.loads(capfd.readouterr().out)["error"] == {
+        "type": "Interrupted",
+        "message": "ended by SIGTERM: interrupted in cell 1 of 1 (a)",
+        "advice": "",
+    }
     assert run("run", tmp_path / "missing.ipynb", "--json") == 2
     assert json.loads(capfd.readouterr().out)["error"]["type"] == "InvalidInputError"
     assert run("kernels", "--json") == 2

@@ -143,6 +143,16 @@ async def test_jobs_may_be_notebooks_of_each_kind(stage: Stage, tmp_path: Path, 
     assert sorted(result.name for result in results) == ["", "d", "p.ipynb", "p.ipynb", "p.ipynb"]
 
 
+async def test_each_job_may_have_a_directory_of_its_own(stage: Stage, autojump_clock: MockClock) -> None:
+    jobs = [NotebookJob(notebook_of("x"), cwd="/a"), NotebookJob(notebook_of("x"), cwd=Path("/b")), notebook_of("x")]
+    async with stage.fake as fake, fake.open() as gateway, run_many(gateway, jobs, limit=1, cwd="/all") as runs:
+        assert [result.status for result in await results_of(runs)] == ["ok"] * 3
+        starts = [
+            json.loads(request.body) for request in fake.requests if (request.method, request.path) == ("POST", "/api/kernels")
+        ]
+    assert [start["env"]["KERNEL_WORKING_DIR"] for start in starts] == ["/a", "/b", "/all"]
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_jobs_of_an_iterator_are_read_when_there_is_a_place(
     stage: Stage, is_async: bool, autojump_clock: MockClock

@@ -175,6 +175,12 @@ class FakeKernel:
         self.iopub, self.shell = FakeChannel(), FakeChannel()
         self.on_leaving: Callable[[], object] = lambda: None
 
+    def another(self) -> FakeKernel:
+        """Return another kernel with this one's script, whose code is noted where this one's is."""
+        other = FakeKernel(self._scripts)
+        other.executed, other.interrupted, other.on_leaving = self.executed, self.interrupted, self.on_leaving
+        return other
+
     async def kernel_info(self) -> Mapping[str, Any]:
         await trio.lowlevel.checkpoint()
         return {"language_info": {"name": "fake"}}

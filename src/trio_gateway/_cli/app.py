@@ -93,8 +93,9 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
 def _report(options: Options, code: int) -> int:
     """Write the JSON object of a command that is over, and return the exit code."""
     failure = options.failure
-    if failure is None and code > _SIGNALLED:
-        failure = Failure("Interrupted", f"ended by {signal.Signals(code - _SIGNALLED).name}")
+    if code > _SIGNALLED and (failure is None or failure.type == "Interrupted"):
+        where = "" if failure is None else f": {failure.message}"
+        failure = Failure("Interrupted", f"ended by {signal.Signals(code - _SIGNALLED).name}{where}")
     try:
         click.echo(as_json(options.report, ok=code == ExitCode.OK, error=failure), nl=False)
     except BrokenPipeError:

@@ -24,7 +24,14 @@ from .wording import Failure
 if sys.platform != "win32":
     import termios
 
-__all__ = ["Asker", "find_asker", "nobody_to_ask", "wanted_input"]
+__all__ = ["CODE_IS_THERE", "NO_TERMINAL", "SEVERAL_RUN", "Asker", "find_asker", "nobody_to_ask", "wanted_input"]
+
+NO_TERMINAL: Final = "standard input is no terminal: run it at one, or write the value into the code"
+"""Why nobody is asked for input."""
+CODE_IS_THERE: Final = "standard input is where the code comes from: give it as an argument, or as a file to `trio-gateway run`"
+"""Another reason."""
+SEVERAL_RUN: Final = "several notebooks run at a time, of which none can ask: run it with -j 1"
+"""Another one."""
 
 _END_OF_INPUT: Final = "\x04"
 """What Jupyter's terminals send for Ctrl-D; ipykernel makes an `EOFError` of it."""
@@ -110,14 +117,10 @@ def wanted_input(error: Error) -> bool:
     return error.ename == "StdinNotImplementedError" or "does not support input requests" in error.evalue
 
 
-def nobody_to_ask(*, code_is_there: bool = False) -> Failure:
+def nobody_to_ask(why: str = NO_TERMINAL) -> Failure:
     """Say that code asked for input in vain, and what to do.
 
     Args:
-        code_is_there: whether the code itself came on standard input.
+        why: why nobody is asked, and what to do about it.
     """
-    if code_is_there:
-        what = "standard input is where the code comes from: give it as an argument, or as a file to `trio-gateway run`"
-    else:
-        what = "standard input is no terminal: run it at one, or write the value into the code"
-    return Failure("StdinNotImplementedError", f"the code asks for input, and {what}")
+    return Failure("StdinNotImplementedError", f"the code asks for input, and {why}")

@@ -12,7 +12,7 @@ from trio_gateway import Kernel
 
 from .._outputs import Error, ExecutionResult, Stream
 from .._protocol.endings import asked_to_leave, exit_code_in, exit_number, failure_of
-from .asking import Asker, find_asker, nobody_to_ask, wanted_input
+from .asking import CODE_IS_THERE, NO_TERMINAL, Asker, find_asker, nobody_to_ask, wanted_input
 from .exits import ExitCode
 from .opening import open_kernel
 from .options import Options
@@ -64,7 +64,7 @@ def run_code(
         if exit_code == 0:
             return ExitCode.OK
         if wanted_input(error):
-            options.complain(nobody_to_ask(code_is_there=from_stdin))
+            options.complain(nobody_to_ask(CODE_IS_THERE if from_stdin else NO_TERMINAL))
         else:
             options.failure = Failure("ExecutionError", f"{error.ename}: {error.evalue}")
         return ExitCode.CODE_FAILED if exit_code is None else exit_code

@@ -61,11 +61,11 @@ async def _show(options: Options, config: GatewayConfig) -> int:
 
     findings: list[Finding] = []
     options.report["scenarios"] = []
-    with open_progress(options, len(SCENARIOS), bar=True, lines=options.as_json) as progress:
+    with open_progress(options, bar=True, lines=options.as_json) as progress:
 
         def begin() -> None:
             if len(findings) < len(SCENARIOS):
-                progress.begin(len(findings) + 1, SCENARIOS[len(findings)].name)
+                progress.begin(len(findings) + 1, len(SCENARIOS), SCENARIOS[len(findings)].name)
 
         async def report(finding: Finding) -> None:
             findings.append(finding)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["ControlFilter"]
+__all__ = ["ControlFilter", "plain_text"]
 
 # ECMA-48. The C1 controls, U+0080 to U+009F, are the same as ESC and a letter.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -30,6 +30,7 @@ _BEGINNING: Final = re.compile(
     rf"(?:\x1b\]|\x9d){_BODY}\x1b?\Z|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f]){_BODY}\x1b?\Z|(?:\x1b\[|\x9b)[0-?]*[ -/]*\Z|\x1b[ -/]*\Z"
 )
 _INTRODUCER: Final = re.compile(r"\x1b[\[\]PX^_]?|[\x80-\x9f]")
+_NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;:]*m")
 _MAX_HELD: Final = 1 << 16
 """How many characters of a sequence whose end has not come are held back."""
@@ -91,3 +92,9 @@ class ControlFilter:
         if text:
             shown.append(text)
             self._line_is_empty = text.endswith("\n")
+
+
+def plain_text(text: str) -> str:
+    """Return a whole text without control characters and sequences, as `ControlFilter` takes them out, and which UTF-8 has."""
+    wanted = ControlFilter()
+    return _NO_UTF8.sub("\ufffd", wanted.feed(text) + wanted.flush())

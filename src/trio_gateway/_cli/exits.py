@@ -38,7 +38,7 @@ class ExitCode(enum.IntEnum):
     NO_GATEWAY = 3
     """The gateway can't be reached, refuses, or answers with what is not understood."""
     TIMEOUT = 4
-    """A limit ran out: `--timeout`, or one of the settings."""
+    """A limit ran out: `--timeout`, `--cell-timeout`, or one of the settings."""
     KERNEL_LOST = 5
     """The kernel died, was restarted or shut down meanwhile, or the connection to it broke for good."""
     DEFECT = 70
@@ -56,7 +56,7 @@ EXIT_CODES_HELP: Final = (
     (ExitCode.CODE_FAILED, "the code raised an error in the kernel"),
     (ExitCode.BAD_INPUT, "a wrong option, setting, file, kernel name or id"),
     (ExitCode.NO_GATEWAY, "the gateway can't be reached, or refuses (authentication)"),
-    (ExitCode.TIMEOUT, "a limit ran out: --timeout, or a setting"),
+    (ExitCode.TIMEOUT, "a limit ran out: --timeout, --cell-timeout, or a setting"),
     (ExitCode.KERNEL_LOST, "the kernel died or was shut down, or its connection broke"),
     (ExitCode.DEFECT, "a defect in trio-gateway; --debug shows where"),
     (ExitCode.INTERRUPTED, "Ctrl-C (SIGINT)"),

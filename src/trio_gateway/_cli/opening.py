@@ -6,9 +6,10 @@ The one idea: a person who has configured nothing still gets a kernel, and learn
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 import rich_click as click
 
@@ -23,7 +24,7 @@ from .short_ids import find_kernel_id
 _TAKES_NONE: Final = frozenset({401, 429, 502, 503, 504})
 """Answers that speak of all requests and not of this one."""
 
-__all__ = ["check_ready", "configured_gateway", "open_gateway", "open_kernel", "require_gateway"]
+__all__ = ["attached_kernel", "check_ready", "configured_gateway", "open_gateway", "open_kernel", "placing", "require_gateway"]
 
 
 def configured_gateway(options: Options, *, for_others: bool = False) -> trio_gateway.GatewayConfig:
@@ -67,6 +68,8 @@ async def open_gateway(options: Options, *, for_others: bool = False) -> AsyncGe
         async with trio_gateway.open_gateway(config) as gateway:
             yield gateway
     else:
+        if options.attach is not None:
+            require_gateway(options)
         options.say("No gateway is configured (--url, JUPYTER_GATEWAY_URL): starting a local one.")
         async with trio_gateway.open_local_gateway() as gateway:
             yield gateway
@@ -85,21 +88,72 @@ async def open_kernel(options: Options, name: str | None, place: Place | None) -
         InvalidInputError: an option or a setting is wrong.
         GatewayError: what opening it raises.
     """
-    if options.attach is not None:
-        require_gateway(options)
     async with open_gateway(options) as gateway:
         if options.attach is not None:
-            async with gateway.attach_kernel(await find_kernel_id(gateway, options.attach)) as kernel:
+            async with attached_kernel(options, gateway) as kernel:
                 yield kernel
-            return
-        ours = not options.has_gateway
-        if not ours:
-            await check_ready(gateway)
+        else:
+            async with _Placing(options, gateway, [] if place is None else [place]).start_kernel(
+                name, cwd=None if place is None else place.directory
+            ) as kernel:
+                yield kernel
+
+
+@asynccontextmanager
+async def attached_kernel(options: Options, gateway: trio_gateway.Gateway) -> AsyncGenerator[trio_gateway.Kernel]:
+    """Open the kernel of `--attach`, which stays.
+
+    Raises:
+        GatewayError: what opening it raises.
+    """
+    assert options.attach is not None
+    async with gateway.attach_kernel(await find_kernel_id(gateway, options.attach)) as kernel:
+        yield kernel
+
+
+def placing(options: Options, gateway: trio_gateway.Gateway, places: Iterable[Place]) -> trio_gateway.Gateway:
+    """Return a gateway whose fresh kernels work where they are wanted, or of which it is said that they do not.
+
+    Args:
+        options: for what is said.
+        gateway: the gateway.
+        places: the directories that kernels are started in.
+    """
+    return cast("trio_gateway.Gateway", _Placing(options, gateway, places))
+
+
+class _Placing:
+    """Stands for a gateway where kernels are started."""
+
+    def __init__(self, options: Options, gateway: trio_gateway.Gateway, places: Iterable[Place]) -> None:
+        self._options = options
+        self._gateway = gateway
+        self._places = {place.directory: place for place in places}
+        self._checked = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
+
+    @asynccontextmanager
+    async def start_kernel(
+        self, name: str | None = None, *, cwd: str | os.PathLike[str] | None = None, **arguments: Any
+    ) -> AsyncGenerator[trio_gateway.Kernel]:
+        """As the gateway's own; the kernel is put into its place.
+
+        Raises:
+            InvalidInputError: the kernel can't work in a directory that was asked for by name.
+            GatewayError: as for the gateway's own.
+        """
+        place = None if cwd is None else self._places[Path(cwd)]
+        ours = not self._options.has_gateway
+        if not ours and not self._checked:
+            await check_ready(self._gateway)
+            self._checked = True
         # Another machine's gateway may have no such directory, so only one that was asked for by name is asked of it.
-        cwd = place.directory if place is not None and (ours or place.option) else None
-        async with gateway.start_kernel(name, cwd=cwd) as kernel:
+        wanted = place.directory if place is not None and (ours or place.option) else None
+        async with self._gateway.start_kernel(name, cwd=wanted, **arguments) as kernel:
             if place is not None and not ours:
-                await put_into_place(options, kernel, place)
+                await put_into_place(self._options, kernel, place)
             yield kernel
 
 

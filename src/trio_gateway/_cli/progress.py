@@ -9,42 +9,72 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import attrs
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from .exits import printable
 from .options import Options
 
-__all__ = ["Steps", "open_progress", "title_of"]
+__all__ = ["Board", "Steps", "open_board", "open_progress", "title_of"]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Steps:
     """Tells of steps as they begin."""
 
-    begin: Callable[[int, str], None]
-    """To be called with a step's number, from 1, and its title when it begins."""
+    begin: Callable[[int, int, str], None]
+    """To be called with a step's number, from 1, how many there are, and its title, when it begins."""
     _bar: Progress | None = None
 
     @contextmanager
     def paused(self) -> Generator[None]:
         """Draw nothing while the block lasts: it has the terminal for itself."""
-        if self._bar is None:
+        with _paused(self._bar):
             yield
-            return
-        self._bar.stop()
-        try:
+
+
+class Board:
+    """Tells of several rows of steps, each on a line of its own while it lasts; where no lines are drawn, of none.
+
+    Args:
+        bar: what draws the lines, if they are drawn.
+        total: how many rows there are.
+    """
+
+    def __init__(self, bar: Progress | None, total: int) -> None:
+        self._bar = bar
+        self._all = None if bar is None else bar.add_task("all", total=total, title="")
+        self._rows: dict[Steps, TaskID] = {}
+
+    def begin(self, name: str) -> Steps:
+        """Show a row of steps from now on: its name, its step, and how long it has taken."""
+        bar = self._bar
+        if bar is None:
+            return Steps(lambda *_: None)
+        row = bar.add_task(printable(name), total=None, title="")
+        steps = Steps(lambda number, total, title: bar.update(row, completed=number - 1, total=total, title=title), bar)
+        self._rows[steps] = row
+        return steps
+
+    def end(self, steps: Steps) -> None:
+        """Show this row no more."""
+        row = self._rows.pop(steps, None)
+        if self._bar is not None and self._all is not None and row is not None:
+            self._bar.remove_task(row)
+            self._bar.advance(self._all)
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Draw nothing while the block lasts: it has the terminal for itself."""
+        with _paused(self._bar):
             yield
-        finally:
-            self._bar.start()
 
 
 @contextmanager
-def open_progress(options: Options, total: int, *, bar: bool, lines: bool = True) -> Generator[Steps]:
-    """Show the progress of a run while the block lasts.
+def open_progress(options: Options, *, bar: bool, lines: bool = True) -> Generator[Steps]:
+    """Show the progress of a row of steps while the block lasts.
 
     Args:
         options: for where to show it, and whether at all.
-        total: how many steps there are.
         bar: whether a bar may be drawn, if it is a terminal; not while other output goes to the same terminal.
         lines: whether there is a line for each step where no bar is drawn.
 
@@ -52,7 +82,7 @@ def open_progress(options: Options, total: int, *, bar: bool, lines: bool = True
         What to tell of each step that begins.
     """
     if options.quiet or not bar or not options.console.is_terminal:
-        yield Steps(lambda number, title: options.say(f"[{number}/{total}] {title}") if lines else None)
+        yield Steps(lambda number, total, title: options.say(f"[{number}/{total}] {title}") if lines else None)
         return
     columns = (
         SpinnerColumn(),
@@ -62,8 +92,44 @@ def open_progress(options: Options, total: int, *, bar: bool, lines: bool = True
         TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=options.console, transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield Steps(lambda number, title: progress.update(task, completed=number - 1, description=title), progress)
+        task = progress.add_task("", total=None)
+        yield Steps(
+            lambda number, total, title: progress.update(task, completed=number - 1, total=total, description=title), progress
+        )
+
+
+@contextmanager
+def open_board(options: Options, total: int) -> Generator[Board]:
+    """Show the progress of several rows of steps, some of them at a time, while the block lasts.
+
+    Args:
+        options: for where to show it, and whether at all: only where a person can watch it.
+        total: how many rows there are.
+    """
+    if options.quiet or not options.console.is_terminal:
+        yield Board(None, total)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[title]}", markup=False),
+    )
+    with Progress(*columns, console=options.console, transient=True) as progress:
+        yield Board(progress, total)
+
+
+@contextmanager
+def _paused(bar: Progress | None) -> Generator[None]:
+    if bar is None:
+        yield
+        return
+    bar.stop()
+    try:
+        yield
+    finally:
+        bar.start()
 
 
 def title_of(source: str, *, length: int = 60) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import rich_click as click
 
@@ -24,6 +24,7 @@ from .options import (
     pass_options,
     timeout_option,
 )
+from .parameters import parameters_of, read_parameters
 from .placing import Place, place_named
 from .script import Script
 from .sources import code_of, is_notebook, read_script, read_standard_input
@@ -60,15 +61,66 @@ def _split(args: list[str]) -> tuple[list[str], list[str] | None]:
     return args[:place], args[place + 1 :]
 
 
-@click.command(
-    cls=_RunCommand,
-    epilog="Examples: trio-gateway run analysis.ipynb -o result.ipynb · trio-gateway run script.py -- --verbose data.csv",
+_EXAMPLES: Final = """Examples: trio-gateway run analysis.ipynb -o result.ipynb
+· trio-gateway run nightly/*.ipynb -j 4 -o out/ --report out/report.xml
+· trio-gateway run sales.ipynb -p year=2024 -o 2024.ipynb --html 2024.html
+· trio-gateway run script.py -- --verbose data.csv"""
+
+
+@click.command(cls=_RunCommand, epilog=_EXAMPLES)
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    metavar="PATTERN",
+    type=click.Path(),
+    help="Save the notebook with its outputs here: a file, a folder with a slash at its end, or a pattern such as "
+    "out/{name}.ipynb; - is standard output.",
 )
-@click.argument("files", metavar="FILE", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Save the notebook with its outputs here.")
 @click.option("--inplace", is_flag=True, help="Save the notebook with its outputs where it came from.")
+@click.option(
+    "--jobs", "-j", metavar="N", type=click.IntRange(min=1), default=1, help="How many notebooks run at a time. Default: 1."
+)
+@click.option(
+    "--parameter",
+    "-p",
+    "pairs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a parameter, as papermill does. VALUE is what JSON makes of it, or else text. May be repeated.",
+)
+@click.option(
+    "--parameters",
+    "parameters_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Set the parameters that a file has, in YAML or JSON. -p goes before them.",
+)
+@click.option("--html", metavar="PATTERN", type=click.Path(), help="Make a page of the notebook, by nbconvert; as for --output.")
+@click.option(
+    "--report",
+    "reports",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write what became of the notebooks: FILE.html for people, FILE.json for programs, FILE.xml for CI (JUnit). May be "
+    "repeated.",
+)
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write each image in a cell's outputs into this folder.",
+)
 @click.option("--echo", is_flag=True, help="Show a notebook's outputs too when they are saved.")
-@click.option("--allow-errors", is_flag=True, help="Go on after a cell that raised an error.")
+@click.option("--allow-errors", is_flag=True, help="Go on after a cell that raised an error, or took longer than --cell-timeout.")
+@click.option(
+    "--cell-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Interrupt a cell that has run for so long.",
+)
+@click.option("--resume", is_flag=True, help="Go on where the last run of the notebook stopped, if its kernel is still there.")
 @kernel_option
 @attach_option
 @cwd_option
@@ -77,18 +129,8 @@ def _split(args: list[str]) -> tuple[list[str], list[str] | None]:
 @json_option
 @common_options
 @pass_options
-def run(
-    options: Options,
-    files: tuple[Path, ...],
-    arguments: tuple[str, ...],
-    output: Path | None,
-    inplace: bool,
-    echo: bool,
-    allow_errors: bool,
-    cwd: Path | None,
-    timeout: float | None,
-) -> int:
-    """Run FILE on a fresh kernel: a notebook if its name ends in .ipynb, else a script, such as FILE.py. `-` is standard input.
+def run(options: Options, /, files: tuple[Path, ...], arguments: tuple[str, ...], cwd: Path | None, **given: Any) -> int:
+    """Run scripts and notebooks on fresh kernels. A FILE is a notebook if its name ends in .ipynb; `-` is standard input.
 
     **A script** is sent as one piece of code; its output is shown as by `exec`. In Python it finds what stands after `--` in
     `sys.argv`, and itself in `__file__`, and imports what stands beside it.
@@ -99,78 +141,110 @@ def run(
     The kernel is the one that the notebook names, unless `--kernel` is given. A notebook of format 1 to 3 is saved as format 4;
     what breaks the format is mended, with a warning.
 
+    **Several notebooks** run each on a kernel of its own, `--jobs` at a time; one that fails takes nothing from the others. The
+    exit code is the greatest of theirs. In a PATTERN, `{name}` is the notebook's path below the folder that all of them share,
+    `{stem}` its last part, `{n}` its number, and a slash at the end stands for `{name}` with the usual ending.
+
     **Standard input** is a notebook if it is JSON of one, and else a script.
 
     **Where:** a script runs in the current directory and a notebook in its own, if the kernel has that directory: a kernel of a
     gateway that was started for this command, or one in Python that sees the same directory as this command. If not, a line says
     so, and the kernel works where its gateway has it. `--cwd` names another. A kernel of `--attach` stays where it is.
 
-    **Code that asks for input**, as `input()` and `getpass()` do, asks at the terminal, if standard input is one.
+    **Code that asks for input**, as `input()` and `getpass()` do, asks at the terminal, if standard input is one and no other
+    notebook runs.
 
-    Ctrl-C interrupts the kernel, saves what there is and ends what was started; pressed again it quits at once.
+    Ctrl-C interrupts the kernels, saves what there is, says where, and ends what was started; pressed again it quits at once.
     """
     check_attach(options, cwd)
-    if len(files) != 1:
-        raise click.UsageError(_which(files))
-    (file,) = files
-    data = read_standard_input() if file == _STANDARD_INPUT else None
-    if not (file.suffix.lower() == ".ipynb" if data is None else is_notebook(data)):
-        for name, given in {"--output": output, "--inplace": inplace, "--allow-errors": allow_errors, "--echo": echo}.items():
-            if given:
-                raise click.UsageError(f"{name} is for notebooks, whose names end in .ipynb.")
-        here = Place(Path.cwd(), what="the current directory") if cwd is None else place_named(cwd)
-        script = Script(read_script(file), file, arguments) if data is None else Script(code_of(data), None, arguments)
-        return run_code(options, script, place=here, timeout=timeout, from_stdin=data is not None)
-    if arguments:
-        raise click.UsageError("What stands after -- is for scripts: a notebook has no arguments.")
-    if output is not None and inplace:
-        raise click.UsageError("--output and --inplace exclude each other.")
-    if inplace and data is not None:
-        raise click.UsageError("--inplace is for files: a notebook from standard input is saved with --output.")
-    if output is not None and output.suffix.lower() not in {"", ".ipynb"} and (output.is_file() or not output.exists()):
-        # A device or a pipe has what name it has.
-        raise click.UsageError(
-            f"--output: a notebook is saved, so the name has to end in .ipynb, not in {output.suffix}. "
-            "Other tools, such as `jupyter nbconvert`, make other forms of it."
-        )
+    if not files:
+        raise click.UsageError("Give the FILE to run, a script or a notebook; or - for standard input.")
+    data = read_standard_input() if _STANDARD_INPUT in files else None
+    scripts = [file for file in files if not (is_notebook(data or b"") if file == _STANDARD_INPUT else _is_notebook_file(file))]
+    if not scripts:
+        if arguments:
+            raise click.UsageError("What stands after -- is for scripts: a notebook has no arguments.")
+        return _run_notebooks(options, files, data, cwd=cwd, **given)
+    if len(files) > 1:
+        raise click.UsageError(f"A script is run by itself: what {scripts[0]} is to find in its arguments stands after --.")
+    for name, value in given.items():
+        if name not in _FOR_SCRIPTS and value not in (None, False, ()) and not (name == "jobs" and value == 1):
+            raise click.UsageError(
+                f"{_NAMES.get(name) or '--' + name.replace('_', '-')} is for notebooks, whose names end in .ipynb."
+            )
+    file = scripts[0]
+    place = Place(Path.cwd(), what="the current directory") if cwd is None else place_named(cwd)
+    script = Script(read_script(file), file, arguments) if data is None else Script(code_of(data), None, arguments)
+    return run_code(options, script, place=place, timeout=given["timeout"], from_stdin=data is not None)
+
+
+_FOR_SCRIPTS: Final = frozenset({"timeout"})
+"""Which options scripts take too."""
+_NAMES: Final = {"pairs": "-p", "parameters_file": "--parameters", "reports": "--report"}
+"""What options are called whose values have other names here."""
+
+
+def _is_notebook_file(path: Path) -> bool:
+    return path.suffix.lower() == ".ipynb"
+
+
+def _run_notebooks(
+    options: Options,
+    files: tuple[Path, ...],
+    data: bytes | None,
+    *,
+    output: str | None,
+    inplace: bool,
+    jobs: int,
+    pairs: tuple[str, ...],
+    parameters_file: Path | None,
+    html: str | None,
+    reports: tuple[Path, ...],
+    images: Path | None,
+    echo: bool,
+    allow_errors: bool,
+    cell_timeout: float | None,
+    timeout: float | None,
+    resume: bool,
+    cwd: Path | None,
+) -> int:
+    """Run notebooks."""
+    several = len(files) > 1
+    if several and options.attach is not None:
+        raise click.UsageError("--attach is for one notebook: several would share its variables.")
+    if several and echo:
+        raise click.UsageError("--echo is for one notebook: of several nobody could tell whose output is whose.")
+    if options.as_json and output == "-":
+        raise click.UsageError("--output - and --json exclude each other: both are for standard output.")
+    parameters = {} if parameters_file is None else read_parameters(parameters_file)
+    parameters |= parameters_of(pairs)
     with _without("rfc3987_syntax"):
         from .. import notebooks
-        from .._notebooks.file import NotebookFile
-        from .._notebooks.reading import parse_notebook
-        from .notebook import NotebookTask, run_notebook
+        from .notebook import NotebookRuns, run_notebooks
+        from .tasks import STANDARD_OUTPUT, Wanted, plan
 
-    found = notebooks.read_notebook(file) if data is None else parse_notebook(data, str(file))
-    if found.format != found.notebook.nbformat:
-        options.say(f"{file}: upgraded from notebook format {found.format} to {found.notebook.nbformat}.")
-    if found.warning:
-        options.warn(f"{file}: {found.warning}")
-    path = file if inplace else output
-    own = Place(Path.cwd(), what="the current directory")
-    if data is None:
-        own = Place(file.resolve().parent, what="the notebook's directory")
-    if path is not None:
-        NotebookFile(path, origin=found.path)  # found out before a gateway is asked for anything
-    settings: notebooks.RunSettings = {
-        "output": path,
-        "timeout": timeout,
-        "on_error": "continue" if allow_errors else "stop",
-    }
-    task = NotebookTask(
-        notebook=found,
-        settings=settings,
-        echo=(echo or path is None) and not options.as_json,
-        place=own if cwd is None else place_named(cwd),
+    wanted = Wanted(
+        files=files, standard_input=data, output=output, inplace=inplace, html=html, images=images, reports=reports, cwd=cwd
     )
-    return run_notebook(options, task)
-
-
-def _which(files: tuple[Path, ...]) -> str:
-    """Say which files can't be run."""
-    if not files:
-        return "Give the FILE to run, a script or a notebook; or - for standard input."
-    if files[0].suffix.lower() != ".ipynb":
-        return f"A script is run by itself: what {files[0]} is to find in its arguments stands after --."
-    return "One FILE is run at a time."
+    tasks = plan(options, wanted)
+    settings: notebooks.RunSettings = {
+        "parameters": parameters or None,
+        "timeout": timeout,
+        "cell_timeout": cell_timeout,
+        "on_error": "continue" if allow_errors else "stop",
+        "resume": resume,
+    }
+    shows = not several and (echo or (output is None and not inplace)) and not options.as_json
+    runs = NotebookRuns(
+        tasks=tasks,
+        settings=settings,
+        jobs=jobs,
+        echo=shows,
+        to_standard_output=output == STANDARD_OUTPUT,
+        images=images,
+        reports=reports,
+    )
+    return run_notebooks(options, runs)
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from .._protocol.code import check_code
 __all__ = ["code_of", "is_notebook", "read_file", "read_script", "read_standard_input"]
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, *, field: str = "FILE") -> bytes:
     """Return what the file holds.
 
     Args:
         path: the file.
+        field: what names it on the command line, for errors.
 
     Raises:
         InvalidInputError: it can't be read.
@@ -30,7 +31,7 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise InvalidInputError("FILE", str(path), f"a file that can be read ({why})") from None
+        raise InvalidInputError(field, str(path), f"a file that can be read ({why})") from None
 
 
 def read_script(path: Path) -> str:

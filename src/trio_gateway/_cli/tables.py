@@ -20,7 +20,7 @@ from .exits import printable
 from .sinks import standard_output
 from .wording import Failure
 
-__all__ = ["as_json", "write_json", "write_table"]
+__all__ = ["as_json", "to_json", "write_json", "write_table"]
 
 _WIDE: Final = 100_000  # columns: the terminal may wrap a row, but nothing may be missing from it
 
@@ -33,9 +33,12 @@ def as_json(report: Mapping[str, object], *, ok: bool, error: Failure | None = N
         ok: whether all went well: whether the exit code is 0.
         error: what went wrong, where it is not the command's own part that says so.
     """
-    head = {"ok": ok, "error": None if error is None else attrs.asdict(error)}
-    # Whatever a kernel sent, each reader of JSON can read it.
-    return json.dumps(as_plain_json(head | dict(report)), ensure_ascii=True, allow_nan=False) + "\n"
+    return to_json({"ok": ok, "error": None if error is None else attrs.asdict(error)} | dict(report))
+
+
+def to_json(value: object) -> str:
+    """Return a value as JSON on one line, for each reader of JSON, whatever a kernel has sent."""
+    return json.dumps(as_plain_json(value), ensure_ascii=True, allow_nan=False) + "\n"
 
 
 async def write_json(report: Mapping[str, object]) -> None:

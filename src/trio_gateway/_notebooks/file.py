@@ -54,6 +54,7 @@ class NotebookFile:
     Args:
         path: the file, which may exist or not.
         origin: the notebook that it is made from; None where there is none.
+        field: the argument that names it, for errors.
 
     Raises:
         InvalidInputError: nothing can be written there.
@@ -64,8 +65,9 @@ class NotebookFile:
     is_special: bool
     """Whether it is a device or a pipe: it can't be replaced, so it should be written to only once."""
 
-    def __init__(self, path: Path, origin: Path | None = None) -> None:
+    def __init__(self, path: Path, origin: Path | None = None, *, field: str = "output") -> None:
         self.path = path
+        self._field = field
         self._origin = origin
         with self._told():
             with contextlib.suppress(FileNotFoundError):
@@ -73,7 +75,7 @@ class NotebookFile:
             self._target = path.resolve()
             self.is_special = path.exists() and not path.is_file()
             if path.is_dir():
-                raise InvalidInputError("output", str(path), "a file, not a folder")
+                raise InvalidInputError(field, str(path), "a file, not a folder")
             if not self.is_special:
                 # Found out now, not after an hour's work.
                 descriptor, temporary = self._create()
@@ -127,4 +129,4 @@ class NotebookFile:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             if isinstance(error, InvalidInputError):
                 raise
-            raise InvalidInputError("output", str(self.path), f"a file that can be written ({_why(error)})") from None
+            raise InvalidInputError(self._field, str(self.path), f"a file that can be written ({_why(error)})") from None

@@ -57,6 +57,8 @@ class NotebookJob:
     """Values for its parameters, beside those of the options; what is in both has this value."""
     name: str | None = None
     """What to call it in events and results; None: its file's name."""
+    cwd: str | os.PathLike[str] | None = None
+    """The directory that its kernel works in; None: where the options say."""
 
 
 def as_path(field: str, value: object) -> Path:

@@ -150,8 +150,9 @@ async def prepare(where: Gateway | Kernel, notebook: object, **settings: Unpack[
 def _with_own(options: RunOptions, job: NotebookJob) -> RunOptions:
     """Return the options with what the job has of its own."""
     own: dict[str, Any] = {}
-    if job.output is not None:
-        own["output"] = job.output
+    for name in ("output", "cwd"):
+        if (value := getattr(job, name)) is not None:
+            own[name] = value
     if job.parameters is not None:
         parameters: Any = job.parameters
         if isinstance(parameters, Mapping) and options.parameters:

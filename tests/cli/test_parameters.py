@@ -1,0 +1,86 @@
+"""Parameters on a command line, and in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trio_gateway import InvalidInputError
+from trio_gateway._cli.parameters import parameters_of, read_parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("-1.5e3", -1500.0),
+        ("true", True),
+        ("True", True),
+        ("False", False),
+        ("null", None),
+        ("None", None),
+        ('"7"', "7"),
+        ("[1, 2]", [1, 2]),
+        ('{"a": {"b": 1}}', {"a": {"b": 1}}),
+        ("", ""),
+        ("sales", "sales"),
+        ("007", "007"),
+        ("2024-01-02", "2024-01-02"),
+        ("no", "no"),
+        ("a=b", "a=b"),
+        ("[1,", "[1,"),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_a_value_is_what_json_makes_of_it_or_else_text(text: str, value: Any) -> None:
+    (found,) = parameters_of([f"x={text}"]).values()
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_the_last_one_of_a_name_counts() -> None:
+    assert parameters_of(["a=1", "b=2", "a=3"]) == {"a": 3, "b": 2}
+
+
+@pytest.mark.parametrize("pair", ["a", "=1", ""])
+def test_a_pair_has_a_name_and_a_value(pair: str) -> None:
+    with pytest.raises(InvalidInputError, match="NAME=VALUE") as caught:
+        parameters_of([pair])
+    assert caught.value.field == "parameters"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.json", '\ufeff{"a": 1, "b": [true, null], "ü": "x"}'),
+        ("p", '{"a": 1, "b": [true, null], "ü": "x"}'),
+        ("p.yaml", "a: 1\nb: [true, null]\nü: x\n"),
+        ("p.YML", "{a: 1, b: [yes, ~], ü: x}"),
+    ],
+)
+def test_a_file_is_json_or_by_its_name_yaml(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_parameters(tmp_path / name) == {"a": 1, "b": [True, None], "ü": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("missing.json", None, "a file that can be read"),
+        ("p.json", b"a: 1", "a file in JSON"),
+        ("p.json", b"\xff", "a file in JSON"),
+        ("p.yaml", b"a: [1", "a file in YAML"),
+        ("p.yaml", b"a: !!python/object/apply:os.system ['x']", "a file in YAML"),
+        ("p.json", b"[1]", "names with values"),
+        ("p.yaml", b"", "names with values"),
+        ("p.yaml", b"1: 2", "whose names are text, unlike 1"),
+    ],
+)
+def test_what_is_no_file_of_parameters_is_named(name: str, content: bytes | None, words: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInputError) as caught:
+        read_parameters(tmp_path / name)
+    assert words in str(caught.value)
+    assert name in str(caught.value)
