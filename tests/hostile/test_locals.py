@@ -25,8 +25,9 @@ import trio
 import trio_gateway
 import trio_gateway.anyio
 import trio_gateway.blocking
-from trio_gateway import GatewayConfig, TokenRenewer
+from trio_gateway import GatewayConfig, TokenRenewer, notebooks
 from trio_gateway._secret import Secret, SecretBytes, Unshown, hide_values
+from trio_gateway.anyio import notebooks as asyncio_notebooks
 from trio_gateway.proxy import ProxyConfig, create_app, serve
 
 from .hostile_tools import answer_bytes, connect, open_hostile_gateway, request_bytes
@@ -163,10 +164,31 @@ async def run_code(gateway: trio_gateway.Gateway) -> None:
         await kernel.execute("1")
 
 
+def notebook_of(*cells: str) -> dict[str, Any]:
+    code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    return {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [{**code, "source": cell} for cell in cells]}
+
+
+async def open_run(gateway: trio_gateway.Gateway) -> None:
+    async with notebooks.open_run(gateway, notebook_of("1"), env={"KERNEL_PASSWORD": VARIABLE}):
+        pass
+
+
+async def run_many(gateway: trio_gateway.Gateway) -> None:
+    jobs = [notebook_of("1")]
+    async with notebooks.run_many(gateway, jobs, env={"KERNEL_PASSWORD": VARIABLE}) as runs:
+        async for run in runs:
+            run.raise_for_error()
+
+
 USES: dict[str, Callable[[trio_gateway.Gateway], Awaitable[object]]] = {
     "a list": lambda gateway: gateway.kernels.list(),
     "a kernel": run_code,
     "a session": lambda gateway: gateway.sessions.create("a.ipynb", env={"KERNEL_PASSWORD": VARIABLE}),
+    "a notebook": lambda gateway: notebooks.run(gateway, notebook_of("1"), env={"KERNEL_PASSWORD": VARIABLE}),
+    "a notebook's events": open_run,
+    "many notebooks": run_many,
+    "a notebook that can't be read": lambda gateway: notebooks.run(gateway, {}, env={"KERNEL_PASSWORD": VARIABLE}),
     "what can't be sent": lambda gateway: gateway.kernels.start(env={"KERNEL_PASSWORD": VARIABLE, "B": "$"}),
     "channels": lambda gateway: gateway.open_channels("11111111-2222-4333-8444-555555555555").__aenter__(),
 }
@@ -269,6 +291,35 @@ def test_a_blocking_program() -> None:
             with gateway.start_kernel(env={"KERNEL_PASSWORD": VARIABLE}):
                 pass
     assert_hidden(caught.value)
+
+
+def test_notebooks_of_a_blocking_program() -> None:
+    from trio_gateway.blocking import notebooks as blocking
+
+    env = {"KERNEL_PASSWORD": VARIABLE}
+    with trio_gateway.blocking.open_gateway(f"http://127.0.0.1:{closed_port()}", **LOGIN, **FEW_TRIES) as gateway:
+        with pytest.raises(trio_gateway.GatewayConnectionError) as caught:
+            blocking.run(gateway, notebook_of("1"), env=env)
+        assert_hidden(caught.value)
+        with pytest.raises(trio_gateway.GatewayConnectionError) as caught:
+            with blocking.open_run(gateway, notebook_of("1"), env=env):
+                pass
+        assert_hidden(caught.value)
+        with pytest.raises(trio_gateway.GatewayConnectionError) as caught:
+            with blocking.run_many(gateway, [notebook_of("1")], env=env) as runs:
+                for run in runs:
+                    run.raise_for_error()
+        assert_hidden(caught.value)
+
+
+def test_notebooks_of_an_asyncio_program() -> None:
+    async def main() -> None:
+        async with trio_gateway.anyio.open_gateway(f"http://127.0.0.1:{closed_port()}", **LOGIN, **FEW_TRIES) as gateway:
+            with pytest.raises(trio_gateway.GatewayConnectionError) as caught:
+                await asyncio_notebooks.run(gateway, notebook_of("1"), env={"KERNEL_PASSWORD": VARIABLE})
+            assert_hidden(caught.value)
+
+    anyio.run(main)
 
 
 def test_an_asyncio_program() -> None:

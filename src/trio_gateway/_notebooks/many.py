@@ -26,7 +26,7 @@ from .._transport.blocks import block, check_trio
 from .claims import Claims
 from .event_queue import EventQueue
 from .events import RunEvent, RunFinished
-from .options import NotebookJob, RunOptions, RunSettings, as_path
+from .options import NotebookJob, RunOptions, RunSettings, as_path, hidden_settings
 from .results import NotebookRun, NotebookStoppedError
 from .runs import OTHER_DOORS, Prepared, PreparedRun, prepare
 
@@ -383,7 +383,7 @@ def run_many(
     Cancellation: in each run the code is interrupted, what came until then is saved, and the kernel is shut down; in all of them
         at the same time.
     """
-    return _run_many(where, jobs, limit, stop_on_failure, on_event, settings)
+    return _run_many(where, jobs, limit, stop_on_failure, on_event, hidden_settings(settings))
 
 
 @block("notebooks.run_many")

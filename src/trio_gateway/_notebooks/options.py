@@ -17,7 +17,7 @@ from .._errors import InvalidInputError
 from .._protocol.code import Stdin
 from .._secret import hide_values
 
-__all__ = ["KeepKernel", "NotebookJob", "OnError", "RunOptions", "RunSettings", "as_path"]
+__all__ = ["KeepKernel", "NotebookJob", "OnError", "RunOptions", "RunSettings", "as_path", "hidden_settings"]
 
 OnError: TypeAlias = Literal["stop", "continue"]
 """What becomes of a run whose cell has raised an error, or run out of its time."""
@@ -43,6 +43,11 @@ class RunSettings(TypedDict, total=False):
     record_timing: bool
     resume: bool
     keep_kernel: KeepKernel
+
+
+def hidden_settings(settings: RunSettings) -> RunSettings:
+    """Return options in which the environment's values hide themselves: a traceback's frames hold them all (G8)."""
+    return {**settings, "env": hide_values(settings["env"])} if "env" in settings else settings
 
 
 @attrs.frozen

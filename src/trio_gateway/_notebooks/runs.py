@@ -33,7 +33,7 @@ from .event_queue import EventQueue, Listener, Nobody
 from .events import RunEvent, RunFinished, RunSaved
 from .file import NotebookFile, read_notebook
 from .kernels import EarlierRun, Ground, check_where, open_ground
-from .options import NotebookJob, RunOptions, RunSettings, as_path
+from .options import NotebookJob, RunOptions, RunSettings, as_path, hidden_settings
 from .papermill_metadata import remove_error_markers
 from .parameters import inject
 from .reading import ReadNotebook, kernel_name_of, language_name_of, parse_notebook
@@ -320,6 +320,7 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
     Cancellation: the code is interrupted, what came until then is saved, and a kernel that was started is shut down.
     """
     check_trio("trio_gateway.notebooks.run()", OTHER_DOORS)
+    settings = hidden_settings(settings)
     prepared = await prepare(where, notebook, **settings)
     ended = await run_prepared(where, prepared)
     if ended.status == "failed" and ended.failure is not None:
@@ -497,7 +498,7 @@ def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSe
 
     Cancellation: the code is interrupted, what came until then is saved, and a kernel that was started is shut down.
     """
-    return _open_run(where, notebook, settings)
+    return _open_run(where, notebook, hidden_settings(settings))
 
 
 @block("notebooks.open_run")

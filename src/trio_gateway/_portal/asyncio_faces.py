@@ -18,7 +18,7 @@ import trio
 
 from .._limits import IN_ANYIO, points_to_limits
 from .asyncio_side import Crossing, call, take
-from .faces import Face, Method, Side, Translate, asked
+from .faces import Face, Method, Side, Translate, asked, hide_environment
 from .members import MEMBERS, Declared, Function, How
 from .portal import Portal
 from .prefetch import forget, read
@@ -94,6 +94,7 @@ class AsyncioSide(Side):
 
         @functools.wraps(called)
         async def awaited(*args: Any, **arguments: Any) -> Any:
+            hide_environment(arguments)
             return await called(*args, **arguments)
 
         return awaited

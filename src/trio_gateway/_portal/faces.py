@@ -15,12 +15,13 @@ from operator import attrgetter
 from typing import Any, Final, ParamSpec, TypeVar
 
 from .._errors import InvalidInputError
+from .._secret import hide_values
 from .calls import asking
 from .members import Declared, Function, How
 from .portal import Portal
 from .prefetch import Reading, read
 
-__all__ = ["Face", "Method", "Side", "Translate", "asked", "check_door", "original_of", "refuse_faces"]
+__all__ = ["Face", "Method", "Side", "Translate", "asked", "check_door", "hide_environment", "original_of", "refuse_faces"]
 
 CALLBACKS: Final = frozenset({"on_event", "stdin"})
 """Parameters that are functions of the caller's: they are called, and awaited, by the caller."""
@@ -117,6 +118,12 @@ def asked(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: asking(name, value) if name in CALLBACKS and callable(value) else value for name, value in arguments.items()}
 
 
+def hide_environment(arguments: dict[str, Any]) -> None:
+    """Have the values of an argument `env` hide themselves, in place: a frame's locals are in every traceback (G8)."""
+    if "env" in arguments:
+        arguments["env"] = hide_values(arguments["env"])
+
+
 class Side(ABC):
     """How callers of one kind use Trio, and the faces that they see.
 
@@ -184,6 +191,7 @@ class Side(ABC):
         first = next(iter(signature.parameters))
 
         def called(*args: Any, **arguments: Any) -> Any:
+            hide_environment(arguments)
             bound = signature.bind(*args, **arguments)
             found = bound.arguments[first]
             check_door(first, found, entry.takes, entry.module, *self.doors)
