@@ -146,3 +146,27 @@ async def test_nobody_waits_for_nothing() -> None:
     nobody.put_saved(SAVED)
     with assert_checkpoints():
         await nobody.caught_up()
+
+
+async def test_what_is_there_is_taken_at_once_and_wakes_the_writers() -> None:
+    queue = EventQueue()
+    assert queue.take_ready(5) == []
+    put: list[int] = []
+
+    async def write(first: int) -> None:
+        for number in range(first, 100, 2):
+            await queue.put(event(number))
+            put.append(number)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write, 0)
+        nursery.start_soon(write, 1)
+        seen: list[RunEvent] = []
+        while len(seen) < 100:
+            await wait_all_tasks_blocked()
+            assert len(put) - len(seen) <= AHEAD
+            taken = queue.take_ready(5)
+            assert 1 <= len(taken) <= 5
+            seen += taken
+    assert sorted(map(str, seen)) == sorted(str(event(number)) for number in range(100))
+    assert queue.take_ready(5) == []

@@ -107,6 +107,10 @@ def notebooks_blocking(gateway: tg.Gateway, kernel: tg.Kernel) -> None:
         assert_type(list(run), list[notebooks.RunEvent])
         assert_type(run.result, notebooks.NotebookRun)
         assert_type(run.cells, tuple[notebooks.CellRun, ...])
+    with notebooks.run_many(gateway, ["a.ipynb"], limit=2, parameters={"a": 1}) as runs:
+        assert_type(runs, notebooks.Runs)
+        assert_type(next(runs), notebooks.NotebookRun)
+    notebooks.run_many(kernel, ["a.ipynb"])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     notebooks.run("a.ipynb", gateway)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     notebooks.run(gateway, "a.ipynb", cell_timeout="3")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     notebooks.run(gateway, "a.ipynb", celltimeout=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

@@ -126,3 +126,9 @@ class EventQueue(Listener):
         event = self._events.popleft()
         self._writers.unpark()
         return event
+
+    def take_ready(self, limit: int) -> list[RunEvent]:
+        """Take the events that are there, so many at most, without waiting."""
+        taken = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
+        self._writers.unpark(count=len(taken))
+        return taken

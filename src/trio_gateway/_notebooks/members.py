@@ -101,6 +101,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
     OpenRun: {
         How.ON_THE_SPOT: ("stop_saving",),
         How.IN_TRIO: ("cells", "notebook", "result"),
+        How.INTERNAL: ("receive_ready",),
     },
     Runs: {},
 }
