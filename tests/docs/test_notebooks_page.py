@@ -48,7 +48,9 @@ def test_the_endpoint_streams_a_run(real_gateway: RunningGateway, tmp_path: Path
 
         write_notebook(tmp_path / "report.ipynb", "import time\nwhile True: print('again', flush=True); time.sleep(0.01)")
         with visitor.stream("GET", "/report/south") as answer:
-            assert next(answer.iter_lines()) == "again"
+            lines_so_far = answer.iter_lines()
+            assert next(lines_so_far).startswith("[1] ok"), "the parameters"
+            assert next(lines_so_far) == "again"
             assert len(kernel_ids(real_gateway) - before) == 1
         while kernel_ids(real_gateway) != before:
             pass
