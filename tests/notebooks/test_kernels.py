@@ -239,6 +239,23 @@ async def test_a_run_that_wrote_another_file_goes_on_from_that(stage: Stage, aut
     assert [texts_of(cell) for cell in well.notebook.cells] == [["made a\n"], ["made b\n"], ["2.0\n"], ["3\n"]]
 
 
+async def test_parameters_are_part_of_what_ran(stage: Stage, autojump_clock: MockClock, tmp_path: Path) -> None:
+    write_notebook(stage.path, ("a = 1", ["parameters"]), "b = a", "print(b / 0)", kernel="python3")
+    output = tmp_path / "out.ipynb"
+    assert statuses(await stage.run(output=output, parameters={"a": 2})) == ["ok", "ok", "ok", "error"]
+    stage.edit("a = 1", "b = a", "print(b / 1)")
+    again = await stage.run(output=output, parameters={"a": 2}, resume=True)
+    assert statuses(again) == ["skipped", "skipped", "skipped", "ok"]
+    stage.edit("a = 1", "b = a", "print(b / 0)")
+    await stage.run(output=output, parameters={"a": 2})
+    stage.edit("a = 1", "b = a", "print(b / 1)")
+    other = await stage.run(output=output, parameters={"a": 3}, resume=True)
+    assert statuses(other) == ["skipped", "ok", "ok", "ok"]
+    saved = json.loads(output.read_text())
+    assert texts_of(saved["cells"][-1]) == ["3.0\n"]
+    assert {cell["metadata"]["papermill"]["status"] for cell in saved["cells"]} == {"completed"}
+
+
 async def test_a_file_to_write_that_is_no_notebook_tells_nothing(stage: Stage, autojump_clock: MockClock, tmp_path: Path) -> None:
     await stage.run()
     stage.edit(*MENDED)
