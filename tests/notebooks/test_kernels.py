@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 import trio_gateway
 from tools.notebook_tools import texts_of, write_notebook
-from trio_gateway import ConnectionLostError, InvalidInputError, KernelDiedError, notebooks
+from trio_gateway import ConnectionLostError, GatewayHTTPError, InvalidInputError, KernelDiedError, notebooks
 from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -113,6 +113,14 @@ async def test_a_run_that_is_cancelled_leaves_none(stage: Stage, autojump_clock:
 async def test_a_kernel_that_has_died_is_not_left(stage: Stage, autojump_clock: MockClock) -> None:
     stage.edit(CELLS[0], "import os\nos._exit(1)")
     with pytest.raises(trio_gateway.KernelError):
+        await stage.run()
+    assert not stage.fake.kernels
+
+
+async def test_a_kernel_that_can_not_be_reached_when_it_is_started_is_not_left(stage: Stage, autojump_clock: MockClock) -> None:
+    """G2: it has run nothing."""
+    stage.fake.faults.answer("GET .*/channels", 403)
+    with pytest.raises(GatewayHTTPError):
         await stage.run()
     assert not stage.fake.kernels
 

@@ -123,17 +123,18 @@ async def open_ground(
                 return
             resumption = found_ground
     keeps = options.keep_kernel == "on_error"
+    begun: Ground | None = None  # the kernel may be there before it can be used
     arguments: dict[str, Any] = {} if options.env is None else {"env": options.env}
     if keeps:
         arguments |= {"env": options.env, "path": None, "launch_timeout": None}
         request = gateway.kernels.prepare(kernel_name, cwd=options.cwd, **arguments)
-        opening = gateway.start_prepared(request, is_left=lambda: ground.is_left)
+        opening = gateway.start_prepared(request, is_left=lambda: begun is not None and begun.is_left)
     else:
         opening = gateway.start_kernel(kernel_name, cwd=options.cwd, **arguments)
     async with opening as kernel:
         record = RunRecord(document, kernel.id, is_left=True) if keeps else None
-        ground = Ground(kernel=kernel, resumption=resumption, record=record, stays_if_not=keeps, was_used=False)
-        yield ground
+        begun = Ground(kernel=kernel, resumption=resumption, record=record, stays_if_not=keeps, was_used=False)
+        yield begun
 
 
 @asynccontextmanager
