@@ -92,6 +92,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "close",
         "begin",
         "run",
+        "run_out",
         "wait_opened",
         "receive_all",
         "send_all",

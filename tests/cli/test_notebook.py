@@ -6,7 +6,7 @@ import ast
 import json
 import signal
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tools.notebook_tools import FakeKernel, texts_of, write_notebook
 from trio_gateway import Error, GatewayConnectionError, KernelDiedError, KernelSpecNotFoundError, OutputGap, Stream
 from trio_gateway._cli import notebook as module
 
+from .cli_kit import ServedFake
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import Install, here, run, run_in_virtual_time
 from .test_documented import VALIDATOR
@@ -271,6 +272,105 @@ def test_debug_shows_what_a_gateways_failure_came_from(
     assert "Traceback (most recent call last)" in capfd.readouterr().err
 
 
+# Resumed --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_where_the_last_one_stopped(served: Callable[..., ServedFake]) -> None:
+    gateway = served()
+    cli = gateway.cli
+    path = write_notebook(cli.cwd / "n.ipynb", "x = 6", "print(x * 7", ("0", ["skip-execution"]), "print(x)")
+    done = cli.run("run", "n.ipynb", "--inplace", "--resume")
+    assert done.code == 1
+    assert "n.ipynb: cell 1 is the first to run: the file tells of no run that stopped." in done.err
+    (kernel_id,) = gateway.fake.kernels
+    assert f"Its kernel runs on, for --resume: `trio-gateway kernels shutdown {kernel_id}` ends it." in done.err
+    path.write_text(path.read_text().replace("x * 7", "x * 7)"))
+    done = cli.run("run", "n.ipynb", "--inplace", "--resume", "--json", "--report", "r.xml")
+    assert done.code == 0
+    assert "n.ipynb: cell 2 is the first to run: the last run stopped at cell 2." in done.err
+    assert "Ran 2 of 3 cells in " in done.err
+    assert ", 1 had run before, 1 skipped. Saved to n.ipynb." in done.err
+    assert "runs on" not in done.err
+    report = json.loads(done.out)
+    VALIDATOR.validate(report)
+    (found,) = report["runs"]
+    assert (found["kernel_id"], found["kernel_left"]) == (kernel_id, False)
+    assert found["resumption"] == "the last run stopped at cell 2"
+    assert [(cell["cell"], cell["status"]) for cell in found["cells"]] == [
+        (1, "skipped"),
+        (2, "ok"),
+        (None, "skipped"),
+        (3, "ok"),
+    ]
+    words = [each.get("message") for each in ET.parse(cli.cwd / "r.xml").iter("skipped")]
+    assert words == ["had run before", "tagged skip-execution"]
+    assert texts_of(read_json(path)["cells"][1]) == ["42\n"]
+    assert not gateway.fake.kernels
+
+
+def test_a_kernel_that_is_left_works_where_the_notebook_is(served: Callable[..., ServedFake]) -> None:
+    """It is started in another way than others, for it may stay."""
+    cli = served().cli
+    (cli.cwd / "x").mkdir()
+    write_notebook(cli.cwd / "x" / "n.ipynb", "import os; print(os.getcwd())")
+    for options in ([], ["--resume"], ["--resume", "--cwd", "x"]):
+        assert cli.run("run", "-q", "x/n.ipynb", *options).out == f"{cli.cwd / 'x'}\n"
+    done = cli.run("run", "-q", "x/n.ipynb", "--resume", "--cwd", "missing")
+    assert done.code == 2
+    assert "--cwd: " in done.err
+
+
+def test_several_may_be_resumed_too(served: Callable[..., ServedFake]) -> None:
+    cli = served().cli
+    for name in "ab":
+        write_notebook(cli.cwd / f"{name}.ipynb", "1")
+    done = cli.run("run", "a.ipynb", "b.ipynb", "--resume")
+    assert done.code == 0
+    for name in "ab":
+        assert f"{name}.ipynb: cell 1 is the first to run: the file tells of no run that stopped." in done.err
+
+
+# Parameters -----------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_are_set_those_of_the_command_line_before_those_of_a_file(served: Callable[..., ServedFake]) -> None:
+    cli = served().cli
+    shows = "print(a, b, c)"
+    for name in ("n", "m"):
+        write_notebook(cli.cwd / f"{name}.ipynb", ("a = b = c = 0", ["parameters"]), shows)
+    (cli.cwd / "p.yaml").write_text("a: 1\nb: [2, x]\n")
+    given = ["--parameters", "p.yaml", "-p", "a=7", "-p", "c=007"]
+    assert cli.run("run", "-q", "n.ipynb", *given).out == "7 [2, 'x'] 007\n"
+    assert cli.run("run", "-q", "n.ipynb", "m.ipynb", *given, "-o", "out/").code == 0
+    for name in ("n", "m"):
+        cells = read_json(cli.cwd / "out" / f"{name}.ipynb")["cells"]
+        assert cells[1]["metadata"]["tags"] == ["injected-parameters"]
+        assert texts_of(cells[2]) == ["7 [2, 'x'] 007\n"]
+
+
+@pytest.mark.parametrize("files", [["n.ipynb"], ["n.ipynb", "m.ipynb"]], ids=len)
+def test_what_is_no_parameter_is_named_before_any_kernel_is_started(files: list[str], served: Callable[..., ServedFake]) -> None:
+    gateway = served()
+    for name in ("n", "m"):
+        write_notebook(gateway.cli.cwd / f"{name}.ipynb", "1")
+    for pair in ("no name=1", "class=1"):
+        done = gateway.cli.run("run", "-q", *files, "-p", pair, "--report", "r.json")
+        assert (done.code, done.out) == (2, "")
+        assert pair.partition("=")[0] in done.err
+        assert done.err.count("error") == 1
+        assert [each["error"]["type"] for each in read_json(gateway.cli.cwd / "r.json")["runs"]] == ["InvalidInputError"] * len(
+            files
+        )
+    assert "POST /api/kernels" not in gateway.asked
+
+
+def test_a_parameter_that_the_notebook_does_not_know_is_one_warning(served: Callable[..., ServedFake]) -> None:
+    cli = served().cli
+    write_notebook(cli.cwd / "n.ipynb", ("a = 0", ["parameters"]), "1")
+    done = cli.run("run", "-q", "n.ipynb", "-p", "b=1")
+    assert (done.code, done.out) == (0, "1\n")
+
+
 # What is refused ------------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +383,7 @@ def test_debug_shows_what_a_gateways_failure_came_from(
         (["a.ipynb", "c.ipynb", "-o", "out.ipynb"], "would both be out.ipynb"),
         (["a.ipynb", "a.ipynb", "--inplace"], "stands there once"),
         (["a.ipynb", "-p", "x"], "NAME=VALUE"),
+        (["a.ipynb", "--resume"], "--resume needs a gateway that stays"),
         (["a.ipynb", "-j", "0"], "0 is not in the range"),
         (["a.ipynb", "script.py"], "A script is run by itself"),
         (["script.py", "-j", "2"], "--jobs is for notebooks"),

@@ -39,6 +39,8 @@ def test_a_run_as_json_has_all_of_it() -> None:
         "status": "error",
         "kernel_id": "k-1",
         "kernel_name": "python3",
+        "kernel_left": False,
+        "resumption": None,
         "started": "2026-01-02T03:04:05.678000+00:00",
         "finished": "2026-01-02T03:04:18.023600+00:00",
         "seconds": 12.346,

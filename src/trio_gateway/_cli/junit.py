@@ -73,7 +73,7 @@ def _case(junit: Any, cell: notebooks.CellRun, run: notebooks.NotebookRun) -> An
         case "timeout":
             case.result = [junit.Error("interrupted: a limit ran out", "timeout")]
         case "skipped":
-            case.result = [junit.Skipped("tagged skip-execution")]
+            case.result = [junit.Skipped("had run before" if cell.number else "tagged skip-execution")]
         case "pending":
             case.result = [junit.Skipped("did not run")]
         case _:

@@ -167,7 +167,17 @@ class _Shown:
         failure = self.failure_of(result)
         if failure is not None:
             options.complain(attrs.evolve(failure, message=f"{prefix}{failure.message}"))
+        if result.kernel_left:
+            options.say(f"Its kernel runs on, for --resume: `trio-gateway kernels shutdown {result.kernel_id}` ends it.")
         return failure
+
+    def tell_of_resumption(self, event: notebooks.RunStarted) -> None:
+        """Say with which cell a run begins that was to be resumed, and why."""
+        if event.resumption:
+            begins = (
+                f"cell {event.first_cell} is the first to run" if event.first_cell <= event.cells else "no cell is left to run"
+            )
+            self.options.say(f"{event.name}: {begins}: {event.resumption}.")
 
     async def finish(self, task: Task, result: notebooks.NotebookRun) -> None:
         """Say what came of a run that has ended, write what comes of it, and keep what is to be said of it in the end."""
@@ -277,6 +287,8 @@ class _One(_Shown):
 
     async def _show(self, event: notebooks.RunEvent, progress: Steps) -> None:
         match event:
+            case notebooks.RunStarted():
+                self.tell_of_resumption(event)
             case notebooks.CellStarted():
                 progress.begin(event.cell.number, self._total, title_of(event.cell.source))
             case notebooks.CellOutput() if self.runs.echo and _is_to_be_seen(event.output):
@@ -353,6 +365,7 @@ class _Several(_Shown):
         number = task.source.number
         match event:
             case notebooks.RunStarted():
+                self.tell_of_resumption(event)
                 self._rows[number] = _Row(task, board.begin(task.source.title), event.cells, _now())
             case notebooks.CellStarted() | notebooks.CellFinished():
                 row, cell = self._rows[number], event.cell

@@ -6,7 +6,7 @@ The one idea: a person who has configured nothing still gets a kernel, and learn
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -16,7 +16,7 @@ import rich_click as click
 import trio_gateway
 
 from .._errors import GatewayHTTPError, ProtocolError
-from .._gateway.starting import KERNEL_VARIABLES, is_named
+from .._gateway.starting import KERNEL_VARIABLES, StartRequest, is_named
 from .options import Options
 from .placing import Place, put_into_place
 from .short_ids import find_kernel_id
@@ -123,12 +123,13 @@ def placing(options: Options, gateway: trio_gateway.Gateway, places: Iterable[Pl
 
 
 class _Placing:
-    """Stands for a gateway where kernels are started."""
+    """Stands for a gateway where kernels are started: by `start_kernel`, or by `kernels.prepare` and `start_prepared`."""
 
     def __init__(self, options: Options, gateway: trio_gateway.Gateway, places: Iterable[Place]) -> None:
         self._options = options
         self._gateway = gateway
         self._places = {place.directory: place for place in places}
+        self._prepared: dict[str, Place] = {}  # by the ids of the kernels that are to be started
         self._checked = False
 
     def __getattr__(self, name: str) -> Any:
@@ -144,17 +145,64 @@ class _Placing:
             InvalidInputError: the kernel can't work in a directory that was asked for by name.
             GatewayError: as for the gateway's own.
         """
-        place = None if cwd is None else self._places[Path(cwd)]
-        ours = not self._options.has_gateway
-        if not ours and not self._checked:
+        await self._check()
+        place = self._place(cwd)
+        async with self._gateway.start_kernel(name, cwd=self._asked_for(place), **arguments) as kernel:
+            await self._put(kernel, place)
+            yield kernel
+
+    @property
+    def kernels(self) -> Any:
+        """What stands for the gateway's kernels."""
+        return _PlacingKernels(self._gateway.kernels, self._prepare)
+
+    def _prepare(self, name: str | None, *, cwd: str | os.PathLike[str] | None, **arguments: Any) -> StartRequest:
+        place = self._place(cwd)
+        request = self._gateway.kernels.prepare(name, cwd=self._asked_for(place), **arguments)
+        if place is not None:
+            self._prepared[request.kernel_id] = place
+        return request
+
+    @asynccontextmanager
+    async def start_prepared(self, request: StartRequest, **arguments: Any) -> AsyncGenerator[trio_gateway.Kernel]:
+        """As the gateway's own; the kernel is put into its place.
+
+        Raises:
+            InvalidInputError: the kernel can't work in a directory that was asked for by name.
+            GatewayError: as for the gateway's own.
+        """
+        await self._check()
+        async with self._gateway.start_prepared(request, **arguments) as kernel:
+            await self._put(kernel, self._prepared.pop(request.kernel_id, None))
+            yield kernel
+
+    async def _check(self) -> None:
+        if self._options.has_gateway and not self._checked:
             await check_ready(self._gateway)
             self._checked = True
-        # Another machine's gateway may have no such directory, so only one that was asked for by name is asked of it.
-        wanted = place.directory if place is not None and (ours or place.option) else None
-        async with self._gateway.start_kernel(name, cwd=wanted, **arguments) as kernel:
-            if place is not None and not ours:
-                await put_into_place(self._options, kernel, place)
-            yield kernel
+
+    def _place(self, cwd: str | os.PathLike[str] | None) -> Place | None:
+        return None if cwd is None else self._places[Path(cwd)]
+
+    def _asked_for(self, place: Place | None) -> Path | None:
+        """Return the directory to ask the gateway for: another machine's may have no such one, unless it was named."""
+        wanted = place is not None and (bool(place.option) or not self._options.has_gateway)
+        return place.directory if place is not None and wanted else None
+
+    async def _put(self, kernel: trio_gateway.Kernel, place: Place | None) -> None:
+        if place is not None and self._options.has_gateway:
+            await put_into_place(self._options, kernel, place)
+
+
+class _PlacingKernels:
+    """Stands for a gateway's kernels."""
+
+    def __init__(self, kernels: Any, prepare: Callable[..., StartRequest]) -> None:
+        self._kernels = kernels
+        self.prepare = prepare
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kernels, name)
 
 
 async def check_ready(gateway: trio_gateway.Gateway) -> None:

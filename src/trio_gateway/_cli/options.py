@@ -54,8 +54,17 @@ _RECORDS: Final = {
     "message_not_understood": "a message of the kernel can't be understood",
     "message_too_large": "a message of the kernel is too large",
     "notebook_not_saved": "the notebook could not be saved",
+    "notebook_parameters": "parameters",
 }
 """How the library's log records begin, and what that is to a person."""
+
+
+_TOLD_ALREADY: Final = "notebook_mended"
+"""What the command tells of a notebook by itself, before anything starts."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.getMessage().partition(":")[0] != _TOLD_ALREADY
 
 
 class _Formatter(logging.Formatter):
@@ -135,6 +144,7 @@ class Options:
             handler.setFormatter(_Formatter("trio-gateway: %(levelname)s: %(name)s: %(message)s"))
         else:
             handler.setFormatter(_PlainFormatter("trio-gateway: warning: %(message)s"))
+        handler.addFilter(_is_news)
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         if self.debug:
             logging.getLogger("trio_gateway").setLevel(logging.DEBUG)

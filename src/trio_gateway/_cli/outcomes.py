@@ -79,9 +79,11 @@ def counts_of(run: notebooks.NotebookRun) -> str:
     """Say in one sentence how far a run came, and where it was saved."""
     ended = [cell for cell in run.cells if cell.status in ("ok", "error", "timeout")]
     counts = [f"Ran {len(ended)} of {_total(run)} cells in {run.seconds:.1f} s"]
-    skipped = sum(cell.status == "skipped" for cell in run.cells)
-    if skipped:
-        counts.append(f"{skipped} skipped")
+    skipped = [cell.number > 0 for cell in run.cells if cell.status == "skipped"]
+    if any(skipped):
+        counts.append(f"{sum(skipped)} had run before")
+    if not all(skipped):
+        counts.append(f"{len(skipped) - sum(skipped)} skipped")
     own = {cell.index for cell in (run.failed_cell, run.ended_by) if cell is not None}
     for status, words in {"error": "raised an error, as allowed", "timeout": "ran out of time, as allowed"}.items():
         tolerated = sum(cell.status == status and cell.index not in own for cell in ended)

@@ -88,6 +88,8 @@ def as_dict(report: RunReport) -> dict[str, object]:
         "error": None if report.failure is None else attrs.asdict(report.failure),
         "kernel_id": run.kernel_id or None,
         "kernel_name": run.kernel_name or None,
+        "kernel_left": run.kernel_left,
+        "resumption": run.resumption or None,
         "started": _iso(run.started) if began else None,
         "finished": _iso(run.finished) if began else None,
         "seconds": round(run.seconds, 3),

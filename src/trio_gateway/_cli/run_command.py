@@ -120,7 +120,11 @@ _EXAMPLES: Final = """Examples: trio-gateway run analysis.ipynb -o result.ipynb
     type=click.FloatRange(min=0, min_open=True),
     help="Interrupt a cell that has run for so long.",
 )
-@click.option("--resume", is_flag=True, help="Go on where the last run of the notebook stopped, if its kernel is still there.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where the last run of the notebook stopped, if its kernel is still there; and leave one's kernel where it stops.",
+)
 @kernel_option
 @attach_option
 @cwd_option
@@ -214,6 +218,10 @@ def _run_notebooks(
         raise click.UsageError("--attach is for one notebook: several would share its variables.")
     if several and echo:
         raise click.UsageError("--echo is for one notebook: of several nobody could tell whose output is whose.")
+    if resume and not options.has_gateway:
+        raise click.UsageError(
+            "--resume needs a gateway that stays, by --url or JUPYTER_GATEWAY_URL: a local one ends with the command."
+        )
     if options.as_json and output == "-":
         raise click.UsageError("--output - and --json exclude each other: both are for standard output.")
     parameters = {} if parameters_file is None else read_parameters(parameters_file)
@@ -233,6 +241,7 @@ def _run_notebooks(
         "cell_timeout": cell_timeout,
         "on_error": "continue" if allow_errors else "stop",
         "resume": resume,
+        "keep_kernel": "on_error" if resume and not several else "never",
     }
     shows = not several and (echo or (output is None and not inplace)) and not options.as_json
     runs = NotebookRuns(
