@@ -317,9 +317,8 @@ class _Model:
             if place is None:
                 continue
             name = cast("str", place[0])
-            if len(place) == 1 and name not in state:
-                self._buffers.pop(name, None)
             if len(place) == 1:
+                self._buffers.pop(name, None)
                 self._state.pop(name, None)
             data = base64.b64encode(buffer).decode()
             self._buffers.setdefault(name, []).append({"encoding": "base64", "path": place, "data": data})
@@ -444,20 +443,17 @@ def _references_in(value: object) -> Iterator[str]:
 def _place_in(state: _Object, path: object) -> list[str | int] | None:
     """Return the place of a buffer in a state, as steps to go; None where there is no such place."""
     steps: list[Any] = path if isinstance(path, list) else []
-    if not steps or not all(map(_is_step, steps)) or not isinstance(steps[0], str):
+    if not steps or not all(map(_is_step, steps)):
         return None
     holder: Any = state
-    for number, step in enumerate(steps):
+    for step in steps:
         if isinstance(holder, list):
             items: list[Any] = holder
             if not isinstance(step, int) or step >= len(items):
                 return None
             holder = items[step]
         elif isinstance(holder, dict) and isinstance(step, str):
-            fields = cast("_Object", holder)
-            if step not in fields and number < len(steps) - 1:
-                return None
-            holder = fields.get(step)
+            holder = cast("_Object", holder).get(step)  # what a buffer is taken out of has no such key
         else:
             return None
     return steps
