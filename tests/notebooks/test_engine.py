@@ -307,6 +307,24 @@ async def test_input_that_a_cell_asks_for_does_not_confuse_what_came_late(autoju
     assert run.final == [["0!;x1!;x2!;xxxx"], ["0!;1!;2!;"]]
 
 
+async def test_who_is_asked_for_input_has_read_what_came_before(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(cell: Cell) -> None:
+        for number in range(3):
+            cell.stdout(f"{number};")
+        cell.stdout(await cell.input())
+
+    reader = SlowReader(seconds=1)
+    asked: list[int] = []
+
+    def answer(prompt: str, password: bool) -> str:
+        asked.append(len(reader.shown))
+        return "!"
+
+    run = await run_on_fake(script, "a", show=reader, settings={"stdin": answer})
+    assert run.final == [["0;1;2;!"]]
+    assert asked == [3]
+
+
 async def test_what_came_late_is_saved_when_the_run_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
     first: list[Cell] = []
 

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from tools.notebook_tools import notebook_of, texts_of
-from trio_gateway import ClearOutput, DisplayData, Kernel, Message, notebooks
+from trio_gateway import ClearOutput, DisplayData, Kernel, Message, Stream, notebooks
 from trio_gateway._notebooks import document as document_module
 from trio_gateway._notebooks.document import Document
 from trio_gateway._notebooks.widgets import WIDGET_STATE, WIDGET_TARGET, WIDGET_VIEW
@@ -316,7 +316,9 @@ async def test_a_kernel_that_does_not_say_which_comms_it_has(autojump_clock: Clo
 
     async with FakeGateway(script) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
         fake.faults.drop("shell comm_info_request", direction="to_kernel")
-        result = await notebooks.run(kernel, notebook_of("a"))
+        began = trio.current_time()
+        result = await notebooks.run(kernel, notebook_of("a"), grace=0)
+        assert trio.current_time() < began + 1, "what it answers after that says that it won't"
     assert shown(result.notebook) == [["x"]]
 
 
@@ -330,18 +332,53 @@ async def test_a_kernel_of_ones_own_is_not_asked(autojump_clock: Clock) -> None:
 
 
 async def test_other_clients_widgets_are_not_the_documents(autojump_clock: Clock) -> None:
+    """Neither those from before the run, nor those that are opened meanwhile."""
     process = Process()
+    begun = trio.Event()
 
     async def script(cell: Cell) -> None:
         process.open(cell, cell.code, SLIDER)
+        begun.set()
         await cell.sleep(1)
 
     async with on_fake(process, script) as kernel:
         assert process.fake is not None
         async with process.fake.open() as other, other.attach_kernel(kernel.id) as theirs, trio.open_nursery() as nursery:
-            nursery.start_soon(theirs.execute, "theirs")
-            result = await notebooks.run(kernel, notebook_of("mine"))
-    assert set(state(result.notebook)) == {"mine"}
+            await theirs.execute("before")
+            begun = trio.Event()
+
+            async def meanwhile() -> None:
+                await begun.wait()
+                await theirs.execute("meanwhile")
+
+            nursery.start_soon(meanwhile)
+            result = await notebooks.run(kernel, notebook_of("mine", "mine too"))
+    assert list(process.state) == ["before", "mine", "meanwhile", "mine too"]
+    assert set(state(result.notebook)) == {"mine", "mine too"}
+
+
+async def test_a_kernel_that_has_left_is_told_nothing(autojump_clock: Clock) -> None:
+    process = Process()
+    async with trio.open_nursery() as nursery:
+
+        async def leave() -> None:
+            await trio.sleep(0.1)
+            assert process.fake is not None
+            (kernel,) = process.fake.kernels.values()
+            kernel.cull()
+
+        async def script(cell: Cell) -> None:
+            await trio.lowlevel.checkpoint()
+            process.open(cell, "o", OUTPUT)
+            process.capture(cell, "o")
+            cell.stdout("x")
+            nursery.start_soon(leave)
+
+        async with on_fake(process, script) as kernel:
+            result = await notebooks.run(kernel, notebook_of("a"), grace=1)
+    assert result.status == "ok", "its cells have run"
+    assert texts(state(result.notebook)["o"]["outputs"]) == ["x"]
+    assert process.got == []
 
 
 # The document -------------------------------------------------------------------------------------------------------
@@ -386,3 +423,21 @@ def test_what_is_saved_follows_what_is_shown() -> None:
     assert set(state(document.current())) == {"old"}
     document.feed(cell, ClearOutput())
     assert state(document.current()) == {}
+
+
+def test_what_is_captured_is_saved_also_when_no_comm_tells_of_a_change() -> None:
+    document = Document(notebook_of("a"))
+    for message in (opened("o", OUTPUT), told("o", {"msg_id": "a cell's"})):
+        document.take_comm(message, own=True)
+    assert state(document.current())["o"]["outputs"] == []
+    assert document.capture("a cell's", Stream("stdout", "x"))
+    assert texts(state(document.current())["o"]["outputs"]) == ["x"]
+
+
+def test_of_widgets_that_are_closed_not_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document_module, "_MANY_CLOSED", 3)
+    document = Document(notebook_of("a"))
+    for number in range(8):
+        document.take_comm(opened(f"{number}", SLIDER), own=True)
+        document.take_comm(closed(f"{number}"), own=True)
+        assert document.widgets.closed < 3

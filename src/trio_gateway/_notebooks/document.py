@@ -253,8 +253,6 @@ class Document:
         """Put the state of the widgets into the notebook's metadata, which are replaced: they may be being written to a file."""
         cells = [cell for cell in self._notebook.cells if cell.cell_type == "code"]
         state = self.widgets.metadata(model for cell in cells for model in models_shown_in(cell.outputs))
-        if state is None and "widgets" not in self._notebook.metadata:
-            return
         metadata = copy.copy(self._notebook.metadata)
         metadata.pop("widgets", None)
         if state is not None:
