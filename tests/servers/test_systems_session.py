@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import trio
 
@@ -17,6 +18,8 @@ import trio_gateway
 from tools.gateway_tools import each_engine, each_framing, rest
 from tools.tcp_proxy import open_tcp_proxy
 from trio_gateway import ConnectionState, Kernel, KernelState, Verdict
+from trio_gateway._protocol import codec
+from trio_gateway.testing import FakeGateway
 
 if TYPE_CHECKING:
     from conftest import RunningGateway
@@ -229,6 +232,52 @@ async def test_a_subshell_runs_beside_a_busy_main_shell(kernel: Kernel, wire: Wi
         await call.answer()
         subshell_id = subshell.id
     assert subshell_id
+
+
+async def delete_while_it_asks(gateway: trio_gateway.Gateway, kernel_id: str) -> list[tuple[str, str]]:
+    """Delete a subshell whose code asks for input, answer, and return what comes then: of which request, and what it is."""
+    async with gateway.open_channels(kernel_id) as channels:
+
+        async def send(
+            channel: str, kind: str, content: dict[str, object], parent: object = None, subshell_id: object = None
+        ) -> None:
+            header = trio_gateway.Header(kind, kind, channels.session_id, "ada", "2026-01-01T00:00:00Z", "5.4")
+            if subshell_id is not None:
+                header = msgspec.structs.replace(header, subshell_id=subshell_id)
+            message = trio_gateway.Message(channel, header, content, parent_header=parent or {})
+            await channels.send(codec.encode_v1(message))
+
+        async def until(kind: str) -> list[trio_gateway.Message]:
+            seen: list[trio_gateway.Message] = []
+            while not seen or seen[-1].msg_type != kind:
+                for frame in await channels.receive():
+                    seen.append(codec.decode(frame, v1=True))
+                    if seen[-1].msg_type == kind:
+                        break
+            return seen
+
+        await send("control", "create_subshell_request", {})
+        made = (await until("create_subshell_reply"))[-1].content["subshell_id"]
+        await send("shell", "execute_request", {"code": "input('who? ')", "allow_stdin": True}, subshell_id=made)
+        question = (await until("input_request"))[-1]
+        await send("control", "delete_subshell_request", {"subshell_id": made})
+        while (await until("status"))[-1].parent_id != "delete_subshell_request":
+            pass  # it is busy with that, and waits for the code
+        await send("stdin", "input_reply", {"value": "ada"}, parent=question.own_header)
+        came = await until("delete_subshell_reply")
+        await send("shell", "kernel_info_request", {})  # what comes before its reply, comes before this
+        came += await until("kernel_info_reply")
+        return [(message.parent_id, message.msg_type) for message in came if message.parent_id == "execute_request"]
+
+
+async def test_a_subshell_that_is_deleted_while_its_code_asks_is_answered(real_gateway: RunningGateway) -> None:
+    """The code comes to its end, and its reply is lost; the fake does the same."""
+    async with trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
+        async with gateway.start_kernel() as kernel:
+            real = await delete_while_it_asks(gateway, kernel.id)
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        assert await delete_while_it_asks(gateway, kernel.id) == real
+    assert real == [("execute_request", "execute_result"), ("execute_request", "status")]
 
 
 # System: ChannelQueue -------------------------------------------------------------------------------------------------

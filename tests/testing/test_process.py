@@ -307,7 +307,7 @@ async def test_subshells(autojump_clock: Clock) -> None:
         await say(process, owner, execute("x", msg_id="lost", subshell_id=subshell), control("delete", subshell_id=subshell))
         assert owner.replies[-1].parent_id == "asks", "what runs there comes to its end first"
         await trio.sleep(6)
-        assert [reply.parent_id for reply in owner.replies[-2:]] == ["last", "delete"]
+        assert [reply.parent_id for reply in owner.replies[-2:]] == ["asks", "delete"], "its reply is lost, as ipykernel's is"
         assert process.subshells == []
         await say(process, owner, control("delete", subshell_id=subshell), control("paint"))
         assert [reply.content["status"] for reply in owner.replies[-2:]] == ["error", "error"]

@@ -82,6 +82,7 @@ class _Shell:
         self.send, self.receive = trio.open_memory_channel[tuple[Message, Origin]](math.inf)  # a ZeroMQ queue
         self.cell: Cell | None = None
         self.parent: Message | None = None
+        self.deleted = False
         self.ended = trio.Event()
         self.skips_until = -math.inf
 
@@ -104,6 +105,7 @@ class KernelProcess:
         self._counter = 0
         self._main = _Shell()
         self._shells: dict[str | None, _Shell] = {None: self._main}
+        self._deleted: _Shell | None = None  # while what runs there comes to its end
         self._subshells_made = 0
         self._asked: dict[str, str] = {}
         self._control_send, self._control = trio.open_memory_channel[tuple[Message, Origin]](math.inf)
@@ -186,7 +188,7 @@ class KernelProcess:
             self._control_send.send_nowait((message, origin))
         elif message.channel == "stdin" and message.msg_type == "input_reply":
             wanted = self._asked.pop(message.parent_id, None)
-            for shell in self._shells.values():
+            for shell in (*self._shells.values(), *([self._deleted] if self._deleted is not None else [])):
                 if shell.cell is not None and wanted in (None, shell.cell.msg_id):
                     shell.cell.answer(str(message.content.get("value", "")))
                     break
@@ -334,7 +336,12 @@ class KernelProcess:
                 while True:
                     found.receive.receive_nowait()  # what waits in its queue is lost
             found.send.close()
-            await found.ended.wait()  # what runs there comes to its end first, and nothing else is answered on control
+            # What runs there comes to its end first, and nothing else is answered on control. Its reply is lost: ipykernel 7
+            # waits in the very thread that would pass it on.
+            found.deleted = True
+            self._deleted = found
+            await found.ended.wait()
+            self._deleted = None
             return {"status": "ok"}
         return {"status": "error", "evalue": f"Unrecognised message type {kind!r}"}
 
@@ -449,14 +456,20 @@ class KernelProcess:
             told = {"ename": failure.ename, "evalue": failure.evalue, "traceback": failure.traceback}
             if not silent:
                 self.publish("error", told, request)
-            self._reply(request, origin, {"status": "error", "execution_count": count, "payload": [], **told})
+            self._reply_from(shell, request, origin, {"status": "error", "execution_count": count, "payload": [], **told})
             if content.get("stop_on_error", True):
                 self._abort_queue(shell)
             return
         wanted = content.get("user_expressions") or {}
         values = {name: dict(self._engine.evaluate(str(expression))) for name, expression in wanted.items()}
         reply = {"status": "ok", "execution_count": count, "user_expressions": values, "payload": list(cell.payload)}
-        self._reply(request, origin, reply)
+        self._reply_from(shell, request, origin, reply)
+
+    def _reply_from(self, shell: _Shell, request: Message, origin: Origin, content: Mapping[str, Any]) -> None:
+        if shell.deleted:
+            self.skip_number()  # it is made, and lost
+        else:
+            self._reply(request, origin, content)
 
     def _skip(self, request: Message, origin: Origin) -> None:
         self._reply(request, origin, {"status": "aborted", "execution_count": self._execution_count})
