@@ -70,7 +70,7 @@ class Run:
         self.kernel: Any = kernel
         self.file: Any = RecordingFile() if file is None else file
         self.warnings: list[str] = []
-        self.document = Document(notebook_of(*cells))
+        self.document = Document(notebook_of(*cells), settings.get("max_output_bytes"))
         self.saver = Saver(self.document, self.file, self.warnings.append)
         self.reader = Reader()
         self._settings = settings

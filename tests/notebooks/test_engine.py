@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,11 +21,11 @@ from trio_gateway import (
 from trio_gateway._notebooks.document import Document
 from trio_gateway._notebooks.engine import Engine, _Request
 from trio_gateway._notebooks.event_queue import Nobody
-from trio_gateway._notebooks.events import CellStarted
+from trio_gateway._notebooks.events import CellFinished, CellOutput, CellStarted
 from trio_gateway._notebooks.options import NotebookJob, RunOptions
 from trio_gateway._protocol.execution import parse_output
 from trio_gateway._protocol.messages import Message, MessageFactory
-from trio_gateway.testing import Cell, FakeGateway, FakeKernelSpec
+from trio_gateway.testing import Cell, CellError, FakeGateway, FakeKernelSpec
 from trio_gateway.testing._process import DATE
 
 from .notebook_kit import BOOM, RecordingFile, Run, plain
@@ -425,3 +426,71 @@ async def test_gaps_stand_in_the_cells_metadata(autojump_clock: trio.testing.Moc
     await run()
     told = [cell.metadata.get("trio_gateway") for cell in run.result.notebook.cells]
     assert told == [{"output_gaps": [{"reason": "lost", "count": 3, "detail": ""}]}, None]
+
+
+def overflow(count: int, limit: int) -> OutputGap:
+    return OutputGap("overflow", count, f"outputs beyond {limit} bytes were not kept")
+
+
+async def test_what_is_beyond_the_limit_is_cut_and_told(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(cell: Cell) -> None:
+        for _ in range(100):
+            cell.stdout("0123456789")
+        if cell.code == "b":
+            raise CellError("E", "v", ["x" * 5000])
+
+    run = await run_on_fake(script, "a", "b", settings={"max_output_bytes": 25})
+    assert run.final == [["0123456789012345678901234"], ["0123456789012345678901234", "E"]]
+    assert run.gaps == [(1, (overflow(98, 25),)), (2, (overflow(98, 25),))]
+    (told,) = run.result.notebook.cells[0].metadata.trio_gateway.output_gaps
+    assert told == {"reason": "overflow", "count": 98, "detail": overflow(98, 25).detail}
+    events = [event for event in run.reader.events if isinstance(event, CellOutput)]
+    assert len(events) == 201, "events tell all of it"
+    assert all(event.output == Stream("stdout", "0123456789") for event in events[:100])
+    finished = [event.cell.output_gaps for event in run.reader.events if isinstance(event, CellFinished)]
+    assert finished == [(overflow(98, 25),), (overflow(98, 25),)]
+
+
+async def test_late_output_counts_for_its_cell(autojump_clock: trio.testing.MockClock) -> None:
+    first: list[Cell] = []
+
+    async def script(cell: Cell) -> None:
+        first.append(cell)
+        cell.stdout("0123456789")
+        if cell.code == "b":
+            first[0].stdout("0123456789")
+        await cell.sleep(1)
+
+    run = await run_on_fake(script, "a", "b", settings={"max_output_bytes": 15})
+    assert run.final == [["012345678901234"], ["0123456789"]]
+    assert run.gaps == [(1, (overflow(1, 15),))]
+
+
+async def test_a_cell_that_shows_its_progress_stays_whole(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(cell: Cell) -> None:
+        await trio.lowlevel.checkpoint()
+        for number in range(100):
+            cell.clear_output(wait=True)
+            cell.stdout(f"{number:100}")
+            cell.display({"text/plain": f"{number:10}"}, display_id="d")
+
+    run = await run_on_fake(script, "a", settings={"max_output_bytes": 1000})
+    assert run.final == [[f"{99:100}", f"{99:10}"]]
+    assert run.gaps == []
+
+
+async def test_what_is_cut_is_told_of_a_run_that_is_cancelled_too(autojump_clock: trio.testing.MockClock) -> None:
+    async def script(cell: Cell) -> None:
+        cell.stdout("0123456789")
+        await cell.sleep(10)
+        scope.cancel()
+        await cell.sleep(1000)
+
+    saved: list[Any] = []
+    file = RecordingFile()
+    write = file.write
+    file.write = lambda content: (saved.append(b"".join(content)), write([saved[-1]]))[1]  # type: ignore[method-assign]
+    with trio.CancelScope() as scope:
+        await run_on_fake(script, "a", file, settings={"max_output_bytes": 5})
+    (told,) = json.loads(saved[-1])["cells"][0]["metadata"]["trio_gateway"]["output_gaps"]
+    assert told["count"] == 1

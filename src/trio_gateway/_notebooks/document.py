@@ -18,6 +18,7 @@ from .._outputs import DisplayData, ExecuteResult, Output, OutputGap, ShownOutpu
 from .._protocol.execution import OutputArea
 from .._protocol.messages import Message
 from .._values import MAX_DEPTH, as_object, as_plain_json, as_text
+from .allowance import Allowance
 from .reading import kernel_name_of
 from .widgets import Widgets, hide_models, models_shown_in
 
@@ -64,8 +65,15 @@ class DocumentCell:
         self.source = node.source
         self.may_fail = _MAY_FAIL in _tags(node)
         self.area = OutputArea()
+        self.allowance: Allowance | None = None  # for what it shows
+        self.captured: Allowance | None = None  # for what of it widgets show
         self.closed: set[str] = set()  # the widgets that it shows and that are closed
         self.node = node
+
+    @property
+    def dropped(self) -> int:
+        """How many of its outputs were not kept, or not to their end."""
+        return sum(allowance.dropped for allowance in (self.allowance, self.captured) if allowance is not None)
 
 
 class Document:
@@ -75,6 +83,7 @@ class Document:
 
     Args:
         notebook: the notebook; it stays as it is, and shares with this one what does not change.
+        max_output_bytes: how many bytes of outputs are kept of each cell; None: all.
     """
 
     cells: list[DocumentCell]
@@ -84,7 +93,7 @@ class Document:
     widgets: Widgets
     """The widgets of the kernel that runs it."""
 
-    def __init__(self, notebook: Any) -> None:
+    def __init__(self, notebook: Any, max_output_bytes: int | None = None) -> None:
         self._notebook = copy.copy(notebook)
         self._notebook.metadata = copy.deepcopy(notebook.metadata)
         self._notebook.cells = list(notebook.cells)
@@ -106,7 +115,10 @@ class Document:
             node.outputs = []
             node.execution_count = None
             if node.source.strip():
-                self.cells.append(DocumentCell(len(self.cells) + 1, index, node))
+                cell = DocumentCell(len(self.cells) + 1, index, node)
+                if max_output_bytes is not None:
+                    cell.allowance, cell.captured = Allowance(max_output_bytes), Allowance(max_output_bytes)
+                self.cells.append(cell)
 
     @property
     def kernel_name(self) -> str | None:
@@ -117,6 +129,18 @@ class Document:
     def metadata(self) -> Any:
         """The notebook's metadata, as they are now: `note` changes them."""
         return self._notebook.metadata
+
+    def cut(self, cell: DocumentCell, request: str, output: Output, size: int) -> Output | None:
+        """Return as much of an output as there is room for; None for none.
+
+        Args:
+            cell: the cell that has caused it.
+            request: the id of the cell's request.
+            output: the output.
+            size: how many bytes it has.
+        """
+        allowance = cell.captured if self.widgets.captures(request) else cell.allowance
+        return output if allowance is None else allowance.cut(output, size)
 
     def feed(self, cell: DocumentCell, output: Output) -> bool:
         """Put an output of this cell where a notebook shows it; say whether anything that is shown may have changed.

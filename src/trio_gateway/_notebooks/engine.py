@@ -279,6 +279,7 @@ class Engine:
                 raise
             finally:
                 self._close_account()
+                self._note_cuts()
             if self._broken is not None:
                 raise self._broken
 
@@ -463,12 +464,21 @@ class Engine:
         output = self._read_output(request, message)
         if output is None:
             return None
-        if self._document.capture(message.parent_id, output):
+        captured = self._document.widgets.captures(message.parent_id)
+        kept: Output | None = output
+        if self._options.max_output_bytes is not None:
+            size = len(message.content_raw) + sum(buffer.nbytes for buffer in message.buffers)
+            kept = self._document.cut(request.cell, message.parent_id, output, size)
+        if kept is not None and self._document.capture(message.parent_id, kept):
             self._note_change(request)
             return None
         if isinstance(output, Error):
             request.error = output
-        return self._add(request.cell, output, late=self._note_change(request))
+        late = self._note_change(request)
+        if kept is None:
+            return None if captured else CellOutput(cell=self._runs[request.cell], output=output, late=late)
+        event = self._add(request.cell, kept, late=late)
+        return event if kept is output else attrs.evolve(event, output=output)
 
     def _read_output(self, request: _Request, message: Message) -> Output | None:
         """Read an output of a cell; one that can't be read is a gap."""
@@ -556,6 +566,16 @@ class Engine:
             run = self._note(cell, output_gaps=(*known, *new))
             self._document.note_gaps(cell, run.output_gaps)
 
+    def _note_cuts(self) -> None:
+        """Note how many outputs of each cell are beyond what is kept."""
+        limit = self._options.max_output_bytes
+        for cell in self._document.cells if limit is not None else ():
+            cut = OutputGap("overflow", cell.dropped, f"outputs beyond {limit} bytes were not kept")
+            known = self._runs[cell].output_gaps
+            if cell.dropped and cut not in known:
+                gaps = [gap for gap in known if (gap.kind, gap.detail) != (cut.kind, cut.detail)]
+                self._document.note_gaps(cell, self._note(cell, output_gaps=(*gaps, cut)).output_gaps)
+
     def _note(self, cell: DocumentCell, **changes: Any) -> CellRun:
         run = self._runs[cell] = attrs.evolve(self._runs[cell], **changes)
         return run
@@ -574,6 +594,7 @@ class Engine:
         self._note_replies()
         timed_out = error is None and result is None
         leaves = False
+        self._note_cuts()
         if result is not None:
             self._note_count(cell, result.execution_count)
             self._note_gap(cell, *result.output_gaps)

@@ -44,7 +44,7 @@ class CellStarted:
 
 @attrs.frozen(kw_only=True)
 class CellOutput:
-    """Something came of a cell. It is in the notebook already, where the notebook shows such a thing."""
+    """Something came of a cell. It is in the notebook already, where the notebook shows such a thing and keeps so much."""
 
     cell: CellRun
     """The cell that caused it."""

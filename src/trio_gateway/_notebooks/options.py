@@ -40,6 +40,7 @@ class RunSettings(TypedDict, total=False):
     on_error: OnError
     stdin: Stdin | None
     grace: float
+    max_output_bytes: int | None
     record_timing: bool
     resume: bool
     keep_kernel: KeepKernel
@@ -87,6 +88,11 @@ def _check_limit(_: object, attribute: attrs.Attribute[Any], value: object) -> N
 def _check_grace(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not _is_number(value) or not 0 <= cast("float", value) < math.inf:
         raise InvalidInputError(attribute.name, value, "a number of seconds, 0 for none")
+
+
+def _check_bytes(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise InvalidInputError(attribute.name, value, "a number of bytes, 1 or more, or None for no limit")
 
 
 def _check_flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -170,6 +176,10 @@ class RunOptions:
     """For how long nothing may come of the cells' background work before the run has ended, in seconds; 0: no waiting.
 
     That is waited for five times as long at most."""
+    max_output_bytes: int | None = attrs.field(default=None, validator=_check_bytes)
+    """How many bytes of outputs are kept of each cell; None: all. What is beyond is cut, and a gap of the kind `"overflow"`.
+
+    What the cell shows counts, not what it has cleared or updated; the first error is kept in any case. Events still tell all."""
     record_timing: bool = attrs.field(default=True, validator=_check_flag)
     """Whether each cell's metadata say when it ran, as Jupyter records it, and as papermill does: `metadata.papermill` of the
     notebook and its cells has papermill's record of the run, with its parameters, times and each cell's status.

@@ -126,7 +126,7 @@ async def prepare(where: Gateway | Kernel, notebook: object, **settings: Unpack[
         injected = await trio.to_thread.run_sync(work)
         parameters = injected.parameters
         warnings += [f"notebook_parameters: {name or 'the notebook'}: {warning}" for warning in injected.warnings]
-    document = Document(edited)
+    document = Document(edited, options.max_output_bytes)
     for cell in document.cells:
         check_code(cell.source, field=f"notebook.cells[{cell.index}].source")
     forget_run(document)
@@ -306,6 +306,7 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
             - `on_error`: `"stop"` or `"continue"` after a cell that raised an error or took too long.
             - `stdin`: answers requests for input, as in `kernel.execute`.
             - `grace`: for how long nothing may come of the cells' background work before the run has ended, 0.2; 0: no waiting.
+            - `max_output_bytes`: how much of each cell's output is kept, in bytes; what is cut is a gap. None: all.
             - `record_timing`: whether the notebook's and its cells' metadata say when they ran.
             - `resume`: go on at the cell that stopped the last run, if its kernel still has what the cells before have made.
             - `keep_kernel`: `"on_error"` leaves the kernel where the run does not end well, so that it can be resumed; `"never"`.

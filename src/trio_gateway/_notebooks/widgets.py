@@ -173,6 +173,10 @@ class Widgets:
 
     # What is shown ----------------------------------------------------------------------------------------------
 
+    def captures(self, request: str) -> bool:
+        """Say whether an `Output` widget captures the outputs of a request."""
+        return bool(self._capturing.get(request))
+
     def capture(self, request: str, output: Output) -> bool:
         """Give an output to the `Output` widget that captures it, if one does; say whether that is so.
 
