@@ -49,6 +49,11 @@ LEFT_OUT = {
 INTERRUPTED = {"nbclient: Interrupt": 3, "papermill: keyboard_interrupt": 3}
 """Which never end: each cell's limit, in seconds."""
 AT_ONCE = 2
+TRIES = 3
+PATIENCE = 150
+"""For how long a neighbour may run a notebook, in seconds."""
+NOT_STARTED = "refused: RuntimeError: Kernel "
+"""What a neighbour says when two kernels of this machine have chosen the same port."""
 SHOWN = 8
 """How many of a notebook's differences are printed."""
 
@@ -112,12 +117,64 @@ def make_kernelspec(cache: Path) -> str:
     return str(spec.parents[2])
 
 
-def run_with_neighbours(jobs: list[with_neighbours.Job], cache: Path) -> list[str]:
-    """Run notebooks with nbclient and papermill, in a process of its own; return what came of each."""
-    told = cache / "jobs.json"
-    told.write_text(json.dumps(jobs), encoding="utf-8")
-    command = [sys.executable, with_neighbours.__file__, str(told)]
-    verdicts: list[str] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+class Neighbour:
+    """A process that runs notebooks with nbclient and papermill, one after the other."""
+
+    def __init__(self) -> None:
+        self._process: trio.Process | None = None
+
+    async def run(self, job: with_neighbours.Job) -> str:
+        """Run a notebook; return what came of it. Once in a while either waits for ever, or two kernels choose the same port."""
+        verdict = "hangs"
+        for _ in range(TRIES):
+            with trio.move_on_after(PATIENCE) as scope:
+                verdict = await self._ask(job)
+            if scope.cancelled_caught:
+                await self.end()
+            elif not verdict.startswith(NOT_STARTED):
+                break
+        return verdict
+
+    async def _ask(self, job: with_neighbours.Job) -> str:
+        if self._process is None:
+            command = [sys.executable, with_neighbours.__file__]
+            self._process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        await self._process.stdin.send_all(json.dumps(job).encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            more = await self._process.stdout.receive_some()
+            if not more:
+                raise RuntimeError("the process that runs nbclient and papermill has ended")
+            answer += more
+        return answer.decode().strip()
+
+    async def end(self) -> None:
+        """End the process. Its kernels notice."""
+        if self._process is not None:
+            self._process.kill()
+            with trio.CancelScope(shield=True):
+                await self._process.wait()
+            self._process = None
+
+
+async def run_all_with_neighbours(jobs: list[with_neighbours.Job]) -> list[str]:
+    """Run notebooks with nbclient and papermill, two at a time; return what came of each."""
+    verdicts = ["" for _ in jobs]
+    waiting = iter(range(len(jobs)))
+
+    async def work() -> None:
+        neighbour = Neighbour()
+        try:
+            for number in waiting:
+                verdicts[number] = await neighbour.run(jobs[number])
+        finally:
+            await neighbour.end()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(AT_ONCE):
+            nursery.start_soon(work)
     return verdicts
 
 
@@ -185,9 +242,9 @@ def show(title: str, found: dict[str, list[str]]) -> None:
             print("\n    ".join([f"{title}: {name}", *each[:SHOWN], *more]))
 
 
-def compare(jobs: list[Job], cache: Path) -> dict[str, list[str]]:
+def compare(jobs: list[Job]) -> dict[str, list[str]]:
     """Run each notebook with nbclient and with us; return how they differ, by name."""
-    own = run_with_neighbours([job.entry("nbclient", job.path, "nbclient") for job in jobs], cache)
+    own = trio.run(run_all_with_neighbours, [job.entry("nbclient", job.path, "nbclient") for job in jobs])
     ours = trio.run(run_all_with_ours, [(job, job.path, job.written("ours")) for job in jobs])
     found = {}
     for job, theirs, verdict in zip(jobs, own, ours, strict=True):
@@ -196,7 +253,7 @@ def compare(jobs: list[Job], cache: Path) -> dict[str, list[str]]:
     return found
 
 
-def read_again(jobs: list[Job], cache: Path, known: dict[str, list[str]]) -> dict[str, list[str]]:
+def read_again(jobs: list[Job], known: dict[str, list[str]]) -> dict[str, list[str]]:
     """Have other tools read what we wrote, and run it again; return what is wrong, by name.
 
     Run by nbclient, it gives what it gave by us, but for how the two differ anyway. Run by papermill, it gives what the original
@@ -205,7 +262,7 @@ def read_again(jobs: list[Job], cache: Path, known: dict[str, list[str]]) -> dic
     jobs = [job for job in jobs if job.written("ours").exists()]
     entries = [job.entry("papermill", job.path, "papermill") for job in jobs]
     entries += [job.entry(by, job.written("ours"), f"{by}-again") for by in ("papermill", "nbclient") for job in jobs]
-    verdicts = run_with_neighbours(entries, cache)
+    verdicts = trio.run(run_all_with_neighbours, entries)
     before, again = verdicts[: len(jobs)], verdicts[len(jobs) : 2 * len(jobs)]
     ours = trio.run(run_all_with_ours, [(job, job.written("ours"), job.written("ours-again")) for job in jobs])
     found = {}
@@ -237,13 +294,13 @@ def main() -> int:
     cache.mkdir(parents=True, exist_ok=True)
     os.environ["JUPYTER_PATH"] = make_kernelspec(cache)
     jobs = [job for job in find_notebooks(cache) if arguments.k in job.name]
-    found = compare(jobs, cache)
+    found = compare(jobs)
     different = {name for name, each in found.items() if each}
     without, stale = unexplained(different, {row for row in documented("notebooks") if arguments.k in row})
     show("documented", {name: each for name, each in found.items() if name not in without})
     show("NO ROW", {name: found[name] for name in without})
     show("NO DIFFERENCE, but a row", {name: [""] for name in stale})
-    faults = read_again(jobs, cache, found)
+    faults = read_again(jobs, found)
     show("NOT READ AS THE ORIGINAL IS", faults)
     wrong = len(without) + len(stale) + sum(map(bool, faults.values()))
     versions = ", ".join(f"{name} {version(name)}" for name in ("nbclient", "papermill"))

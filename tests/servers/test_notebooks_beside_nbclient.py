@@ -54,7 +54,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     jobs = find_notebooks(folder, OWN)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", make_kernelspec(folder))
-        differ = compare(jobs, folder)
+        differ = compare(jobs)
         trio.run(run_all_with_ours, [(job, job.written("ours"), job.written("ours-again")) for job in jobs])
     return Found({job.name: job for job in jobs}, differ)
 

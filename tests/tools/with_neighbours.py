@@ -1,18 +1,15 @@
-"""Runs notebooks with nbclient or papermill, on kernels of this machine, as those do it: a program, for they run on asyncio.
+"""Runs notebooks with nbclient or papermill, on kernels of this machine, as those do it: a process of its own.
 
-`python with_neighbours.py JOBS.json`: a list of objects like `Job`. On standard output, a JSON list of what came of each: "ok",
-"error NAME" of the error that a cell raised, "died" with the kernel, "no kernel" of that name, or "refused" with the reason.
+Each line of standard input is a `Job` as JSON; each line of standard output says what came of it: "ok", "error NAME" of the
+error that a cell raised, "died" with the kernel, "no kernel" of that name, or "refused" with the reason.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
+import os
 import sys
 import warnings
-from collections.abc import Generator
-from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -24,11 +21,6 @@ from jupyter_client.kernelspec import NoSuchKernel
 
 __all__ = ["Job"]
 
-AT_ONCE = 2
-TRIES = 3
-NOT_STARTED = "refused: RuntimeError: Kernel "
-"""Two kernels of this machine have chosen the same port."""
-
 
 class Job(TypedDict):
     """What to run, by whom and where to."""
@@ -39,71 +31,59 @@ class Job(TypedDict):
     output: str
     cwd: str
     limit: float | None
-    """For each cell, in seconds; then it is interrupted."""
+    """For each cell, in seconds; nbclient interrupts it then."""
     parameters: dict[str, Any]
     """For papermill."""
 
 
-@contextlib.contextmanager
-def judged(verdicts: list[str]) -> Generator[None]:
-    """Note what came of a run."""
-    try:
-        yield
-    except nbclient.exceptions.CellExecutionError as error:
-        verdicts.append(f"error {error.ename}")
-    except papermill.PapermillExecutionError as error:
-        verdicts.append(f"error {error.ename}")
-    except nbclient.exceptions.DeadKernelError:
-        verdicts.append("died")
-    except NoSuchKernel:
-        verdicts.append("no kernel")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what came of it
-        verdicts.append(f"refused: {type(error).__name__}: {str(error).splitlines()[0]}")
-    else:
-        verdicts.append("ok")
-
-
-def save(notebook: Any, path: str) -> None:
-    """Save a notebook, whatever is in it."""
-    Path(path).write_text(nbformat.v4.writes(notebook), encoding="utf-8")
-
-
-async def run_nbclient(job: Job, verdicts: list[str]) -> None:
+def run_nbclient(job: Job) -> None:
     """Run a notebook, and save what there is of it in the end."""
     notebook = nbformat.read(job["notebook"], as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=job["limit"], interrupt_on_timeout=True, resources={"metadata": {"path": job["cwd"]}}
     )
-    with judged(verdicts):
-        await client.async_execute()
-    if verdicts[-1] != "no kernel":
-        save(notebook, job["output"])
+    failure: Exception | None = None
+    try:
+        client.execute()
+    except NoSuchKernel:
+        raise
+    except Exception as error:  # noqa: BLE001 - raised below
+        failure = error
+    Path(job["output"]).write_text(nbformat.v4.writes(notebook), encoding="utf-8")
+    if failure is not None:
+        raise failure
 
 
-async def run_papermill(job: Job, verdicts: list[str]) -> None:
+def run_papermill(job: Job) -> None:
     """Run a notebook, which papermill saves."""
-    run = partial(papermill.execute_notebook, cwd=job["cwd"], parameters=job["parameters"], execution_timeout=job["limit"])
-    with judged(verdicts):
-        await asyncio.to_thread(run, job["notebook"], job["output"], progress_bar=False)
+    papermill.execute_notebook(
+        job["notebook"],
+        job["output"],
+        parameters=job["parameters"],
+        cwd=job["cwd"],
+        execution_timeout=job["limit"],
+        progress_bar=False,
+    )
 
 
-async def run(job: Job, limit: asyncio.Semaphore) -> str:
+def run(job: Job) -> str:
     """Run a notebook; return what came of it."""
-    verdicts: list[str] = []
-    async with limit:
-        for _ in range(TRIES):
-            await (run_papermill if job["by"] == "papermill" else run_nbclient)(job, verdicts)
-            if not verdicts[-1].startswith(NOT_STARTED):
-                break
-    return verdicts[-1]
-
-
-async def main(jobs: list[Job]) -> list[str]:
-    """Run notebooks, two at a time."""
-    limit = asyncio.Semaphore(AT_ONCE)
-    return await asyncio.gather(*(run(job, limit) for job in jobs))
+    try:
+        (run_papermill if job["by"] == "papermill" else run_nbclient)(job)
+    except (nbclient.exceptions.CellExecutionError, papermill.PapermillExecutionError) as error:
+        return f"error {error.ename}"
+    except nbclient.exceptions.DeadKernelError:
+        return "died"
+    except NoSuchKernel:
+        return "no kernel"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what came of it
+        return f"refused: {type(error).__name__}: {str(error).splitlines()[0]}"
+    return "ok"
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of ids that are missing in old notebooks
-    print(json.dumps(asyncio.run(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # kernels print to it
+    for line in sys.stdin:
+        print(run(json.loads(line)), file=answers, flush=True)
