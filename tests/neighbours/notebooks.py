@@ -153,10 +153,9 @@ class Neighbour:
     async def end(self) -> None:
         """End the process. Its kernels notice."""
         if self._process is not None:
-            self._process.kill()
-            with trio.CancelScope(shield=True):
-                await self._process.wait()
-            self._process = None
+            process, self._process = self._process, None
+            process.kill()
+            await process.wait()
 
 
 async def run_all_with_neighbours(jobs: list[with_neighbours.Job]) -> list[str]:
@@ -170,7 +169,8 @@ async def run_all_with_neighbours(jobs: list[with_neighbours.Job]) -> list[str]:
             for number in waiting:
                 verdicts[number] = await neighbour.run(jobs[number])
         finally:
-            await neighbour.end()
+            with trio.move_on_after(10, shield=True):
+                await neighbour.end()
 
     async with trio.open_nursery() as nursery:
         for _ in range(AT_ONCE):
