@@ -16,6 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -122,6 +124,8 @@ class Neighbour:
 
     def __init__(self) -> None:
         self._process: trio.Process | None = None
+        # A process that is killed leaves its kernels' connection files.
+        self._folder = tempfile.TemporaryDirectory(prefix="tgw-", ignore_cleanup_errors=True)
 
     async def run(self, job: with_neighbours.Job) -> str:
         """Run a notebook; return what came of it. Once in a while either waits for ever, or two kernels choose the same port."""
@@ -138,7 +142,8 @@ class Neighbour:
     async def _ask(self, job: with_neighbours.Job) -> str:
         if self._process is None:
             command = [sys.executable, with_neighbours.__file__]
-            self._process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            env = {**os.environ, "TMPDIR": self._folder.name}
+            self._process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         await self._process.stdin.send_all(json.dumps(job).encode() + b"\n")
@@ -157,6 +162,10 @@ class Neighbour:
             process.kill()
             await process.wait()
 
+    def forget(self) -> None:
+        """Remove what its processes have left."""
+        self._folder.cleanup()
+
 
 async def run_all_with_neighbours(jobs: list[with_neighbours.Job]) -> list[str]:
     """Run notebooks with nbclient and papermill, two at a time; return what came of each."""
@@ -171,6 +180,7 @@ async def run_all_with_neighbours(jobs: list[with_neighbours.Job]) -> list[str]:
         finally:
             with trio.move_on_after(10, shield=True):
                 await neighbour.end()
+            neighbour.forget()
 
     async with trio.open_nursery() as nursery:
         for _ in range(AT_ONCE):
@@ -224,11 +234,16 @@ def comparable(path: Path) -> Any:
 
 
 def faults_of_the_file(path: Path) -> list[str]:
-    """Return what nbformat and nbconvert say against a document."""
+    """Return what nbformat and nbconvert say against a document.
+
+    That nbconvert has no colours for a kernel's language is not against the document.
+    """
     try:
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
         nbformat.validate(notebook)
-        page, _ = HTMLExporter().from_notebook_node(notebook)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No lexer found for language", UserWarning)
+            page, _ = HTMLExporter().from_notebook_node(notebook)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
         return [f"{type(error).__name__}: {error}"]
     return [] if "</html>" in page else ["nbconvert made no page of it"]
