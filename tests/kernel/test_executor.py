@@ -198,6 +198,21 @@ async def test_a_kernel_that_numbers_nothing_has_a_moment(autojump_clock: Clock,
     assert 0 < trio.current_time() - began < OVERTAKEN_SECONDS
 
 
+@pytest.mark.parametrize("number", ["", "x", "²", "9" * 5_000], ids=lambda number: number[:4])
+async def test_a_question_whose_number_is_none_is_asked_all_the_same(
+    autojump_clock: Clock, fake: FakeGateway, kernel: Kernel, number: str
+) -> None:
+    """Its sender is known and numbers all else."""
+
+    def renumber(header: bytes) -> bytes:
+        fields = json.loads(header)
+        fields["msg_id"] = f"{fields['msg_id'].rpartition('_')[0]}_{number}"
+        return json.dumps(fields).encode()
+
+    fake.faults.spoil("stdin input_request", part="header", by=renumber)
+    assert await order_of(kernel, ASKS) == ["before\n", "who? ", "me\n"]
+
+
 async def test_a_question_is_taken_back_with_its_code(autojump_clock: Clock, fake: FakeGateway, kernel: Kernel) -> None:
     """The code ends, for it was interrupted, while its question waits for what was printed before."""
     fake.faults.drop("iopub stream", times=1)

@@ -1098,7 +1098,12 @@ def test_of_a_kernel_that_was_not_heard_before_nobody_knows_where_it_began() -> 
     assert client.ledger.is_whole_before(client.window, question(4)) is True
 
 
-@pytest.mark.parametrize("msg_id", ["", "abc", "abc-1", "stranger_7_1"])
+ODD_NUMBERS = ["", "x", "-1", "1.5", "²", "9" * 5_000]
+
+
+@pytest.mark.parametrize(
+    "msg_id", ["", "abc", "abc-1", "stranger_7_1", *[pytest.param(f"{KERNEL}_7_{odd}", id=odd[:4]) for odd in ODD_NUMBERS]]
+)
 def test_who_numbers_nothing_is_not_known_to_be_whole(msg_id: str) -> None:
     client = met()
     assert client.window is not None

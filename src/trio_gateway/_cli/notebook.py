@@ -6,6 +6,7 @@ and an exit code.
 
 from __future__ import annotations
 
+import abc
 import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -71,15 +72,15 @@ def run_notebooks(options: Options, runs: NotebookRuns) -> int:
         The exit code: the greatest of theirs.
 
     Raises:
-        GatewayError: the gateway can't be opened, or what was asked for can't be run. (What ends a run is told, and in its exit
-            code.)
+        GatewayError: the gateway can't be opened, or what was asked for can't be run. (What ends a run, the command says, and
+            its exit code.)
         OutputClosedError: the reader of our output went away. What there is is saved.
     """
     shown = (_Several if len(runs.tasks) > 1 else _One)(options, runs)
     return run_command(options, shown.run, before_quitting=shown.before_quitting)
 
 
-class _Shown:
+class _Shown(abc.ABC):
     """Runs, and how they are shown.
 
     Args:
@@ -105,8 +106,9 @@ class _Shown:
         """How to run each notebook."""
         return {**self.runs.settings, "stdin": self.asker}
 
+    @abc.abstractmethod
     def before_quitting(self) -> None:
-        """See that no file is half written."""
+        """Let saves that are being made come to their end, as far as that is quick: the process ends at once."""
 
     async def run(self) -> int:
         """Run them, and return the exit code."""
@@ -121,6 +123,7 @@ class _Shown:
             self._conclude(trio.current_time() - began)
         return self.code
 
+    @abc.abstractmethod
     async def run_on(self, gateway: Gateway) -> None:
         """Run them on this gateway.
 
@@ -130,11 +133,10 @@ class _Shown:
 
         Cancellation: the code is interrupted, and what there is is saved.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def begun(self) -> list[tuple[Task, notebooks.NotebookRun, int]]:
         """Return the runs that have begun, each with what has come of it until now, and how many cells it was to run."""
-        raise NotImplementedError
 
     def job_of(self, task: Task) -> notebooks.NotebookJob:
         """Return a task as a job."""
@@ -348,6 +350,9 @@ class _Several(_Shown):
         self._jobs = {task.source.number: self.job_of(task) for task in runs.tasks}
         self._tasks = {id(self._jobs[task.source.number]): task for task in runs.tasks}
         self._rows: dict[int, _Row] = {}
+
+    def before_quitting(self) -> None:
+        """Leave the saves: a file is replaced as a whole, so each has its old content or the new; a temporary one may stay."""
 
     async def run_on(self, gateway: Gateway) -> None:
         where: Any = placing(self.options, gateway, [task.place for task in self.runs.tasks])

@@ -46,7 +46,7 @@ async def write_products(options: Options, task: Task, run: notebooks.NotebookRu
     """Write a notebook's page and its images, as far as they are wanted, and tell of what can't be written.
 
     Args:
-        options: for what is told.
+        options: for what the command says.
         task: the notebook, and where its page goes.
         run: what came of it.
         images: the folder for images; None: they are not wanted.

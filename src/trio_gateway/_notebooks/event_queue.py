@@ -6,8 +6,9 @@ what was told once is never lost, also when a limit or a cancellation ends what 
 
 from __future__ import annotations
 
+import abc
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -19,20 +20,20 @@ AHEAD: Final = 16
 """How many events may wait for their reader before the run does."""
 
 
-class Listener(Protocol):
+class Listener(abc.ABC):
     """What takes a run's events."""
 
+    @abc.abstractmethod
     async def put(self, event: RunEvent) -> None:
         """Tell of an event; wait while the reader is far behind. Cancellation: the event is told all the same."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def put_saved(self, event: RunSaved) -> None:
         """Tell of a save without waiting; one that was told and not read counts for it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def caught_up(self) -> None:
         """Wait until all that was told is read and done with. Cancellation: safe."""
-        raise NotImplementedError
 
 
 class Nobody(Listener):

@@ -179,6 +179,7 @@ class _Many:
             except InvalidInputError as error:
                 error.add_note(entry.label)
                 raise
+            # Others are read again when their turn comes: notebooks that wait for theirs are not held in memory.
             if hasattr(entry.job.notebook, "read"):  # it can be read only once
                 entry.prepared = prepared
         await trio.lowlevel.checkpoint()

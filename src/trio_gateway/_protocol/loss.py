@@ -421,15 +421,15 @@ class MessageLedger:
 
         Args:
             window: the execution's.
-            msg_id: the message's id; it was observed.
+            msg_id: the message's id, which may be anything.
             since: the number to begin at, if that is later.
 
         Returns:
-            None where the sender numbers nothing.
+            None where the id is no number of a sender that is known.
         """
         name, _, digits = msg_id.rpartition("_")
         sender = self._senders.get(name)
-        if sender is None:
+        if sender is None or len(msg_id) > MAX_ID or not digits.isdecimal():  # as `observe` has it
             return None
         if window.saw_busy and window.sender == name:
             start = window.first
