@@ -144,3 +144,76 @@ async def test_its_failures_are_the_bodys_own(autojump_clock: Clock, fake: FakeG
             raise ValueError("mine")
     assert not another.kernels
     assert not another.connections
+
+
+# Replicas ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_replica_is_another_door_to_the_same_kernels(autojump_clock: Clock) -> None:
+    async with FakeGateway(token="t", start_seconds=8) as fake, fake.replica() as other:
+        assert (other.token, other.start_seconds, other.url != fake.url) == ("t", 8, True)
+        async with fake.open() as gateway, other.open() as beside, gateway.start_kernel() as kernel:
+            assert trio.current_time() == pytest.approx(8)
+            await kernel.execute("x = 42")
+            async with beside.attach_kernel(kernel.id) as same:
+                assert (await same.execute("x")).text == "42"
+            assert [request.path for request in fake.requests if request.method == "POST"] == ["/api/kernels"]
+            assert {request.path for request in other.requests} == {
+                f"/api/kernels/{kernel.id}",
+                f"/api/kernels/{kernel.id}/channels",
+            }
+            await beside.kernels.shutdown(kernel.id)
+            assert not fake.kernels
+
+
+async def test_a_start_goes_on_though_its_connection_breaks_and_is_known_at_no_door_before_its_end(autojump_clock: Clock) -> None:
+    async with FakeGateway(start_seconds=8) as fake, fake.replica() as other:
+        kernel_id = "c0ffee00-1111-4222-8333-444455556666"
+        body = json.dumps({"kernel_id": kernel_id}).encode()
+        stream = await fake.connector("anything", 1)
+        head = (
+            f"POST /api/kernels HTTP/1.1\r\nHost: a\r\nAuthorization: token {fake.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        await stream.send_all(head.encode() + body)
+        await trio.sleep(1)
+        fake.cut_connections()
+        async with fake.open() as gateway, other.open() as beside:
+            for door in (gateway, beside):
+                with pytest.raises(trio_gateway.KernelNotFoundError):
+                    await door.kernels.get(kernel_id)
+            await trio.sleep(8)
+            for door in (gateway, beside):
+                assert (await door.kernels.get(kernel_id)).id == kernel_id
+
+
+async def test_what_one_replica_keeps_for_a_session_the_other_does_not_have(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.replica() as other:
+        doors = [fake]
+
+        async def balancer(host: str, port: int) -> trio.abc.Stream:
+            return await doors[0].connector(host, port)
+
+        opened = trio_gateway.open_gateway(fake.url, auth_token=fake.token, connector=balancer)
+        async with opened as gateway, gateway.start_kernel() as kernel:
+
+            async def go_on_elsewhere() -> None:
+                await trio.sleep(1)
+                doors[0] = other
+                fake.cut_connections()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(go_on_elsewhere)
+                with pytest.raises(trio_gateway.ConnectionLostError, match="was not sent again"):
+                    await kernel.execute("import time\nfor i in range(5): time.sleep(1); print(i, flush=True)")
+            assert (await kernel.execute("i")).text == "4"
+
+
+async def test_a_replica_ends_alone(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake:
+        async with fake.replica(url="http://b.invalid") as other:
+            kernel = await other.start_kernel("python3")
+            assert other.url == "http://b.invalid"
+        assert list(fake.kernels) == [kernel.id]
+        async with fake.open() as gateway, gateway.attach_kernel(kernel.id) as again:
+            assert (await again.execute("6 * 7")).text == "42"
+    assert not fake.kernels

@@ -22,6 +22,10 @@ def test_chance_can_be_had_again() -> None:
     assert all(uuid.UUID(made).version == 4 for made in ids)
 
 
+def test_a_world_made_of_another_can_be_had_again_too() -> None:
+    assert World(1).new_seed() == World(1).new_seed() != World(2).new_seed()
+
+
 def test_process_ids_are_in_a_row() -> None:
     world = World(0)
     assert [world.next_pid(), world.next_pid()] == [1001, 1002]

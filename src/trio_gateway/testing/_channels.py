@@ -85,7 +85,7 @@ class Channels:
         """Serve it to its end."""
         kernel = self._kernel
         with self._running:
-            self._streams = streams = kernel.connect(self, self._session_id)
+            self._streams = streams = kernel.connect(self, self._session_id, self._gateway)
             self._gateway.faults.on_websocket(self._stream)
             self._mute = self._gateway.faults.silences(self._session_id)
             try:

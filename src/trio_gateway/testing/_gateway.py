@@ -6,6 +6,7 @@ under a virtual clock a test of a long wait is over in no time.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -65,6 +66,8 @@ class FakeGateway(GatewayState, AsyncBlock):
         max_kernels: how many kernels it may have; None for no limit.
         ping_interval: seconds between its pings; 0 for none. A client that answers none for long is hung up on.
         kernel_info_timeout: how long a handshake waits for a kernel that does not answer, in seconds.
+        start_seconds: how long a start takes. Until it has succeeded the kernel is known at no door, and a start whose connection
+            breaks goes on all the same: as on Kernel Gateway and Enterprise Gateway.
         restart_seconds: how long a restart takes.
         restarter_seconds: how long after a kernel's death the gateway notices.
         shutdown_seconds: how long a shutdown takes.
@@ -116,6 +119,30 @@ class FakeGateway(GatewayState, AsyncBlock):
         given |= {name: value for name, value in settings.items() if name not in own}
         config = GatewayConfig.from_env({}, **given)
         return open_gateway(config, connector=self.connector, **arguments)
+
+    @block("fake.replica")
+    @asynccontextmanager
+    async def replica(self, *, url: str = "http://replica.invalid:8888") -> AsyncGenerator[FakeGateway]:
+        """Run one more gateway with the same kernels, as Enterprise Gateway does in replication: one more door to them.
+
+        It has the settings that this one has now, and this one's kernelspecs, kernels and document sessions. Its faults,
+        requests, connections and conversation are its own, and so are what it limits and when it pings. A kernel is known at each
+        door from when its start, which any door takes, has succeeded; its process lives as long as this one's block.
+
+        A balancer is a function of yours: give `open_gateway(connector=...)` one that calls the `connector` of this door or that.
+
+        Args:
+            url: its base URL.
+
+        Yields:
+            The replica; when the block ends its connections break, and the kernels live on.
+        """
+        names = inspect.signature(GatewayState).parameters.keys() - {"script", "kernelspecs", "seed", "url"}
+        made = FakeGateway(seed=self.new_seed(), url=url, **{name: getattr(self, name) for name in names})
+        made.refusal_status = self.refusal_status
+        made._share(self)
+        async with made:
+            yield made
 
     async def connector(self, host: str, port: int) -> trio.abc.Stream:
         """Connect to it in memory: give this to `open_gateway(connector=...)`. The address does not matter.

@@ -318,21 +318,21 @@ class FakeKernel:
 
     # Connections ----------------------------------------------------------------------------------------------------
 
-    def connect(self, sink: Sink, session_id: str) -> Streams:
-        """Connect a client's session: with what was buffered for it, or afresh."""
+    def connect(self, sink: Sink, session_id: str, door: object = None) -> Streams:
+        """Connect a client's session through a door: with what was buffered for it there, or afresh."""
         for other in list(self._streams):
-            if other.session_id == session_id and other.sink is not None:
+            if other.session_id == session_id and other.door is door and other.sink is not None:
                 stale = other.sink
                 stale.hang_up("Replacing stale connection")
                 self.disconnect(other, stale)
         self.connections += 1
         buffered, self._buffered = self._buffered, None
-        if buffered is not None and buffered.session_id == session_id:
+        if buffered is not None and buffered.session_id == session_id and buffered.door is door:
             buffered.sink = sink
             return buffered
         if buffered is not None:
             self._close(buffered)
-        streams = Streams(session_id, sink)
+        streams = Streams(session_id, sink, door)
         self._streams.append(streams)
         return streams
 

@@ -31,10 +31,13 @@ class Streams:
     Args:
         session_id: the client's session.
         sink: the connection that they are made for.
+        door: the gateway that it comes through.
     """
 
-    def __init__(self, session_id: str, sink: Sink) -> None:
+    def __init__(self, session_id: str, sink: Sink, door: object = None) -> None:
         self.session_id = session_id
+        self.door = door
+        """The gateway that they are at: another one knows nothing of what they hold."""
         self.sink: Sink | None = sink
         """The session's connection; None while it has none."""
         self.buffer: list[Message] = []

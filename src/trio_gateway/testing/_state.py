@@ -70,6 +70,7 @@ class GatewayState(World):
         max_kernels: int | None = None,
         ping_interval: float = 30.0,
         kernel_info_timeout: float = 60.0,
+        start_seconds: float = 0.0,
         restart_seconds: float = 0.0,
         restarter_seconds: float = 3.0,
         shutdown_seconds: float = 0.0,
@@ -97,6 +98,7 @@ class GatewayState(World):
         self.max_kernels: int | None = max_kernels
         self.ping_interval: float = ping_interval
         self.kernel_info_timeout: float = kernel_info_timeout
+        self.start_seconds: float = start_seconds
         self.restart_seconds: float = restart_seconds
         self.restarter_seconds: float = restarter_seconds
         self.shutdown_seconds: float = shutdown_seconds
@@ -121,11 +123,26 @@ class GatewayState(World):
         Kernel Gateway, each makes the kernel's count of connections one too low, and nothing is buffered for it from then on."""
         self.faults: Faults = Faults(seed)
         self.server_session: str = self.new_hex()
+        self._first: GatewayState | None = None
+
+    def _share(self, first: GatewayState) -> None:
+        """Be a replica: one more door to the kernels of another, whose processes live as long as that one does."""
+        self._first = first
+        self.kernelspecs, self.default_kernelspec = first.kernelspecs, first.default_kernelspec
+        self.kernels, self.ended_kernels, self.orphans, self.sessions = (
+            first.kernels,
+            first.ended_kernels,
+            first.orphans,
+            first.sessions,
+        )
 
     @asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
-        """Be there until the block ends; with it all kernels end, without a word."""
+        """Be there until the block ends; with it all kernels end, without a word, but for those of a replica."""
         async with super()._running():
+            if self._first is not None:
+                yield
+                return
             self.spawn(self._cull_for_ever, "culling")
             try:
                 yield
@@ -148,19 +165,25 @@ class GatewayState(World):
         return urlsplit(self.url).path.rstrip("/")
 
     async def start_kernel(self, name: str, *, kernel_id: str | None = None, env: Mapping[str, str] | None = None) -> FakeKernel:
-        """Start a kernel, as a client would over HTTP. It is there when this returns, and may take a while to be ready."""
+        """Start a kernel, as a client would over HTTP. It is there when this returns, and may take a while to be ready.
+
+        Until then, for `start_seconds`, it is not known at all.
+        """
         kernel_id = kernel_id or str(uuid.UUID(self.new_hex()))
         found = find_started(name, self.kernelspecs)
         if found is None:
             raise KeyError(name)
         spec = self.kernelspecs[found]
+        if self.start_seconds:
+            await trio.sleep(self.start_seconds)
+        first = self._first or self  # its processes end with that one
         kernel = FakeKernel(
-            kernel_id, spec, env or {}, world=self, settings=self, gone=self._forget_kernel, orphaned=self._keep_orphan
+            kernel_id, spec, env or {}, world=first, settings=first, gone=self._forget_kernel, orphaned=self._keep_orphan
         )
         # As measured: a kernel has its name as its starter wrote it, but for this one.
         kernel.name = "python3" if name == "python" else name
         self.kernels[kernel_id] = kernel
-        self.spawn(kernel.launch, f"launch[{kernel_id:.8}]")
+        first.spawn(kernel.launch, f"launch[{kernel_id:.8}]")
         await trio.lowlevel.checkpoint()
         return kernel
 

@@ -62,6 +62,10 @@ class World:
         """Make an id of 32 hexadecimal digits."""
         return uuid.UUID(int=self._random.getrandbits(128), version=4).hex
 
+    def new_seed(self) -> int:
+        """Return where the chance of another world begins."""
+        return self._random.getrandbits(32)
+
     def next_pid(self) -> int:
         """Make a process id."""
         self._pids += 1
