@@ -25,6 +25,7 @@ from trio_gateway._errors import (
     GatewayHTTPError,
     GatewayInternalError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     InvalidInputError,
     KernelCulledError,
     KernelDiedError,
@@ -49,6 +50,7 @@ TREE = {
     GatewayTimeoutError: (GatewayError, TimeoutError),
     GatewayHTTPError: (GatewayError,),
     AuthenticationError: (GatewayHTTPError,),
+    HubServerNotRunningError: (GatewayHTTPError,),
     KernelNotFoundError: (GatewayHTTPError, KernelError, KeyError),
     KernelSpecNotFoundError: (GatewayHTTPError, KeyError),
     KernelError: (GatewayError,),
@@ -75,6 +77,30 @@ TWO_PROBLEMS = [
 
 SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
     (GatewayError("something"), "something", {}),
+    (
+        HubServerNotRunningError(302, "Found", url="https://hub/jupyter/user/alice/api"),
+        (
+            "GET https://hub/jupyter/user/alice/api was answered by a JupyterHub, with 302: the user's server is not running; "
+            "start it with open_hub(), or in the hub's page (https://hub/jupyter/hub/spawn/alice)"
+        ),
+        {"status_code": 302, "page": "https://hub/jupyter/hub/spawn/alice"},
+    ),
+    (
+        HubServerNotRunningError(302, "Found", url="wss://hub/user/alice/api/kernels/x/channels"),
+        (
+            "GET wss://hub/user/alice/api/kernels/x/channels was answered by a JupyterHub, with 302: the user's server is not "
+            "running; start it with open_hub(), or in the hub's page (https://hub/hub/spawn/alice)"
+        ),
+        {"page": "https://hub/hub/spawn/alice"},
+    ),
+    (
+        HubServerNotRunningError(424, "Failed Dependency", url="https://alice.hub/api"),
+        (
+            "GET https://alice.hub/api was answered by a JupyterHub, with 424: the user's server is not running; "
+            "start it with open_hub(), or in the hub's page"
+        ),
+        {"page": ""},
+    ),
     (
         InvalidInputError("name", 7, "text"),
         "name: 7 can't be used; expected text",

@@ -10,6 +10,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     ├── GatewayTimeoutError (TimeoutError)  a limit of the configuration ran out (never the caller's own scope)
     ├── GatewayHTTPError                    the gateway answered, and not with success
     │   ├── AuthenticationError             401 or 403, after one renewal of the token
+    │   ├── HubServerNotRunningError        a JupyterHub answered in place of a user's server
     │   ├── KernelNotFoundError (KernelError, KeyError)
     │   └── KernelSpecNotFoundError (KeyError)
     ├── KernelError                         the kernel can't answer this request any more: its variables are gone
@@ -47,6 +48,7 @@ __all__ = [
     "GatewayHTTPError",
     "GatewayInternalError",
     "GatewayTimeoutError",
+    "HubServerNotRunningError",
     "InvalidInputError",
     "KernelCulledError",
     "KernelDiedError",
@@ -336,6 +338,28 @@ class GatewayHTTPError(GatewayError):
 
 class AuthenticationError(GatewayHTTPError):
     """The gateway refused our credentials (401) or what they may do (403), also after the token was renewed once."""
+
+
+class HubServerNotRunningError(GatewayHTTPError):
+    """A JupyterHub answered in place of a user's server: that is not running, or is still being started.
+
+    Its kernels ended with it. `open_hub` starts a server and waits for it; so does the hub's page.
+    """
+
+    @property
+    def page(self) -> str:
+        """The hub's page that starts the user's default server; `""` where the URL does not say whose it is."""
+        address, found, rest = self.url.partition("/user/")
+        user = rest.partition("/")[0]
+        address = address.replace("ws", "http", 1) if address.startswith("ws") else address
+        return f"{address}/hub/spawn/{user}" if found and user else ""
+
+    def __str__(self) -> str:
+        page = f" ({self.page})" if self.page else ""
+        return (
+            f"{self.method} {self.url} was answered by a JupyterHub, with {self.status_code}: the user's server is not running; "
+            f"start it with open_hub(), or in the hub's page{page}"
+        )
 
 
 class KernelSpecNotFoundError(GatewayHTTPError, KeyError):

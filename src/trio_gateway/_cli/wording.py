@@ -23,6 +23,7 @@ from .._errors import (
     GatewayHTTPError,
     GatewayInternalError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     InvalidInputError,
     KernelNotFoundError,
     KernelSpecNotFoundError,
@@ -147,6 +148,8 @@ def _advice(error: Exception, *, local: bool) -> str:
             return "`trio-gateway doctor` shows where each setting comes from."
         case AuthenticationError():
             return f"Give the gateway's token in JUPYTER_GATEWAY_AUTH_TOKEN or with --token-file. {DOCTOR}"
+        case HubServerNotRunningError():
+            return f"Start it there, then try again. {DOCTOR}"
         case KernelSpecNotFoundError():
             return "Choose a kernel with --kernel NAME; `trio-gateway kernelspecs` lists them."
         case KernelNotFoundError():

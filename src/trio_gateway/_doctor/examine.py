@@ -27,6 +27,7 @@ from .._errors import (
     GatewayError,
     GatewayHTTPError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     KernelSpecNotFoundError,
     ProtocolError,
 )
@@ -38,6 +39,8 @@ from .._gateway.starting import StartRequest, new_kernel_id, start_environment
 from .._kernel.poller import KernelWatch
 from .._models import KernelModel, KernelSpecs
 from .._protocol import codec, rest
+from .._protocol.headers import Headers
+from .._protocol.hub import says_not_running
 from .._protocol.masking import Masker, one_line, secrets_of
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http.client import HttpClient
@@ -443,6 +446,8 @@ class _Examination:
         except AuthenticationError as error:
             self._refusal = error
             return _Finding(f"answers in HTTP, with {error.status_code}")
+        except HubServerNotRunningError as error:
+            raise _Failed(error, _start_server(error)) from None
         except (GatewayHTTPError, ProtocolError, GatewayConnectionError) as error:
             refused = error
         if refused is not None:
@@ -590,7 +595,11 @@ class _Examination:
 
     def _rejection(self, answer: Handshake, url: str, mask: Masker) -> _Failed:
         status = answer.status_code
-        reason, message = rest.parse_error(status, answer.headers, answer.body, mask=mask)
+        headers = Headers(answer.headers.items())
+        if says_not_running("GET", urlsplit(url).path, status, headers, answer.body):
+            stopped = HubServerNotRunningError(status, rest.reason_phrase(status), url=url)
+            return _Failed(stopped, _start_server(stopped))
+        reason, message = rest.parse_error(status, headers, answer.body, mask=mask)
         if status in {401, 403}:
             advice = (
                 "HTTP is let in and the handshake is not: a proxy may take the credentials away, or the gateway wants an Origin."
@@ -627,6 +636,8 @@ class _Examination:
         match error:
             case ConfigError():
                 return "Correct what is named."
+            case HubServerNotRunningError():
+                return _start_server(error)
             case GatewayTimeoutError():
                 return f"If the gateway is only slow, raise {self._variable(error.setting)}, in seconds."
             case GatewayHTTPError(status_code=502 | 503 | 504):
@@ -644,6 +655,11 @@ class _Examination:
                 return "The server, or a proxy before it, closes the connection: does it speak TLS there (https://)?"
             case _:
                 return ""
+
+
+def _start_server(error: HubServerNotRunningError) -> str:
+    where = f"in the hub's page, {error.page}" if error.page else "in the hub's page"
+    return f"Start the server {where}; in a program, open_hub() starts one and waits for it. The token is not what is wrong."
 
 
 def variables_of(config: GatewayConfig) -> dict[str, str]:

@@ -19,6 +19,7 @@ from .._errors import (
     GatewayError,
     GatewayHTTPError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     KernelNotFoundError,
     ProtocolError,
     fresh,
@@ -134,6 +135,8 @@ async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Excepti
     """End what a start request may have left, as far as its outcome leaves that open. The caller bounds it."""
     if isinstance(outcome, KernelModel):
         await _shutdown_now(api, outcome.id)
+    elif isinstance(outcome, HubServerNotRunningError):
+        pass  # a hub answered, and there is no server that could have started anything
     elif (isinstance(outcome, GatewayTimeoutError) and outcome.setting == "connect_timeout") or (
         isinstance(outcome, GatewayConnectionError) and not outcome.sent
     ):
@@ -204,8 +207,8 @@ async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly
     with trio.move_on_after(limit, shield=True) as scope:
         try:
             await _shutdown_in_the_end(api, model, unreached)
-        except KernelNotFoundError:
-            pass
+        except (KernelNotFoundError, HubServerNotRunningError):
+            pass  # a server that a hub stops takes its kernels with it
         except GatewayError as error:
             failure = error
     if scope.cancelled_caught:
@@ -236,7 +239,8 @@ async def _shutdown_in_the_end(api: KernelApi, model: KernelModel, unreached: li
             if len(unreached) > 1:
                 raise
         except GatewayHTTPError as error:
-            if error.status_code < 500 or pause is None:
+            # A hub that has just been started again says for a moment of each server that it is not running.
+            if (error.status_code < 500 and not isinstance(error, HubServerNotRunningError)) or pause is None:
                 raise
         else:
             return

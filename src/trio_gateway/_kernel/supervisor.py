@@ -16,6 +16,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -27,11 +28,14 @@ from .._errors import (
     GatewayError,
     GatewayHTTPError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     KernelNotFoundError,
     ProtocolError,
 )
 from .._events import GatewayEvent
 from .._protocol import codec, rest
+from .._protocol.headers import Headers
+from .._protocol.hub import says_not_running
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.retry import reconnect_delay
@@ -47,6 +51,9 @@ TOO_LARGE: Final = 1009
 """The close code of a peer that got a message larger than it takes."""
 SMALLEST_LIMIT: Final = 16 * 1024
 """No gateway has a smaller limit for messages, in bytes: where we have sent less, it is not us that is meant."""
+STOPPED_SECONDS: Final = 5.0
+"""For how long a hub must say that a server is not running, before a session that was connected there ends, in seconds: one that
+has just been started again says so of each server until its proxy knows which ones there are."""
 FINAL_CLOSE_CODES: Final = frozenset({1003, 1007, TOO_LARGE, 1010})
 """Close codes after which the same conversation would end the same way: what was sent is not accepted, or is too large, and it is
 not known what that was."""
@@ -176,6 +183,8 @@ class Supervisor:
                         if not renewed and await self._http.renew_token():
                             renewed = True
                             continue
+                    return last
+                if outage.is_stopped(last, trio.current_time()):
                     return last
             except (GatewayConnectionError, GatewayTimeoutError) as error:
                 last = error
@@ -310,11 +319,14 @@ class Supervisor:
     def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
         config, kernel_id = self._http.config, self._session.kernel_id
         url = config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id))
-        reason, message = rest.parse_error(rejected.status_code, dict(rejected.headers), rejected.body, mask=self._http.mask)
-        if rejected.status_code == 404:
+        status, headers = rejected.status_code, Headers(rejected.headers)
+        if says_not_running("GET", urlsplit(url).path, status, headers, rejected.body):
+            return HubServerNotRunningError(status, rest.reason_phrase(status), url=url)
+        reason, message = rest.parse_error(status, headers, rejected.body, mask=self._http.mask)
+        if status == 404:
             return KernelNotFoundError(kernel_id, url=url)
-        kind = AuthenticationError if rejected.status_code in (401, 403) else GatewayHTTPError
-        return kind(rejected.status_code, reason, message, method="GET", url=url)
+        kind = AuthenticationError if status in (401, 403) else GatewayHTTPError
+        return kind(status, reason, message, method="GET", url=url)
 
     def _refused(self, closed: WebSocketClosed) -> Exception:
         kernel_id = self._session.kernel_id
@@ -327,7 +339,7 @@ class Supervisor:
         return ProtocolError(f"kernel {kernel_id}: {closed}")
 
     def _gave_up(self, last: Exception, outage: _Outage, *, never_opened: bool) -> Exception:
-        if never_opened:
+        if never_opened or isinstance(last, HubServerNotRunningError):
             return last
         config, seconds = self._http.config, outage.seconds(trio.current_time())
         limit = "gateway_retry_max" if outage.failures > config.gateway_retry_max else "reconnect_timeout"
@@ -353,6 +365,15 @@ class _Outage:
     attempts: int = 0
     """How often it was tried to make one."""
     _since: float | None = None
+    _stopped_since: float | None = None
+
+    def is_stopped(self, answer: Exception, now: float) -> bool:
+        """Take note of an answer to a handshake; say whether a hub has said for long enough that the server is not running."""
+        if not isinstance(answer, HubServerNotRunningError):
+            self._stopped_since = None
+        elif self._stopped_since is None:
+            self._stopped_since = now
+        return self._stopped_since is not None and now >= self._stopped_since + STOPPED_SECONDS
 
     def note_failure(self, now: float) -> None:
         """One more connection broke or could not be made."""
@@ -409,6 +430,6 @@ async def _quietly(act: Callable[[], Awaitable[None]]) -> None:
 
 def _is_refusal(error: Exception) -> bool:
     """Whether the gateway understood and said no, or TLS is not to be had there, so that asking again has no sense."""
-    if isinstance(error, TLSRefusedError):
+    if isinstance(error, (TLSRefusedError, HubServerNotRunningError)):
         return True
     return isinstance(error, GatewayHTTPError) and 400 <= error.status_code < 500 and error.status_code not in (408, 425, 429)

@@ -38,6 +38,7 @@ from .._errors import GatewayError as GatewayError
 from .._errors import GatewayHTTPError as GatewayHTTPError
 from .._errors import GatewayInternalError as GatewayInternalError
 from .._errors import GatewayTimeoutError as GatewayTimeoutError
+from .._errors import HubServerNotRunningError as HubServerNotRunningError
 from .._errors import InvalidInputError as InvalidInputError
 from .._errors import KernelCulledError as KernelCulledError
 from .._errors import KernelDiedError as KernelDiedError

@@ -13,6 +13,7 @@ from .._errors import (
     GatewayError,
     GatewayHTTPError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     InvalidInputError,
     KernelNotFoundError,
     KernelSpecNotFoundError,
@@ -36,6 +37,8 @@ def as_http() -> Generator[None]:
     except GatewayTimeoutError as error:
         raise web.HTTPError(504, str(error)) from error
     except GatewayConnectionError as error:
+        raise web.HTTPError(503, str(error)) from error
+    except HubServerNotRunningError as error:
         raise web.HTTPError(503, str(error)) from error
     except GatewayHTTPError as error:
         raise web.HTTPError(error.status_code, str(error)) from error

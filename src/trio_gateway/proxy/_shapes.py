@@ -16,6 +16,7 @@ from .._errors import (
     GatewayError,
     GatewayHTTPError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     InvalidInputError,
     KernelNotFoundError,
     KernelSpecNotFoundError,
@@ -107,6 +108,8 @@ def error_of(error: GatewayError) -> tuple[int, str]:
             return 403, error.message or "the gateway forbids it"
         case AuthenticationError():
             return 502, "the gateway refuses the proxy's credentials"
+        case HubServerNotRunningError():
+            return 503, "the gateway is a JupyterHub's server, and is not running"
         case GatewayHTTPError() if 400 <= error.status_code < 500:
             return error.status_code, error.message or error.reason
         case GatewayHTTPError():

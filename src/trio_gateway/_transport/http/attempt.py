@@ -22,11 +22,13 @@ from ..._errors import (
     GatewayError,
     GatewayHTTPError,
     GatewayTimeoutError,
+    HubServerNotRunningError,
     InvalidInputError,
     ProtocolError,
 )
 from ..._protocol.body import ACCEPT_ENCODING, BodyTooLarge, UnreadableBody, decode_body, parse_encodings
 from ..._protocol.headers import Headers
+from ..._protocol.hub import says_not_running
 from ..._protocol.masking import one_line, tidy
 from ..._protocol.rest import load_json, parse_error, reason_phrase
 from ..._protocol.retry import RETRIED_STATUS_CODES, parse_retry_after
@@ -178,6 +180,10 @@ class Attempts:
             while True:
                 response = await self._exchange(call, url)
                 call.status = response.status_code
+                if not call.any_status and says_not_running(
+                    call.method, urlsplit(call.url).path, response.status_code, response.headers, response.content
+                ):
+                    raise AttemptFailed(self._not_running(call, response), response=response)
                 if call.any_status or response.status_code not in _REDIRECTS:
                     return self._judge(call, response)
                 redirects += 1
@@ -189,6 +195,13 @@ class Attempts:
     def _http_error(self, call: Call, status: int, reason: str, message: str) -> GatewayHTTPError:
         error = AuthenticationError if status in {401, 403} else GatewayHTTPError
         return error(status, reason, message, method=call.method, url=call.url, attempts=call.attempts, seconds=call.seconds())
+
+    def _not_running(self, call: Call, response: HttpResponse) -> HubServerNotRunningError:
+        """Make the error for the answer of a hub. It is no reason to try again: somebody has to start the server."""
+        status = response.status_code
+        return HubServerNotRunningError(
+            status, reason_phrase(status), method=call.method, url=call.url, attempts=call.attempts, seconds=call.seconds()
+        )
 
     def _judge(self, call: Call, response: HttpResponse) -> HttpResponse:
         """Give an answer of success."""
