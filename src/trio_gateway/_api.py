@@ -285,7 +285,9 @@ class KernelApi:
     def _drop_handshakes(self, kernel_id: str) -> None:
         """Let go of handshakes that nobody waits for: the kernel has gone, and a gateway may withhold the answer for a minute."""
         config = self._http.config
-        self._http.handshakes.drop(config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id)))
+        path = rest.channels_path(config.kernels_endpoint, kernel_id)
+        for address in range(len(config.addresses)):
+            self._http.handshakes.drop(config.websocket_url(path, address))
 
     async def _look_whether_it_comes_back(self, kernel_id: str) -> None:
         """Look for a kernel that was shut down in the middle of a restart, and shut it down again."""
@@ -343,7 +345,7 @@ class KernelApi:
                 status="error" if failed else "success",
                 status_code=what.status_code,
                 message=what.message,
-                gateway_url=self._http.config.base_url,
+                gateway_url=self._http.addresses.url,
                 seconds=seconds,
                 kernel_id=what.kernel_id,
                 kernel_name=what.kernel_name or None,

@@ -34,7 +34,7 @@ class GatewayEvent:
     """Something the library did: one request with all its attempts, one kernel action, one change of a connection."""
 
     kind: str
-    """What it is about: `"request"`, `"kernel"`, `"session"`, `"connection"`, …"""
+    """What it is about: `"request"`, `"kernel"`, `"session"`, `"connection"`, `"address"`, …"""
     action: str
     """What was done, such as `"start"`, `"restart"`, `"cull"`; for a request its method in lower case."""
     status: Literal["success", "error"] = attrs.field(validator=attrs.validators.in_(("success", "error")))
@@ -44,7 +44,8 @@ class GatewayEvent:
     message: str = ""
     """What happened, for a person, without secrets."""
     gateway_url: str = attrs.field(default="", converter=_without_secrets)
-    """The gateway's base URL, without user information and query; `""` where it is not known."""
+    """The gateway's base URL, without user information and query; `""` where it is not known. Of several addresses that of the
+    one that was asked."""
     method: str | None = None
     """The HTTP method; None where it was no request."""
     path: str | None = attrs.field(default=None, converter=attrs.converters.optional(_without_query))

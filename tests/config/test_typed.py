@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Sequence
 
 import pytest
 from trio.testing import MockClock
@@ -21,7 +22,7 @@ SETTINGS = [row.name for row in GatewayConfig(url="http://a").describe()]
 def test_they_cant_drift() -> None:
     """Same names, same types as `GatewayConfig` takes; but that `url` may be None, which is as if it was not given."""
     takes = {name: hint for name, hint in typing.get_type_hints(GatewayConfig.__init__).items() if name in SETTINGS}
-    assert typing.get_type_hints(GatewaySettings) == {**takes, "url": str | None}
+    assert typing.get_type_hints(GatewaySettings) == {**takes, "url": str | Sequence[str] | None}
     assert set(typing.get_type_hints(GatewaySettings)) == set(SETTINGS)
     assert set(SETTINGS) - set(typing.get_type_hints(LocalSettings)) == {"url", "ws_url", "auth_token"}
     assert not GatewaySettings.__required_keys__

@@ -46,6 +46,11 @@ async def opening() -> None:
         assert_type(gateway.config, GatewayConfig)
     async with trio_gateway.open_gateway("http://127.0.0.1:8888", auth_token="t", connect_timeout=3.0) as gateway:
         assert_type(gateway, Gateway)
+    async with trio_gateway.open_gateway(["http://127.0.0.1:8888", "http://127.0.0.1:9999"]) as gateway:
+        assert_type(gateway.address, str)
+        assert_type(gateway.config.addresses, tuple[str, ...])
+    async with trio_gateway.open_gateway(url=("http://127.0.0.1:8888",), ws_url=["ws://127.0.0.1:8888"]) as gateway:
+        assert_type(gateway.config.url, str)
     async with trio_gateway.open_gateway(GatewayConfig(url="http://127.0.0.1:8888")) as gateway:
         assert_type(gateway, Gateway)
     async with trio_gateway.open_gateway(on_event=report) as gateway:

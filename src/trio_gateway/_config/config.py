@@ -14,7 +14,7 @@ import itertools
 import os
 import warnings
 from base64 import b64encode
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Unpack, cast
 
@@ -51,6 +51,14 @@ def _as_token(given: str | None) -> str:
     return cast("str", given)
 
 
+def _as_url(given: str | Sequence[str]) -> str:
+    return cast("str", given)
+
+
+def _as_ws_url(given: str | Sequence[str] | None) -> str | None:
+    return cast("str | None", given)
+
+
 def _as_path(given: str | os.PathLike[str] | None) -> str | None:
     return cast("str | None", given)
 
@@ -66,12 +74,16 @@ class GatewayConfig:
         ConfigError: one or more settings are wrong; it tells all of them.
     """
 
-    url: str = attrs.field(metadata=setting(values.as_it_is, "JUPYTER_GATEWAY_URL", url=True))
-    """The gateway's base URL, `http` or `https`, with its path. User name and password in it go to `http_user` and `http_pwd`."""
+    url: str = attrs.field(converter=_as_url, metadata=setting(values.as_it_is, "JUPYTER_GATEWAY_URL", url=True))
+    """The gateway's base URL, `http` or `https`, with its path. User name and password in it go to `http_user` and `http_pwd`.
+    Of a gateway with several addresses all of them: a list, or a text with commas between them, all `http` or all `https`."""
     ws_url: str | None = attrs.field(
-        default=None, metadata=setting(values.optional(values.websocket_url), "JUPYTER_GATEWAY_WS_URL", url=True, bound=True)
+        default=None,
+        converter=_as_ws_url,
+        metadata=setting(values.optional(values.websocket_urls), "JUPYTER_GATEWAY_WS_URL", url=True, bound=True),
     )
-    """The base URL for WebSockets, `ws` or `wss`; without it, `url` with `ws` in place of `http`."""
+    """The base URL for WebSockets, `ws` or `wss`; without it, `url` with `ws` in place of `http`. Where `url` has several
+    addresses, one for each, in the same order."""
     kernels_endpoint: str = attrs.field(
         default="/api/kernels", metadata=setting(values.base_path, "JUPYTER_GATEWAY_KERNELS_ENDPOINT")
     )
@@ -85,7 +97,7 @@ class GatewayConfig:
     )
     """The path of the kernelspecs' files, joined to `url`."""
     connect_timeout: float = attrs.field(default=40.0, metadata=number("JUPYTER_GATEWAY_CONNECT_TIMEOUT", infinite=True))
-    """Seconds to make a connection, TLS included; `inf` for no limit."""
+    """Seconds to make a connection, TLS included; `inf` for no limit. The addresses of `url` share it: of two, each gets half."""
     request_timeout: float = attrs.field(default=42.0, metadata=number("JUPYTER_GATEWAY_REQUEST_TIMEOUT", infinite=True))
     """Seconds for one HTTP request; to start a kernel, at least `launch_timeout` + `launch_timeout_pad`; `inf` for no limit."""
     client_key: str | None = attrs.field(
@@ -209,6 +221,8 @@ class GatewayConfig:
 
     _given: Mapping[str, Given] = attrs.field(factory=dict[str, Given], alias="_given", eq=False)
     _ignored: tuple[str, ...] = attrs.field(default=(), alias="_ignored", eq=False)
+    _addresses: tuple[str, ...] = attrs.field(init=False, default=(), eq=False)
+    _ws_addresses: tuple[str, ...] = attrs.field(init=False, default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
         raws = {name: self._raw(name) for name in _SETTINGS}
@@ -227,9 +241,16 @@ class GatewayConfig:
             raise ConfigError(problems)
         for name, value in found.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_addresses", tuple(one.url for one in values.addresses(self.url)))
+        object.__setattr__(self, "_ws_addresses", self._find_ws_addresses())
         kept = {name: attrs.evolve(given, value=found[name]) for name, given in raws.items() if given.source != "default"}
         object.__setattr__(self, "_given", MappingProxyType(kept))
         object.__setattr__(self, "_ignored", tuple(ignored))
+
+    def _find_ws_addresses(self) -> tuple[str, ...]:
+        if self.ws_url is None:
+            return tuple("ws" + url.removeprefix("http") for url in self._addresses)
+        return tuple(one.url for one in values.addresses(self.ws_url, ("ws", "wss")))
 
     def _raw(self, name: str) -> Given:
         value = getattr(self, name)
@@ -250,16 +271,21 @@ class GatewayConfig:
                     "the gateway's URL, such as http://127.0.0.1:8888, as url or in JUPYTER_GATEWAY_URL; "
                     "without a gateway, open_local_gateway() starts one"
                 )
-            split = values.split_url(given.value)
+            addresses = values.addresses(given.value)
+            logins = {(one.user, one.password): None for one in addresses if one.user is not None}
+            if len(logins) > 1:
+                raise BadValue("one user name and password for all addresses, in each URL or in one: they are one gateway's")
         except BadValue as error:
             problems.append(_problem("url", given, str(error)))
             return
-        raws["url"] = attrs.evolve(given, value=split.url)
+        url = ",".join(one.url for one in addresses)
+        raws["url"] = attrs.evolve(given, value=url)
+        user, password = next(iter(logins), (None, None))
 
         before = self._given.get("url")
         # replace() or attrs.evolve() may have put another one in the place of the one on record.
-        if before is not None and before.value is not given.value and (before.value, None) != (split.url, split.user):
-            moved = values.origin_of(before.value) != split.origin
+        if before is not None and before.value is not given.value and (before.value, None) != (url, user):
+            moved = not {one.origin for one in addresses} <= values.origins_of(before.value)
             for name, entry in _SETTINGS.items():
                 old = raws[name]
                 if old.from_url or (moved and entry.bound and old.from_env):
@@ -267,9 +293,9 @@ class GatewayConfig:
                     if not old.from_url:
                         ignored.append(old.source)
 
-        if split.user is not None:
+        if user is not None:
             level = max((_level(raws[name]) for name in ("http_user", "http_pwd") if raws[name].value is not None), default=0)
-            pair = {"http_user": split.user, "http_pwd": split.password}
+            pair = {"http_user": user, "http_pwd": password}
             if level < _level(given):
                 for name, value in pair.items():
                     raws[name] = Given(given.source, value, from_url=True)
@@ -286,7 +312,8 @@ class GatewayConfig:
         that an empty `JUPYTER_GATEWAY_AUTH_SCHEME` means a token without scheme.
 
         **Which gateway the environment is about:** when `url` is an argument and the environment names another gateway (another
-        scheme, host or port in `JUPYTER_GATEWAY_URL`, or without that in `JUPYTER_GATEWAY_WS_URL`), then what the environment has
+        scheme, host or port in `JUPYTER_GATEWAY_URL`, or without that in `JUPYTER_GATEWAY_WS_URL`; of several addresses, one that
+        is not among the environment's is enough), then what the environment has
         to log in there is not sent here: its token and token renewer, user name and password, headers, client certificate and key
         stay unused, and so do its `JUPYTER_GATEWAY_WS_URL` and `JUPYTER_GATEWAY_VALIDATE_CERT`. `ignored_variables` names those
         that were set.
@@ -370,41 +397,59 @@ class GatewayConfig:
     # -------------------------------------------------------------------------------------------------------- using one
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The base URL of each address in `url`, most often of one; without "/" at their ends."""
+        return self._addresses
+
+    @property
+    def ws_addresses(self) -> tuple[str, ...]:
+        """The base URL for WebSockets of each address, in the same order."""
+        return self._ws_addresses
+
+    @property
     def base_url(self) -> str:
-        """The gateway's base URL, without "/" at its end; case and segments of its path as they were given."""
-        return self.url
+        """The gateway's base URL, without "/" at its end; case and segments of its path as they were given. That of its first
+        address, which stands for the gateway, where it has several.
+        """
+        return self._addresses[0]
 
     @property
     def ws_base_url(self) -> str:
-        """The base URL for WebSockets, without "/" at its end: `ws_url`, or else `url` with `ws` in place of `http`."""
-        return "ws" + self.url.removeprefix("http") if self.ws_url is None else self.ws_url
+        """The base URL for WebSockets, without "/" at its end: `ws_url`, or else `url` with `ws` in place of `http`. That of the
+        first address where there are several.
+        """
+        return self._ws_addresses[0]
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host in lower case and port of `url`: the server that our credentials are for."""
-        return values.split_url(self.url).origin
+        """Scheme, host in lower case and port of the first address: a server that our credentials are for, as those of the other
+        addresses are.
+        """
+        return values.split_url(self.base_url).origin
 
-    def http_url(self, path: str) -> str:
+    def http_url(self, path: str, address: int = 0) -> str:
         """Join a path to the base URL.
 
         Args:
             path: an escaped path that begins with "/"; a query may follow it.
+            address: to that of which of `addresses`, from 0.
 
         Raises:
             InvalidInputError: the path does not begin with "/".
         """
-        return self.base_url + _checked_path(path)
+        return self._addresses[address] + _checked_path(path)
 
-    def websocket_url(self, path: str) -> str:
+    def websocket_url(self, path: str, address: int = 0) -> str:
         """Join a path to the base URL for WebSockets.
 
         Args:
             path: an escaped path that begins with "/"; a query may follow it.
+            address: to that of which of `ws_addresses`, from 0.
 
         Raises:
             InvalidInputError: the path does not begin with "/".
         """
-        return self.ws_base_url + _checked_path(path)
+        return self._ws_addresses[address] + _checked_path(path)
 
     def request_timeout_for(self, launch_timeout: float | None = None) -> float:
         """Tell how long a request that starts a kernel may take: never shorter than the launch and its pad.
@@ -520,6 +565,10 @@ def _hidden(name: str, value: Any) -> Any:
         return Secret.of(value) if values.holds_pem(value) else value
     if isinstance(value, str):
         return Secret.of(value) if value and (entry is None or entry.secret or "@" in value) else value
+    if isinstance(value, (list, tuple)):
+        given = cast("Sequence[object]", value)
+        hidden = [_hidden(name, one) if isinstance(one, str) else one for one in given]
+        return value if all(one is other for one, other in zip(given, hidden, strict=True)) else hidden
     return hide_values(value)
 
 
@@ -557,12 +606,12 @@ def _variable_in(environ: Mapping[str, str], name: str, entry: Setting) -> str |
 
 
 def _same_gateway(url: object, environ: Mapping[str, str]) -> bool:
-    """Whether the environment is about this URL's server: it names the same one, or none."""
+    """Whether the environment is about this URL's server: it names the same one, or none. Of several addresses, each must be."""
     named = environ.get("JUPYTER_GATEWAY_URL", "").strip() or environ.get("JUPYTER_GATEWAY_WS_URL", "").strip()
     if not named:
         return True
-    origin = values.origin_of(named)
-    return origin is not None and origin == values.origin_of(url)
+    servers = values.origins_of(url)
+    return bool(servers) and servers <= values.origins_of(named)
 
 
 def _level(given: Given) -> int:
@@ -577,6 +626,9 @@ def _conflicts(found: Mapping[str, Any], raws: Mapping[str, Given]) -> list[Conf
         problems.append(_problem("client_key", raws["client_key"], "client_cert beside it, the certificate that this key is for"))
     if found.get("http_pwd") is not None and found.get("http_user", "wrong") is None:
         problems.append(_problem("http_pwd", raws["http_pwd"], "http_user beside it, the user whose password this is"))
+    ws_url, url = found.get("ws_url"), found.get("url")
+    if ws_url and url and len(values.addresses(ws_url, ("ws", "wss"))) != (count := len(values.addresses(url))):
+        problems.append(_problem("ws_url", raws["ws_url"], f"as many URLs as url has addresses, {count}, in the same order"))
     if (
         found.get("auth_token")
         and found.get("http_user") is not None

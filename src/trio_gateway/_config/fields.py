@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import attrs
@@ -106,9 +106,19 @@ def masked(setting: Setting, value: object) -> str:
     if not isinstance(value, _SHOWN):
         return f"<{type(value).__name__}>"  # its own repr may tell anything
     try:
-        return _short.repr(values.hidden_url(value) if setting.url and isinstance(value, str) else value)
+        return _short.repr(_hidden_urls(value) if setting.url else value)
     except ValueError:  # Python refuses to print whole numbers of more than 4300 digits
         return f"<{type(value).__name__}>"
+
+
+def _hidden_urls(value: object) -> object:
+    """A URL, or several, without user information and query."""
+    if isinstance(value, str):
+        return values.hidden_url(value)
+    if isinstance(value, (list, tuple)):
+        given = cast("Sequence[object]", value)
+        return [values.hidden_url(one) if isinstance(one, str) else f"<{type(one).__name__}>" for one in given]
+    return value
 
 
 def readable(setting: Setting, value: object) -> str:

@@ -6,7 +6,7 @@ What each means stands there; nothing is checked here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from .._tokens import TokenRenewer
@@ -66,6 +66,6 @@ class GatewaySettings(LocalSettings, total=False):
             return open_gateway("https://gateway.example.org", **settings)
     """
 
-    url: str | None
-    ws_url: str | None
+    url: str | Sequence[str] | None
+    ws_url: str | Sequence[str] | None
     auth_token: str | None

@@ -29,6 +29,7 @@ __all__ = [
     "Origin",
     "Reader",
     "SplitURL",
+    "addresses",
     "as_it_is",
     "base_path",
     "boolean",
@@ -48,7 +49,7 @@ __all__ = [
     "number_in_text",
     "one_of",
     "optional",
-    "origin_of",
+    "origins_of",
     "plain_text",
     "renewer",
     "renewer_class",
@@ -56,7 +57,7 @@ __all__ = [
     "scheme_in_text",
     "split_url",
     "token",
-    "websocket_url",
+    "websocket_urls",
     "whole",
     "whole_in_text",
 ]
@@ -456,25 +457,77 @@ def split_url(value: object, schemes: Sequence[str] = ("http", "https")) -> Spli
     )
 
 
-def websocket_url(value: object) -> str:
-    """Read a WebSocket URL."""
-    found = split_url(value, ("ws", "wss"))
-    if found.user is not None:
+_BETWEEN = re.compile(r",\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)  # a comma may also stand in a path
+
+
+def _pieces(value: object) -> Sequence[object]:
+    """The URLs in what was given: one, several in a text with commas between them, or a list of them."""
+    if isinstance(value, str):
+        pieces = _BETWEEN.split(value)
+        if len(pieces) == 1:
+            return [value]
+        kind = Secret if isinstance(value, Secret) else str
+        return [kind(piece.strip()) for piece in pieces]
+    return cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else [value]
+
+
+def addresses(value: object, schemes: Sequence[str] = ("http", "https")) -> tuple[SplitURL, ...]:
+    """Read the addresses of one gateway: a URL, several in a text with commas between them, or a list or tuple of URLs.
+
+    Args:
+        value: what was given.
+        schemes: the plain scheme and the one over TLS.
+
+    Raises:
+        BadValue: one of them is no such URL, and it says which; or they don't go together.
+    """
+    pieces = _pieces(value)
+    if not pieces:
+        raise BadValue(f"at least one URL, such as {schemes[0]}://127.0.0.1:8888")
+    found: list[SplitURL] = []
+    for index, piece in enumerate(pieces):
+        try:
+            found.append(split_url(piece, schemes))
+        except BadValue as error:
+            raise BadValue(str(error) + _which(index, pieces)) from None
+        same = next((other for other, one in enumerate(found[:-1]) if _place(one) == _place(found[-1])), None)
+        if same is not None:
+            raise BadValue(f"each address once; [{same}] and [{index}] are the same")
+    if len({one.origin[0] for one in found}) > 1:
+        # Else who can cut the encrypted one off gets to read the token.
+        raise BadValue(f"addresses that all begin with {schemes[0]}://, or all with {schemes[1]}://")
+    return tuple(found)
+
+
+def _which(index: int, pieces: Sequence[object]) -> str:
+    if len(pieces) > 1:
+        return f"; this is about [{index}], number {index + 1} of {len(pieces)} addresses"
+    return "; of several addresses, each begins with its scheme" if isinstance(pieces[0], str) and "," in pieces[0] else ""
+
+
+def _place(one: SplitURL) -> tuple[Origin, str]:
+    return one.origin, urlsplit(one.url).path
+
+
+def websocket_urls(value: object) -> str:
+    """Read the WebSocket URLs of a gateway's addresses, given as `addresses` takes them; with commas between them."""
+    found = addresses(value, ("ws", "wss"))
+    if any(one.user is not None for one in found):
         raise BadValue("a URL without a user name and password, which belong into http_user and http_pwd")
-    return found.url
+    return ",".join(one.url for one in found)
 
 
-def origin_of(value: object) -> Origin | None:
-    """Tell the server that an http or ws URL means, as an http one; None when the URL can't be used."""
-    try:
-        return split_url(value).origin
-    except BadValue:
-        pass
-    try:
-        kind, host, port = split_url(value, ("ws", "wss")).origin
-    except BadValue:
-        return None
-    return kind.replace("ws", "http"), host, port
+def origins_of(value: object) -> frozenset[Origin]:
+    """Tell the servers that http or ws URLs mean, as http ones; of URLs that can't be used, none."""
+    found: set[Origin] = set()
+    for piece in _pieces(value):
+        for schemes in (("http", "https"), ("ws", "wss")):
+            try:
+                kind, host, port = split_url(piece, schemes).origin
+            except BadValue:
+                continue
+            found.add((kind.replace("ws", "http"), host, port))
+    return frozenset(found)
 
 
 def base_path(value: object) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from .._kernel.poller import KernelWatch
 from .._limits import points_to_limits
 from .._local.process import local_kernel_path, run_local_gateway
 from .._protocol.culling import CullPolicy
-from .._secret import Secret, hide_values
+from .._secret import hide_values
 from .._services import open_services
 from .._transport.blocks import block, check_trio
 from .._transport.connector import Connector, connect_tcp
@@ -86,8 +86,13 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """The gateway's base URL, without user name and password."""
+        """The gateway's base URL, without user name and password. Of a gateway with several addresses that of the first."""
         return self._http.config.base_url
+
+    @property
+    def address(self) -> str:
+        """The base URL of the address in use: `url`, unless the gateway has several. Then another one is as soon as it fails."""
+        return self._http.addresses.url
 
     @property
     def kernels(self) -> Kernels:
@@ -268,7 +273,7 @@ class Gateway:
 @block("open_gateway")
 @asynccontextmanager
 async def open_gateway(
-    gateway: str | GatewayConfig | None = None,
+    gateway: str | Sequence[str] | GatewayConfig | None = None,
     *,
     connector: Connector | None = None,
     on_event: Listeners = None,
@@ -281,7 +286,8 @@ async def open_gateway(
     Opening one costs about a millisecond, or as long as it takes to open a `session_database`.
 
     Args:
-        gateway: its URL; or a whole configuration; or None: the variables `JUPYTER_GATEWAY_*` say which.
+        gateway: its URL, or a list of the URLs of its addresses, which share its kernels; or a whole configuration; or None: the
+            variables `JUPYTER_GATEWAY_*` say which.
         connector: opens byte streams in place of TCP, for tests and tunnels.
         on_event: gets each request and each action on a kernel or session, as a `GatewayEvent`: a function, which must
             neither block nor wait; the sending end of a memory channel; or a list of these. A channel that is full loses the
@@ -371,10 +377,12 @@ async def open_local_gateway(
 
 def hidden_url(gateway: Any) -> Any:
     """Return what `open_gateway` is given as its gateway, in which a URL with a password hides itself."""
-    return Secret.of(gateway) if isinstance(gateway, str) and "@" in gateway else gateway
+    if isinstance(gateway, (str, list, tuple)):
+        return hidden_settings({"url": gateway})["url"]
+    return gateway
 
 
-def _resolve(gateway: str | GatewayConfig | None, settings: Mapping[str, Any]) -> GatewayConfig:
+def _resolve(gateway: str | Sequence[str] | GatewayConfig | None, settings: Mapping[str, Any]) -> GatewayConfig:
     if isinstance(gateway, GatewayConfig):
         return gateway.replace(**settings) if settings else gateway
     if gateway is not None:

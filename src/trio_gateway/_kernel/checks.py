@@ -554,7 +554,7 @@ async def answers_elsewhere(http: HttpClient, kernel_id: str, question: Message)
 
 
 async def _answers(http: HttpClient, kernel_id: str, question: Message) -> bool:
-    async with open_channels(http, kernel_id, uuid.uuid4().hex, [codec.V1_SUBPROTOCOL]) as websocket:
+    async with open_channels(http, kernel_id, uuid.uuid4().hex, [codec.V1_SUBPROTOCOL]) as (websocket, _):
         v1 = websocket.subprotocol == codec.V1_SUBPROTOCOL
         decode = codec.Decoder(v1=v1).decode
         await websocket.send(codec.parts_v1(question) if v1 else codec.encode_legacy(question))

@@ -39,9 +39,17 @@ from .._protocol.hub import says_not_running
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness
 from .._protocol.retry import reconnect_delay
+from .._transport.addresses import SILENT_STATUS_CODES
 from .._transport.connector import TLSRefusedError
 from .._transport.http.client import HttpClient
-from .._transport.websocket.opening import HandshakeRejected, WebSocket, WebSocketClosed, WebSocketOptions, open_websocket
+from .._transport.websocket.opening import (
+    Connection,
+    HandshakeRejected,
+    WebSocket,
+    WebSocketClosed,
+    WebSocketOptions,
+    connect_websocket,
+)
 
 __all__ = ["SMALLEST_LIMIT", "Exchange", "Supervised", "Supervisor", "open_channels"]
 
@@ -151,13 +159,14 @@ class Supervisor:
         v1: whether to offer the v1 framing; else the legacy one is spoken.
     """
 
-    __slots__ = ("_exchange", "_http", "_scope", "_session", "_subprotocols")
+    __slots__ = ("_address", "_exchange", "_http", "_scope", "_session", "_subprotocols")
 
     def __init__(self, session: Supervised, exchange: Exchange, http: HttpClient, *, v1: bool = True) -> None:
         self._session = session
         self._subprotocols = [codec.V1_SUBPROTOCOL] if v1 else []
         self._exchange = exchange
         self._http = http
+        self._address = 0
         self._scope: trio.CancelScope | None = None
 
     def reconnect(self) -> None:
@@ -239,7 +248,9 @@ class Supervisor:
         making = trio.CancelScope(deadline=outage.until(limit)) if outage.failures and self._session.connections else None
         with making or nullcontext():
             session = self._session
-            async with open_channels(self._http, session.kernel_id, session.session_id, self._subprotocols) as websocket:
+            opening = open_channels(self._http, session.kernel_id, session.session_id, self._subprotocols)
+            async with opening as (websocket, address):
+                self._address = address
                 if making is not None:
                     making.deadline = math.inf
                     await trio.lowlevel.checkpoint_if_cancelled()  # the limit and the answer came in the same moment
@@ -267,7 +278,7 @@ class Supervisor:
                 action=action,
                 status="error" if failed else "success",
                 message=message,
-                gateway_url=self._http.config.base_url,
+                gateway_url=self._http.addresses.url,
                 attempts=outage.attempts,
                 seconds=outage.seconds(trio.current_time()),
                 kernel_id=self._session.kernel_id,
@@ -302,6 +313,8 @@ class Supervisor:
             elif liveness.link_is_dead(now, sending=exchange.sending):
                 _logger.debug("link_is_dead", extra={"gateway.kernel_id": self._session.kernel_id})
                 websocket.given_up = True
+                heard = now - liveness.silence(now)
+                self._http.addresses.failed(self._address, heard, lambda: "a kernel's connection there has gone silent")
                 nursery.cancel_scope.cancel()
             elif liveness.wants_ping(now):
                 liveness.pinged(now)
@@ -318,7 +331,8 @@ class Supervisor:
 
     def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
         config, kernel_id = self._http.config, self._session.kernel_id
-        url = config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id))
+        address = self._http.addresses.current
+        url = config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id), address)
         status, headers = rejected.status_code, Headers(rejected.headers)
         if says_not_running("GET", urlsplit(url).path, status, headers, rejected.body):
             return HubServerNotRunningError(status, rest.reason_phrase(status), url=url)
@@ -391,8 +405,11 @@ class _Outage:
 
 
 @asynccontextmanager
-async def open_channels(http: HttpClient, kernel_id: str, session_id: str, subprotocols: list[str]) -> AsyncGenerator[WebSocket]:
-    """Open a WebSocket to a kernel with the gateway's credentials, and keep the cookies that come with it.
+async def open_channels(
+    http: HttpClient, kernel_id: str, session_id: str, subprotocols: list[str]
+) -> AsyncGenerator[tuple[WebSocket, int]]:
+    """Open a WebSocket to a kernel with the gateway's credentials, at the first of its addresses that answers, and keep the
+    cookies that come with it.
 
     Args:
         http: the gateway's HTTP client.
@@ -400,27 +417,62 @@ async def open_channels(http: HttpClient, kernel_id: str, session_id: str, subpr
         session_id: what the gateway buffers and replays by.
         subprotocols: the framings to offer.
 
+    Yields:
+        The WebSocket, and the number of the address.
+
     Raises:
         HandshakeRejected: the gateway answered with another status than 101.
         WebSocketClosed: in the block, the connection is over.
         GatewayError: another reason why it could not be made.
     """
+    path = rest.channels_path(http.config.kernels_endpoint, kernel_id, session_id)
+    connection, address = await _connect_somewhere(http, path, subprotocols)
+    try:
+        received = [value for name, value in connection.engine.response_headers if name == "set-cookie"]
+        http.store_cookies(received, http.config.websocket_url(path, address))
+        yield connection.engine, address
+    finally:
+        await connection.close()  # noqa: ASYNC102 - it is shielded, and bounded
+
+
+async def _connect_somewhere(http: HttpClient, path: str, subprotocols: list[str]) -> tuple[Connection, int]:
+    """Make a connection at the first address that answers. A handshake asks for nothing, so it may be repeated."""
     config = http.config
-    url = config.websocket_url(rest.channels_path(config.kernels_endpoint, kernel_id, session_id))
-    async with open_websocket(
-        url,
-        connector=http.connector,
-        ssl_context=http.ssl_context,
-        headers=await http.handshake_headers(url),
-        subprotocols=subprotocols,
-        options=WebSocketOptions(
-            config.max_message_size, config.connect_timeout, config.handshake_timeout, config.websocket_engine
-        ),
-        handshakes=http.handshakes,
-        mask=http.mask,
-    ) as websocket:
-        http.store_cookies([value for name, value in websocket.response_headers if name == "set-cookie"], url)
-        yield websocket
+    connect_timeout = config.connect_timeout / len(config.addresses)
+    options = WebSocketOptions(config.max_message_size, connect_timeout, config.handshake_timeout, config.websocket_engine)
+    way = http.addresses.start_round()
+    while True:
+        url = config.websocket_url(path, way.index)
+        failure: Exception
+        try:
+            connection = await connect_websocket(
+                url,
+                connector=http.connector,
+                ssl_context=http.ssl_context,
+                headers=await http.handshake_headers(url),
+                subprotocols=subprotocols,
+                options=options,
+                handshakes=http.handshakes,
+                mask=http.mask,
+            )
+        except HandshakeRejected as rejected:
+            if rejected.status_code not in SILENT_STATUS_CODES:
+                way.answered()
+                raise
+            failure = rejected
+        except (GatewayConnectionError, GatewayTimeoutError) as error:
+            failure = error
+        else:
+            way.answered()
+            return connection, way.index
+        if not way.failed(failure):
+            failure = way.error()
+            break
+        del failure
+    try:
+        raise failure
+    finally:
+        del failure, way  # else this frame and its own traceback keep each other
 
 
 async def _quietly(act: Callable[[], Awaitable[None]]) -> None:

@@ -64,7 +64,7 @@ Declared = Mapping[How, tuple[str, ...]]
 
 MEMBERS: Final[Mapping[type, Declared]] = {
     Gateway: {
-        How.ON_THE_SPOT: ("config", "url"),
+        How.ON_THE_SPOT: ("address", "config", "url"),
         How.PART: ("kernels", "kernelspecs"),
         How.LATE_PART: ("sessions",),
         How.COUNTS_EVENTS: ("dropped_events",),

@@ -384,6 +384,9 @@ class Gateway(BlockingFace, of=_gateway.Gateway):
     def config(self) -> GatewayConfig: ...
 
     @property
+    def address(self) -> str: ...
+
+    @property
     def url(self) -> str: ...
 
     @property

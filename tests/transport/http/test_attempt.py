@@ -27,7 +27,7 @@ def a_call(
     return Call(
         method=method,
         path=path,
-        url=f"{URL}{path}",
+        url_at=lambda _: f"{URL}{path}",
         query="",
         headers=list((headers or {}).items()),
         content=None,
@@ -41,7 +41,7 @@ def a_call(
 
 async def failed(it: Bench, call: Call) -> AttemptFailed:
     with pytest.raises(AttemptFailed) as caught:
-        await it.http._attempts.make(call)
+        await it.http._attempts.make(call, 0)
     return caught.value
 
 
@@ -110,7 +110,7 @@ async def test_every_attempt_counts_and_forgets_the_last_status():
 
 async def test_who_takes_any_status_gets_every_whole_answer_and_no_redirect():
     async with bench(in_turn(response(302, b"moved", "Location: /y"), response(404))) as it:
-        answer = await it.http._attempts.make(a_call(any_status=True))
+        answer = await it.http._attempts.make(a_call(any_status=True), 0)
         assert (answer.status_code, answer.content, answer.headers["location"]) == (302, b"moved", "/y")
         found = await failed(it, a_call(any_status=True))
         assert found.response is not None
@@ -120,14 +120,14 @@ async def test_who_takes_any_status_gets_every_whole_answer_and_no_redirect():
 
 async def test_what_a_user_gets_is_not_masked():
     async with bench(in_turn(response(200, b"token is t0ken-s3cret")), auth_token="t0ken-s3cret") as it:
-        assert b"t0ken-s3cret" in (await it.http._attempts.make(a_call(any_status=True))).content
-        assert b"t0ken-s3cret" not in (await it.http._attempts.make(a_call())).content
+        assert b"t0ken-s3cret" in (await it.http._attempts.make(a_call(any_status=True), 0)).content
+        assert b"t0ken-s3cret" not in (await it.http._attempts.make(a_call(), 0)).content
 
 
 async def test_headers_that_do_not_fit_the_request_are_named():  # G10
     async with bench(in_turn(response())) as it:
         with pytest.raises(InvalidInputError, match="headers"):
-            await it.http._attempts.make(a_call(headers={"Content-Length": "7"}))
+            await it.http._attempts.make(a_call(headers={"Content-Length": "7"}), 0)
     assert it.requests == []
 
 
@@ -135,14 +135,14 @@ async def test_closed_attempts_refuse():
     async with bench(in_turn(response())) as it:
         it.http._attempts.close()
         with pytest.raises(trio.ClosedResourceError):
-            await it.http._attempts.make(a_call())
+            await it.http._attempts.make(a_call(), 0)
     assert it.requests == []
 
 
 @pytest.mark.parametrize(("method", "length"), [("GET", None), ("POST", "0"), ("PUT", "0"), ("DELETE", None)])
 async def test_a_request_without_a_body_says_so_where_one_is_usual(method: str, length: str | None):
     async with bench(in_turn(response())) as it:
-        await it.http._attempts.make(a_call(method))
+        await it.http._attempts.make(a_call(method), 0)
     assert it.requests[0].headers.get("content-length") == length
 
 

@@ -252,7 +252,7 @@ async def test_secrets_are_shown_nowhere(caplog: pytest.LogCaptureFixture):  # G
         with pytest.raises(GatewayHTTPError) as redirected:
             await it.http.request("GET", "/")
     assert caught.value.message == "You sent Authorization: [hidden], X-Api-Key=[hidden] and c=[hidden], 1"
-    shown = [repr(it.http), repr(it.http._identity._credentials), repr(it.http._identity._cookies), caplog.text, repr(it.events)]
+    shown = [repr(it.http), repr(it.http._identity._credentials), repr(it.http._identity._jars), caplog.text, repr(it.events)]
     for error in (caught.value, redirected.value):
         chain: BaseException | None = error
         while chain is not None:

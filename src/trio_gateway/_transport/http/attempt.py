@@ -35,6 +35,7 @@ from ..._protocol.retry import RETRIED_STATUS_CODES, parse_retry_after
 from ..._protocol.urls import request_target, resolve_redirect
 from ..._secret import SecretBytes
 from ..._version import __version__
+from ..addresses import SILENT_STATUS_CODES
 from ..connector import TLSRefusedError
 from .identity import Identity, merged
 
@@ -94,6 +95,7 @@ class AttemptFailed(Exception):  # never leaves the client
         error: what the caller sees, unless another attempt succeeds.
         safe: repeating is safe whatever the method, because nothing was sent.
         worth: repeating may help.
+        elsewhere: another address of the gateway may answer, because this one did not.
         after: what the gateway asked to wait, in seconds.
         response: the answer, where there is one.
     """
@@ -104,6 +106,7 @@ class AttemptFailed(Exception):  # never leaves the client
         *,
         safe: bool = False,
         worth: bool = False,
+        elsewhere: bool = False,
         after: float | None = None,
         response: HttpResponse | None = None,
     ) -> None:
@@ -111,6 +114,7 @@ class AttemptFailed(Exception):  # never leaves the client
         self.error = error
         self.safe = safe
         self.worth = worth
+        self.elsewhere = elsewhere
         self.after = after
         self.response = response
 
@@ -121,7 +125,8 @@ class Call:
 
     method: str
     path: str
-    url: str
+    url_at: Callable[[int], str]
+    """Gives the URL at an address of the gateway."""
     query: str = attrs.field(repr=False)
     headers: list[tuple[str, str]] = attrs.field(repr=False)
     content: bytes | None = attrs.field(repr=False)
@@ -132,6 +137,10 @@ class Call:
     any_status: bool = False
     """Whether every whole answer is given back, instead of an error for those that are none of success."""
     on_sending: Callable[[], object] | None = None
+    url: str = ""
+    """The URL of the latest attempt, without its query."""
+    address: int = 0
+    """The address of the latest attempt, by its number."""
     attempts: int = 0
     status: int | None = None
     message: str = ""
@@ -159,26 +168,31 @@ class Attempts:
         self._config = config
         self._identity = identity
         self._pool = pool
-        self._host = urlsplit(config.base_url).netloc
+        self._hosts = [urlsplit(url).netloc for url in config.addresses]
         self._closed = False
 
     def close(self) -> None:
         """Refuse attempts from now on."""
         self._closed = True
 
-    async def make(self, call: Call) -> HttpResponse:
+    async def make(self, call: Call, address: int) -> HttpResponse:
         """Send a request and follow where it is redirected to, all within one limit.
+
+        Args:
+            call: what to send.
+            address: where to: one of the gateway's addresses, by its number.
 
         Raises:
             AttemptFailed: there is no answer of success.
         """
         call.attempts += 1
         call.status = None
+        call.url, call.address = call.url_at(address), address
         url = call.url + call.query
         with trio.move_on_after(call.limit):
             redirects = 0
             while True:
-                response = await self._exchange(call, url)
+                response = await self._exchange(call, url, address)
                 call.status = response.status_code
                 if not call.any_status and says_not_running(
                     call.method, urlsplit(call.url).path, response.status_code, response.headers, response.content
@@ -189,7 +203,8 @@ class Attempts:
                 redirects += 1
                 url = self._redirect(call, response, url, redirects)
         raise AttemptFailed(
-            GatewayTimeoutError(call.phase, call.limit, call.setting, attempts=call.attempts, seconds=call.seconds())
+            GatewayTimeoutError(call.phase, call.limit, call.setting, attempts=call.attempts, seconds=call.seconds()),
+            elsewhere=True,
         )
 
     def _http_error(self, call: Call, status: int, reason: str, message: str) -> GatewayHTTPError:
@@ -212,6 +227,7 @@ class Attempts:
         raise AttemptFailed(
             self._http_error(call, status, reason, message),
             worth=status in RETRIED_STATUS_CODES,
+            elsewhere=status in SILENT_STATUS_CODES,
             after=parse_retry_after(response.headers.get("Retry-After"), now=self._identity.now()),
             response=response,
         )
@@ -233,7 +249,7 @@ class Attempts:
         status = response.status_code
         raise AttemptFailed(self._http_error(call, status, reason_phrase(status), message))
 
-    async def _exchange(self, call: Call, url: str) -> HttpResponse:
+    async def _exchange(self, call: Call, url: str, address: int) -> HttpResponse:
         """Send one request and read its answer, whatever that says.
 
         Raises:
@@ -244,13 +260,15 @@ class Attempts:
 
         if self._closed:
             raise closed_error()
-        headers = merged([("Host", self._host), *_OUR_HEADERS, *self._identity.headers(url), *call.own_headers()])
+        headers = merged([("Host", self._hosts[address]), *_OUR_HEADERS, *self._identity.headers(url), *call.own_headers()])
         answer: Answer | None = None
         # Not a list: its repr would show what came, and this frame is in the traceback of what goes wrong here.
         content = io.BytesIO()
         failure: Exception
         try:
-            answer = await self._pool.send(call.method, request_target(url), _encoded(headers), call.content, call.on_sending)
+            answer = await self._pool.send(
+                call.method, request_target(url), _encoded(headers), call.content, call.on_sending, address=address
+            )
             await _read(answer, content)
             return self._complete(call, url, answer, content)
         except ConnectFailed as failed:
@@ -259,7 +277,7 @@ class Attempts:
             if isinstance(error, GatewayConnectionError):
                 error.sent = False
             final = isinstance(error, (TLSRefusedError, GatewayTimeoutError))
-            failure = AttemptFailed(error, safe=True, worth=not final)
+            failure = AttemptFailed(error, safe=True, worth=not final, elsewhere=True)
         except NotSendable:
             # Such as a Content-Length of the user's own.
             failure = InvalidInputError("headers", None, "headers that fit the request")
@@ -287,7 +305,9 @@ class Attempts:
         if self._closed:
             return closed_error()
         text = f"{call.url} closed the connection before its answer was complete"
-        return AttemptFailed(GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True)
+        return AttemptFailed(
+            GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True, elsewhere=True
+        )
 
     def _complete(self, call: Call, url: str, answer: Answer, content: io.BytesIO) -> HttpResponse:
         """Make the answer of what came. This is where our secrets are taken out of it; a request of the user's own gets all."""

@@ -13,7 +13,8 @@ import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 import trio
@@ -26,6 +27,7 @@ from ..._protocol.rest import encode_query
 from ..._protocol.retry import IDEMPOTENT_METHODS, request_delay
 from ..._protocol.urls import origin_of, split_url
 from ..._secret import SecretBytes, hide_values
+from ..addresses import Addresses
 from ..connector import Connector, connect_tcp
 from ..tls import load_ssl_context
 from ..websocket.handshakes import Handshakes, open_handshakes
@@ -60,6 +62,8 @@ class HttpClient:
     """What to do TLS with; None where no URL of the configuration needs it."""
     emit: EventSink
     """Takes the events of what is done; what it raises comes out of what it tells of."""
+    addresses: Addresses
+    """Which of the gateway's addresses is in use, for the WebSocket too."""
     takes_bytes: int | None
     """How large a WebSocket message the gateway takes, in bytes; None where that is not known, as mostly."""
     handshakes: Handshakes
@@ -80,6 +84,7 @@ class HttpClient:
         self.connector = connector
         self.ssl_context = ssl_context
         self.emit = emit
+        self.addresses = Addresses(config, emit)
         self.takes_bytes = None
         self.handshakes = handshakes
         self._rng = rng
@@ -128,8 +133,8 @@ class HttpClient:
             GatewayHTTPError: it answered with another status.
             AuthenticationError: it answered 401 or 403, also to a new token where there is one.
             GatewayConnectionError: there is no connection, or it broke.
-            GatewayTimeoutError: connecting or an attempt took too long. That is not tried again: to wait longer, a caller raises
-                the limit.
+            GatewayTimeoutError: connecting or an attempt took too long. That is not tried again, but at another address of the
+                gateway: to wait longer, a caller raises the limit.
             ProtocolError: the answer can't be understood, or is larger than `max_response_size`.
             InvalidInputError: path, headers or JSON can't be sent.
             trio.ClosedResourceError: the client's block has ended.
@@ -144,7 +149,7 @@ class HttpClient:
         call = Call(
             method=_checked_method(method),
             path=_checked_path(path),
-            url=self.config.http_url(path),
+            url_at=partial(self.config.http_url, path),
             query=f"?{encode_query(params)}" if params else "",
             headers=[*json_type, *_checked_headers(given)],
             content=content,
@@ -166,7 +171,8 @@ class HttpClient:
 
         Args:
             method: HTTP method.
-            url: an escaped URL of the configured server, inside the base URL or not, without fragment.
+            url: an escaped URL of the configured server, inside the base URL or not, without fragment. Where the gateway has
+                several addresses, a URL of any of them means the one in use.
             headers: more headers, which beat the configured ones.
             content: the body, if there is one.
 
@@ -185,16 +191,25 @@ class HttpClient:
         """
         given: Mapping[str, str] = hide_values(headers or {})
         headers = given
-        base = urlsplit(self.config.base_url)
+        bases = [urlsplit(address) for address in self.config.addresses]
         parts = split_url(url)
-        if (origin := origin_of(parts)) != origin_of(base):
-            expected = f"a URL of {base.scheme}://{base.netloc}; credentials go nowhere else"
-            raise InvalidInputError("url", "{}://{}:{}".format(*origin), expected)
+        here = [base for base in bases if origin_of(base) == origin_of(parts)]
+        if not here:
+            expected = f"a URL of {' or '.join(f'{base.scheme}://{base.netloc}' for base in bases)}; credentials go nowhere else"
+            raise InvalidInputError("url", "{}://{}:{}".format(*origin_of(parts)), expected)
         path = parts.path or "/"
+        # Below the base URL of an address it is the same path below that of another one.
+        within = max((base.path for base in here if f"{path}/".startswith(f"{base.path}/")), key=len, default=None)
+
+        def url_at(address: int) -> str:
+            base = bases[address]
+            below = path if within is None else base.path + path[len(within) :]
+            return f"{base.scheme}://{base.netloc}{below}"
+
         call = Call(
             method=_checked_method(method),
-            path=path.removeprefix(base.path) if path.startswith(f"{base.path}/") else path,
-            url=f"{base.scheme}://{base.netloc}{path}",
+            path=path if within is None else path[len(within) :] or path,
+            url_at=url_at,
             query=f"?{parts.query}" if parts.query else "",
             headers=_checked_headers(given),
             content=None if content is None else SecretBytes(content),
@@ -224,19 +239,32 @@ class HttpClient:
         renewed = False
         if self._identity.renews:
             await self._identity.renew()
+        worth = False
+        way = self.addresses.start_round()
         while True:
             token = self._identity.token
             try:
-                return await self._attempts.make(call)
+                response = await self._attempts.make(call, way.index)
             except AttemptFailed as caught:
                 failed = caught
+            else:
+                way.answered()
+                return response
             if isinstance(failed.error, AuthenticationError) and not renewed:
                 renewed = True
                 if await self._identity.renew(token):
                     continue
-            failures += 1
             may = (idempotent or failed.safe) if retry is None else retry
-            if not may or not failed.worth or failures > self.config.max_request_retries:
+            worth |= failed.worth
+            unanswered = failed.elsewhere and (may or failed.safe)
+            if unanswered and way.failed(failed.error):
+                continue
+            failures += 1
+            if unanswered:
+                failed.error = cast("GatewayError", way.error())
+            elif failed.response is not None:
+                way.answered()
+            if not may or not worth or failures > self.config.max_request_retries:
                 return self._settle(call, failed)
             limit = self.config.gateway_retry_interval_max
             delay = request_delay(failures, limit=limit, rng=self._rng, retry_after=failed.after)
@@ -244,6 +272,8 @@ class HttpClient:
                 return self._settle(call, failed)
             logger.debug("request_retried after %.3g s: %s", delay, failed.error)
             await trio.sleep(delay)
+            worth = False
+            way = self.addresses.start_round()
 
     def _settle(self, call: Call, failed: AttemptFailed) -> HttpResponse:
         """End with the last attempt, for better or worse."""
@@ -303,7 +333,7 @@ class HttpClient:
                 status="error" if call.message else "success",
                 status_code=call.status,
                 message=call.message,
-                gateway_url=self.config.base_url,
+                gateway_url=self.addresses.url_of(call.address),
                 method=call.method,
                 path=call.path,
                 attempts=call.attempts,

@@ -44,7 +44,8 @@ class Identity:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._credentials = Credentials(config, config.load_token_renewer())
-        self._cookies = CookieJar()
+        # A jar for each address: what a balancer at one of them says is nothing to the others.
+        self._jars = [CookieJar() for _ in config.addresses]
         self._masked: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._masker = Masker(())
         # The wall clock is read once. From then on it follows Trio's, in tests a virtual one.
@@ -81,7 +82,7 @@ class Identity:
     def headers(self, url: str) -> list[tuple[str, str]]:
         """Return what tells the gateway who we are: what logs in, the configured headers, and the cookies that go to a URL."""
         found = [*self._config.auth_headers(self._credentials.token), *self._config.headers.items()]
-        if self._config.accept_cookies and (cookies := self._cookies.header(url, now=self.now())):
+        if self._config.accept_cookies and (cookies := self._jar(url).header(url, now=self.now())):
             theirs = [value for name, value in found if name.lower() == "cookie"]
             found.append(("Cookie", Secret("; ".join([*theirs, cookies]))))
         return found
@@ -98,11 +99,9 @@ class Identity:
         Cancellation:
             Safe.
         """
-        ours = {origin_of(urlsplit(self._config.ws_base_url)), origin_of(urlsplit(self._config.base_url))}
-        if origin_of(urlsplit(url)) not in ours:
-            raise InvalidInputError(
-                "url", without_query(url), f"a URL of {self._config.ws_base_url}; credentials go nowhere else"
-            )
+        ours = self._config.ws_addresses
+        if origin_of(urlsplit(url)) not in {origin_of(urlsplit(one)) for one in (*ours, *self._config.addresses)}:
+            raise InvalidInputError("url", without_query(url), f"a URL of {' or '.join(ours)}; credentials go nowhere else")
         await self.renew()
         return merged(self.headers(url))
 
@@ -114,12 +113,24 @@ class Identity:
             url: the URL of the request.
         """
         if self._config.accept_cookies:
-            self._cookies.store(set_cookie_values, url, now=self.now())
+            self._jar(url).store(set_cookie_values, url, now=self.now())
+
+    def _jar(self, url: str) -> CookieJar:
+        """The cookies of the address that a URL is one of."""
+        if len(self._jars) == 1:
+            return self._jars[0]
+        parts, best, found = urlsplit(url), -1, self._jars[0]
+        for jar, *bases in zip(self._jars, self._config.addresses, self._config.ws_addresses, strict=True):
+            for base in map(urlsplit, bases):
+                below = f"{parts.path}/".startswith(f"{base.path}/")
+                if below and len(base.path) > best and origin_of(base) == origin_of(parts):
+                    best, found = len(base.path), jar
+        return found
 
     @property
     def mask(self) -> Masker:
         """Takes out of what the gateway says what we log in with."""
-        cookies = (cookie.value for cookie in self._cookies if len(cookie.value) >= 6)
+        cookies = (cookie.value for jar in self._jars for cookie in jar if len(cookie.value) >= 6)
         secrets = (*self._credentials.secrets(), *cookies), self._credentials.other_headers()
         if secrets != self._masked:
             self._masked, self._masker = secrets, Masker(*secrets)

@@ -41,7 +41,7 @@ class Answer:
 
 
 class ConnectionPool(httpcore2.AsyncConnectionPool):
-    """At most `max_connections` connections to a gateway; a request that finds none free waits.
+    """At most `max_connections` connections to a gateway, to all its addresses together; a request that finds none free waits.
 
     Args:
         config: the settings.
@@ -51,9 +51,10 @@ class ConnectionPool(httpcore2.AsyncConnectionPool):
 
     def __init__(self, config: GatewayConfig, connector: Connector, ssl_context: ssl.SSLContext | None) -> None:
         super().__init__(max_connections=config.max_connections)
-        parts = urlsplit(config.base_url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        default = 443 if config.base_url.startswith("https:") else 80
+        self._places = [
+            ((parts.hostname or "").encode("ascii"), parts.port or default) for parts in map(urlsplit, config.addresses)
+        ]
         self._config = config
         self._connector = connector
         self._tls = ssl_context
@@ -63,7 +64,7 @@ class ConnectionPool(httpcore2.AsyncConnectionPool):
         return Connection(origin, self._connect, self._config.max_response_size)
 
     async def _connect(self, host: str, port: int) -> trio.abc.Stream:
-        limit = self._config.connect_timeout
+        limit = self._config.connect_timeout / len(self._places)
         try:
             with trio.move_on_after(limit):
                 return await open_stream(self._connector, host, port, ssl_context=self._tls)
@@ -78,6 +79,8 @@ class ConnectionPool(httpcore2.AsyncConnectionPool):
         headers: list[tuple[bytes, bytes]],
         body: bytes | None,
         on_sending: Callable[[], object] | None = None,
+        *,
+        address: int = 0,
     ) -> Answer:
         """Send a request and wait for the head of its answer. Failures are those of `connection`.
 
@@ -87,11 +90,13 @@ class ConnectionPool(httpcore2.AsyncConnectionPool):
             headers: all headers.
             body: the body, if there is one.
             on_sending: called when there is a connection and the first byte is about to be sent.
+            address: where to: one of the gateway's addresses, by its number.
         """
+        host, port = self._places[address]
         request = httpcore2.Request(
             method=method,
             # The pool is to see a plain connection: TLS is made with it.
-            url=httpcore2.URL(scheme=b"http", host=self._host.encode("ascii"), port=self._port, target=target.encode("ascii")),
+            url=httpcore2.URL(scheme=b"http", host=host, port=port, target=target.encode("ascii")),
             headers=headers,
             extensions={"body": body, "on_sending": on_sending},
         )

@@ -22,6 +22,7 @@ import trio.abc
 from ..._errors import GatewayConnectionError
 from ..._protocol.frames import Mask, xor_mask
 from ..._protocol.messages import Buffer
+from ..._protocol.rest import reason_phrase
 from ..connector import TLSRefusedError, certificate_alert, describe_tls_error
 
 __all__ = [
@@ -83,6 +84,9 @@ class HandshakeRejected(Exception):
         self.status_code = status_code
         self.headers = headers
         self.body = body
+
+    def __str__(self) -> str:
+        return f"the WebSocket handshake was answered {self.status_code} {reason_phrase(self.status_code)}"
 
 
 # What a header says to a browser or to our cookies; it is kept, and never shown.

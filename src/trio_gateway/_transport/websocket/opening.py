@@ -25,7 +25,16 @@ from .handshakes import Connection, Handshakes, open_handshakes
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["HandshakeRejected", "WebSocket", "WebSocketClosed", "WebSocketOptions", "best_engine", "open_websocket"]
+__all__ = [
+    "Connection",
+    "HandshakeRejected",
+    "WebSocket",
+    "WebSocketClosed",
+    "WebSocketOptions",
+    "best_engine",
+    "connect_websocket",
+    "open_websocket",
+]
 
 
 def best_engine() -> str:
@@ -77,6 +86,39 @@ async def open_websocket(
 
     Cancellation: leaves at once. A handshake that has begun goes on, as `Handshakes` says.
     """
+    limit = min(options.connect_timeout, options.handshake_timeout)
+    async with nullcontext(handshakes) if handshakes is not None else open_handshakes(limit) as owner:
+        connection = await connect_websocket(
+            url,
+            connector=connector,
+            ssl_context=ssl_context,
+            headers=headers,
+            subprotocols=subprotocols,
+            options=options,
+            handshakes=owner,
+            mask=mask,
+        )
+        try:
+            yield connection.engine
+        finally:
+            await connection.close()  # noqa: ASYNC102 - it is shielded, and bounded
+
+
+async def connect_websocket(
+    url: str,
+    *,
+    connector: Connector,
+    ssl_context: ssl.SSLContext | None,
+    headers: Sequence[tuple[str, str]],
+    subprotocols: Sequence[str],
+    options: WebSocketOptions,
+    handshakes: Handshakes,
+    mask: Callable[[str], str] | None = None,
+) -> Connection:
+    """Make the connection of `open_websocket`, with its arguments and errors. It is the caller's, who closes it.
+
+    Cancellation: leaves at once. A handshake that has begun goes on, as `Handshakes` says.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "wss"
@@ -97,15 +139,9 @@ async def open_websocket(
         ssl_context=ssl_context if secure else None,
         server_hostname=host,
     )
-    limit = min(options.connect_timeout, options.handshake_timeout)
-    async with nullcontext(handshakes) if handshakes is not None else open_handshakes(limit) as owner:
-        connection = await owner.shake(
-            url, partial(_connect, connect, address, options), partial(_shake_hands, upgrade, options, owner.services)
-        )
-        try:
-            yield connection.engine
-        finally:
-            await connection.close()  # noqa: ASYNC102 - it is shielded, and bounded
+    return await handshakes.shake(
+        url, partial(_connect, connect, address, options), partial(_shake_hands, upgrade, options, handshakes.services)
+    )
 
 
 async def _connect(connect: Callable[[], Awaitable[trio.abc.Stream]], address: str, options: WebSocketOptions) -> trio.abc.Stream:
