@@ -85,6 +85,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "check",
         "interrupt_mode",
         "keep_culling",
+        "fit",
         "start_prepared",
         "note_met",
         "last_listed",

@@ -46,6 +46,7 @@ from ._kernel.kernel import HeartbeatChannel as HeartbeatChannel
 from ._kernel.kernel import Kernel as Kernel
 from ._kernel.kernel import Subshell as Subshell
 from ._kernel.status import Status as Status
+from ._kernel_resources import KernelResources as KernelResources
 from ._models import KernelModel as KernelModel
 from ._models import KernelSpec as KernelSpec
 from ._models import KernelSpecResource as KernelSpecResource

@@ -211,6 +211,26 @@ def test_a_kernel_starts_by_name_and_one_that_is_not_there_does_not(served: Serv
     assert "--kernel NAME" in done.err
 
 
+def test_fresh_kernels_get_their_resources_and_a_wrong_one_is_named(served: Served) -> None:
+    """By each command that starts kernels; before anything is sent."""
+    gateway = served()
+    gateway.cli.cwd.joinpath("script.py").write_text("1")
+    write_notebook(gateway.cli.cwd / "a.ipynb", "1")
+    commands = [("kernels", "start"), ("exec", "1"), ("run", "script.py"), ("run", "a.ipynb"), ("run", "a.ipynb", "--resume")]
+    for words in commands:
+        done = gateway.cli.run(*words, "--resource", "cpu=1500m", "--resource", "gpus=1")
+        assert done.code == 0, done.err
+    starts = [request.json()["env"] for request in gateway.fake.requests if str(request) == "POST /api/kernels"]
+    wanted = {"KERNEL_CPUS": "1500m", "KERNEL_GPUS": "1", "KERNEL_GPUS_LIMIT": "1"}
+    assert [{name: env.get(name) for name in wanted} for env in starts] == [wanted] * len(commands)
+    asked = len(gateway.asked)
+    for words in commands:
+        done = gateway.cli.run(*words, "--resource", "memory=512m")
+        assert done.code == 2
+        assert "--resource: 'memory=512m' can't be used" in done.err
+    assert len(gateway.asked) == asked
+
+
 def test_a_kernel_whose_id_nobody_reads_is_not_left(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     class NobodyReads(io.RawIOBase):
         def writable(self) -> bool:
@@ -234,6 +254,7 @@ def test_a_kernel_whose_id_nobody_reads_is_not_left(served: Served, monkeypatch:
     [
         (["exec", "--attach", UNKNOWN, "--kernel", "python3", "1"], "--kernel and --attach"),
         (["exec", "--attach", UNKNOWN, "--cwd", "/", "1"], "--cwd and --attach"),
+        (["exec", "--attach", UNKNOWN, "--resource", "cpu=1", "1"], "--resource and --attach"),
         (["--kernel", "python3", "run", "x.py", "--attach", UNKNOWN], "--kernel and --attach"),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from trio_gateway import InvalidInputError
-from trio_gateway._cli.parameters import parameters_of, read_parameters
+from trio_gateway import InvalidInputError, KernelResources
+from trio_gateway._cli.parameters import parameters_of, read_parameters, resources_of
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,32 @@ def test_a_pair_has_a_name_and_a_value(pair: str) -> None:
     with pytest.raises(InvalidInputError, match="NAME=VALUE") as caught:
         parameters_of([pair])
     assert caught.value.field == "parameters"
+
+
+def test_resources() -> None:
+    pairs = ["cpu=2", "cpu-limit=2500m", "memory=4Gi", "gpus=1", "uid=5", "namespace=7", "image=a:1", 'volumes=[{"name": "v"}]']
+    assert resources_of([*pairs, "cpu=1"]) == KernelResources(
+        cpu="1", cpu_limit="2500m", memory="4Gi", gpus=1, uid=5, namespace="7", image="a:1", volumes=[{"name": "v"}]
+    )
+    assert resources_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        ("cpu", "one of these names: cpu, cpu_limit,"),
+        ("=1", "one of these names"),
+        ("cpus=1", "one of these names"),
+        ("cpu=many", "number of processors"),
+        ("memory=512m", "a thousandth of a byte"),
+        ("gpus=some", "GPUs"),
+        ('volumes=[{"emptyDir": {}}]', "name"),
+    ],
+)
+def test_a_resource_that_is_none(pair: str, expected: str) -> None:
+    with pytest.raises(InvalidInputError, match=expected) as caught:
+        resources_of(["gpus=1", pair])
+    assert (caught.value.field, caught.value.value) == ("resources", pair)
 
 
 @pytest.mark.parametrize(

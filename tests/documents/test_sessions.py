@@ -32,8 +32,10 @@ from trio_gateway._errors import (
     SessionStoreError,
 )
 from trio_gateway._events import GatewayEvent
+from trio_gateway._kernel_resources import KernelResources
 from trio_gateway._models import KernelModel, SessionModel
 
+RESOURCES = KernelResources(cpu=1)
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 
 
@@ -56,6 +58,7 @@ class Kernels:
         """Kernels that the list lacks."""
         self.delay = 0.0
         self.environments: list[Mapping[str, str] | None] = []
+        self.resources: list[KernelResources | None] = []
         self.at_once = self.most_at_once = 0
         self.step: Callable[[], None] = nothing
 
@@ -79,9 +82,12 @@ class Kernels:
         self.running[kernel.id] = kernel
         return kernel
 
-    async def start(self, name: str | None, *, env: Mapping[str, str] | None, path: str | None) -> KernelModel:
+    async def start(
+        self, name: str | None, *, env: Mapping[str, str] | None, path: str | None, resources: KernelResources | None
+    ) -> KernelModel:
         await self._request("start", f"{name} {path}")
         self.environments.append(env)
+        self.resources.append(resources)
         return self.add(name or "python3")
 
     async def get(self, kernel_id: str) -> KernelModel:
@@ -160,13 +166,14 @@ UNKNOWN: dict[str, Exception] = {
 async def test_create_starts_a_kernel_and_keeps_a_session(scene: Scene) -> None:
     with assert_checkpoints():
         session = await scene.sessions.create(
-            "folder/sub/a.ipynb", kernel_name="ir", name="a.ipynb", type="console", env={"KERNEL_X": "1"}
+            "folder/sub/a.ipynb", kernel_name="ir", name="a.ipynb", type="console", env={"KERNEL_X": "1"}, resources=RESOURCES
         )
     (kernel,) = scene.kernels.running.values()
     assert session == SessionModel(id=session.id, path="folder/sub/a.ipynb", name="a.ipynb", type="console", kernel=kernel)
     assert uuid.UUID(session.id).version == 4
     assert scene.kernels.asked == ["start ir folder/sub"]
     assert scene.kernels.environments == [{"KERNEL_X": "1"}]
+    assert scene.kernels.resources == [RESOURCES]
     (row,) = await scene.store.find()
     assert (row.id, row.kernel_id, row.created, row.updated) == (session.id, kernel.id, NOON, NOON)
 
@@ -453,12 +460,13 @@ async def test_update_of_a_session_whose_kernel_is_gone(scene: Scene) -> None:
 
 async def test_update_with_a_new_kernel_starts_it_and_ends_the_old_one(scene: Scene) -> None:
     session = await scene.sessions.create("folder/a")
-    updated = await scene.sessions.update(session.id, kernel_name="ir", env={"KERNEL_X": "1"})
+    updated = await scene.sessions.update(session.id, kernel_name="ir", env={"KERNEL_X": "1"}, resources=RESOURCES)
     assert updated == attrs.evolve(session, kernel=updated.kernel)
     assert updated.kernel.name == "ir"
     assert list(scene.kernels.running) == [updated.kernel.id]
     assert scene.kernels.asked[1:] == ["start ir folder", f"shutdown {session.kernel.id}"]
     assert scene.kernels.environments[-1] == {"KERNEL_X": "1"}
+    assert scene.kernels.resources[-1] == RESOURCES
     assert scene.events[-1].kernel_name == "ir"
     await scene.sessions.update(session.id, kernel_name="ir", path="other/a")
     assert "start ir other" in scene.kernels.asked, "it starts where the document is from now on"

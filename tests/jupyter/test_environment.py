@@ -26,6 +26,7 @@ import trio_gateway.anyio
 import trio_gateway.blocking
 from trio_gateway._cli.opening import configured_gateway
 from trio_gateway._cli.options import Options
+from trio_gateway._gateway.starting import Inherited
 from trio_gateway.jupyter import BlockingGatewayKernelManager, GatewayKernelManager
 from trio_gateway.jupyter._environment import choose_directory, choose_variables
 from trio_gateway.testing import FakeGateway
@@ -64,9 +65,17 @@ class Fake:
 
 
 @pytest.fixture
-def fake() -> Iterator[Fake]:
+def kind() -> str:
+    """Which gateway the fake says that it is. The one that takes less, unless a test says otherwise."""
+    return "enterprise"
+
+
+@pytest.fixture
+def fake(kind: str) -> Iterator[Fake]:
     """A fake gateway that listens on loopback."""
     made = Fake()
+    if kind == "enterprise":
+        made.gateway.faults.answer("GET /api", 200, {"version": "1.24.0", "gateway_version": "3.3.0"})
     started = threading.Event()
     stop: list[Any] = []
 
@@ -105,16 +114,19 @@ def test_the_usual_idiom_of_a_blocking_program(configured: Fake) -> None:
     assert configured.environments() == [{"X": "1", "KERNEL_COLOUR": "red", "KERNEL_USERNAME": "alice"}]
 
 
-def test_the_process_s_own_kernel_variables_go_along_without_env(configured: Fake) -> None:
-    """As the reference does; what can't be sent is left out, and refuses nothing."""
+@pytest.mark.parametrize("kind", ["enterprise", "kernel"])
+def test_the_process_s_own_kernel_variables_go_along_without_env(configured: Fake, kind: str) -> None:
+    """As the reference does; what the gateway does not take is left out, and refuses nothing."""
     manager = BlockingGatewayKernelManager(kernel_name="python3")
     manager.start_kernel()
     manager.shutdown_kernel()
-    assert configured.environments() == [{"KERNEL_COLOUR": "blue", "KERNEL_USERNAME": "alice"}]
+    more = {"KERNEL_PROMPT": "$ "} if kind == "kernel" else {}
+    assert configured.environments() == [{"KERNEL_COLOUR": "blue", "KERNEL_USERNAME": "alice", **more}]
 
 
-def test_a_notebook_s_start(configured: Fake, tmp_path: Path) -> None:
-    """nbclient passes `env` and the notebook's folder on; a folder whose name no gateway may be sent is left out."""
+@pytest.mark.parametrize("kind", ["enterprise", "kernel"])
+def test_a_notebook_s_start(configured: Fake, kind: str, tmp_path: Path) -> None:
+    """nbclient passes `env` and the notebook's folder on; a folder whose name the gateway does not take is left out."""
     folder = tmp_path / "a$b"
     folder.mkdir()
     client = nbclient.NotebookClient(
@@ -124,7 +136,8 @@ def test_a_notebook_s_start(configured: Fake, tmp_path: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute(env=dict(os.environ, X="1"))
-    assert configured.environments() == [{"X": "1", "KERNEL_COLOUR": "blue", "KERNEL_USERNAME": "alice"}]
+    more = {"KERNEL_PROMPT": "$ ", "KERNEL_WORKING_DIR": str(folder)} if kind == "kernel" else {}
+    assert configured.environments() == [{"X": "1", "KERNEL_COLOUR": "blue", "KERNEL_USERNAME": "alice", **more}]
 
 
 def test_what_is_allowed_goes_along(configured: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,28 +214,31 @@ def test_the_command_for_others_sends_none(configured: Fake, monkeypatch: pytest
 
 
 def test_what_is_chosen() -> None:
-    """The rule itself, and whom it tells."""
+    """The rule itself, and whom it tells. What only some gateways take is marked, for when the gateway is known."""
     said: list[str] = []
-    environ = {"A": "1", "SECRET": SECRET, "KERNEL_A": "1", "KERNEL_B": "a$b"}
+    environ = {"A": "1", "SECRET": SECRET, "KERNEL_A": "1", "KERNEL_B": "a\udc80"}
     assert choose_variables(None, environ, said.append) == {"KERNEL_A": "1"}
     assert choose_variables({"A": "1", "B": "2"}, environ, said.append) == {"KERNEL_A": "1", "B": "2"}
-    assert choose_variables({"A": "2", "SECRET": SECRET, "B": "a$b"}, environ, said.append) == {
-        "KERNEL_A": "1", "A": "2", "B": "a$b",
-    }  # fmt: skip
+    found = choose_variables({"A": "2", "SECRET": SECRET, "B": "a$b"}, environ, said.append)
+    assert found == {"KERNEL_A": "1", "A": "2", "B": "a$b"}
+    assert {name for name, value in found.items() if isinstance(value, Inherited)} == {"KERNEL_A"}
     assert len(said) == 3
-    assert all("KERNEL_B" in text and "a$b" not in text for text in said)
+    assert all("KERNEL_B" in text and "a\udc80" not in text for text in said)
     # A whole environment that is a little older than the process's own, as in a server: only what is named.
     said.clear()
     found = choose_variables(
         {"GONE": SECRET, "JPY_SESSION_NAME": "/a", "KERNEL_C": "3"}, environ, said.append, only={"JPY_SESSION_NAME"}
     )
     assert found == {"KERNEL_A": "1", "JPY_SESSION_NAME": "/a", "KERNEL_C": "3"}
+    assert all(isinstance(value, Inherited) for value in found.values())
     assert choose_variables({"A": "1", "KERNEL_C": "3"}, {}, said.append, only={"KERNEL_*"}) == {"KERNEL_C": "3"}
-    assert choose_variables({"JPY_SESSION_NAME": "/a$"}, {}, said.append, only={"JPY_SESSION_NAME"}) == {}
+    assert choose_variables({"JPY_SESSION_NAME": "/a\udc80"}, {}, said.append, only={"JPY_SESSION_NAME"}) == {}
     assert "JPY_SESSION_NAME" in said[-1]
     assert choose_variables(["A"], {}, said.append) == ["A"]
     assert choose_directory("/a", said.append) == "/a"
-    assert choose_directory("/a`b", said.append) is None
+    assert isinstance(choose_directory("/a`b", said.append), Inherited)
+    assert choose_directory(None, said.append) is None
+    assert choose_directory("/a\udc80", said.append) is None
     assert "KERNEL_WORKING_DIR" in said[-1]
 
 

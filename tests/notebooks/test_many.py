@@ -15,7 +15,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from tools.notebook_tools import notebook_of, texts_of, write_notebook
-from trio_gateway import InvalidInputError, KernelSpecNotFoundError
+from trio_gateway import InvalidInputError, KernelResources, KernelSpecNotFoundError
 from trio_gateway._notebooks import many as subject
 from trio_gateway._notebooks.events import CellFinished, CellStarted, RunEvent, RunFinished, RunSaved, RunStarted
 from trio_gateway._notebooks.many import Runs, run_many
@@ -151,6 +151,18 @@ async def test_each_job_may_have_a_directory_of_its_own(stage: Stage, autojump_c
             json.loads(request.body) for request in fake.requests if (request.method, request.path) == ("POST", "/api/kernels")
         ]
     assert [start["env"]["KERNEL_WORKING_DIR"] for start in starts] == ["/a", "/b", "/all"]
+
+
+async def test_all_kernels_get_the_resources(stage: Stage, autojump_clock: MockClock) -> None:
+    resources = KernelResources(cpu=2, gpus=1)
+    async with (
+        stage.fake as fake,
+        fake.open() as gateway,
+        run_many(gateway, [notebook_of("x")] * 2, resources=resources) as runs,
+    ):
+        assert [result.status for result in await results_of(runs)] == ["ok"] * 2
+        environments = [json.loads(request.body)["env"] for request in fake.requests if str(request) == "POST /api/kernels"]
+    assert [env | resources.variables() for env in environments] == environments
 
 
 @pytest.mark.parametrize("is_async", [False, True])

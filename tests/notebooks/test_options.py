@@ -23,6 +23,7 @@ from trio_gateway._notebooks.options import RunOptions, RunSettings, as_path
         ("kernel_name", 5),
         ("parameters", [1]),
         ("env", "A=b"),
+        ("resources", {"cpu": 1}),
         ("timeout", 0),
         ("timeout", -1),
         ("timeout", "5"),

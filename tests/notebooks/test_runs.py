@@ -17,7 +17,15 @@ import pytest
 import trio
 
 from tools.notebook_tools import notebook_of, texts_of, write_notebook
-from trio_gateway import AsyncLibraryError, InvalidInputError, KernelDiedError, KernelSpecNotFoundError, Stream, notebooks
+from trio_gateway import (
+    AsyncLibraryError,
+    InvalidInputError,
+    KernelDiedError,
+    KernelResources,
+    KernelSpecNotFoundError,
+    Stream,
+    notebooks,
+)
 from trio_gateway.testing import Cell, CellError, FakeGateway, FakeKernelSpec
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -284,11 +292,19 @@ async def test_bad_input_is_named_before_any_kernel_is_started(
     assert not any(os.scandir(tmp_path))
 
 
+@pytest.mark.parametrize("keep_kernel", ["never", "on_error"])
+async def test_its_kernel_gets_the_resources(keep_kernel: notebooks.KeepKernel, autojump_clock: Clock) -> None:
+    async with fake() as there, there.open() as gateway:
+        await notebooks.run(gateway, notebook_of("a"), resources=KernelResources(cpu=2), keep_kernel=keep_kernel)
+        (start,) = [request for request in there.requests if str(request) == "POST /api/kernels"]
+    assert start.json()["env"]["KERNEL_CPUS"] == "2"
+
+
 async def test_where_it_runs_is_a_gateway_or_a_kernel(autojump_clock: Clock) -> None:
     with pytest.raises(InvalidInputError, match="where"):
         await notebooks.run(5, notebook_of("a"))  # type: ignore[arg-type]
     async with fake() as there, there.open() as gateway, gateway.start_kernel() as kernel:
-        for name, value in {"kernel_name": "python3", "env": {"A": "b"}, "cwd": "/"}.items():
+        for name, value in {"kernel_name": "python3", "env": {"A": "b"}, "resources": KernelResources(cpu=1), "cwd": "/"}.items():
             with pytest.raises(InvalidInputError, match=f"{name}.*open already"):
                 await notebooks.run(kernel, notebook_of("a"), **{name: value})  # type: ignore[arg-type]
 

@@ -51,13 +51,6 @@ async def test_the_id_is_ours_and_the_kernel_sees_its_variables(gateway: trio_ga
         assert (await kernel.execute(code)).text == repr([kernel.id, "alice", "é 日本"])
 
 
-@pytest.mark.parametrize("value", ["$HOME", "`id`", "a\nb", "a\rb", "x" * 4097])
-async def test_what_it_would_refuse_is_refused_here_by_name(gateway: trio_gateway.Gateway, value: str) -> None:
-    with pytest.raises(trio_gateway.InvalidInputError, match="KERNEL_SECRET") as caught:
-        gateway.start_kernel("python3", env={"KERNEL_SECRET": value})
-    assert value not in str(caught.value)
-
-
 async def test_cancelling_interrupts_and_a_restart_empties(gateway: trio_gateway.Gateway) -> None:
     async with gateway.start_kernel("python3") as kernel:
         await kernel.execute("x = 1")

@@ -26,6 +26,7 @@ from trio_gateway import (
     GatewaySettings,
     Kernel,
     KernelModel,
+    KernelResources,
     KernelState,
     SessionModel,
     TokenRenewer,
@@ -130,6 +131,15 @@ async def kernels(gateway: Gateway) -> None:
     await gateway.kernels.shutdown("0000")
     await gateway.kernels.shutdown_all()
     assert_type(await gateway.kernels.start("python3", env={"A": "b"}), KernelModel)
+    resources = KernelResources(cpu=0.5, memory="4Gi", gpus=1, volumes=[{"name": "a"}])
+    assert_type(resources.variables(), dict[str, str])
+    assert_type(await gateway.kernels.start(resources=resources), KernelModel)
+    async with gateway.start_kernel(resources=resources) as kernel:
+        assert_type(kernel, Kernel)
+    assert_type(await gateway.sessions.create("a.ipynb", resources=resources), SessionModel)
+    await notebooks.run(gateway, "a.ipynb", resources=resources)
+    KernelResources(1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    KernelResources(gpus="1")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert_type(await gateway.kernels.cull(CullPolicy(idle_timeout=60)), list[KernelModel])
     CullPolicy(60)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     specs = await gateway.kernelspecs.list()

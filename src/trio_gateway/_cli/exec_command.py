@@ -19,8 +19,10 @@ from .options import (
     json_option,
     kernel_option,
     pass_options,
+    resource_option,
     timeout_option,
 )
+from .parameters import resources_of
 from .placing import place_named
 from .sources import code_of, read_standard_input
 
@@ -49,6 +51,7 @@ it is the current directory.
 @kernel_option
 @attach_option
 @cwd_option
+@resource_option
 @timeout_option
 @control_option
 @json_option
@@ -57,6 +60,7 @@ it is the current directory.
 def exec_command(options: Options, code: str | None, cwd: Path | None, timeout: float | None) -> int:
     """Run CODE on a fresh kernel, or what comes on standard input."""
     check_attach(options, cwd)
+    resources_of(options.resources)  # before anything is started
     from_stdin = code is None or code == "-"
     if code is None and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("Give the CODE to run; or a pipe that it comes from; or -, to type it and end with Ctrl-D.")

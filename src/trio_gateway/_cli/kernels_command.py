@@ -23,7 +23,8 @@ from .._errors import (
 from .._models import KernelModel
 from .exits import ExitCode, exit_code_of, printable
 from .opening import check_ready, open_gateway, require_gateway
-from .options import Options, common_options, cwd_option, json_option, pass_options
+from .options import Options, common_options, cwd_option, json_option, pass_options, resource_option
+from .parameters import resources_of
 from .placing import place_named, put_into_place
 from .short_ids import can_be_beginning, choose_kernel_id, list_kernel_ids
 from .sinks import standard_output
@@ -66,6 +67,7 @@ def list_(options: Options) -> int:
 @kernels.command(epilog="Example: trio-gateway exec --attach $(trio-gateway kernels start python3) '6 * 7'")
 @click.argument("name", required=False)
 @cwd_option
+@resource_option
 @json_option
 @common_options
 @pass_options
@@ -75,6 +77,7 @@ def start(options: Options, name: str | None, cwd: Path | None) -> int:
     NAME is a kernelspec's; without it the gateway chooses. `trio-gateway kernelspecs` lists them.
     """
     require_gateway(options)
+    resources = resources_of(options.resources)
     options.report["kernels"] = []
 
     async def command() -> int:
@@ -82,7 +85,8 @@ def start(options: Options, name: str | None, cwd: Path | None) -> int:
             await check_ready(gateway)
             place = None if cwd is None else place_named(cwd)
             try:
-                model = await gateway.kernels.start(name or options.kernel, cwd=None if place is None else place.directory)
+                directory = None if place is None else place.directory
+                model = await gateway.kernels.start(name or options.kernel, cwd=directory, resources=resources)
             except KernelSpecNotFoundError as error:
                 if not name:
                     raise

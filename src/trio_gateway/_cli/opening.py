@@ -18,6 +18,7 @@ import trio_gateway
 from .._errors import GatewayHTTPError, ProtocolError
 from .._gateway.starting import KERNEL_VARIABLES, StartRequest, is_named
 from .options import Options
+from .parameters import resources_of
 from .placing import Place, put_into_place
 from .short_ids import find_kernel_id
 
@@ -131,6 +132,8 @@ class _Placing:
         self._places = {place.directory: place for place in places}
         self._prepared: dict[str, Place] = {}  # by the ids of the kernels that are to be started
         self._checked = False
+        resources = resources_of(options.resources)
+        self._wanted: dict[str, Any] = {} if resources is None else {"resources": resources}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gateway, name)
@@ -147,7 +150,7 @@ class _Placing:
         """
         await self._check()
         place = self._place(cwd)
-        async with self._gateway.start_kernel(name, cwd=self._asked_for(place), **arguments) as kernel:
+        async with self._gateway.start_kernel(name, cwd=self._asked_for(place), **self._wanted, **arguments) as kernel:
             await self._put(kernel, place)
             yield kernel
 
@@ -158,7 +161,7 @@ class _Placing:
 
     def _prepare(self, name: str | None, *, cwd: str | os.PathLike[str] | None, **arguments: Any) -> StartRequest:
         place = self._place(cwd)
-        request = self._gateway.kernels.prepare(name, cwd=self._asked_for(place), **arguments)
+        request = self._gateway.kernels.prepare(name, cwd=self._asked_for(place), **self._wanted, **arguments)
         if place is not None:
             self._prepared[request.kernel_id] = place
         return request

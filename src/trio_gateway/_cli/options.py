@@ -33,6 +33,7 @@ __all__ = [
     "kernel_option",
     "pass_options",
     "read_token",
+    "resource_option",
     "timeout_option",
 ]
 
@@ -109,6 +110,8 @@ class Options:
     """Whether control sequences in the code's output pass; None: to a terminal only."""
     attach: str | None = None
     """The id of the kernel to run code in; None: a fresh one."""
+    resources: tuple[str, ...] = ()
+    """What a fresh kernel gets of a cluster, each as NAME=VALUE."""
     as_json: bool = False
     """Give one JSON object on standard output, and nothing else."""
     report: dict[str, object] = attrs.field(factory=dict)
@@ -212,7 +215,7 @@ def check_attach(options: Options, cwd: Path | None) -> None:
         click.UsageError: there are such.
     """
     if options.attach is not None:
-        for name, given in {"--kernel": options.kernel, "--cwd": cwd}.items():
+        for name, given in {"--kernel": options.kernel, "--cwd": cwd, "--resource": options.resources or None}.items():
             if given is not None:
                 raise click.UsageError(f"{name} and --attach exclude each other: the kernel runs already, and stays as it is.")
 
@@ -254,6 +257,13 @@ attach_option = _common(
     metavar="ID",
     help="Run it in this kernel, which runs already and is left running, in place of a fresh one: its id, or the beginning "
     "of it. `trio-gateway kernels` lists them.",
+)
+resource_option = _common(
+    "--resource",
+    "resources",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="What the kernel gets of a cluster, such as cpu=2, memory=4Gi, gpus=1, image=NAME or remote_host=NAME. May be repeated.",
 )
 json_option = _common(
     "--json",

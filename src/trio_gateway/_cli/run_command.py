@@ -22,9 +22,10 @@ from .options import (
     json_option,
     kernel_option,
     pass_options,
+    resource_option,
     timeout_option,
 )
-from .parameters import parameters_of, read_parameters
+from .parameters import parameters_of, read_parameters, resources_of
 from .placing import Place, place_named
 from .script import Script
 from .sources import code_of, is_notebook, read_script, read_standard_input
@@ -128,6 +129,7 @@ _EXAMPLES: Final = """Examples: trio-gateway run analysis.ipynb -o result.ipynb
 @kernel_option
 @attach_option
 @cwd_option
+@resource_option
 @timeout_option
 @control_option
 @json_option
@@ -161,6 +163,7 @@ def run(options: Options, /, files: tuple[Path, ...], arguments: tuple[str, ...]
     Ctrl-C interrupts the kernels, saves what there is, says where, and ends what was started; pressed again it quits at once.
     """
     check_attach(options, cwd)
+    resources_of(options.resources)  # before anything is started
     if not files:
         raise click.UsageError("Give the FILE to run, a script or a notebook; or - for standard input.")
     data = read_standard_input() if _STANDARD_INPUT in files else None

@@ -48,6 +48,7 @@ _OPTIONS: Final = {
     "images": "--images",
     "report": "--report",
     "parameters": "--parameters",
+    "resources": "--resource",
     "allowed_origins": "--allow-origin",
     "allowed_hosts": "--allow-host",
     "base_path": "--base-path",

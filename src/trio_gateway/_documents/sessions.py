@@ -28,6 +28,7 @@ from .._errors import (
     SessionStoreError,
 )
 from .._events import EventSink, GatewayEvent, ignore
+from .._kernel_resources import KernelResources
 from .._limits import points_to_limits
 from .._models import KernelModel, SessionModel
 from .._secret import hide_values
@@ -48,13 +49,16 @@ _LOOKS_AT_ONCE: Final = 10
 class KernelDirectory(Protocol):
     """What sessions need of a gateway's kernels. Each method raises GatewayError as its requests do."""
 
-    async def start(self, name: str | None, *, env: Mapping[str, str] | None, path: str | None) -> KernelModel:
+    async def start(
+        self, name: str | None, *, env: Mapping[str, str] | None, path: str | None, resources: KernelResources | None
+    ) -> KernelModel:
         """Start a kernel that nothing owns, and return its model.
 
         Args:
             name: the kernelspec; None for the gateway's default.
             env: variables for the kernel.
             path: the folder to work in, relative to the gateway's root and with "/" between its parts; None: that root.
+            resources: what it gets of a cluster.
 
         Cancellation: a start that raises, `Cancelled` too, leaves no kernel behind.
         """
@@ -137,6 +141,7 @@ class Sessions:
         name: str = "",
         type: str = "notebook",  # noqa: A002
         env: Mapping[str, str] | None = None,
+        resources: KernelResources | None = None,
     ) -> SessionModel:
         """Return the session of a path; if there is none, start a kernel and make one.
 
@@ -151,6 +156,7 @@ class Sessions:
             name: the document's name, to show.
             type: what the document is: `"notebook"`, `"console"`, `"file"` or another word.
             env: variables for the kernel, if one is started.
+            resources: what it gets of a cluster, if one is started, as for `gateway.start_kernel`.
 
         Returns:
             The session.
@@ -179,7 +185,7 @@ class Sessions:
 
                 if kernel_id is not None:
                     return await claim(await self._kernels.get(kernel_id))
-                return await self._start_for(claim, kernel_name, env, path)
+                return await self._start_for(claim, kernel_name, env, resources, path)
 
     async def get(self, session_id: str | None = None, *, path: str | None = None, kernel_id: str | None = None) -> SessionModel:
         """Return the session that fits all that is given.
@@ -241,6 +247,7 @@ class Sessions:
         kernel_id: str | None = None,
         kernel_name: str | None = None,
         env: Mapping[str, str] | None = None,
+        resources: KernelResources | None = None,
     ) -> SessionModel:
         """Change what is given of a session; the rest stays.
 
@@ -255,6 +262,7 @@ class Sessions:
             kernel_id: the kernel to use from now on.
             kernel_name: start a kernel of this kernelspec and use it from now on; `kernel_id` wins.
             env: variables for the kernel, if one is started.
+            resources: what it gets of a cluster, if one is started, as for `gateway.start_kernel`.
 
         Returns:
             The session as it is now.
@@ -294,7 +302,7 @@ class Sessions:
 
             if kernel_id is not None:
                 return await move(await self._kernels.get(kernel_id))
-            return await self._start_for(move, kernel_name, env, row.path if path is None else path)
+            return await self._start_for(move, kernel_name, env, resources, row.path if path is None else path)
 
     async def delete(self, session_id: str) -> None:
         """Shut a session's kernel down and forget the session. A kernel that is gone already is fine.
@@ -494,10 +502,11 @@ class Sessions:
         use: Callable[[KernelModel], Awaitable[SessionModel]],
         kernel_name: str | None,
         env: Mapping[str, str] | None,
+        resources: KernelResources | None,
         path: str,
     ) -> SessionModel:
         """Start a kernel and give it to `use`; shut it down unless a session has it afterwards."""
-        kernel = await self._kernels.start(kernel_name, env=env, path=path.rpartition("/")[0] or None)
+        kernel = await self._kernels.start(kernel_name, env=env, resources=resources, path=path.rpartition("/")[0] or None)
         used = False
         try:
             session = await use(kernel)

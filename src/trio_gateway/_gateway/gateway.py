@@ -13,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-import attrs
-
 from .._api import KernelApi, open_kernel_api
 from .._config import GatewayConfig, GatewaySettings, LocalSettings, hidden_settings
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._kernel.frame_relay import KernelChannels, open_kernel_channels
 from .._kernel.kernel import Kernel
 from .._kernel.poller import KernelWatch
+from .._kernel_resources import KernelResources
 from .._limits import points_to_limits
 from .._local.process import local_kernel_path, run_local_gateway
 from .._protocol.culling import CullPolicy
@@ -135,23 +134,29 @@ class Gateway:
         cwd: str | os.PathLike[str] | None = None,
         path: str | None = None,
         launch_timeout: float | None = None,
+        resources: KernelResources | None = None,
     ) -> AbstractAsyncContextManager[Kernel]:
         """Start a kernel and own it: it is shut down when the block ends, by success, error or cancellation.
 
         Args:
             name: the kernelspec's name; None for the gateway's default.
-            env: variables for the kernel's environment. A gateway takes `KERNEL_*` and what its administrator allows.
+            env: variables for the kernel's environment. A gateway takes `KERNEL_*` and what its administrator allows. Values are
+                sent as they are, but an Enterprise Gateway takes none with `$`, backticks or line breaks, nor of more than 4096
+                characters.
             cwd: the directory the kernel works in, on the kernel's host: honoured by a local gateway, and by Enterprise
                 Gateway, which gets it as `KERNEL_WORKING_DIR`.
             path: the same as the gateway's API path, relative to its root directory; for a local gateway, to its `cwd`. Of a
                 folder that is not there, the next parent that is.
             launch_timeout: how long the start may take, in seconds, in place of the setting.
+            resources: what it gets of a cluster: processors, memory, an image, a host. Sent as variables of `KERNEL_*`, which
+                `env` must not have too.
 
         Returns:
             A context manager; entering it starts the kernel and connects to it.
 
         Raises:
-            InvalidInputError: an argument can't be used; nothing was sent.
+            InvalidInputError: an argument can't be used, by any gateway or, when the block is entered, by this one; no kernel was
+                started.
             KernelSpecNotFoundError: the gateway has no such kernelspec.
             GatewayTimeoutError: the start took too long. No kernel is left.
             GatewayError: as for each request to the gateway.
@@ -160,7 +165,8 @@ class Gateway:
             in the middle of the start request.
         """
         env = hide_values(env)
-        return self.start_prepared(self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout))
+        request = self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, resources=resources)
+        return self.start_prepared(request)
 
     @block("gateway.start_kernel")
     @asynccontextmanager
@@ -173,8 +179,7 @@ class Gateway:
             request: what to start.
             is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same.
         """
-        if request.name is not None:
-            request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
+        request = await self._kernels.fit(request)
         async with own_kernel(self._api, request, is_left=is_left) as model, self._open(model.id, model.name) as kernel:
             yield kernel
 

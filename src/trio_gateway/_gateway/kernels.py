@@ -17,6 +17,7 @@ import trio
 from .._api import KernelApi
 from .._config import GatewayConfig
 from .._errors import AuthenticationError, GatewayError, InvalidInputError, KernelNotFoundError
+from .._kernel_resources import KernelResources
 from .._limits import points_to_limits
 from .._models import KernelModel
 from .._protocol.culling import CullPolicy
@@ -26,6 +27,7 @@ from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
 from .ownership import end_unheard, launch
+from .restrictions import Restrictions
 from .starting import PathFinder, StartRequest, prepare_start
 
 __all__ = ["Kernels"]
@@ -59,6 +61,7 @@ class Kernels:
         self._find_path = find_path
         self._starting = Turns()
         self._culler = Culler(api, kernelspecs, known)
+        self._restrictions = Restrictions(api)
 
     # ------------------------------------------------------------------------------------------------------------- looking
 
@@ -132,6 +135,7 @@ class Kernels:
         path: str | None = None,
         launch_timeout: float | None = None,
         kernel_id: str | None = None,
+        resources: KernelResources | None = None,
     ) -> KernelModel:
         """Start a kernel that nothing owns: it runs until someone shuts it down. `Gateway.start_kernel` is the one that is owned.
 
@@ -143,19 +147,22 @@ class Kernels:
             launch_timeout: how long the start may take, in seconds, in place of the setting.
             kernel_id: the id to ask for, a UUID of the random kind; a new one if None. Older gateways choose another. Of a kernel
                 that runs under it already the model is returned.
+            resources: what it gets of a cluster, as for `Gateway.start_kernel`.
 
         Returns:
             The kernel's model.
 
         Raises:
-            InvalidInputError: an argument can't be used; nothing was sent.
+            InvalidInputError: an argument can't be used, by any gateway or by this one; no kernel was started.
             KernelSpecNotFoundError: the gateway has no such kernelspec.
             GatewayTimeoutError: the start took too long. No kernel is left.
 
         Cancellation: safe: no kernel is left. Waits, shielded and at most for the setting `cleanup_timeout`, until it is gone.
         """
         env = hide_values(env)
-        request = self.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, kernel_id=kernel_id)
+        request = self.prepare(
+            name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, kernel_id=kernel_id, resources=resources
+        )
         if kernel_id is None:
             return await self._start(request)
         # As Kernel Gateway has it. Enterprise Gateway answers 500, and whose kernel would be cleaned up after that? So of several
@@ -168,9 +175,18 @@ class Kernels:
             return await self._start(request)
 
     async def _start(self, request: StartRequest) -> KernelModel:
+        return await launch(self._api, await self.fit(request), self._config.cleanup_timeout)
+
+    async def fit(self, request: StartRequest) -> StartRequest:
+        """Return a request as this gateway takes it. For `Gateway`.
+
+        Raises:
+            InvalidInputError: it takes no such variable.
+            KernelSpecNotFoundError: it has no such kernelspec.
+        """
         if request.name is not None:
             request = attrs.evolve(request, name=await self._kernelspecs.check(request.name))
-        return await launch(self._api, request, self._config.cleanup_timeout)
+        return await self._restrictions.fit(request)
 
     async def undo_start(self, model: KernelModel) -> None:
         """End what a start made and nobody heard of, because its caller was gone when it was answered. For the faces.
@@ -197,6 +213,7 @@ class Kernels:
         path: str | None,
         launch_timeout: float | None,
         kernel_id: str | None = None,
+        resources: KernelResources | None = None,
     ) -> StartRequest:
         """Check the arguments of a start, and make the request out of them. For `Gateway`.
 
@@ -211,6 +228,7 @@ class Kernels:
             path=path,
             launch_timeout=launch_timeout,
             kernel_id=kernel_id,
+            resources=resources,
             find_path=self._find_path,
         )
 

@@ -26,6 +26,7 @@ from .._errors import (
 )
 from .._models import KernelModel
 from .._services import open_services
+from .restrictions import read_refusal
 from .starting import StartRequest
 
 __all__ = ["end_unheard", "launch", "own_kernel"]
@@ -70,6 +71,7 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
     The request is sent in a task of its own, so that a caller who is cancelled still learns what became of it.
 
     Raises:
+        InvalidInputError: the gateway says which variable it refuses.
         GatewayError: the start failed.
 
     Cancellation: waits, shielded and at most for `cleanup_timeout`, until the kernel is gone. Where it returns, nothing is
@@ -123,6 +125,9 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
     if scope.cancelled_caught:
         _warn_of_orphan(request.kernel_id, f"no answer within cleanup_timeout = {cleanup_timeout:g} s")
     error = fresh(outcome)
+    refusal = read_refusal(error, request) if isinstance(error, GatewayError) else None
+    if refusal is not None:
+        raise refusal from error
     if isinstance(error, GatewayHTTPError) and error.status_code == 405:
         # jupyverse. Its sessions take no id of ours, so a kernel whose start is cut short could not be found again.
         error.message = (

@@ -1,6 +1,7 @@
 """What is asked of a gateway when a kernel is started: the checked arguments and the environment that goes with them.
 
-The one idea: what a gateway would refuse is refused here, before anything is sent, with the argument's name (guarantee G10).
+The one idea: what every gateway would refuse is refused here, before anything is sent, with the argument's name (guarantee G10).
+What only some refuse, `restrictions` looks at.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import attrs
 
 from .._config import GatewayConfig
 from .._errors import InvalidInputError
+from .._kernel_resources import KernelResources
 from .._secret import Secret, Unshown, hide_values
 
 __all__ = [
     "KERNEL_VARIABLES",
+    "Inherited",
     "PathFinder",
     "StartRequest",
     "can_be_kernel_id",
@@ -35,10 +38,6 @@ _logger = logging.getLogger("trio_gateway.kernels")
 
 KERNEL_VARIABLES: Final = "KERNEL_*"
 """What names all variables that say to a gateway how a kernel is to be."""
-# Enterprise Gateway 3.3 answers 400 to these (services/kernels/handlers.py), and a name with "=" is none.
-_MAX_VALUE: Final = 4096
-_REFUSED_IN_VALUES: Final = re.compile(r"[$`\n\r\0]")
-_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # These are settings, which are read from the variables of the same names; a setting that is given otherwise wins over them.
 _SETTINGS: Final = frozenset({"KERNEL_ID", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_USERNAME"})
 _UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
@@ -46,6 +45,15 @@ _UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 PathFinder = Callable[[str | None, str | None], str | None]
 """Makes the `path` of a start request out of a caller's `cwd` and `path`, for a gateway on this machine."""
+
+
+class Inherited(Secret):
+    """A variable's value that nobody has written for this kernel: the process was given it.
+
+    Where a gateway does not take it, it is left out, with a warning in the log, as it must not keep every kernel from starting.
+    """
+
+    __slots__ = ()
 
 
 @attrs.frozen
@@ -62,6 +70,8 @@ class StartRequest:
     """The directory to start in, as the gateway's API path."""
     timeout: float
     """How long the gateway may take, in seconds."""
+    origins: Mapping[str, str] = attrs.field(factory=dict)
+    """Which argument a variable comes from, where that is not `env`."""
 
 
 def new_kernel_id() -> str:
@@ -77,6 +87,7 @@ def start_environment(
     *,
     launch_timeout: float | None,
     cwd: str | None,
+    resources: KernelResources | None = None,
 ) -> dict[str, str]:
     """Return the environment to send with a start request.
 
@@ -86,13 +97,14 @@ def start_environment(
         config: gives `allowed_envs`, `kernel_username` and a configured `launch_timeout`.
         kernel_id: sent as `KERNEL_ID`, which is how Enterprise Gateway takes it.
         env: what the caller asks for.
-        environ: this process's environment, of which `allowed_envs` are taken. One that can't be sent is left out, with a warning
-            in the log: nobody has written it for a kernel, and it must not keep every kernel from starting.
+        environ: this process's environment, of which `allowed_envs` are taken, as `Inherited`. One that no gateway takes is left
+            out, with a warning in the log.
         launch_timeout: what the caller asks for, in seconds; sent as `KERNEL_LAUNCH_TIMEOUT`.
         cwd: the directory on the kernel's host; sent as `KERNEL_WORKING_DIR`.
+        resources: what the kernel gets of a cluster; beats `allowed_envs`, as whatever is asked for does.
 
     Raises:
-        InvalidInputError: a name or value of `env`, or a `cwd`, that Enterprise Gateway would refuse.
+        InvalidInputError: a name or value of `env` that no gateway takes; or `env` and `resources` say the same variable.
     """
     sent = _inherited(config.allowed_envs, environ)
     if config.kernel_username is not None:
@@ -107,6 +119,11 @@ def start_environment(
         if not isinstance(env, Mapping):
             raise InvalidInputError("env", env, "a mapping of names to texts")
         sent.update(hide_values(env))
+    if resources is not None:
+        for name, field, value in resources.entries():
+            if env is not None and name in env:
+                raise InvalidInputError(f"resources.{field}", getattr(resources, field), f"None where env has {name}")
+            sent[name] = value
     for name, value in sent.items():
         check_variable(name, value)
     sent["KERNEL_ID"] = kernel_id
@@ -123,7 +140,7 @@ def _inherited(names: Collection[str], environ: Mapping[str, str]) -> dict[str, 
         except InvalidInputError as error:
             _logger.warning("variable_not_sent: %s", error)
         else:
-            found[name] = Secret(environ[name])
+            found[name] = Inherited(environ[name])
     return found
 
 
@@ -139,33 +156,25 @@ def is_named(name: str, names: Collection[str]) -> bool:
 
 
 def check_variable(name: object, value: object) -> None:
-    """See that a variable can be sent with a start request.
+    """See that a variable can be sent with a start request: that no gateway is known not to take it.
 
     Args:
         name: its name.
         value: what it holds; the error does not show it.
 
     Raises:
-        InvalidInputError: Enterprise Gateway would refuse it.
+        InvalidInputError: no gateway could give it to a kernel.
     """
-    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-        raise InvalidInputError("env", name, "names of letters, digits and underscores")
+    if not isinstance(name, str) or not name or "=" in name or _UNSENDABLE.search(name):
+        raise InvalidInputError("env", name, 'names (str) that are not empty and without "=" and NUL')
     field = f"env[{name!r}]"
     # Values may be secrets: the error names the variable and not what it holds.
     if not isinstance(value, str):
         raise InvalidInputError(field, type(value).__name__, "text (str)")
-    if len(value) > _MAX_VALUE:
-        raise InvalidInputError(field, f"{len(value)} characters", f"at most {_MAX_VALUE}, as Enterprise Gateway takes")
-    found = _REFUSED_IN_VALUES.search(value)
+    found = _UNSENDABLE.search(value)
     if found is not None:
-        raise InvalidInputError(
-            field, f"a value with {found[0]!r}", "no $, backtick, line break or NUL: Enterprise Gateway refuses them"
-        )
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidInputError(field, "a value with a lone surrogate", "text that can be encoded as UTF-8") from None
+        what = "NUL" if found[0] == "\0" else "a lone surrogate"
+        raise InvalidInputError(field, f"a value with {what}", "text that can be encoded as UTF-8, without NUL")
 
 
 def prepare_start(
@@ -177,6 +186,7 @@ def prepare_start(
     path: str | None,
     launch_timeout: float | None,
     kernel_id: str | None = None,
+    resources: KernelResources | None = None,
     find_path: PathFinder | None = None,
 ) -> StartRequest:
     """Check the arguments of a start, which are those of `Kernels.start`, and make the request out of them.
@@ -189,6 +199,7 @@ def prepare_start(
         path: the same, as the gateway's API path.
         launch_timeout: how long the start may take, in seconds, in place of the setting.
         kernel_id: the id to ask for; a new one if None.
+        resources: what the kernel gets of a cluster.
         find_path: makes the path out of both, for a gateway on this machine.
 
     Raises:
@@ -205,10 +216,18 @@ def prepare_start(
         raise InvalidInputError("name", name, "a kernelspec's name, or None for the gateway's default")
     if launch_timeout is not None and (isinstance(launch_timeout, (bool, str)) or not launch_timeout > 0):
         raise InvalidInputError("launch_timeout", launch_timeout, "seconds, more than 0")
+    if resources is not None and not isinstance(resources, KernelResources):
+        raise InvalidInputError("resources", resources, "a KernelResources, or None")
     if find_path is not None:
         path, directory = find_path(directory, path), None
-    environment = start_environment(config, kernel_id, env, Unshown(os.environ), launch_timeout=launch_timeout, cwd=directory)
-    return StartRequest(kernel_id, name, environment, path, config.request_timeout_for(launch_timeout))
+    environment = start_environment(
+        config, kernel_id, env, Unshown(os.environ), launch_timeout=launch_timeout, cwd=directory, resources=resources
+    )
+    origins = {} if resources is None else {name: f"resources.{field}" for name, field, _ in resources.entries()}
+    if directory is not None and "KERNEL_WORKING_DIR" not in (env or {}):
+        origins["KERNEL_WORKING_DIR"] = "cwd"
+    timeout = config.request_timeout_for(launch_timeout)
+    return StartRequest(kernel_id, name, environment, path, timeout, origins)
 
 
 def can_be_kernel_id(kernel_id: str) -> bool:
@@ -232,6 +251,6 @@ def checked_directory(cwd: object) -> str:
         InvalidInputError: it is none.
     """
     directory: object = os.fspath(cwd) if isinstance(cwd, (str, os.PathLike)) else cwd
-    if not isinstance(directory, str) or not directory or "\0" in directory:
+    if not isinstance(directory, str) or not directory or _UNSENDABLE.search(directory):
         raise InvalidInputError("cwd", cwd, "a directory's path")
     return directory

@@ -81,7 +81,7 @@ def check_where(where: object, options: RunOptions) -> None:
         return
     if not (hasattr(where, "stream") and hasattr(where, "iopub")):
         raise InvalidInputError("where", type(where).__name__, "a Gateway or an open Kernel")
-    for name in ("kernel_name", "env", "cwd"):
+    for name in ("kernel_name", "env", "resources", "cwd"):
         if getattr(options, name) is not None:
             raise InvalidInputError(name, getattr(options, name), "None where the kernel is open already")
 
@@ -124,7 +124,8 @@ async def open_ground(
             resumption = found_ground
     keeps = options.keep_kernel == "on_error"
     begun: Ground | None = None  # the kernel may be there before it can be used
-    arguments: dict[str, Any] = {} if options.env is None else {"env": options.env}
+    # What is not asked for is not passed on: somebody's own object may stand for the gateway.
+    arguments: dict[str, Any] = {name: value for name in ("env", "resources") if (value := getattr(options, name)) is not None}
     if keeps:
         arguments |= {"env": options.env, "path": None, "launch_timeout": None}
         request = gateway.kernels.prepare(kernel_name, cwd=options.cwd, **arguments)

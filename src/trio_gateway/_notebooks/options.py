@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 import attrs
 
 from .._errors import InvalidInputError
+from .._kernel_resources import KernelResources
 from .._protocol.code import Stdin
 from .._secret import hide_values
 
@@ -34,6 +35,7 @@ class RunSettings(TypedDict, total=False):
     parameters: Mapping[str, Any] | None
     kernel_name: str | None
     env: Mapping[str, str] | None
+    resources: KernelResources | None
     cwd: str | os.PathLike[str] | None
     timeout: float | None
     cell_timeout: float | None
@@ -126,6 +128,11 @@ def _check_mapping(_: object, attribute: attrs.Attribute[Any], value: object) ->
         raise InvalidInputError(attribute.name, value, "a mapping of names to values, or None")
 
 
+def _check_resources(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, KernelResources):
+        raise InvalidInputError(attribute.name, value, "a KernelResources, or None")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
@@ -160,6 +167,8 @@ class RunOptions:
     """The kernelspec of the kernel to start; None: the notebook's own, or else the gateway's default."""
     env: Mapping[str, str] | None = attrs.field(default=None, converter=hide_values, validator=_check_mapping, repr=False)
     """Variables for the environment of the kernel to start, as for `gateway.start_kernel`."""
+    resources: KernelResources | None = attrs.field(default=None, validator=_check_resources)
+    """What the kernel to start gets of a cluster, as for `gateway.start_kernel`."""
     cwd: Path | None = attrs.field(default=None, converter=_as_cwd)
     """The directory that the kernel to start works in, as for `gateway.start_kernel`."""
     timeout: float | None = attrs.field(default=None, validator=_check_limit)

@@ -301,7 +301,7 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
             - `output`: where to save the notebook as it runs, never half written; None: nowhere.
             - `parameters`: values for the notebook's parameters by name, which a cell of its own sets, as papermill's does.
             - `kernel_name`: which kernelspec to start; None: the notebook's own, or else the gateway's default.
-            - `env`, `cwd`: for the kernel that is started, as in `gateway.start_kernel`.
+            - `env`, `resources`, `cwd`: for the kernel that is started, as in `gateway.start_kernel`.
             - `timeout`, `cell_timeout`: limits for all cells together, and for each.
             - `on_error`: `"stop"` or `"continue"` after a cell that raised an error or took too long.
             - `stdin`: answers requests for input, as in `kernel.execute`.

@@ -62,6 +62,7 @@ from .._kernel import frame_relay as _kernel_channels
 from .._kernel import kernel as _kernel
 from .._kernel.comms import CommMessage as CommMessage
 from .._kernel.status import Status as Status
+from .._kernel_resources import KernelResources as KernelResources
 from .._models import KernelModel as KernelModel
 from .._models import KernelSpec as KernelSpec
 from .._models import KernelSpecResource as KernelSpecResource

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .._errors import InvalidInputError
-from .._gateway.starting import KERNEL_VARIABLES, check_variable, is_named
+from .._gateway.starting import KERNEL_VARIABLES, Inherited, check_variable, is_named
 
 __all__ = ["SESSION_NAME", "absolute_directory", "choose_directory", "choose_variables"]
 
@@ -32,7 +32,8 @@ def choose_variables(
     Args:
         env: what the caller gave.
         environ: this process's environment. What `env` has in common with it is not sent, but for `KERNEL_*`.
-        warn: called for each variable that is left out because no gateway must be sent it.
+        warn: called for each variable that is left out because no gateway takes it. What only some don't take is marked, and left
+            out when the gateway is known.
         only: the names that are sent beside `KERNEL_*`, where the caller is known to give its whole environment; what can't be
             sent of them is left out too. None: whatever the caller has added or changed, and it is an error if it can't be sent.
     """
@@ -40,12 +41,12 @@ def choose_variables(
         return env  # whose error it is, is said where it is sent
     given: Mapping[Any, Any] = env or {}
     own = ((name, value) for name, value in environ.items() if is_named(name, (KERNEL_VARIABLES,)))
-    chosen: dict[Any, Any] = {name: value for name, value in own if _can_be_sent(name, value, warn)}
+    chosen: dict[Any, Any] = {name: Inherited(value) for name, value in own if _can_be_sent(name, value, warn)}
     for name, value in given.items():
         if name in environ and environ[name] == value:
             continue
         if only is None or ((str(name).startswith("KERNEL_") or is_named(name, only)) and _can_be_sent(name, value, warn)):
-            chosen[name] = value
+            chosen[name] = value if only is None or not isinstance(value, str) else Inherited(value)
     return chosen
 
 
@@ -55,7 +56,7 @@ def absolute_directory(cwd: Any) -> Any:
 
 
 def choose_directory(cwd: Any, warn: Callable[[str], object]) -> Any:
-    """Return the directory to send; None for one whose path no gateway must be sent.
+    """Return the directory to send, marked so that it may be left out; None for one whose path no gateway takes.
 
     Jupyter's tools give the notebook's folder without being asked. That is no reason to start no kernel for it.
 
@@ -63,7 +64,9 @@ def choose_directory(cwd: Any, warn: Callable[[str], object]) -> Any:
         cwd: what the caller gave.
         warn: told if it is left out.
     """
-    return cwd if not isinstance(cwd, str) or _can_be_sent("KERNEL_WORKING_DIR", cwd, warn) else None
+    if not isinstance(cwd, str):
+        return cwd
+    return Inherited(cwd) if _can_be_sent("KERNEL_WORKING_DIR", cwd, warn) else None
 
 
 def _can_be_sent(name: str, value: object, warn: Callable[[str], object]) -> bool:

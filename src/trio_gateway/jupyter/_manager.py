@@ -262,7 +262,8 @@ class _ManagerOnGateway(KernelOnGateway):
         """Start a kernel, or take one that runs on the gateway.
 
         Args:
-            **arguments: `env` and `cwd`; others are for kernels on this machine, and ignored. Of `env` is sent what differs from
+            **arguments: `env`, `cwd`, and `resources`, a `KernelResources` as for `Gateway.start_kernel`; others are for
+                kernels on this machine, and ignored. Of `env` is sent what differs from
                 this process's environment; of this process's environment its `KERNEL_*`, and what `allowed_envs` names. In `cwd`,
                 relative to this process's directory, the kernel works if the gateway obeys, or if it is in Python and has the
                 same directory.
@@ -300,7 +301,8 @@ class _ManagerOnGateway(KernelOnGateway):
             directory = absolute_directory(arguments.get("cwd"))
             cwd = choose_directory(directory, self.log.warning)
             place = self._where(self._gateway)
-            opened = _take_or_start(place.gateway, wish, name, self.owns_kernel, env=env, cwd=cwd)
+            resources = arguments.get("resources")
+            opened = _take_or_start(place.gateway, wish, name, self.owns_kernel, env=env, cwd=cwd, resources=resources)
             block: Crossing[Any] = Crossing(place.portal, opened, lambda portal, given: (translate(portal, given[0]), given[1]))
             with as_jupyter_client():
                 kernel, self._owned = await block.__aenter__()

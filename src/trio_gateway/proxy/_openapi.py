@@ -20,9 +20,10 @@ _OPTIONAL_TEXT: Final[Json] = {"type": ["string", "null"]}
 _NAME: Final[Json] = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", "maxLength": 200}
 _ENV: Final[Json] = {
     "type": ["object", "null"],
-    "description": "Variables for the kernel's environment.",
-    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
-    "additionalProperties": {"type": "string", "pattern": "^[^$`\\x00\\n\\r]*$", "maxLength": 4096},
+    "description": "Variables for the kernel's environment. An Enterprise Gateway behind the proxy takes no value with `$`, a "
+    "backtick or a line break, nor of more than 4096 characters.",
+    "propertyNames": {"pattern": "^[^=\\x00]+$"},
+    "additionalProperties": {"type": "string", "pattern": "^[^\\x00]*$"},
 }
 _UUID: Final[Json] = {
     "type": ["string", "null"],
