@@ -26,6 +26,7 @@ from trio_gateway._errors import (
     GatewayInternalError,
     GatewayTimeoutError,
     HubServerNotRunningError,
+    HubSpawnError,
     InvalidInputError,
     KernelCulledError,
     KernelDiedError,
@@ -51,6 +52,7 @@ TREE = {
     GatewayHTTPError: (GatewayError,),
     AuthenticationError: (GatewayHTTPError,),
     HubServerNotRunningError: (GatewayHTTPError,),
+    HubSpawnError: (GatewayError,),
     KernelNotFoundError: (GatewayHTTPError, KernelError, KeyError),
     KernelSpecNotFoundError: (GatewayHTTPError, KeyError),
     KernelError: (GatewayError,),
@@ -92,6 +94,16 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
             "running; start it with open_hub(), or in the hub's page (https://hub/hub/spawn/alice)"
         ),
         {"page": "https://hub/hub/spawn/alice"},
+    ),
+    (
+        HubSpawnError("alice", "gpu", "no such image"),
+        "the hub could not start the server 'gpu' of 'alice': no such image; the hub's log has more",
+        {"user": "alice", "server": "gpu", "message": "no such image"},
+    ),
+    (
+        HubSpawnError("alice", "", "no such image"),
+        "the hub could not start the server of 'alice': no such image; the hub's log has more",
+        {},
     ),
     (
         HubServerNotRunningError(424, "Failed Dependency", url="https://alice.hub/api"),

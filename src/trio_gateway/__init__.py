@@ -18,6 +18,7 @@ from ._errors import GatewayHTTPError as GatewayHTTPError
 from ._errors import GatewayInternalError as GatewayInternalError
 from ._errors import GatewayTimeoutError as GatewayTimeoutError
 from ._errors import HubServerNotRunningError as HubServerNotRunningError
+from ._errors import HubSpawnError as HubSpawnError
 from ._errors import InvalidInputError as InvalidInputError
 from ._errors import KernelCulledError as KernelCulledError
 from ._errors import KernelDiedError as KernelDiedError
@@ -34,6 +35,7 @@ from ._events import GatewayEvent as GatewayEvent
 from ._gateway.gateway import Gateway as Gateway
 from ._gateway.gateway import open_gateway as open_gateway
 from ._gateway.gateway import open_local_gateway as open_local_gateway
+from ._hub.opening import open_hub as open_hub
 from ._kernel.channels import Channel as Channel
 from ._kernel.channels import Subscription as Subscription
 from ._kernel.comms import Comm as Comm

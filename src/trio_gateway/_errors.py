@@ -13,6 +13,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     │   ├── HubServerNotRunningError        a JupyterHub answered in place of a user's server
     │   ├── KernelNotFoundError (KernelError, KeyError)
     │   └── KernelSpecNotFoundError (KeyError)
+    ├── HubSpawnError                       a JupyterHub could not start a user's server
     ├── KernelError                         the kernel can't answer this request any more: its variables are gone
     │   ├── KernelDiedError
     │   ├── KernelRestartedError
@@ -49,6 +50,7 @@ __all__ = [
     "GatewayInternalError",
     "GatewayTimeoutError",
     "HubServerNotRunningError",
+    "HubSpawnError",
     "InvalidInputError",
     "KernelCulledError",
     "KernelDiedError",
@@ -360,6 +362,33 @@ class HubServerNotRunningError(GatewayHTTPError):
             f"{self.method} {self.url} was answered by a JupyterHub, with {self.status_code}: the user's server is not running; "
             f"start it with open_hub(), or in the hub's page{page}"
         )
+
+
+class HubSpawnError(GatewayError):
+    """A JupyterHub could not start a user's server, or it ended before it was ready. Nothing is left of it.
+
+    Args:
+        user: the user.
+        server: the server's name; `""` for the user's default server.
+        message: what the hub said.
+    """
+
+    user: str
+    """The user."""
+    server: str
+    """The server's name; `""` for the user's default server."""
+    message: str
+    """What the hub said."""
+
+    def __init__(self, user: str, server: str, message: str) -> None:
+        super().__init__(user, server, message)
+        self.user = user
+        self.server = server
+        self.message = message
+
+    def __str__(self) -> str:
+        which = f"the server {self.server!r} of {self.user!r}" if self.server else f"the server of {self.user!r}"
+        return f"the hub could not start {which}: {self.message}; the hub's log has more"
 
 
 class KernelSpecNotFoundError(GatewayHTTPError, KeyError):

@@ -38,9 +38,10 @@ def test_the_names_are_the_librarys() -> None:
     assert {"Gateway", "open_gateway", "GatewayError"} <= names
     assert {name for name in names if getattr(tg, name, None) is not getattr(trio_gateway, name)} == {
         "open_gateway",
+        "open_hub",
         "open_local_gateway",
     }
-    for name in ("open_gateway", "open_local_gateway"):
+    for name in ("open_gateway", "open_hub", "open_local_gateway"):
         assert inspect.signature(getattr(tg, name)) == inspect.signature(getattr(trio_gateway, name))
         assert getattr(tg, name).__doc__ == getattr(trio_gateway, name).__doc__
 

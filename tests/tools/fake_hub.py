@@ -53,6 +53,8 @@ class HubServer:
     progress: list[dict[str, Any]] = attrs.field(factory=list)
     changed: trio.Event = attrs.field(factory=trio.Event)
     scope: trio.CancelScope | None = None
+    url: str | None = None
+    """What the hub says its URL is, where that is not its path."""
 
     @property
     def path(self) -> str:
@@ -60,7 +62,7 @@ class HubServer:
 
     def model(self) -> dict[str, Any]:
         started = f"2026-11-29T23:04:{self.started:02}.000000Z" if self.started else None
-        return {"name": self.name, "pending": self.pending, "ready": self.ready, "started": started, "url": self.path}
+        return {"name": self.name, "pending": self.pending, "ready": self.ready, "started": started, "url": self.url or self.path}
 
     def change(self) -> None:
         self.changed.set()
@@ -84,6 +86,8 @@ class FakeHub:
     """How long a start request is under way before the hub does anything."""
     post_answer: int | None = 0
     """In place of the answer to a start request: a status of a balancer, or None for a cut connection; 0 for the hub's own."""
+    spawns: bool = True
+    """Whether a start request reaches the hub at all, where `post_answer` answers it."""
     cuts_progress_after: int | None = None
     """How many events a stream of progress has before it breaks."""
     down: bool = False
@@ -314,7 +318,7 @@ class FakeHub:
         if method == "DELETE":
             return await self._delete(server)
         await trio.sleep(self.post_delay)
-        answer = await self._post(server, body)
+        answer = await self._post(server, body) if self.spawns else (500, b"")
         if self.post_answer is None:
             return None
         return (self.post_answer, {"message": "the balancer's"}) if self.post_answer else answer

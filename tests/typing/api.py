@@ -64,6 +64,10 @@ async def opening() -> None:
         pass
     async with trio_gateway.open_local_gateway(max_message_size=1, on_event=report) as gateway:
         assert_type(gateway, Gateway)
+    async with trio_gateway.open_hub("http://h", token="t", user="a", server="b", options={"a": 1}, request_timeout=5) as gateway:
+        assert_type(gateway, Gateway)
+    async with trio_gateway.open_hub("http://h", auth_token="t"):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        pass
     async with trio_gateway.open_local_gateway(url="http://a"):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         pass
     assert_type(GatewayConfig.from_env({}, url="http://a", headers={"A": "b"}), GatewayConfig)

@@ -81,6 +81,8 @@ def blocking() -> None:
         assert_type(scope.cancelled_caught, bool)
     with tg.open_local_gateway(cwd="/") as gateway:
         assert_type(gateway, tg.Gateway)
+    with tg.open_hub("http://h", token="t") as gateway:
+        assert_type(gateway, tg.Gateway)
     with tg.open_gateway(connect_timeout="5"):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass
     with tg.open_local_gateway(timeout=5):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PLAIN_ARGUMENTS", "Gateway", "hidden_url", "open_gateway", "open_local_gateway"]
 
-PLAIN_ARGUMENTS = frozenset({"connector", "on_event", "session_database", "cull", "cwd", "startup_timeout"})
-"""The arguments of `open_gateway` and `open_local_gateway` that are no settings and hold no secrets."""
+PLAIN_ARGUMENTS = frozenset({"connector", "on_event", "session_database", "cull", "cwd", "startup_timeout", "user", "server"})
+"""The arguments of `open_gateway`, `open_local_gateway` and `open_hub` that are no settings and hold no secrets."""
 
 _LONGEST_SESSION_ID = 256
 _MAX_RELAYED = 10_000
@@ -479,7 +479,8 @@ async def _open(
     if cull is not None and not isinstance(cull, CullPolicy):
         raise InvalidInputError("cull", cull, "a CullPolicy, or None")
     known = KnownKernels()
-    with open_fan_out(listeners) as fan_out:
+    # A block around this one may have opened it for what it tells itself.
+    with nullcontext(listeners) if isinstance(listeners, EventFanOut) else open_fan_out(listeners) as fan_out:
         async with (
             _open_store(database, scope or config.base_url) as store,
             open_kernel_api(config, connector=connector, emit=fan_out, notes=known) as api,

@@ -1,4 +1,4 @@
-"""`open_gateway` and `open_local_gateway` for every anyio program.
+"""`open_gateway`, `open_local_gateway` and `open_hub` for every anyio program.
 
 The one idea: what is opened is looked up when a block is entered: on Trio the library's own, on asyncio its face.
 """
@@ -17,6 +17,7 @@ import sniffio
 from .._config import GatewayConfig, hidden_settings
 from .._gateway import gateway
 from .._gateway.gateway import Gateway
+from .._hub import opening as hub
 from .._tokens import TokenRenewer
 from .._transport.blocks import block
 from .asyncio_faces import translate
@@ -24,7 +25,7 @@ from .asyncio_side import PortalCrossing
 from .callbacks import listen_in_loop, renew_in_loop
 from .portal import Portal
 
-__all__ = ["open_gateway", "open_local_gateway"]
+__all__ = ["open_gateway", "open_hub", "open_local_gateway"]
 
 Opener = TypeVar("Opener", bound=Callable[..., AbstractAsyncContextManager[Gateway]])
 
@@ -102,6 +103,11 @@ def _open_with_portal(
 
 @_anywhere(gateway.open_gateway)
 def open_gateway() -> None:
+    """What is decorated here only gives its name."""
+
+
+@_anywhere(hub.open_hub)
+def open_hub() -> None:
     """What is decorated here only gives its name."""
 
 

@@ -15,6 +15,7 @@ On asyncio:
 
 from .. import *  # noqa: F403 - whatever the library's names are, these are the same
 from .._portal.opening import open_gateway as open_gateway  # the alias makes it public
+from .._portal.opening import open_hub as open_hub
 from .._portal.opening import open_local_gateway as open_local_gateway
 
 globals().pop("notebooks", None)  # trio_gateway's own module, where that was imported before: here is another of its name

@@ -39,6 +39,7 @@ from .._errors import GatewayHTTPError as GatewayHTTPError
 from .._errors import GatewayInternalError as GatewayInternalError
 from .._errors import GatewayTimeoutError as GatewayTimeoutError
 from .._errors import HubServerNotRunningError as HubServerNotRunningError
+from .._errors import HubSpawnError as HubSpawnError
 from .._errors import InvalidInputError as InvalidInputError
 from .._errors import KernelCulledError as KernelCulledError
 from .._errors import KernelDiedError as KernelDiedError
@@ -55,6 +56,7 @@ from .._events import GatewayEvent as GatewayEvent
 from .._gateway import gateway as _gateway
 from .._gateway import kernels as _kernels
 from .._gateway import kernelspecs as _kernelspecs
+from .._hub import opening as _hub
 from .._kernel import channels as _channels
 from .._kernel import comms as _comms
 from .._kernel import executor as _executor
@@ -436,6 +438,10 @@ def _opening(
 
 @_opening(_gateway.open_gateway)
 def open_gateway() -> None: ...
+
+
+@_opening(_hub.open_hub)
+def open_hub() -> None: ...
 
 
 @_opening(_gateway.open_local_gateway)

@@ -137,6 +137,8 @@ class Call:
     any_status: bool = False
     """Whether every whole answer is given back, instead of an error for those that are none of success."""
     on_sending: Callable[[], object] | None = None
+    on_content: Callable[[bytes], object] | None = None
+    """Gets the body of an answer of success piece by piece, as it comes and as it was sent."""
     url: str = ""
     """The URL of the latest attempt, without its query."""
     address: int = 0
@@ -269,7 +271,7 @@ class Attempts:
             answer = await self._pool.send(
                 call.method, request_target(url), _encoded(headers), call.content, call.on_sending, address=address
             )
-            await _read(answer, content)
+            await _read(answer, content, call.on_content if answer.status == 200 else None)
             return self._complete(call, url, answer, content)
         except ConnectFailed as failed:
             error = failed.error
@@ -345,11 +347,13 @@ def closed_error() -> trio.ClosedResourceError:
     return trio.ClosedResourceError("the gateway is closed: its block has ended, or is being left")
 
 
-async def _read(answer: Answer, content: io.BytesIO) -> None:
+async def _read(answer: Answer, content: io.BytesIO, on_content: Callable[[bytes], object] | None) -> None:
     try:
         # Nothing breaks out of this loop: an error comes out of the body, and ends each generator on its way.
         async for part in answer.body:
             content.write(part)  # what came before an error is wanted too
+            if on_content is not None:
+                on_content(part)
             del part  # it may echo what we sent, and an error's frames show their locals
     finally:
         with trio.move_on_after(CLOSE_LIMIT, shield=True):

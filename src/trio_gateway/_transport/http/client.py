@@ -109,6 +109,7 @@ class HttpClient:
         phase: str = "request",
         retry: bool | None = None,
         on_sending: Callable[[], object] | None = None,
+        on_content: Callable[[bytes], object] | None = None,
     ) -> HttpResponse:
         """Send a request, again where that is safe and may help, and give the answer if it is one of success.
 
@@ -125,6 +126,7 @@ class HttpClient:
             retry: whether a failed attempt is repeated; by the method when it is None. In that case a request whose method is not
                 idempotent is repeated only if no connection was made for it.
             on_sending: called when the first byte is about to be sent: a caller cancelled before that has sent nothing.
+            on_content: called with each piece of the body of a 200 as it comes, without decoding it or taking secrets out of it.
 
         Returns:
             The answer, with a status of 200 to 299 or 304.
@@ -158,6 +160,7 @@ class HttpClient:
             phase=phase,
             started=trio.current_time(),
             on_sending=on_sending,
+            on_content=on_content,
         )
         return await self._run(call, retry)
 
