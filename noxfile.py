@@ -5,6 +5,7 @@ The commands stand here and nowhere else; `.ci/run` calls these sessions with `-
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -151,6 +152,32 @@ def neighbours(session: nox.Session, neighbour: str) -> None:
     install(session, "local", "jupyter")
     session.install(f"{neighbour}[test]", "ipywidgets")
     session.run("python", "tests/neighbours/compare.py", neighbour, "--cache", cache)
+
+
+CLUSTER = {"ip": "iproute2", "sshd": "openssh-server", "haproxy": "haproxy"}
+"""Programs that the clusters are built with, and Debian's packages that have them."""
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Clusters of our own in network namespaces, and what breaks in them: docs/clusters.md. Needs root; eight minutes.
+
+    Three kernel hosts over SSH, a Kernel Gateway with gateway_provisioners, two Enterprise Gateways behind haproxy.
+    """
+    if os.geteuid() != 0:
+        session.skip("needs root, for network namespaces: run it as root, or in a container with NET_ADMIN and SYS_ADMIN")
+    places = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [package for program, package in CLUSTER.items() if shutil.which(program, path=places) is None]
+    if missing and shutil.which("apt-get") is None:
+        session.skip(f"needs {', '.join(missing)} (Debian's names): install them")
+    if missing:
+        session.run("apt-get", "update", "-q", external=True)
+        install_them = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing]
+        session.run(*install_them, env={"DEBIAN_FRONTEND": "noninteractive"}, external=True)
+    install(session, "all", "test")
+    # One after the other, and in this order: each has three hosts' worth of processes.
+    pytest = ("python", "-m", "pytest", "--tier=full", "-n", "0", "--durations=0", "--durations-min=1")
+    session.run(*pytest, *(session.posargs or ["tests/clusters"]), env={"TRIO_GATEWAY_CLUSTERS": "1"})
 
 
 @nox.session(python="3.11")

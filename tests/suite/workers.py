@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SPREAD = re.compile(r"_(sweep|soak)\.py::")
 _COSTS = {
     "enterprise_gateway": 20.0, "jupyter_server": 30.0, "driver": 20.0, "configured": 8.0, "balancer": 5.0, "real_kernels": 2.0,
-    "real_gateway": 1.0, "forbidding_gateway": 1.0,
+    "provisioned": 20.0, "real_gateway": 1.0, "forbidding_gateway": 1.0,
 }  # fmt: skip
 """How long a test takes that has this fixture, in seconds and roughly."""
 _COST_OF_A_SWEEP = 20.0
