@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -29,6 +29,12 @@ def result(*cells: CellRun, **fields: Any) -> NotebookRun:
 )
 def test_a_cells_title_is_its_first_line_with_something_on_it(source: str, title: str) -> None:
     assert cell(1, source).title == title
+
+
+def test_a_result_may_have_no_run() -> None:
+    """Its job was not begun, or its notebook could not be read."""
+    run = NotebookRun(status="pending", job=NotebookJob("n.ipynb"), started=NOON, finished=NOON + timedelta(seconds=3))
+    assert (run.cells, run.notebook, run.output, run.kernel_id, run.output_gaps, run.seconds) == ((), None, None, "", (), 3)
 
 
 def test_a_success_is_returned() -> None:

@@ -419,19 +419,9 @@ def new_result(
     task: Task, status: Literal["failed", "cancelled", "pending"], *, started: datetime | None = None
 ) -> notebooks.NotebookRun:
     """Return the result of a run that has none of its own."""
-    now = _now()
-    began = now if started is None else started
-    job = notebooks.NotebookJob(task.source.path, name=task.source.title)
-    return notebooks.NotebookRun(
-        status=status,
-        cells=(),
-        notebook=None,
-        name=task.source.title,
-        job=job,
-        started=began,
-        finished=now,
-        seconds=(now - began).total_seconds(),
-    )
+    now, name = _now(), task.source.title
+    job = notebooks.NotebookJob(task.source.path, name=name)
+    return notebooks.NotebookRun(status=status, name=name, job=job, started=started or now, finished=now)
 
 
 def _now() -> datetime:

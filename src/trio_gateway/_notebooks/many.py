@@ -293,17 +293,7 @@ class _Many:
 def _not_run(entry: _Entry, status: Literal["failed", "cancelled", "pending"], failure: GatewayError) -> NotebookRun:
     """Return what came of a job of which no notebook could be read, or none was to be."""
     now = datetime.now(UTC)  # noqa: TID251 - for people; nothing is decided by it
-    return NotebookRun(
-        status=status,
-        cells=(),
-        failure=failure,
-        notebook=None,
-        name=entry.name,
-        job=entry.job,
-        started=now,
-        finished=now,
-        seconds=0.0,
-    )
+    return NotebookRun(status=status, failure=failure, name=entry.name, job=entry.job, started=now, finished=now)
 
 
 @points_to_limits

@@ -144,7 +144,7 @@ class NotebookRun:
     """How it ended: `"error"` by a cell's error, `"timeout"` by a limit, `"failed"` by its gateway, its kernel or its file.
 
     Of many jobs that `stop_on_failure` has ended: `"cancelled"`, or `"pending"` for one that had not begun."""
-    cells: tuple[CellRun, ...]
+    cells: tuple[CellRun, ...] = ()
     """Its code cells in the notebook's order, but for empty ones, which don't run."""
     failed_cell: CellRun | None = None
     """The cell whose error or limit ended the run."""
@@ -152,8 +152,8 @@ class NotebookRun:
     """What ended the run where no cell's error did: the gateway's or the kernel's failure, a limit that ran out, another job."""
     ended_by: CellRun | None = None
     """The cell that ended the run as a success before its last one, by `sys.exit()` or `exit()`."""
-    notebook: Any = attrs.field(repr=False)
-    """The notebook with the outputs, nbformat's node."""
+    notebook: Any = attrs.field(default=None, repr=False)
+    """The notebook with the outputs, nbformat's node; None where none was read."""
     output: Path | None = None
     """Where it was saved; None: nowhere."""
     name: str = ""
@@ -174,7 +174,7 @@ class NotebookRun:
     """When it began, in UTC."""
     finished: datetime
     """When it had ended, in UTC."""
-    seconds: float
+    seconds: float = attrs.field(default=attrs.Factory(lambda run: (run.finished - run.started).total_seconds(), takes_self=True))
     """How long it took, in seconds."""
 
     @property
