@@ -1,7 +1,8 @@
 """How much the property tests and the sweeps try in one run.
 
 Property tests: the profile `ci` (the default) draws the same 25 examples in each run; `--hypothesis-profile=deep` draws 2,000
-others. A test that needs more than others says so with [examples][suite.budgets.examples].
+others, with no limit for a test: two thousand runs of a notebook take minutes. A test that needs more than others says so with
+[examples][suite.budgets.examples].
 
 Sweeps: a run takes every fourth point, and the commit's number says which, so that four consecutive commits take all of them;
 TRIO_GATEWAY_LONG=1 (as `nox -s soak` sets) takes all, TRIO_GATEWAY_SWEEP_OFFSET=0..3 chooses.
@@ -17,6 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 __all__ = ["STRIDE", "examples", "strike", "strike_until_it_ends", "sweep_offset", "sweep_offsets"]
@@ -34,6 +36,13 @@ settings.register_profile(
     "deep", derandomize=False, max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("ci")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let property tests take their time where they are to be deep; `--timeout` says otherwise."""
+    if config.getoption("--hypothesis-profile", None) == "deep" and config.getoption("--timeout", None) is None:
+        config.option.timeout = 0
 
 
 def examples(factor: float) -> int:
