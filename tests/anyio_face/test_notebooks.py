@@ -181,6 +181,39 @@ def test_a_function_that_is_to_answer_and_is_cancelled_is_asked_again(backend: s
     run(backend, main)
 
 
+@ON_EACH
+@pytest.mark.parametrize("how", ["run", "open_run", "run_many"])
+def test_a_function_that_is_to_answer_is_cancelled_at_a_cells_limit(how: str, backend: str, opened: Callable[..., Any]) -> None:
+    """It has its time to leave, and the run goes on."""
+
+    async def main() -> None:
+        left: list[str] = []
+
+        async def ask(prompt: str, password: bool) -> str:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                left.append(prompt)
+            return "never"
+
+        options: Any = {"stdin": ask, "cell_timeout": 0.1, "on_error": "continue", "grace": 0}
+        asking = notebook_of(ASKS, "'next'")
+        async with opened() as gateway:
+            if how == "run":
+                result = await notebooks.run(gateway, asking, **options)
+            elif how == "open_run":
+                async with notebooks.open_run(gateway, asking, **options) as events:
+                    await exhaust(events)
+                result = events.result
+            else:
+                async with notebooks.run_many(gateway, [asking], **options) as runs:
+                    (result,) = [each async for each in runs]
+        assert left == ["who? "]
+        assert [cell.status for cell in result.cells] == ["timeout", "ok"]
+
+    run(backend, main)
+
+
 async def exhaust(events: Any) -> None:
     async for _ in events:
         pass
@@ -370,12 +403,12 @@ def test_g2_g6_many_that_are_cancelled_are_interrupted_saved_and_gone(
     backend: str, opened: Callable[..., Any], tmp_path: Path
 ) -> None:
     async def main() -> None:
-        begun = 0
+        begun: set[Any] = set()
 
         def hear(job: notebooks.NotebookJob, event: notebooks.RunEvent) -> None:
-            nonlocal begun
-            begun += isinstance(event, notebooks.CellOutput) and event.cell.number == 2
-            if begun >= 2:
+            if isinstance(event, notebooks.CellOutput) and event.cell.number == 2:
+                begun.add(job.output)
+            if len(begun) == 2:
                 scope.cancel()
 
         jobs = [

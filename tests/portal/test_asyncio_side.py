@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 import trio
+import trio.testing
 import uvloop
 
 import trio_gateway
@@ -19,6 +20,7 @@ import trio_gateway.anyio as tg
 from tools.anyio_fixtures import UNTIL_INTERRUPTED, Running, until_it_runs
 from tools.face_tools import ASYNCIO, BACKENDS, ListeningFake, kernel_ids, run
 from trio_gateway._portal.asyncio_side import PortalCrossing, call, run_in_loop
+from trio_gateway._portal.calls import asking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -303,3 +305,39 @@ async def nothing() -> AsyncGenerator[None]:
     """Stand in for a gateway."""
     await trio.lowlevel.checkpoint()
     yield None
+
+
+@pytest.mark.parametrize("backend", ASYNCIO)
+def test_a_question_that_is_taken_back_is_answered_no_more(backend: str) -> None:
+    """Where it is being answered its function is cancelled, and nothing else; where it waits it is not asked."""
+    asked: list[str] = []
+
+    async def waits(begin: Callable[[], None]) -> None:
+        asked.append("first")
+        begin()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            asked.append("first has left")
+
+    async def work() -> str:
+        async with trio.open_nursery() as nursery:
+            begun, token = trio.Event(), trio.lowlevel.current_trio_token()
+            nursery.start_soon(asking("stdin", lambda: waits(lambda: token.run_sync_soon(begun.set))))
+            await begun.wait()
+            with trio.move_on_after(0):
+                await asking("stdin", lambda: asked.append("second"))()
+            nursery.cancel_scope.cancel()
+        await asking("stdin", lambda: asked.append("third"))()
+        return "done"
+
+    async def main() -> None:
+        async with PortalCrossing(lambda portal: nothing(), lambda portal, _value: portal) as portal:
+            assert await call(portal, work) == "done"
+        assert asked == ["first", "first has left", "third"]
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    run(backend, main)

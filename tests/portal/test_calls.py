@@ -13,7 +13,7 @@ import trio
 
 from trio_gateway._portal import calls
 from trio_gateway._portal.calls import Block, Call, asking
-from trio_gateway._portal.messages import Asked, Entered, Message, Raised, Returned, Stopped
+from trio_gateway._portal.messages import Asked, Entered, Message, Raised, Returned, Stopped, Withdrawn
 from trio_gateway._portal.portal import Portal
 from trio_gateway._portal.thread_side import BlockingPortalCrossing
 
@@ -25,11 +25,15 @@ class Listener:
 
     def __init__(self, answer: Callable[[Asked], Returned | Raised | None] = lambda asked: None, *, there: bool = True) -> None:
         self.messages: list[Message] = []
+        self.withdrawn: list[Asked] = []
         self._answer = answer
         self._there = there
         self._came = threading.Condition()
 
-    def deliver(self, message: Message) -> bool:
+    def deliver(self, message: Message | Withdrawn) -> bool:
+        if isinstance(message, Withdrawn):
+            self.withdrawn.append(message.asked)
+            return self._there
         if isinstance(message, Asked) and (answer := self._answer(message)) is not None:
             message.answer(answer)
         with self._came:
@@ -156,6 +160,22 @@ def test_a_call_whose_caller_is_gone_when_it_asks_ends(portal: Portal) -> None:
     assert last == Stopped()
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_question_of_a_call_is_taken_back_where_its_task_is_cancelled(answers: bool, portal: Portal) -> None:
+    """Its caller is told before the last message; one that is answered is not taken back."""
+    ask = asking("stdin", lambda: None)
+
+    async def work() -> None:
+        with trio.move_on_after(1e6 if answers else 0.01):
+            await ask()
+
+    caller = Listener(lambda asked: Returned("me") if answers else None)
+    Call(portal, work, caller).start()
+    asked, last = caller.wait(2)
+    assert last == Returned(None)
+    assert caller.withdrawn == ([] if answers else [asked])
+
+
 @asynccontextmanager
 async def asks(*prompts: str, early: bool = False) -> AsyncGenerator[list[Any]]:
     """A block whose tasks ask; give what they heard, in the end with None."""
@@ -260,6 +280,7 @@ def test_a_question_whose_asker_has_gone_is_asked_no_more(portal: Portal) -> Non
     call.start()
     silent.wait()
     leave(block)
+    assert silent.withdrawn == silent.messages, "it may stop answering"
     call.cancel()
     assert silent.wait(2)[1] == Stopped()
     assert not portal.run_sync(lambda: bool(block.questions))

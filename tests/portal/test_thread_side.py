@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tools.face_tools import ListeningFake, kernel_ids, trio_threads
 from trio_gateway import InvalidInputError
@@ -178,6 +179,26 @@ def test_what_a_call_asks_is_done_in_the_calling_thread() -> None:
         assert block_on(portal, asking("stdin", threading.current_thread)) is threading.current_thread()
         with pytest.raises(InvalidInputError, match="a plain function"):
             block_on(portal, asking("stdin", too_modern))
+
+
+def test_a_question_that_is_taken_back_before_its_turn_is_not_asked() -> None:
+    asked: list[str] = []
+    taken_back = threading.Event()
+    first = asking("stdin", lambda: asked.append("first") or taken_back.wait(100))
+    second = asking("stdin", lambda: asked.append("second"))
+
+    async def work() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.move_on_after(0):
+                await second()
+            taken_back.set()
+        await asking("stdin", lambda: asked.append("third"))()
+
+    with BlockingPortalCrossing(_nothing(), give_portal) as portal:
+        block_on(portal, work)
+    assert asked == ["first", "third"]
 
 
 def test_g3_a_call_that_takes_too_long_is_cancelled() -> None:

@@ -21,7 +21,7 @@ import trio
 
 from .._transport.blocks import OnlyAsyncWith
 from .calls import Block, Call
-from .messages import NOBODY, Asked, Entered, Last, Message, Raised, Returned, swallowed, value_of
+from .messages import NOBODY, Asked, Entered, Last, Message, Raised, Returned, Withdrawn, closed, swallowed, value_of
 from .portal import Portal
 from .prefetch import Reading, forget, have_readers_answer
 from .thread import check_loop
@@ -39,10 +39,11 @@ class LoopCaller:
         self._loop = asyncio.get_running_loop()
         self._messages: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._answering: tuple[Asked, asyncio.Timeout] | None = None
         self.unheard: Last | None = None
         """The last message, where it came when the caller was cancelled already."""
 
-    def deliver(self, message: Message) -> bool:
+    def deliver(self, message: Message | Withdrawn) -> bool:
         """Wake the task with a message; from any thread."""
         try:
             self._loop.call_soon_threadsafe(self._take, message)
@@ -50,10 +51,21 @@ class LoopCaller:
             return False
         return True
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message | Withdrawn) -> None:
+        if isinstance(message, Withdrawn):
+            self._withdraw(message.asked)
+            return
         self._messages.append(message)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _withdraw(self, asked: Asked) -> None:
+        """Stop answering a question, or don't begin."""
+        if self._answering is not None and self._answering[0] is asked:
+            self._answering[1].reschedule(self._loop.time())
+        elif asked in self._messages:
+            self._messages.remove(asked)
+            asked.answer(Raised(closed()))
 
     async def _next(self) -> Message:
         while not self._messages:
@@ -72,7 +84,7 @@ class LoopCaller:
         try:
             message = await self._next()
             while isinstance(message, Asked):
-                message.answer(await _answer(message))
+                message.answer(await self._answer(message))
                 message = await self._next()
         except GeneratorExit:  # the coroutine is thrown away, and its task waits no more
             cancel()
@@ -85,6 +97,20 @@ class LoopCaller:
                 raise latest from None  # noqa: ASYNC104 - a later cancellation
             raise
         return message
+
+    async def _answer(self, asked: Asked) -> Returned | Raised:
+        """Call what is to be called, and await what it gives, as long as somebody waits for that."""
+        # It has no limit, but can be given one: this cancels once, as asyncio's functions expect it, where anyio's scopes go on.
+        timeout = asyncio.timeout(None)
+        try:
+            async with timeout:
+                self._answering = asked, timeout
+                try:
+                    return await _answer(asked)
+                finally:
+                    self._answering = None
+        except TimeoutError:
+            return Raised(closed())
 
     async def settle(self, error: BaseException) -> BaseException:
         """Wait for the last message, however often the task is cancelled meanwhile; give the latest cancellation."""

@@ -15,7 +15,7 @@ from typing import Any, Final, final
 import attrs
 import trio
 
-from .messages import Asked, Caller, Entered, Last, Raised, Returned, Stopped, closed
+from .messages import Asked, Caller, Entered, Last, Raised, Returned, Stopped, Withdrawn, closed
 from .portal import Portal
 from .thread import leave_shared_thread
 
@@ -84,11 +84,11 @@ class Call:
     async def ask(self, question: _Question) -> None:
         """Have the caller answer a question. In the call's own task, or one that it has started.
 
-        Cancellation: the answer is ignored.
+        Cancellation: the caller stops answering it, if it can, and what it answers is ignored.
         """
         if not question.put_to(self._caller, self._portal):
             self._scope.cancel(reason="its caller is gone")
-        await question.answered.wait()
+        await question.wait_answered()
 
     async def _run(self) -> None:
         last: Last = Raised(closed())  # unless it comes to an end of its own
@@ -121,6 +121,7 @@ class _Question:
     answer: Returned | Raised | None = None
     answered: trio.Event = attrs.field(factory=trio.Event)
     withdrawn: bool = False
+    _put: tuple[Caller, Asked] | None = None
 
     def put_to(self, caller: Caller, portal: Portal) -> bool:
         """Have a caller call it, and await what it gives; say whether the caller is there."""
@@ -129,7 +130,30 @@ class _Question:
             self.answer = answer
             self.answered.set()
 
-        return caller.deliver(Asked(self.name, self.function, self.args, lambda answer: portal.thread.post(take, answer)))
+        def answer(answer: Returned | Raised) -> None:
+            with suppress(trio.RunFinishedError):  # then nobody waits for it
+                portal.thread.post(take, answer)
+
+        asked = Asked(self.name, self.function, self.args, answer)
+        self._put = caller, asked
+        return caller.deliver(asked)
+
+    async def wait_answered(self) -> None:
+        """Wait for the answer of the caller that it was put to.
+
+        Cancellation: that caller stops answering it, if it can.
+        """
+        try:
+            await self.answered.wait()
+        finally:
+            self.take_back()
+
+    def take_back(self) -> None:
+        """Have the caller that it was put to stop answering it, if it can and has not answered."""
+        if self._put is not None and not self.answered.is_set():
+            caller, asked = self._put
+            caller.deliver(Withdrawn(asked))
+        self._put = None
 
 
 @final
@@ -151,7 +175,7 @@ class Questions:
     async def ask(self, question: _Question) -> None:
         """Wait for the answer to a question.
 
-        Cancellation: the question is withdrawn, or its answer ignored.
+        Cancellation: the question is withdrawn: who answers it stops, if that can be, and what it answers is ignored.
         """
         self._waiting.append(question)
         self.wake()
@@ -159,6 +183,7 @@ class Questions:
             await question.answered.wait()
         finally:
             question.withdrawn = True
+            question.take_back()
             with suppress(ValueError):  # it was taken
                 self._waiting.remove(question)
 
@@ -300,14 +325,14 @@ class Block:
     async def ask(self, question: _Question) -> None:
         """Have the caller that enters it answer a question, or the next one that reads from what it gave. In a task of it.
 
-        Cancellation: the answer is ignored.
+        Cancellation: the caller stops answering it, if it can, and what it answers is ignored.
         """
         if self._entered:
             await self.questions.ask(question)
             return
         if not question.put_to(self._listener, self._portal):
             self._scope.cancel(reason="its caller is gone")
-        await question.answered.wait()
+        await question.wait_answered()
 
     def cancel(self) -> None:
         """Cancel it while it is left. Its last message still comes."""

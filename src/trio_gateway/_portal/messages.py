@@ -1,8 +1,8 @@
 """What a caller outside of Trio and its call or block in Trio say to each other.
 
 The one idea: a conversation is a sequence of values. A call may ask something of its caller, such as an answer to a kernel's
-request for input, any number of times; its last message says how it ended. A block says that it was entered and, once it is
-left, how it ended.
+request for input, any number of times, and take a question back; its last message says how it ended. A block says that it was
+entered and, once it is left, how it ended.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "Raised",
     "Returned",
     "Stopped",
+    "Withdrawn",
     "closed",
     "swallowed",
     "value_of",
@@ -59,7 +60,7 @@ class Stopped:
     """It was cancelled."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Asked:
     """Something is asked of the caller, and the call waits for it."""
 
@@ -73,20 +74,29 @@ class Asked:
     """Say what came of it. From any thread."""
 
 
+@attrs.frozen
+class Withdrawn:
+    """Nobody waits for the answer to a question any more: the caller may stop where it is with it."""
+
+    asked: Asked
+    """The question."""
+
+
 Last: TypeAlias = Returned | Raised | Stopped
 Message: TypeAlias = Entered | Asked | Last
+"""What a caller waits for."""
 
 
 class Caller(Protocol):
     """A task or a thread outside of Trio that waits for messages."""
 
-    def deliver(self, message: Message) -> bool:
+    def deliver(self, message: Message | Withdrawn) -> bool:
         """Wake the caller with a message; say whether it is still there. From any thread; neither blocks nor raises."""
         ...
 
 
 class _Nobody:
-    def deliver(self, message: Message) -> bool:
+    def deliver(self, message: Message | Withdrawn) -> bool:
         """Say that there is no caller any more."""
         del message
         return False

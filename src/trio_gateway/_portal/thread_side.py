@@ -19,7 +19,7 @@ from .._errors import InvalidInputError
 from .._transport.blocks import OnlyWith
 from .calls import Block, Call
 from .deadlines import Cancelled, check_limits, seconds_left, waking
-from .messages import Asked, Entered, Last, Message, Raised, Returned, Stopped, swallowed, value_of
+from .messages import Asked, Entered, Last, Message, Raised, Returned, Stopped, Withdrawn, closed, swallowed, value_of
 from .portal import Portal
 from .prefetch import Reading, forget, have_readers_answer
 
@@ -34,10 +34,14 @@ class ThreadCaller:
 
     def __init__(self) -> None:
         self._arrived: list[Message] = []
+        self._withdrawn: list[Asked] = []
         self._wake: SimpleQueue[None] = SimpleQueue()
 
-    def deliver(self, message: Message) -> bool:
-        """Wake the thread with a message; from any thread."""
+    def deliver(self, message: Message | Withdrawn) -> bool:
+        """Wake the thread with a message; from any thread. A function that is being called can't be stopped."""
+        if isinstance(message, Withdrawn):
+            self._withdrawn.append(message.asked)
+            return True
         self._arrived.append(message)
         self._wake.put(None)
         return True
@@ -83,7 +87,7 @@ class ThreadCaller:
                 seen += 1
                 if not isinstance(message, Asked):
                     return message
-                message.answer(_answer(message))
+                message.answer(Raised(closed()) if message in self._withdrawn else _answer(message))
         except BaseException:
             self.settle(cancel)
             raise
