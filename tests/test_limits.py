@@ -94,6 +94,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "begin",
         "run",
         "run_out",
+        "told_end",
         "wait_opened",
         "receive_all",
         "send_all",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 import trio
 
 from tools.notebook_tools import notebook_of, texts_of
-from trio_gateway import OutputGap, notebooks
+from trio_gateway import ConnectionLostError, OutputGap, notebooks
+from trio_gateway._notebooks.engine import REPLY_LOST
 from trio_gateway.testing import Cell, FakeGateway
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -165,3 +168,80 @@ async def test_the_account_of_a_kernel_that_stays_open_is_closed(autojump_clock:
         with trio.move_on_after(5):
             await notebooks.run(kernel, notebook_of("while True: pass"))
         assert kernel._session.requests.ledger._open == 0
+
+
+async def prints_and_fails(cell: Cell) -> None:
+    """Print, and raise where the code says so."""
+    cell.stdout(f"{cell.code} prints")
+    await cell.sleep(1)
+    if cell.code.startswith("fail"):
+        raise ValueError("mine")
+
+
+def without_number(header: bytes) -> bytes:
+    return json.dumps({**json.loads(header), "msg_id": uuid.uuid4().hex}).encode()
+
+
+async def run_and_lose(*patterns: str, cells: tuple[str, ...] = ("a", "b"), numbers: bool = True, **options: Any) -> Any:
+    """Lose the first message of each pattern; return the result, and the codes that ran."""
+    async with FakeGateway(prints_and_fails) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        await kernel.kernel_info()
+        if not numbers:
+            for pattern in ("iopub .*", "shell .*"):
+                fake.faults.spoil(pattern, part="header", by=without_number)
+        for pattern in patterns:
+            fake.faults.drop(pattern, nth=1)
+        try:
+            result: Any = await notebooks.run(kernel, notebook_of(*cells), **options)
+        except ConnectionLostError as error:
+            result = error
+        (faked,) = fake.kernels.values()
+        return result, [code for code in faked.codes if code]
+
+
+async def test_a_run_goes_on_where_only_a_reply_was_lost(autojump_clock: Clock) -> None:
+    """G4, G5. The kernel was heard to end the cell, and nothing that it put out is missing: that says how it ended, but for what
+    a reply tells alone."""
+    result, codes = await run_and_lose("shell execute_reply")
+    assert codes == ["a", "b"]
+    assert (result.status, [cell.status for cell in result.cells]) == ("ok", ["ok", "ok"])
+    assert [cell.execution_count for cell in result.cells] == [1, 2]
+    assert [cell.output_gaps for cell in result.cells] == [(REPLY_LOST,), ()]
+    told = result.notebook.cells[0].metadata.trio_gateway.output_gaps
+    assert told == [{"reason": "lost", "count": None, "detail": REPLY_LOST.detail}]
+
+
+async def test_an_error_is_the_cells_though_its_reply_was_lost(autojump_clock: Clock) -> None:
+    result, codes = await run_and_lose("shell execute_reply", cells=("fail", "b"))
+    assert codes == ["fail"]
+    assert (result.status, result.error.ename, result.failed_cell.number) == ("error", "ValueError", 1)
+    assert result.output_gaps == (REPLY_LOST,)
+    result, codes = await run_and_lose("shell execute_reply", cells=("fail", "b"), on_error="continue")
+    assert codes == ["fail", "b"]
+    assert [cell.status for cell in result.cells] == ["error", "ok"]
+
+
+@pytest.mark.parametrize("also", ["iopub stream", "iopub error", "iopub status", "iopub execute_input"])
+async def test_where_more_was_lost_than_a_reply_the_run_ends(also: str, autojump_clock: Clock) -> None:
+    """What is missing may be an error, or the end itself."""
+    failed, codes = await run_and_lose("shell execute_reply", also, cells=("fail", "b"))
+    if also in ("iopub status", "iopub execute_input"):  # each request has these, so they are no output; this status is its busy
+        assert failed.error.ename == "ValueError"
+    else:
+        assert isinstance(failed, ConnectionLostError)
+    assert codes == ["fail"]
+
+
+async def test_a_kernel_that_numbers_nothing_may_have_lost_more(autojump_clock: Clock) -> None:
+    failed, codes = await run_and_lose("shell execute_reply", numbers=False)
+    assert isinstance(failed, ConnectionLostError)
+    assert codes == ["a"]
+
+
+async def test_where_the_end_of_a_cell_was_not_heard_the_run_ends(autojump_clock: Clock) -> None:
+    async with FakeGateway(prints_and_fails) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        await kernel.kernel_info()
+        fake.faults.drop("shell execute_reply", nth=1)
+        fake.faults.drop("iopub status")
+        with pytest.raises(ConnectionLostError):
+            await notebooks.run(kernel, notebook_of("a", "b"), record_timing=False)

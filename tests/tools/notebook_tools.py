@@ -113,6 +113,9 @@ class FakeStream:
         async for _ in self:
             pass
 
+    def told_end(self) -> None:
+        return None
+
     @property
     def result(self) -> ExecutionResult:
         status: Any = self._status or ("error" if self._failed else "ok")

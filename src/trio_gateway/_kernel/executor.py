@@ -448,6 +448,14 @@ class OutputStream:
             raise RuntimeError("the execution has not ended yet: read its outputs to the end first")
         return self._pending.result()
 
+    def told_end(self) -> ExecutionResult | None:
+        """Return how the execution ended where only its reply was lost, as far as the kernel has published that.
+
+        Its `reply` is empty then. None where the reply is there, or where the kernel was not heard to end the code, or where
+        output is missing, so that an error may be.
+        """
+        return self._pending.told_end()
+
     def statistics(self) -> InboxStatistics:
         """Return how many outputs wait to be read, in memory and in the temporary file."""
         return self._inbox.statistics()

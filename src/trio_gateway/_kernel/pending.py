@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import trio
 
-from .._errors import GatewayInternalError, ProtocolError, fresh
+from .._errors import ConnectionLostError, GatewayInternalError, ProtocolError, fresh
 from .._outputs import ExecutionResult
 from .._protocol.codec import TooLargeError
 from .._protocol.execution import OUTPUT_TYPES, Execution, ExecutionState
@@ -213,6 +213,7 @@ class PendingExecution(Pending):
     __slots__ = (
         "_answered",
         "_idle_scope",
+        "_is_whole",
         "_ledger",
         "_silent",
         "_started",
@@ -263,6 +264,7 @@ class PendingExecution(Pending):
         self._started: trio.Event | None = None
         self._answered = trio.Event()
         self._idle_scope: trio.CancelScope | None = None
+        self._is_whole = False  # whether all but its reply is known to be there
 
     @property
     def replied(self) -> bool:
@@ -349,6 +351,24 @@ class PendingExecution(Pending):
         if self._idle_scope is not None and self._idle_scope.deadline == math.inf:
             self._idle_scope.deadline = trio.current_time() + self.idle_grace
 
+    def fail(self, failure: Exception) -> None:
+        """Settle with a failure, unless it is settled already; where the code was heard to end, account for what it put out."""
+        if not self.settled and self.execution.saw_idle:
+            self._ledger.note_possible_drop()  # whatever took the reply may have taken more
+            self._is_whole = self._account() == 0
+        super().fail(failure)
+
+    def told_end(self) -> ExecutionResult | None:
+        """Return what came of it where its reply was lost, and what the kernel published tells all else; None where it does not.
+
+        The kernel said `idle` for it, and nothing that it published for it is missing: if its code has raised an error that the
+        kernel publishes, that is there.
+        """
+        if not (isinstance(self.failure, ConnectionLostError) and self._is_whole):
+            return None
+        told = self.execution.result()
+        return None if told.output_gaps else told
+
     def give_up_idle(self) -> None:
         """End without `idle`, which never came."""
         self.execution.give_up_idle()
@@ -361,12 +381,14 @@ class PendingExecution(Pending):
         self._account()
         self.settle()
 
-    def _account(self) -> None:
-        """Tell the execution how many of its outputs never came."""
+    def _account(self) -> int | None:
+        """Tell the execution how many of its outputs never came; return that: see `Execution.note_missing`."""
         execution = self.execution
         if execution.limited:
             self._ledger.note_possible_drop()
-        execution.note_missing(self._ledger.lost_outputs(self._window, silent=self._silent, saw_idle=execution.saw_idle))
+        missing = self._ledger.lost_outputs(self._window, silent=self._silent, saw_idle=execution.saw_idle)
+        execution.note_missing(missing)
+        return missing
 
     def settle(self) -> None:
         """Note that nothing more is to come."""

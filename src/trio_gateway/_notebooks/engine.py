@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import attrs
 import trio
 
-from .._errors import GatewayError, ProtocolError, SlowConsumerError
+from .._errors import ConnectionLostError, GatewayError, ProtocolError, SlowConsumerError
 from .._kernel.channels import Subscription
 from .._kernel.executor import OutputStream
 from .._kernel.inbox import READY_ITEMS
@@ -41,7 +41,7 @@ from .resume import NOT_RESUMED, Resumption, RunRecord
 from .saver import Saver
 from .widgets import WIDGET_TARGET
 
-__all__ = ["GRACES", "Engine"]
+__all__ = ["GRACES", "REPLY_LOST", "Engine"]
 
 GRACES: Final = 5
 """How many times the option `grace` is waited at most for what comes late, in all."""
@@ -49,6 +49,13 @@ _SHORTLY: Final = 0.2
 """Where no grace is given, what came so many seconds before the run's end tells that more would have come."""
 _BARRIER: Final = 5.0
 """How long a kernel may take to answer what it is asked to find out what was lost, in seconds."""
+REPLY_LOST: Final = OutputGap(
+    "lost",
+    None,
+    "its reply was lost with the connection: the kernel was heard to end it and to put out no more, but what it tells in a reply "
+    "only, as some errors, is not known",
+)
+"""What is missing of a cell whose reply was lost, and nothing else."""
 _TIMED: Final = frozenset({"status", "execute_input"})
 """What is published of a cell whose time is recorded."""
 _REPLIES: Final = 16
@@ -632,13 +639,14 @@ class Engine:
         own_deadline = math.inf if own is None else trio.current_time() + own
         deadline = min(own_deadline, self._deadline)
         await self._note_losses(kernel)
+        told: ExecutionResult | None = None
         with trio.CancelScope(deadline=deadline) as entering:
             async with kernel.stream(cell.source, stdin=self._stdin) as outputs:
                 entering.deadline = math.inf
                 request = self._running = self._requests[outputs.request_id] = _Request(cell, outputs)
                 try:
                     with trio.CancelScope(deadline=deadline) as limit:
-                        await outputs.run_out()  # its outputs are read with all else that the kernel publishes
+                        told = await self._run_out(outputs)
                     if not limit.cancelled_caught:
                         await self._catch_up()
                 except trio.Cancelled:
@@ -655,13 +663,28 @@ class Engine:
             self._running = None
             self._last = cell
             if not limit.cancelled_caught:
-                return request.error, outputs.result
+                return request.error, told or outputs.result
         option: Literal["timeout", "cell_timeout"] = "cell_timeout" if own_deadline < self._deadline else "timeout"
         if option == "timeout" or self._options.on_error == "stop":
             seconds = own if option == "cell_timeout" else self._options.timeout
             title = self._runs[cell].title
             self._timed_out = NotebookTimeoutError(self._name or "notebook", cell.number, title, option, seconds or 0)
         return None, None
+
+    async def _run_out(self, outputs: OutputStream) -> ExecutionResult | None:
+        """Wait for the end of a cell, whose outputs are read with all else that the kernel publishes.
+
+        Returns:
+            How it ended, where its reply was lost and nothing else was: the run can go on. None where the stream has its result.
+        """
+        try:
+            await outputs.run_out()
+        except ConnectionLostError:
+            told = outputs.told_end()
+            if told is None:
+                raise
+            return attrs.evolve(told, output_gaps=(REPLY_LOST,))
+        return None
 
     @property
     def _stdin(self) -> Any:

@@ -120,7 +120,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.RECEIVES_READY: ("receive_ready",),
         How.IN_TRIO: ("result",),
         How.COUNTS_ITEMS: ("statistics",),
-        How.INTERNAL: ("read", "run_out", "request_id", "process"),
+        How.INTERNAL: ("read", "run_out", "request_id", "process", "told_end"),
     },
     Comms: {
         How.GIVES_BLOCK: ("open", "accept"),
