@@ -22,6 +22,8 @@ _TRUST: Final = frozenset({"trusted"})  # of a cell's
 _TEXTS: Final = frozenset({"application/javascript", "image/svg+xml"})  # what is written line by line, beside text/*
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+_encode_flat = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # in C, which knows no indentation
+_encode_indented = json.JSONEncoder(indent=1, sort_keys=True, separators=(",", ": "), ensure_ascii=False, allow_nan=False).encode
 _Give = Callable[[str, Any, str], Iterator[str]]
 """Gives the JSON of what stands under a key, at an indentation."""
 
@@ -167,4 +169,4 @@ def _value(value: Any, indent: str) -> Iterator[str]:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, separators=(",", ": "), ensure_ascii=False, allow_nan=False)
+    return (_encode_indented if isinstance(value, (Mapping, list, tuple)) and value else _encode_flat)(value)
