@@ -1,8 +1,9 @@
 """What it costs to run a notebook, beside nbclient and papermill: time and memory of the process that does, in one run, in turns.
 
 Each tool runs as it is meant to be: nbclient and papermill start a kernel on this machine, ours asks a Kernel Gateway that runs
-already for one. Each runs a case in a process of its own, which reads the notebook from a file and leaves the finished one in
-another. What is in that is looked at: all tools must have the same outputs.
+already for one. What that way costs shows nbclient, which runs there too (`nbclient-there`, by `trio_gateway.jupyter`). Each
+runs a case in a process of its own, which reads the notebook from a file and leaves the finished one in another. What is in that
+is looked at: all tools must have the same outputs.
 
 The kernel's own time and memory, and the gateway's, count for none of them. A ratio is ours by theirs: below 1 ours takes less.
 `seconds` is from the call to its return, the kernel's start and end included; `process_seconds` has the imports too.
@@ -88,6 +89,17 @@ def run_nbclient(source: Path, target: Path) -> None:
     nbformat.write(notebook, target)
 
 
+def run_nbclient_there(source: Path, target: Path) -> None:
+    """Run a notebook with nbclient, on the gateway that the environment names."""
+    import nbclient
+
+    from trio_gateway.jupyter import GatewayKernelManager
+
+    notebook = nbformat.read(source, as_version=4)
+    nbclient.NotebookClient(notebook, kernel_manager_class=GatewayKernelManager).execute()
+    nbformat.write(notebook, target)
+
+
 def run_papermill(source: Path, target: Path) -> None:
     """Run a notebook with papermill."""
     import papermill  # type: ignore[import-untyped]
@@ -98,6 +110,7 @@ def run_papermill(source: Path, target: Path) -> None:
 TOOLS: dict[str, tuple[Callable[[Path, Path], None], tuple[str, ...]]] = {
     "ours": (run_ours, ("trio_gateway.notebooks",)),
     "nbclient": (run_nbclient, ("nbclient",)),
+    "nbclient-there": (run_nbclient_there, ("nbclient", "trio_gateway.jupyter")),
     "papermill": (run_papermill, ("papermill",)),
 }
 """Each tool: what runs a notebook with it, and what that imports, which is not timed."""
@@ -179,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often the tools take turns")
     parser.add_argument("--case", action="append", choices=CASES, help="only this one; repeatable")
-    parser.add_argument("--tool", action="append", choices=PEERS, help="only beside this one; repeatable")
+    parser.add_argument("--tool", action="append", choices=PEERS, help="only beside this one; repeatable (all)")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, for a look while you work")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--child", nargs=3, metavar=("TOOL", "SOURCE", "TARGET"), help=argparse.SUPPRESS)
