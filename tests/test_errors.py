@@ -39,6 +39,7 @@ from trio_gateway._errors import (
     SessionNotFoundError,
     SessionStoreError,
     SlowConsumerError,
+    TokenCommandError,
     fresh,
 )
 
@@ -61,6 +62,7 @@ TREE = {
     KernelCulledError: (KernelError,),
     SessionNotFoundError: (GatewayError, KeyError),
     SessionStoreError: (GatewayError,),
+    TokenCommandError: (GatewayError,),
     ExecutionError: (GatewayError,),
     MessageTooLargeError: (GatewayError,),
     SlowConsumerError: (GatewayError,),
@@ -78,6 +80,11 @@ TWO_PROBLEMS = [
 ]
 
 SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
+    (
+        TokenCommandError("vault", "ended with status 2", stderr="sealed", returncode=2),
+        "token_command: the command 'vault' ended with status 2: sealed",
+        {"program": "vault", "problem": "ended with status 2", "stderr": "sealed", "returncode": 2},
+    ),
     (GatewayError("something"), "something", {}),
     (
         HubServerNotRunningError(302, "Found", url="https://hub/jupyter/user/alice/api"),

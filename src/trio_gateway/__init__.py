@@ -31,6 +31,7 @@ from ._errors import ProtocolError as ProtocolError
 from ._errors import SessionNotFoundError as SessionNotFoundError
 from ._errors import SessionStoreError as SessionStoreError
 from ._errors import SlowConsumerError as SlowConsumerError
+from ._errors import TokenCommandError as TokenCommandError
 from ._events import GatewayEvent as GatewayEvent
 from ._gateway.gateway import Gateway as Gateway
 from ._gateway.gateway import open_gateway as open_gateway

@@ -439,7 +439,8 @@ async def open_kernel_api(
         The interface; its HTTP client is closed when the block ends.
 
     Raises:
-        ConfigError: a certificate or key can't be used, or the token renewer can't be made.
+        ConfigError: a certificate or key can't be used, the token renewer can't be made, or there is no program of
+            `token_command`.
 
     Cancellation: as for `open_http_client`.
     """

@@ -14,6 +14,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     │   ├── KernelNotFoundError (KernelError, KeyError)
     │   └── KernelSpecNotFoundError (KeyError)
     ├── HubSpawnError                       a JupyterHub could not start a user's server
+    ├── TokenCommandError                   the command that gives the token has failed; nothing was sent after it
     ├── KernelError                         the kernel can't answer this request any more: its variables are gone
     │   ├── KernelDiedError
     │   ├── KernelRestartedError
@@ -63,6 +64,7 @@ __all__ = [
     "SessionNotFoundError",
     "SessionStoreError",
     "SlowConsumerError",
+    "TokenCommandError",
     "fresh",
     "missing_extra",
 ]
@@ -389,6 +391,39 @@ class HubSpawnError(GatewayError):
     def __str__(self) -> str:
         which = f"the server {self.server!r} of {self.user!r}" if self.server else f"the server of {self.user!r}"
         return f"the hub could not start {which}: {self.message}; the hub's log has more"
+
+
+class TokenCommandError(GatewayError):
+    """The command of the setting `token_command` gave no token. What it printed as one is shown nowhere.
+
+    Where the gateway had refused the token that there was, its `AuthenticationError` is the `__cause__`.
+
+    Args:
+        program: the command's first word; its arguments are not told.
+        problem: what happened, as the end of the sentence "the command …".
+        stderr: the end of what it printed on standard error, without secrets.
+        returncode: its exit status.
+    """
+
+    program: str
+    """The command's first word."""
+    problem: str
+    """What happened."""
+    stderr: str
+    """The end of what it printed on standard error: without the token and all else that logs in, `""` where there was nothing."""
+    returncode: int | None
+    """Its exit status, or the negative number of the signal that ended it; None where it could not be started."""
+
+    def __init__(self, program: str, problem: str, *, stderr: str = "", returncode: int | None = None) -> None:
+        super().__init__(program, problem)
+        self.program = program
+        self.problem = problem
+        self.stderr = stderr
+        self.returncode = returncode
+
+    def __str__(self) -> str:
+        said = f": {self.stderr}" if self.stderr else ""
+        return f"token_command: the command {_shown(self.program)} {self.problem}{said}"
 
 
 class KernelSpecNotFoundError(GatewayHTTPError, KeyError):

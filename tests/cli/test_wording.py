@@ -24,6 +24,7 @@ from trio_gateway import (
     KernelRestartedError,
     KernelSpecNotFoundError,
     ProtocolError,
+    TokenCommandError,
 )
 from trio_gateway._cli.exits import OutOfTimeError, OutputClosedError, exit_code_of
 from trio_gateway._cli.wording import describe
@@ -40,6 +41,7 @@ CASES = [
     (HubServerNotRunningError(302, "Found", url="http://h/user/a/api"), 3, "Start it there", True),
     (ProtocolError("garbage"), 3, "", True),
     (GatewayTimeoutError("request", 42, "request_timeout"), 4, "JUPYTER_GATEWAY_REQUEST_TIMEOUT", True),
+    (TokenCommandError("vault", "ended with status 2"), 3, "Run the command by hand", False),
     (GatewayTimeoutError("x", 42, "no_such_setting"), 4, "", True),
     (OutOfTimeError(3), 4, "", False),
     (KernelDiedError("id", "gone"), 5, "", False),

@@ -42,6 +42,8 @@ MORE = {
     "max_request_retries": "JUPYTER_GATEWAY_MAX_REQUEST_RETRIES",
     "launch_timeout": "KERNEL_LAUNCH_TIMEOUT",
     "kernel_username": "KERNEL_USERNAME",
+    "token_command": "JUPYTER_GATEWAY_TOKEN_COMMAND",
+    "token_command_timeout": "JUPYTER_GATEWAY_TOKEN_COMMAND_TIMEOUT",
 }
 OLD = "JUPYTER_GATEWAY_ENV_WHITELIST"
 VARIABLES = {**REFERENCE, **MORE}

@@ -79,6 +79,8 @@ def test_defaults() -> None:
         "launch_timeout": 40.0,
         "kernel_username": None,
         "token_renewer": None,
+        "token_command": None,
+        "token_command_timeout": 30.0,
         "handshake_timeout": 75.0,
         "max_message_size": 256 * 2**20,
         "max_response_size": 64 * 2**20,
@@ -123,20 +125,22 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         "gateway_retry_max": ("0", 0),
         "gateway_token_renewer_class": ("package.module.Class", "package.module.Class"),
         "launch_timeout_pad": (".5", 0.5),
+        "token_command_timeout": ("inf", math.inf),
         "accept_cookies": ("TRUE", True),
         "reconnect_timeout": ("inf", math.inf),
         "max_request_retries": ("7", 7),
         "launch_timeout": ("90", 90.0),
         "kernel_username": ("Álice", "Álice"),
     }
-    assert set(texts) == set(VARIABLES)
+    together = {name: variable for name, variable in VARIABLES.items() if name != "token_command"}  # not beside a renewer
+    assert set(texts) == set(together)
     environ = {VARIABLES[name]: text for name, (text, _) in texts.items()}
     config = GatewayConfig.from_env(environ)
     assert {name: getattr(config, name) for name in texts} == {name: value for name, (_, value) in texts.items()}
     for name in texts:
         plain = str if isinstance(getattr(config, name), Secret) else type(getattr(config, name))
         assert plain is type(texts[name][1]) or name == "headers"
-    assert {name: config.sources[name] for name in texts} == VARIABLES
+    assert {name: config.sources[name] for name in texts} == together
 
 
 def test_arguments_beat_the_environment_and_the_environment_beats_the_defaults() -> None:

@@ -24,7 +24,13 @@ def test_they_cant_drift() -> None:
     takes = {name: hint for name, hint in typing.get_type_hints(GatewayConfig.__init__).items() if name in SETTINGS}
     assert typing.get_type_hints(GatewaySettings) == {**takes, "url": str | Sequence[str] | None}
     assert set(typing.get_type_hints(GatewaySettings)) == set(SETTINGS)
-    assert set(SETTINGS) - set(typing.get_type_hints(LocalSettings)) == {"url", "ws_url", "auth_token"}
+    assert set(SETTINGS) - set(typing.get_type_hints(LocalSettings)) == {
+        "url",
+        "ws_url",
+        "auth_token",
+        "token_command",
+        "token_command_timeout",
+    }
     assert not GatewaySettings.__required_keys__
 
 

@@ -57,7 +57,14 @@ def test_an_argument_that_is_no_number_of_seconds(value: object) -> None:
     assert one_problem(connect_timeout=value)[0] == "connect_timeout"
 
 
-INFINITE = {"connect_timeout", "request_timeout", "handshake_timeout", "reconnect_timeout", "ping_interval"}
+INFINITE = {
+    "connect_timeout",
+    "request_timeout",
+    "handshake_timeout",
+    "reconnect_timeout",
+    "ping_interval",
+    "token_command_timeout",
+}
 
 
 ZERO = {"gateway_retry_interval", "gateway_retry_interval_max", "launch_timeout_pad", "interrupt_timeout", "idle_grace"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -412,7 +413,7 @@ async def test_variables_that_nothing_reads_are_told_with_those_that_are_near() 
     check = checks["settings"]
     assert check.status == "warning"
     for words in (
-        "JUPYTER_GATEWAY_TOKEN: is JUPYTER_GATEWAY_AUTH_TOKEN meant?",
+        "JUPYTER_GATEWAY_TOKEN: is JUPYTER_GATEWAY_AUTH_TOKEN or JUPYTER_GATEWAY_TOKEN_COMMAND meant?",
         "JUPYTER_GATEWAY_TIMEOUT: is JUPYTER_GATEWAY_CONNECT_TIMEOUT or ",
         "JUPYTER_GATEWAY_AUTHTOKEN: is JUPYTER_GATEWAY_AUTH_TOKEN meant?",
         "JUPYTER_GATEWAY_CONECT_TIMEOUT: is JUPYTER_GATEWAY_CONNECT_TIMEOUT or ",
@@ -502,3 +503,18 @@ async def test_credentials_in_the_clear_on_the_way_to_another_machine_are_a_warn
         nothing = await checks_of(GatewayConfig(url="http://gateway.test"), connector=tunnel, kernel=False)
     assert (open_to_all["tls"].status, nothing["tls"].status) == ("warning", "skipped")
     assert open_to_all["websocket"].status == "ok"
+
+
+async def test_a_command_that_gives_no_token_fails_where_credentials_are_looked_at() -> None:
+    command = [sys.executable, "-I", "-S", "-c", "import sys; sys.exit('log in first')"]
+    checks = await examined(well, token_command=command)
+    check = failed(checks)
+    assert (check.name, checks["http"].status) == ("authentication", "skipped")
+    assert "ended with status 1: log in first" in check.detail
+    assert "Run the command by hand" in check.advice
+
+
+async def test_a_commands_program_that_is_not_there_is_a_wrong_setting() -> None:
+    check = failed(await examined(well, token_command=["no-such-program"]))
+    assert check.name == "settings"
+    assert "'no-such-program' is no program in PATH" in check.detail

@@ -11,6 +11,7 @@ import os
 import pickle
 import secrets
 import socket
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -116,6 +117,10 @@ WRONG: dict[str, Callable[[], object]] = {
     "a URL": lambda: GatewayConfig(url=f"ftp://me:{PASSWORD}@127.0.0.1", auth_token=TOKEN),
     "a change": lambda: GatewayConfig(url="http://127.0.0.1").replace(request_timeout=-1, **LOGIN),
     "an argument beside": lambda: GatewayConfig.from_env({}, url="http://127.0.0.1", request_timeout=-1, **LOGIN),
+    "a command": lambda: GatewayConfig(url="http://127.0.0.1", token_command=[f"vault {TOKEN}"]),
+    "a command's text": lambda: GatewayConfig(url="http://127.0.0.1", token_command=f"vault '{TOKEN}"),
+    "a command beside": lambda: GatewayConfig.from_env({}, url="nonsense", token_command=["vault", TOKEN]),
+    "a command's name": lambda: GatewayConfig.from_env({}, url="http://127.0.0.1", token_comand=["vault", TOKEN]),  # type: ignore[call-arg]
     "a name": lambda: GatewayConfig.from_env({}, url="http://127.0.0.1", auth_tokn=TOKEN),
     "the environment": lambda: GatewayConfig.from_env(
         {
@@ -282,6 +287,25 @@ async def test_a_renewers_token_is_shown_by_no_frame() -> None:
             ) as gateway:
                 await gateway.kernels.list()
         assert hostile.requests[-1].header("Authorization") == f"token {TOKEN}"
+    assert_hidden(caught.value)
+
+
+@pytest.mark.parametrize("fate", ["refused", "fails", "prints two", "can't start"])
+async def test_a_commands_token_is_shown_by_no_frame(fate: str, tmp_path: Path) -> None:
+    """Neither its output, nor its arguments, nor what it says of the token on standard error."""
+    code = f"import sys; print({TOKEN!r}); print({TOKEN!r}, file=sys.stderr); "
+    code += {"fails": "sys.exit(1)", "prints two": f"print({PASSWORD!r})"}.get(fate, "")
+    command = [sys.executable, "-I", "-S", "-c", code, HEADER]
+    if fate == "can't start":
+        program = tmp_path / "program"
+        program.touch(mode=0o700)
+        program.write_bytes(b"\0nothing to run")
+        command[0] = str(program)
+    expected = trio_gateway.AuthenticationError if fate == "refused" else trio_gateway.TokenCommandError
+    async with open_hostile_gateway({"GET /api/kernels": answer_bytes(401)}) as hostile:
+        with pytest.raises(expected) as caught:
+            async with trio_gateway.open_gateway(hostile.url, token_command=command, **FEW_TRIES) as gateway:
+                await gateway.kernels.list()
     assert_hidden(caught.value)
 
 

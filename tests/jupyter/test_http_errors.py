@@ -17,6 +17,7 @@ from trio_gateway import (
     KernelNotFoundError,
     KernelSpecNotFoundError,
     ProtocolError,
+    TokenCommandError,
 )
 from trio_gateway.jupyter._http_errors import as_http
 
@@ -47,6 +48,7 @@ def test_an_unknown_kernelspec_is_an_error_that_a_server_understands(fake: Fake)
         (KernelNotFoundError("abc", url="http://h"), 404),
         (InvalidInputError("name", 5, "a text"), 400),
         (GatewayTimeoutError("request", 42, "request_timeout"), 504),
+        (TokenCommandError("vault", "ended with status 2"), 502),
         (GatewayConnectionError("refused"), 503),
         (GatewayHTTPError(409, "Conflict", url="http://h"), 409),
         (HubServerNotRunningError(302, "Found", url="http://h/user/a/api"), 503),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import trio
 import trio.testing
 
 import trio_gateway
+from trio_gateway import TokenCommandError
 from trio_gateway._transport.websocket import opening as websocket
 from trio_gateway.testing import FakeGateway
 
@@ -349,3 +351,58 @@ async def test_a_websocket_over_tls_where_plain_http_is_spoken(autojump_clock: C
                     await kernel.execute("1")
         assert fake.kernels == {}
     assert asked.count(("gateway.test", 443)) == 1
+
+
+async def test_a_token_that_expires_is_asked_for_until_the_command_gives_one(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the command needs may be away for the same reason as the connection: that is no end of the session."""
+    watcher = Watcher()
+    answers: list[str | Exception] = [
+        TokenCommandError("vault", "ended with status 2"),
+        trio_gateway.GatewayTimeoutError("token_command", 30, "token_command_timeout"),
+        "new",
+    ]
+
+    async def run_token_command(*_: object) -> str:
+        await trio.sleep(1)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("trio_gateway._transport.http.credentials.run_token_command", run_token_command)
+    async with (
+        FakeGateway(token="old") as fake,
+        fake.open(on_event=watcher, token_command=[sys.executable]) as gateway,
+        gateway.start_kernel() as kernel,
+    ):
+        await kernel.execute("x = 1")
+        fake.expire_token("new")
+        fake.cut_connections()
+        await kernel.wait_for(trio_gateway.ConnectionState.RECONNECTING)
+        assert (await kernel.execute("x")).text == "1"
+        assert answers == []
+    assert watcher.actions == ["lost", "retry", "retry", "resume"]
+
+
+async def test_a_command_that_never_gives_one_ends_the_session_in_time(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:  # G3
+    async def run_token_command(*_: object) -> str:
+        await trio.sleep(1)
+        raise TokenCommandError("vault", "ended with status 2", stderr="sealed")
+
+    monkeypatch.setattr("trio_gateway._transport.http.credentials.run_token_command", run_token_command)
+    async with FakeGateway(token="old") as fake, fake.open(token_command=[sys.executable], cleanup_timeout=1) as gateway:
+        model = await gateway.kernels.start()
+        async with gateway.attach_kernel(model.id) as kernel:
+            await kernel.execute("x = 1")
+            fake.expire_token("new")
+            fake.cut_connections()
+            with pytest.raises(trio_gateway.ConnectionLostError, match=r"gave up after .* sealed"):
+                await kernel.execute("import time\ntime.sleep(3600)")
+            assert trio.current_time() < 200
+        with pytest.raises(TokenCommandError, match="sealed"):
+            async with gateway.attach_kernel(model.id):
+                pytest.fail("it was connected")

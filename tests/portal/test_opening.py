@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import trio_gateway
+import trio_gateway.blocking
 from tools.face_tools import ASYNCIO, BACKENDS, ListeningFake, run, trio_threads
 from trio_gateway._portal import opening
 from trio_gateway._portal.faces import original_of
@@ -71,3 +75,46 @@ def test_what_cant_be_opened_is_said_on_entering() -> None:
                 pytest.fail("no such scheme")
 
     run("asyncio", main)
+
+
+def printing(token: str) -> list[str]:
+    """A command that prints a token."""
+    return [sys.executable, "-I", "-S", "-c", f"print({token!r})"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_command_gives_the_token(backend: str, fake_gateway: ListeningFake) -> None:
+    async def main() -> None:
+        async with opening.open_gateway(fake_gateway.url, token_command=printing(fake_gateway.token)) as gateway:
+            await gateway.kernels.list()
+        with pytest.raises(trio_gateway.TokenCommandError, match="ended with status 1: log in first"):
+            command = [sys.executable, "-I", "-S", "-c", "import sys; sys.exit('log in first')"]
+            async with opening.open_gateway(fake_gateway.url, token_command=command) as gateway:
+                await gateway.kernels.list()
+
+    run(backend, main)
+
+
+def test_a_command_gives_the_token_of_a_program_without_async(fake_gateway: ListeningFake) -> None:
+    with trio_gateway.blocking.open_gateway(fake_gateway.url, token_command=printing(fake_gateway.token)) as gateway:
+        gateway.kernels.list()
+
+
+@pytest.mark.parametrize("backend", ASYNCIO)
+def test_a_command_ends_when_its_task_is_cancelled(backend: str, fake_gateway: ListeningFake, tmp_path: Path) -> None:  # G1
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    code = f"import os, signal; file = open({str(fifo)!r}, 'w'); print(os.getpid(), file=file); file.close(); signal.pause()"
+
+    async def main() -> None:
+        command = [sys.executable, "-I", "-S", "-c", code]
+        async with opening.open_gateway(fake_gateway.url, token_command=command) as gateway:
+            task = asyncio.ensure_future(gateway.kernels.list())
+            number = int(await asyncio.to_thread(fifo.read_text))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(ProcessLookupError):
+                os.kill(number, 0)
+
+    run(backend, main)

@@ -21,6 +21,7 @@ from trio_gateway import (
     KernelSpecs,
     ProtocolError,
     SessionModel,
+    TokenCommandError,
 )
 from trio_gateway.proxy._shapes import error_of, kernel_json, kernelspec_json, kernelspecs_json, session_json, time_text
 
@@ -92,6 +93,8 @@ def test_old_front_ends_look_for_a_notebook(kind: str) -> None:
         (GatewayHTTPError(500, "Internal Server Error", "Traceback: secret", url=SECRET), 502, "the gateway answered 500"),
         (GatewayHTTPError(503, "Service Unavailable", url=SECRET), 502, "503"),
         (GatewayTimeoutError("request", 42, "request_timeout"), 504, "42 s"),
+        (TokenCommandError("vault", "ended with status 2", stderr="sealed"), 502, "the proxy has no token"),
+        (GatewayTimeoutError("token_command", 30, "token_command_timeout", detail="vault"), 502, "the proxy has no token"),
         (GatewayConnectionError(f"refused by {SECRET}"), 502, "can't be reached"),
         (ProtocolError(f"odd answer of {SECRET}"), 502, "can't be understood"),
         (GatewayError(f"a new kind, {SECRET}"), 502, "can't be understood"),

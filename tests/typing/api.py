@@ -215,6 +215,8 @@ def failing(error: trio_gateway.GatewayError) -> None:
             assert_type(error.status_code, int)
         case trio_gateway.ExecutionError():
             assert_type(error.ename, str)
+        case trio_gateway.TokenCommandError():
+            assert_type(error.returncode, int | None)
         case trio_gateway.GatewayTimeoutError():
             assert_type(error.phase, str)
         case _:

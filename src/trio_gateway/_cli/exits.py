@@ -21,6 +21,7 @@ from .._errors import (
     KernelSpecNotFoundError,
     MessageTooLargeError,
     ProtocolError,
+    TokenCommandError,
 )
 
 __all__ = ["EXIT_CODES_HELP", "ExitCode", "OutOfTimeError", "OutputClosedError", "exit_code_of", "printable"]
@@ -91,6 +92,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (KernelError, ExitCode.KERNEL_LOST),
     (GatewayConnectionError, ExitCode.NO_GATEWAY),
     (GatewayHTTPError, ExitCode.NO_GATEWAY),
+    (TokenCommandError, ExitCode.NO_GATEWAY),
     (ProtocolError, ExitCode.NO_GATEWAY),
     (GatewayTimeoutError, ExitCode.TIMEOUT),
     (OutOfTimeError, ExitCode.TIMEOUT),

@@ -28,6 +28,7 @@ from .._errors import (
     KernelNotFoundError,
     KernelSpecNotFoundError,
     ProtocolError,
+    TokenCommandError,
 )
 from .exits import OutOfTimeError
 
@@ -151,6 +152,8 @@ def _advice(error: Exception, *, local: bool) -> str:
             return f"Give the gateway's token in JUPYTER_GATEWAY_AUTH_TOKEN or with --token-file. {DOCTOR}"
         case HubServerNotRunningError():
             return f"Start it there, then try again. {DOCTOR}"
+        case TokenCommandError():
+            return "Run the command by hand to see what it says. Here it has no terminal and no standard input: it can't ask."
         case KernelSpecNotFoundError():
             return "Choose a kernel with --kernel NAME; `trio-gateway kernelspecs` lists them."
         case KernelNotFoundError():

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import itertools
 import os
+import shutil
 import warnings
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -57,6 +58,10 @@ def _as_url(given: str | Sequence[str]) -> str:
 
 def _as_ws_url(given: str | Sequence[str] | None) -> str | None:
     return cast("str | None", given)
+
+
+def _as_command(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    return cast("tuple[str, ...] | None", given)
 
 
 def _as_path(given: str | os.PathLike[str] | None) -> str | None:
@@ -192,6 +197,17 @@ class GatewayConfig:
 
     token_renewer: TokenRenewer | None = attrs.field(default=None, hash=False, metadata=setting(values.optional(values.renewer)))
     """The object that gives the token before each request; beats `gateway_token_renewer_class`."""
+    token_command: tuple[str, ...] | None = attrs.field(
+        default=None,
+        converter=_as_command,
+        metadata=setting(values.optional(values.command), "JUPYTER_GATEWAY_TOKEN_COMMAND", secret=True, command=True, bound=True),
+    )
+    """The command that prints the token: a list of its arguments, or text that is split as a shell would. It runs where there
+    is no token yet, and when the gateway refuses the one there is; without a shell, a terminal and standard input."""
+    token_command_timeout: float = attrs.field(
+        default=30.0, metadata=number("JUPYTER_GATEWAY_TOKEN_COMMAND_TIMEOUT", infinite=True)
+    )
+    """Seconds that `token_command` may take; `inf` for no limit."""
     handshake_timeout: float = attrs.field(default=75.0, metadata=number(infinite=True))
     """Seconds for a WebSocket handshake, which a gateway withholds for up to 60 s while a kernel comes up; `inf` for no limit.
     Less than that cuts some off, and a Kernel Gateway then keeps nothing any more of what that kernel's sessions miss."""
@@ -510,6 +526,22 @@ class GatewayConfig:
             given = self._given.get("gateway_token_renewer_class", Given("default", named))
             raise ConfigError([_problem("gateway_token_renewer_class", given, expected)]) from error
 
+    def find_token_command(self) -> tuple[str, ...] | None:
+        """Give `token_command` with the path of its program, looked for as a shell does; None where there is no such setting.
+
+        Raises:
+            ConfigError: there is no such program.
+        """
+        if self.token_command is None:
+            return None
+        program, arguments = str(self.token_command[0]), self.token_command[1:]
+        found = shutil.which(program)
+        if found is None:
+            given = self._given.get("token_command", Given("default", self.token_command))
+            expected = f"a command whose program is there; {program[:120]!r} is no program in PATH, and no path of one"
+            raise ConfigError([_problem("token_command", given, expected)])
+        return (found, *arguments)
+
     # ----------------------------------------------------------------------------------------------------- showing one
 
     @property
@@ -630,16 +662,21 @@ def _conflicts(found: Mapping[str, Any], raws: Mapping[str, Given]) -> list[Conf
     if ws_url and url and len(values.addresses(ws_url, ("ws", "wss"))) != (count := len(values.addresses(url))):
         problems.append(_problem("ws_url", raws["ws_url"], f"as many URLs as url has addresses, {count}, in the same order"))
     if (
-        found.get("auth_token")
-        and found.get("http_user") is not None
+        found.get("http_user") is not None
         and found.get("auth_header_key", "").lower() == "authorization"
         and "authorization" not in {name.lower() for name in found.get("headers", ())}
     ):
-        expected = (
-            "only one of auth_token and http_user, since both fill the header Authorization"
-            ' (the argument auth_token="" or http_user=None, http_pwd=None takes away what the environment has)'
-        )
-        problems.append(_problem("auth_token", raws["auth_token"], expected))
+        for name, nothing in (("auth_token", '""'), ("token_command", "None")):
+            if found.get(name):
+                expected = (
+                    f"only one of {name} and http_user, since both fill the header Authorization"
+                    f" (the argument {name}={nothing} or http_user=None, http_pwd=None takes away what the environment has)"
+                )
+                problems.append(_problem(name, raws[name], expected))
+    renewer = next((name for name in ("token_renewer", "gateway_token_renewer_class") if found.get(name) != _default(name)), None)
+    if found.get("token_command") is not None and renewer in found:
+        expected = f"only one of token_command and {renewer}, since each says where tokens come from"
+        problems.append(_problem("token_command", raws["token_command"], expected))
     return problems
 
 

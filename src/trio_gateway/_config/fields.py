@@ -48,6 +48,8 @@ class Setting:
     secret: bool = False
     url: bool = False
     """Shown without user information and query when it is wrong."""
+    command: bool = False
+    """Of a secret row of texts the first is shown all the same: a command's program."""
     bound: bool = False
     """It belongs to one server: in the environment it is meant for the gateway that the environment names, and no other."""
     empty_counts: bool = False
@@ -99,6 +101,8 @@ class SettingRow(NamedTuple):
 
 def masked(setting: Setting, value: object) -> str:
     """A value, right or wrong, in Python's notation and without secrets."""
+    if setting.command and isinstance(value, tuple) and value:
+        return _short.repr((str(value[0]), *["***"] * (len(cast("tuple[str, ...]", value)) - 1)))
     if setting.secret:
         return "***" if value else repr(value)
     if isinstance(value, type):
@@ -127,6 +131,8 @@ def readable(setting: Setting, value: object) -> str:
         return ", ".join(f"{header}: ***" for header in cast("Mapping[str, str]", value)) or "none"
     if value is None or (isinstance(value, (str, tuple)) and not value):
         return "none"
+    if setting.command and isinstance(value, tuple):
+        return f"{value[0]} ***" if len(cast("tuple[str, ...]", value)) > 1 else str(value[0])
     if setting.secret:
         return "***"
     if isinstance(value, bool):

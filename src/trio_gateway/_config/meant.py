@@ -71,6 +71,9 @@ _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     "shutdown": ("cleanup_timeout",),
     "close": ("cleanup_timeout",),
     "interrupt": ("interrupt_timeout",),
+    "command": ("token_command",),
+    "credential_process": ("token_command",),
+    "helper": ("token_command",),
     "renewer": ("token_renewer", "gateway_token_renewer_class"),
 }
 

@@ -69,3 +69,5 @@ class GatewaySettings(LocalSettings, total=False):
     url: str | Sequence[str] | None
     ws_url: str | Sequence[str] | None
     auth_token: str | None
+    token_command: Sequence[str] | str | None
+    token_command_timeout: float

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +35,7 @@ __all__ = [
     "base_path",
     "boolean",
     "boolean_in_text",
+    "command",
     "credential",
     "existing_file",
     "existing_file_or_directory",
@@ -647,3 +649,27 @@ def renewer(value: object) -> TokenRenewer:
     if isinstance(value, type) or not callable(getattr(value, "get_token", None)):
         raise BadValue("an instance of a class with a method get_token")
     return cast("TokenRenewer", value)
+
+
+def command(value: object) -> tuple[str, ...]:
+    """Read a command: a list of its arguments, or text that is split into them as a shell would. No shell ever sees it.
+
+    Its arguments may be secret, so all of it hides itself; who shows a setting shows the program.
+    """
+    expected = "a command: a list of its arguments, or text that is split as a shell would"
+    given: list[object] = []
+    if isinstance(value, str):
+        try:
+            given.extend(map(Secret, shlex.split(value)))
+        except ValueError:
+            raise BadValue(f"{expected}; here a quote is open at the end") from None
+    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        given.extend([Secret.of(part) if isinstance(part, str) else part for part in cast("Sequence[object]", value)])
+    else:
+        raise BadValue(expected)
+    found = [part for part in given if isinstance(part, str) and "\0" not in part]
+    if len(found) != len(given) or not found or not found[0].strip():
+        raise BadValue(f"{expected}, each a text without NUL, the first the program")
+    if len(found) == 1 and not isinstance(value, str) and " " in found[0] and not Path(found[0]).is_file():
+        raise BadValue(f"{expected}; here a list has the whole command as one text")
+    return tuple(found)

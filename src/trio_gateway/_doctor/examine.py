@@ -30,6 +30,7 @@ from .._errors import (
     HubServerNotRunningError,
     KernelSpecNotFoundError,
     ProtocolError,
+    TokenCommandError,
 )
 from .._gateway.attaching import open_kernel
 from .._gateway.kernelspecs import KernelSpecDirectory
@@ -186,10 +187,11 @@ class _Examination:
         self._host = parts.hostname or ""
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
-        self._logs_in = bool(config.auth_token or config.http_user is not None or config.headers)
+        self._logs_in = bool(config.auth_token or config.token_command or config.http_user is not None or config.headers)
         # What the gateway says is masked where it comes in; this is for what else a check may say, before there is a client.
         self._mask = Masker([config.auth_token, config.http_pwd or "", *secrets_of(config.auth_headers())])
         self._refusal: AuthenticationError | None = None
+        self._no_token: GatewayError | None = None
         self._specs: KernelSpecs | GatewayError | None = None
         self._why_skipped = ""
 
@@ -449,6 +451,11 @@ class _Examination:
             return _Finding(f"answers in HTTP, with {error.status_code}")
         except HubServerNotRunningError as error:
             raise _Failed(error, _start_server(error)) from None
+        except (TokenCommandError, GatewayTimeoutError) as error:
+            if isinstance(error, GatewayTimeoutError) and error.setting != "token_command_timeout":
+                raise
+            self._no_token = error
+            return _Finding("not asked, for want of a token", "skipped")
         except (GatewayHTTPError, ProtocolError, GatewayConnectionError) as error:
             refused = error
         if refused is not None:
@@ -493,6 +500,8 @@ class _Examination:
     async def _authenticate(self, api: KernelApi) -> _Finding:
         """Ask for the kernelspecs: some servers tell their version to anybody."""
         await trio.lowlevel.checkpoint()
+        if self._no_token is not None:
+            raise _Failed(self._no_token, self._advice(self._no_token))
         if self._refusal is not None:
             raise _Failed(self._refusal, self._login_advice(self._refusal))
         if self._specs is None:
@@ -519,7 +528,7 @@ class _Examination:
                 f"Set the gateway's token in {token}; or a user in {self._variable('http_user')} and "
                 f"{self._variable('http_pwd')}." + (ignored if self._config.ignored_variables else "")
             )
-        given = [name for name in ("auth_token", "http_user", "headers") if self._sources[name] != "default"]
+        given = [name for name in ("auth_token", "token_command", "http_user", "headers") if self._sources[name] != "default"]
         origins = " and ".join([self._origin(name) for name in given]) or "what the token renewer gives"
         if error.status_code == 401:
             return (
@@ -639,6 +648,8 @@ class _Examination:
                 return "Correct what is named."
             case HubServerNotRunningError():
                 return _start_server(error)
+            case TokenCommandError():
+                return "Run the command by hand to see what it says. Here it has no terminal and no standard input: it can't ask."
             case GatewayTimeoutError():
                 return f"If the gateway is only slow, raise {self._variable(error.setting)}, in seconds."
             case GatewayHTTPError(status_code=502 | 503 | 504):

@@ -363,7 +363,7 @@ async def open_local_gateway(
     """
     check_trio("trio_gateway.open_local_gateway")
     settings = cast("LocalSettings", hidden_settings(settings))
-    told = [name for name in ("url", "ws_url", "auth_token") if name in settings]
+    told = [name for name in ("url", "ws_url", "auth_token", "token_command", "token_command_timeout") if name in settings]
     if told:
         raise ConfigError([ConfigProblem(name, None, "nothing, for a local gateway has one of its own") for name in told])
     env = hide_values(env)

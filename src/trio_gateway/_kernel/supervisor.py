@@ -31,6 +31,7 @@ from .._errors import (
     HubServerNotRunningError,
     KernelNotFoundError,
     ProtocolError,
+    TokenCommandError,
 )
 from .._events import GatewayEvent
 from .._protocol import codec, rest
@@ -188,14 +189,18 @@ class Supervisor:
                 if isinstance(last, KernelNotFoundError):
                     return session.gone()
                 if isinstance(last, AuthenticationError):
+                    another: bool | Exception = False
                     with trio.CancelScope(deadline=outage.until(config.reconnect_timeout)):
-                        if not renewed and await self._http.renew_token():
-                            renewed = True
-                            continue
-                    return last
+                        another = not renewed and await self._ask_for_token()
+                    if another is True:
+                        renewed = True
+                        continue
+                    if another is False:
+                        return last
+                    last = another
                 if outage.is_stopped(last, trio.current_time()):
                     return last
-            except (GatewayConnectionError, GatewayTimeoutError) as error:
+            except (GatewayConnectionError, GatewayTimeoutError, TokenCommandError) as error:
                 last = error
             except GatewayError as error:
                 return error
@@ -208,7 +213,7 @@ class Supervisor:
             if session.kernel_state.final:
                 return session.gone()
             never_opened = session.connections == 0
-            if never_opened and (isinstance(last, GatewayTimeoutError) or _is_refusal(last)):
+            if never_opened and (isinstance(last, (GatewayTimeoutError, TokenCommandError)) or _is_refusal(last)):
                 return last
             opened = session.connections > connections
             if opened and session.liveness.progressed:
@@ -260,6 +265,13 @@ class Supervisor:
                     self._tell("resume", "", outage, failed=False)
                 return await self._pump(websocket)
         raise GatewayTimeoutError("reconnecting", limit, "reconnect_timeout", detail=f"kernel {self._session.kernel_id}")
+
+    async def _ask_for_token(self) -> bool | Exception:
+        """Ask for a token in place of the refused one; return whether there is another, or why nobody could give one now."""
+        try:
+            return await self._http.renew_token()
+        except (TokenCommandError, GatewayTimeoutError) as error:
+            return error
 
     def _pause(self, failures: int) -> float:
         config = self._http.config

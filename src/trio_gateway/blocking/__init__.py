@@ -52,6 +52,7 @@ from .._errors import ProtocolError as ProtocolError
 from .._errors import SessionNotFoundError as SessionNotFoundError
 from .._errors import SessionStoreError as SessionStoreError
 from .._errors import SlowConsumerError as SlowConsumerError
+from .._errors import TokenCommandError as TokenCommandError
 from .._events import GatewayEvent as GatewayEvent
 from .._gateway import gateway as _gateway
 from .._gateway import kernels as _kernels

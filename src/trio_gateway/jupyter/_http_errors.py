@@ -18,6 +18,7 @@ from .._errors import (
     KernelNotFoundError,
     KernelSpecNotFoundError,
     ProtocolError,
+    TokenCommandError,
 )
 
 __all__ = ["NoSuchKernelHTTPError", "as_http"]
@@ -42,7 +43,7 @@ def as_http() -> Generator[None]:
         raise web.HTTPError(503, str(error)) from error
     except GatewayHTTPError as error:
         raise web.HTTPError(error.status_code, str(error)) from error
-    except ProtocolError as error:
+    except (ProtocolError, TokenCommandError) as error:
         raise web.HTTPError(502, str(error)) from error
     except GatewayError as error:
         raise web.HTTPError(500, str(error)) from error

@@ -21,6 +21,7 @@ from .._errors import (
     KernelNotFoundError,
     KernelSpecNotFoundError,
     SessionNotFoundError,
+    TokenCommandError,
 )
 from .._models import KernelModel, KernelSpec, KernelSpecs, SessionModel
 
@@ -110,6 +111,8 @@ def error_of(error: GatewayError) -> tuple[int, str]:
             return 502, "the gateway refuses the proxy's credentials"
         case HubServerNotRunningError():
             return 503, "the gateway is a JupyterHub's server, and is not running"
+        case TokenCommandError() | GatewayTimeoutError(setting="token_command_timeout"):
+            return 502, "the proxy has no token for the gateway"
         case GatewayHTTPError() if 400 <= error.status_code < 500:
             return error.status_code, error.message or error.reason
         case GatewayHTTPError():

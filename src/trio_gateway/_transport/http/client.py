@@ -137,6 +137,7 @@ class HttpClient:
             GatewayConnectionError: there is no connection, or it broke.
             GatewayTimeoutError: connecting or an attempt took too long. That is not tried again, but at another address of the
                 gateway: to wait longer, a caller raises the limit.
+            TokenCommandError: the command of `token_command` gave no token.
             ProtocolError: the answer can't be understood, or is larger than `max_response_size`.
             InvalidInputError: path, headers or JSON can't be sent.
             trio.ClosedResourceError: the client's block has ended.
@@ -185,6 +186,7 @@ class HttpClient:
         Raises:
             GatewayConnectionError: there is no connection, or it broke.
             GatewayTimeoutError: connecting or an attempt took too long.
+            TokenCommandError: the command of `token_command` gave no token.
             ProtocolError: the answer can't be understood, or is larger than `max_response_size`.
             InvalidInputError: the URL is one of another server, or the request can't be sent.
             trio.ClosedResourceError: the client's block has ended.
@@ -255,7 +257,11 @@ class HttpClient:
                 return response
             if isinstance(failed.error, AuthenticationError) and not renewed:
                 renewed = True
-                if await self._identity.renew(token):
+                try:
+                    again = await self._identity.renew(token)
+                except GatewayError as error:
+                    raise error from failed.error
+                if again:
                     continue
             may = (idempotent or failed.safe) if retry is None else retry
             worth |= failed.worth
@@ -300,6 +306,8 @@ class HttpClient:
 
         Raises:
             InvalidInputError: the URL is not one of the configured gateway.
+            TokenCommandError: the command of `token_command` gave no token.
+            GatewayTimeoutError: it took longer than `token_command_timeout`.
 
         Cancellation:
             Safe.
@@ -320,6 +328,10 @@ class HttpClient:
 
         Returns:
             Whether there is another token now.
+
+        Raises:
+            TokenCommandError: the command of `token_command` gave no token.
+            GatewayTimeoutError: it took longer than `token_command_timeout`.
 
         Cancellation:
             Safe.
@@ -397,7 +409,8 @@ async def open_http_client(
         The client; closed, with all its connections, when the block ends.
 
     Raises:
-        ConfigError: a certificate or key can't be used, or the token renewer can't be made.
+        ConfigError: a certificate or key can't be used, the token renewer can't be made, or there is no program of
+            `token_command`.
 
     Cancellation: closes the client; waits, shielded, for WebSocket handshakes that have begun, at most for the shorter one of
         `connect_timeout` and `cleanup_timeout`.

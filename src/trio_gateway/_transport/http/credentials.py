@@ -1,7 +1,8 @@
 """The token in use, and the one place that asks for a new one.
 
-Whatever a renewer does, a request goes on: what it raises, or that it hangs, is logged, and the old token is used. Concurrent
-requests share one question. No token is ever logged.
+Whatever a renewer does, a request goes on: what it raises, or that it hangs, is logged, and the old token is used. A command that
+gives no token fails the request: it is asked only where there is no token that is good. Concurrent requests share one question.
+No token is ever logged.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Final
 import trio
 
 from ..._config import GatewayConfig, header_value_problem
+from ..._errors import GatewayError, fresh
 from ..._protocol.masking import secrets_of
 from ..._secret import Secret
 from ..._tokens import NoOpTokenRenewer, TokenRenewer
+from .token_command import run_token_command
 
 __all__ = ["Credentials"]
 
@@ -31,18 +34,23 @@ class Credentials:
     Args:
         config: the settings.
         renewer: gives a new token.
+
+    Raises:
+        ConfigError: there is no such program as `token_command` names.
     """
 
     def __init__(self, config: GatewayConfig, renewer: TokenRenewer) -> None:
         self._config = config
         self._renewer = renewer
+        self._command = config.find_token_command()
         # A subclass that gives tokens is no no-op.
-        self.renews = type(renewer).get_token is not NoOpTokenRenewer.get_token
+        self.renews = self._command is not None or type(renewer).get_token is not NoOpTokenRenewer.get_token
         self.token: str = Secret.of(config.auth_token or "")
         self._old_tokens: set[str] = set()
         self._secrets: tuple[str, ...] = ()  # gathered when asked for, anew for each token
         self._lock = trio.Lock()
         self._questions = 0
+        self._failure: GatewayError | None = None  # what the answer to the last question was in place of a token
         # One thread: a renewer that hangs for ever must not cost another one with each request.
         self._thread = trio.CapacityLimiter(1)
 
@@ -69,7 +77,9 @@ class Credentials:
         return tuple(secrets_of((name, value) for name, value in self._config.headers.items() if not _LOGS_IN.search(name)))
 
     async def ask(self, used: str | None = None) -> bool:
-        """Ask the renewer for the token to use now, or wait for the answer to a question that has begun since.
+        """Ask for the token to use now, or wait for the answer to a question that has begun since.
+
+        A renewer is asked each time; a command only where there is no token yet, or the one there is was refused.
 
         Args:
             used: a token that the gateway has just refused; if there is another one already, nobody is asked.
@@ -77,20 +87,30 @@ class Credentials:
         Returns:
             Whether the token is now another one than it was, or than `used`.
 
+        Raises:
+            TokenCommandError: the command gave no token.
+            GatewayTimeoutError: it took longer than `token_command_timeout`.
+
         Cancellation:
-            Safe. A plain function that is running in a thread ends by itself later.
+            Safe. A plain function that is running in a thread ends by itself later; a command is ended.
         """
         before = self.token if used is None else used
-        if not self.renews:
+        if not self.renews or (self._command is not None and used is None and self.token):
             await trio.lowlevel.checkpoint()
             return False
         questions = self._questions
         async with self._lock:
             if self._questions == questions and (used is None or self.token == used):
                 await self._ask_now()
+            failure = self._failure
+        if failure is not None and self.token == before:
+            raise fresh(failure)
         return self.token != before
 
     async def _ask_now(self) -> None:
+        if self._command is not None:
+            await self._run_now(self._command)
+            return
         limit = self._config.request_timeout
         problem = f"no answer within {limit:g} s (request_timeout)"
         token: object = None
@@ -99,12 +119,24 @@ class Credentials:
         # A question that was cancelled is not counted: the tasks that wait for its answer ask again.
         self._questions += 1
         if isinstance(token, str) and token and not header_value_problem(token):
-            if token != self.token:
-                self._remember(self.token)
-                self.token = Secret.of(token)
-                self._secrets = ()
+            self._take(token)
         else:
             logger.warning("token_renewal_failed: %s; the old token is used", problem)
+
+    async def _run_now(self, command: tuple[str, ...]) -> None:
+        failure: GatewayError | None = None
+        try:
+            self._take(await run_token_command(command, self._config.token_command_timeout, self.secrets))
+        except GatewayError as error:
+            failure = error
+        self._failure = failure
+        self._questions += 1
+
+    def _take(self, token: str) -> None:
+        if token != self.token:
+            self._remember(self.token)
+            self.token = Secret.of(token)
+            self._secrets = ()
 
     def _remember(self, token: str) -> None:
         # Only to mask them: a few are enough, since the gateway has long forgotten the others.

@@ -38,7 +38,7 @@ class Identity:
         config: the settings.
 
     Raises:
-        ConfigError: the token renewer can't be made.
+        ConfigError: the token renewer can't be made, or there is no such program as `token_command` names.
     """
 
     def __init__(self, config: GatewayConfig) -> None:
@@ -70,6 +70,10 @@ class Identity:
         Returns:
             Whether the token is another one now.
 
+        Raises:
+            TokenCommandError: the command of `token_command` gave no token.
+            GatewayTimeoutError: it took longer than `token_command_timeout`.
+
         Cancellation:
             Safe.
         """
@@ -95,6 +99,8 @@ class Identity:
 
         Raises:
             InvalidInputError: the URL is not one of the configured gateway.
+            TokenCommandError: the command of `token_command` gave no token.
+            GatewayTimeoutError: it took longer than `token_command_timeout`.
 
         Cancellation:
             Safe.
