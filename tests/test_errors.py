@@ -34,6 +34,7 @@ from trio_gateway._errors import (
     KernelNotFoundError,
     KernelRestartedError,
     KernelSpecNotFoundError,
+    KernelUnresponsiveError,
     MessageTooLargeError,
     ProtocolError,
     SessionNotFoundError,
@@ -50,6 +51,7 @@ TREE = {
     GatewayConnectionError: (GatewayError, ConnectionError),
     ConnectionLostError: (GatewayConnectionError,),
     GatewayTimeoutError: (GatewayError, TimeoutError),
+    KernelUnresponsiveError: (GatewayTimeoutError,),
     GatewayHTTPError: (GatewayError,),
     AuthenticationError: (GatewayHTTPError,),
     HubServerNotRunningError: (GatewayHTTPError,),
@@ -74,6 +76,11 @@ TREE = {
 """Each class and its bases, as the module's docstring draws them."""
 
 ONE_PROBLEM = [ConfigProblem("url", "ftp://gw", "an http or https URL")]
+LIMIT = "the limit is the setting unresponsive_timeout"
+UNRESPONSIVE = (
+    "though it used to while code ran: its host or the network to it may be down, its process stopped, or code in C holds "
+    "its interpreter's lock"
+)
 TWO_PROBLEMS = [
     ConfigProblem("auth_token", None, "text without line breaks", "JUPYTER_GATEWAY_AUTH_TOKEN"),
     ConfigProblem("connect_timeout", "'soon'", "a number of seconds", "argument"),
@@ -211,6 +218,16 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         KernelSpecNotFoundError("ir", available=["python3", "bash"], method="POST", url="http://gw/api/kernels", message="no"),
         "the gateway has no kernelspec 'ir'; it has bash, python3",
         {"available": ("python3", "bash"), "method": "POST", "url": "http://gw/api/kernels", "message": "no"},
+    ),
+    (
+        KernelUnresponsiveError("k-1", 30.0, seconds=31.5),
+        f"kernel k-1 has answered nothing for 31.5 s, {UNRESPONSIVE}; what it was asked may run, and was not sent again; {LIMIT}",
+        {"kernel_id": "k-1", "limit": 30.0, "seconds": 31.5, "setting": "unresponsive_timeout", "unsent": False},
+    ),
+    (
+        KernelUnresponsiveError("k-1", 30.0, unsent=True),
+        f"kernel k-1 has answered nothing for 30 s, {UNRESPONSIVE}; this waited behind something else and was not sent; {LIMIT}",
+        {"limit": 30.0, "seconds": 30.0, "unsent": True},
     ),
     (KernelError("k-1", "is odd"), "kernel k-1: is odd", {"kernel_id": "k-1", "message": "is odd"}),
     (KernelDiedError("k-1", "it ended"), "kernel k-1: it ended", {"kernel_id": "k-1"}),

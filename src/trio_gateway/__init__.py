@@ -26,6 +26,7 @@ from ._errors import KernelError as KernelError
 from ._errors import KernelNotFoundError as KernelNotFoundError
 from ._errors import KernelRestartedError as KernelRestartedError
 from ._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
+from ._errors import KernelUnresponsiveError as KernelUnresponsiveError
 from ._errors import MessageTooLargeError as MessageTooLargeError
 from ._errors import ProtocolError as ProtocolError
 from ._errors import SessionNotFoundError as SessionNotFoundError

@@ -333,9 +333,11 @@ class KernelApi:
         headers = {"Accept": "*/*"} | ({"If-None-Match": etag} if etag is not None else {})
         return await self._http.request("GET", path, headers=headers)
 
-    def tell(self, action: str, *, kernel_id: str, kernel_name: str | None = None, message: str = "") -> None:
+    def tell(
+        self, action: str, *, kernel_id: str, kernel_name: str | None = None, message: str = "", failed: bool = True
+    ) -> None:
         """Tell of something that happened to a kernel without our doing, such as its death."""
-        self._emit(action, _Action(kernel_id, kernel_name, None, message), failed=True, seconds=0.0)
+        self._emit(action, _Action(kernel_id, kernel_name, None, message), failed=failed, seconds=0.0)
 
     def _emit(self, action: str, what: _Action, *, failed: bool, seconds: float) -> None:
         self._http.emit(

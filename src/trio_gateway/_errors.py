@@ -8,6 +8,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     ├── GatewayConnectionError (ConnectionError)     the network, or nobody listens there
     │   └── ConnectionLostError             a kernel's connection broke, and an answer with it
     ├── GatewayTimeoutError (TimeoutError)  a limit of the configuration ran out (never the caller's own scope)
+    │   └── KernelUnresponsiveError         the kernel has answered nobody for that long; it may be there, with all that it has
     ├── GatewayHTTPError                    the gateway answered, and not with success
     │   ├── AuthenticationError             401 or 403, after one renewal of the token
     │   ├── HubServerNotRunningError        a JupyterHub answered in place of a user's server
@@ -59,6 +60,7 @@ __all__ = [
     "KernelNotFoundError",
     "KernelRestartedError",
     "KernelSpecNotFoundError",
+    "KernelUnresponsiveError",
     "MessageTooLargeError",
     "ProtocolError",
     "SessionNotFoundError",
@@ -284,6 +286,44 @@ class GatewayTimeoutError(GatewayError, TimeoutError):
         tried = f", {self.attempts} attempts in {self.seconds:.3g} s" if self.attempts > 1 else ""
         detail = f" ({self.detail})" if self.detail else ""
         return f"{self.phase} took longer than {self.limit:g} s{tried}{detail}; the limit is the setting {self.setting}"
+
+
+class KernelUnresponsiveError(GatewayTimeoutError):
+    """The kernel has answered nobody for as long as the setting `unresponsive_timeout` says, though it used to while code ran.
+
+    Its host or the network to it may be down, or its process stopped; or code in C holds its interpreter's lock: that looks the
+    same. So this is no KernelError: what the kernel has in memory may be there. What was asked may run, and was not sent again;
+    what comes of it later is nobody's. The kernel can be used as soon as it answers again.
+
+    Args:
+        kernel_id: the kernel.
+        limit: the limit, in seconds.
+        seconds: how long the kernel has said nothing.
+        unsent: whether the request was not sent: it waited behind one that this error ended.
+    """
+
+    kernel_id: str
+    """The kernel."""
+    unsent: bool
+    """Whether the request was never sent: it waited behind one that ended so."""
+
+    def __init__(self, kernel_id: str, limit: float, *, seconds: float | None = None, unsent: bool = False) -> None:
+        super().__init__("the kernel's answer", limit, "unresponsive_timeout", seconds=seconds)
+        self.args = (kernel_id, limit)
+        self.kernel_id = kernel_id
+        self.unsent = unsent
+
+    def __str__(self) -> str:
+        sent = (
+            "this waited behind something else and was not sent"
+            if self.unsent
+            else "what it was asked may run, and was not sent again"
+        )
+        return (
+            f"kernel {self.kernel_id} has answered nothing for {self.seconds:.3g} s, though it used to while code ran: its "
+            f"host or the network to it may be down, its process stopped, or code in C holds its interpreter's lock; {sent}; "
+            f"the limit is the setting {self.setting}"
+        )
 
 
 class GatewayHTTPError(GatewayError):

@@ -23,6 +23,7 @@ from trio_gateway import (
     KernelNotFoundError,
     KernelRestartedError,
     KernelSpecNotFoundError,
+    KernelUnresponsiveError,
     ProtocolError,
     TokenCommandError,
 )
@@ -45,6 +46,7 @@ CASES = [
     (GatewayTimeoutError("x", 42, "no_such_setting"), 4, "", True),
     (OutOfTimeError(3), 4, "", False),
     (KernelDiedError("id", "gone"), 5, "", False),
+    (KernelUnresponsiveError("id", 60), 4, "JUPYTER_GATEWAY_UNRESPONSIVE_TIMEOUT", False),
     (KernelRestartedError("id", "restarted"), 5, "", False),
     (KernelCulledError("id", "culled"), 5, "", False),
     (ConnectionLostError("lost"), 5, "not sent a second time", True),

@@ -129,10 +129,10 @@ class Checks:
         self.held += 1
         await self.released.wait()
 
-    def sent(self, msg_id: str, now: float) -> int:
-        del msg_id, now
+    def sent(self, msg_id: str) -> tuple[int, float]:
+        del msg_id
         self.order += 1
-        return self.order
+        return self.order, 7.0
 
 
 def sender(takes_bytes: int | None = None) -> tuple[Parts, Checks, MessageExchange]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -51,9 +52,11 @@ class Front:
 
 
 @asynccontextmanager
-async def open_front(fake: FakeGateway, *, v1: bool = True, beside: bool = False) -> AsyncGenerator[Front]:
-    fake.kernelspecs["python3"] = FakeKernelSpec(name="python3", answers_beside=beside)
-    async with fake.open() as gateway:
+async def open_front(
+    fake: FakeGateway, *, v1: bool = True, beside: bool = False, at_work: bool = True, **settings: Any
+) -> AsyncGenerator[Front]:
+    fake.kernelspecs["python3"] = FakeKernelSpec(name="python3", answers_beside=beside, control_at_work=at_work)
+    async with fake.open(**settings) as gateway:
         model = await gateway.kernels.start()
         async with gateway.open_channels(model.id, session_id="front", v1=v1) as channels, trio.open_nursery() as nursery:
             front = Front(channels, v1)
@@ -84,6 +87,41 @@ async def test_a_first_connection_carries_what_is_sent_and_no_question(autojump_
         await front.reply("code")
         await trio.sleep(1000)
         assert asked.hits == 0, "nobody is asked who has not been silent after a cut"
+
+
+@each_framing
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_front_end_of_a_kernel_that_answers_nobody_is_answered(
+    autojump_clock: Clock, v1: bool, known: bool
+) -> None:  # G3
+    """Later it may get the kernel's own answer too, as after a connection that broke."""
+    async with FakeGateway() as fake, open_front(fake, v1=v1, ping_interval=10, unresponsive_timeout=60) as front:
+        (kernel,) = fake.kernels.values()
+        if known:
+            await front.send("shell", "execute_request", "first", {"code": "import time\ntime.sleep(5)"})
+            await front.reply("first")
+        await front.send("shell", "execute_request", "code", {"code": "import time\ntime.sleep(20)"})
+        await trio.sleep(0.1 if known else 5)
+        began = trio.current_time()
+        kernel.cut_off()
+        await front.send("control", "debug_request", "debug", {"command": "debugInfo"})
+        for msg_id in ("code", "debug"):
+            content = (await front.reply(msg_id)).content
+            assert (content["status"], content["ename"]) == ("error", "KernelUnresponsiveError")
+            assert "answered nothing" in content["evalue"]
+        assert 60 <= trio.current_time() - began <= 80
+        kernel.rejoin()
+        await front.send("shell", "execute_request", "next", {"code": "6 * 7"})
+        assert (await front.reply("next")).content["status"] == "ok"
+        assert set(kernel.executed.values()) == {1}
+        assert not [message for message in front.came if message.msg_type == "kernel_info_reply"]
+
+
+async def test_a_front_end_of_a_kernel_that_does_one_thing_after_the_other_waits(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, open_front(fake, at_work=False, ping_interval=10, unresponsive_timeout=60) as front:
+        for number in range(3):
+            await front.send("shell", "execute_request", f"code {number}", {"code": "import time\ntime.sleep(4000)"})
+            assert (await front.reply(f"code {number}")).content["status"] == "ok"
 
 
 async def test_nothing_but_the_question_is_sent_before_its_answer(autojump_clock: Clock) -> None:

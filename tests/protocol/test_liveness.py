@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from trio_gateway import Verdict
 from trio_gateway._protocol.liveness import VERDICT_TRANSITIONS, Liveness
 
-LIVING = [Verdict.ALIVE, Verdict.SUSPECT, Verdict.UNREACHABLE]
-EVENTS = ["heard", "silent", "lost", "unreachable", "vouched for", "dead", "culled"]
+LIVING = [Verdict.ALIVE, Verdict.SUSPECT, Verdict.UNREACHABLE, Verdict.UNRESPONSIVE]
+EVENTS = ["heard", "spoke", "unanswered", "silent", "lost", "unreachable", "vouched for", "dead", "culled"]
 
 
 def connected(interval: float = 10.0) -> Liveness:
@@ -18,13 +20,20 @@ def connected(interval: float = 10.0) -> Liveness:
 
 
 def test_the_table() -> None:
-    alive, suspect, unreachable, dead, culled = Verdict
+    alive, suspect, unreachable, unresponsive, dead, culled = Verdict
     assert {
         (alive, "heard"): alive,
         (suspect, "heard"): alive,
         (unreachable, "heard"): alive,
+        (unresponsive, "spoke"): alive,
+        (alive, "unanswered"): unresponsive,
+        (suspect, "unanswered"): unresponsive,
         (alive, "silent"): suspect,
         (alive, "lost"): suspect,
+        (unresponsive, "lost"): suspect,
+        (unresponsive, "unreachable"): unreachable,
+        (unresponsive, "dead"): dead,
+        (unresponsive, "culled"): culled,
         (alive, "unreachable"): unreachable,
         (suspect, "unreachable"): unreachable,
         (unreachable, "unreachable"): unreachable,
@@ -137,6 +146,114 @@ def test_losing_a_connection_forgets_its_ping() -> None:
     assert not liveness.link_is_dead(100.0, sending=False)
 
 
+def at_work(interval: float = 10.0, limit: float = math.inf) -> Liveness:
+    """A kernel that is known to answer while code runs."""
+    liveness = Liveness(interval, 0.0, limit=limit)
+    liveness.connected(0.0)
+    liveness.answers_at_work = True
+    return liveness
+
+
+def keep_ponging(liveness: Liveness, now: float) -> None:
+    liveness.ponged(now, now - 0.5)
+
+
+def test_a_question_without_an_answer_makes_it_unresponsive_though_pongs_come() -> None:
+    liveness = at_work()
+    liveness.asked(20.0)
+    for now in (21.0, 25.0, 29.9):
+        keep_ponging(liveness, now)
+        assert liveness.verdict(now) is Verdict.ALIVE
+    assert liveness.evidence(29.0).unanswered == 9.0
+    assert liveness.verdict(30.0) is Verdict.UNRESPONSIVE
+    keep_ponging(liveness, 31.0)
+    liveness.vouched_for(31.5)
+    assert liveness.verdict(32.0) is Verdict.UNRESPONSIVE, "the gateway's word is not the kernel's"
+
+
+def test_of_a_kernel_that_is_not_known_to_answer_a_question_without_an_answer_shows_nothing() -> None:
+    liveness = connected()
+    liveness.asked(20.0)
+    for now in range(21, 100_000, 7):
+        keep_ponging(liveness, now)
+        assert liveness.verdict(now) is Verdict.ALIVE
+    assert not liveness.evidence(now).answers_at_work
+
+
+@pytest.mark.parametrize("word", ["an answer", "a message"])
+def test_a_word_of_the_kernel_makes_it_alive_again(word: str) -> None:
+    liveness = at_work()
+    liveness.asked(20.0)
+    keep_ponging(liveness, 30.0)
+    assert liveness.verdict(30.0) is Verdict.UNRESPONSIVE
+    if word == "an answer":
+        liveness.heard(40.0)
+        liveness.answered(40.0, 20.0)
+        assert liveness.unanswered_since is None
+    else:
+        liveness.message(40.0)
+        assert liveness.unanswered_since == 40.0, "what is open stays open"
+    assert liveness.verdict(40.0) is Verdict.ALIVE
+
+
+def test_a_message_gives_the_answer_more_time() -> None:
+    liveness = at_work()
+    liveness.asked(20.0)
+    liveness.message(28.0)
+    keep_ponging(liveness, 37.0)
+    assert liveness.verdict(37.9) is Verdict.ALIVE
+    assert liveness.verdict(38.0) is Verdict.UNRESPONSIVE
+
+
+def test_a_second_question_does_not_give_the_first_more_time() -> None:
+    liveness = at_work()
+    liveness.asked(20.0)
+    liveness.asked(29.0)
+    keep_ponging(liveness, 29.5)
+    assert liveness.verdict(30.0) is Verdict.UNRESPONSIVE
+
+
+@pytest.mark.parametrize("event", ["lost", "dropped", "connected"])
+def test_what_ends_a_question_without_an_answer_proves_nothing(event: str) -> None:
+    liveness = at_work()
+    liveness.asked(20.0)
+    if event == "lost":
+        liveness.lost()
+        liveness.connected(29.0)
+    elif event == "dropped":
+        liveness.dropped()
+    else:
+        liveness.connected(29.0)
+    keep_ponging(liveness, 39.0)
+    assert liveness.verdict(39.0) is Verdict.ALIVE
+
+
+def test_an_unresponsive_kernel_whose_connection_breaks_is_suspect() -> None:
+    liveness = at_work()
+    liveness.asked(20.0)
+    keep_ponging(liveness, 30.0)
+    before = liveness.verdict(30.0)
+    liveness.lost()
+    assert (before, liveness.verdict(30.0)) == (Verdict.UNRESPONSIVE, Verdict.SUSPECT)
+
+
+def test_a_connection_that_is_silent_is_what_is_suspected() -> None:
+    liveness = at_work()
+    liveness.asked(20.0)
+    assert liveness.verdict(30.0) is Verdict.SUSPECT, "no pong came either"
+
+
+@pytest.mark.parametrize(("limit", "patience"), [(3.0, 3.0), (60.0, 10.0), (math.inf, 10.0)])
+def test_when_it_is_unresponsive_and_when_given_up(limit: float, patience: float) -> None:
+    liveness = at_work(limit=limit)
+    assert liveness.patience == patience
+    liveness.asked(20.0)
+    for now in range(21, 100):
+        keep_ponging(liveness, now)
+        assert (liveness.verdict(now) is Verdict.UNRESPONSIVE) == (now >= 20 + patience)
+        assert liveness.is_given_up(now) == (now >= 20 + limit)
+
+
 @pytest.mark.parametrize("final", [Verdict.DEAD, Verdict.CULLED])
 def test_an_end_is_final(final: Verdict) -> None:
     liveness = connected()
@@ -165,8 +282,12 @@ def test_evidence() -> None:
     liveness.vouched_for(8.0)
     liveness.heard(9.0)
     liveness.restarts += 1
+    liveness.asked(9.5)
+    liveness.answers_at_work = True
     later = liveness.evidence(10.0)
     assert (later.connection, later.message, later.answer, later.model, later.restarts) == (1.0, 4.0, 3.0, 2.0, 1)
+    assert (first.unanswered, first.answers_at_work) == (None, False)
+    assert (later.unanswered, later.answers_at_work) == (0.5, True)
 
 
 def test_before_it_is_connected_nothing_is_pinged_and_nothing_dead() -> None:

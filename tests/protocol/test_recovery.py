@@ -50,6 +50,7 @@ class Asked:
     order: int = 0
     owed: bool = False
     runs: str | None = None
+    sent_at: float = 0.0
 
     def runs_in(self, process: str) -> bool:
         return self.runs == process

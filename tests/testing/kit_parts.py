@@ -90,6 +90,7 @@ class Owns:
     has_subshells: bool = True
     stop_on_error_timeout: float = 0.0
     answers_beside: bool = False
+    control_at_work: bool = True
     debugger: Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None] = lambda command, arguments: None
     comm_targets: dict[str, Callable[[FakeComm, Message], object]] = attrs.field(factory=dict)
     published: list[Message] = attrs.field(factory=list)

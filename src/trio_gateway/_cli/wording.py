@@ -27,6 +27,7 @@ from .._errors import (
     InvalidInputError,
     KernelNotFoundError,
     KernelSpecNotFoundError,
+    KernelUnresponsiveError,
     ProtocolError,
     TokenCommandError,
 )
@@ -165,6 +166,9 @@ def _advice(error: Exception, *, local: bool) -> str:
             return "A gateway that runs already is used where --url or JUPYTER_GATEWAY_URL names it."
         case GatewayConnectionError():
             return f"Is the gateway running there? Its address comes from --url, or else from JUPYTER_GATEWAY_URL. {DOCTOR}"
+        case KernelUnresponsiveError():
+            limit = f"Raise the limit with the environment variable {_variables()[error.setting]}, in seconds."
+            return f"Is its host there? `trio-gateway kernels restart {error.kernel_id}` gives up what is in it. {limit}"
         case GatewayTimeoutError():
             variable = _variables().get(error.setting)
             return f"Raise the limit with the environment variable {variable}, in seconds. {DOCTOR}" if variable else DOCTOR

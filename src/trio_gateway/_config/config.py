@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import itertools
+import math
 import os
 import shutil
 import warnings
@@ -219,6 +220,12 @@ class GatewayConfig:
     """How many HTTP connections may be open at a time; WebSockets do not count."""
     ping_interval: float = attrs.field(default=20.0, metadata=number(infinite=True))
     """Seconds between WebSocket pings; `inf` for none."""
+    unresponsive_timeout: float = attrs.field(
+        default=math.inf, metadata=number("JUPYTER_GATEWAY_UNRESPONSIVE_TIMEOUT", infinite=True)
+    )
+    """Seconds for which a kernel may leave a question unanswered that it used to answer while code ran; then what waits for it
+    fails with `KernelUnresponsiveError`. It is asked after `ping_interval` of silence. `inf` for no limit: code in C that holds
+    the interpreter's lock looks the same as a host that is down."""
     cleanup_timeout: float = attrs.field(default=30.0, metadata=number())
     """Seconds to shut a kernel down when its block ends."""
     interrupt_timeout: float = attrs.field(default=10.0, metadata=number(zero=True))

@@ -55,6 +55,8 @@ _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     "heartbeat": ("ping_interval",),
     "keepalive": ("ping_interval",),
     "ping": ("ping_interval",),
+    "unresponsive": ("unresponsive_timeout",),
+    "silent": ("unresponsive_timeout", "ping_interval"),
     "env": ("allowed_envs",),
     "envs": ("allowed_envs",),
     "environment": ("allowed_envs",),

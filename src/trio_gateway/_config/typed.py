@@ -48,6 +48,7 @@ class LocalSettings(TypedDict, total=False):
     max_response_size: int
     max_connections: int
     ping_interval: float
+    unresponsive_timeout: float
     cleanup_timeout: float
     interrupt_timeout: float
     idle_grace: float

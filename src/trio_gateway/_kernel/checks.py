@@ -25,11 +25,13 @@ from .._errors import (
     GatewayError,
     GatewayTimeoutError,
     KernelNotFoundError,
+    KernelUnresponsiveError,
     ProtocolError,
 )
 from .._models import KernelModel
 from .._protocol import codec
 from .._protocol.kernel_state import ConnectionState
+from .._protocol.liveness import Verdict
 from .._protocol.messages import Message
 from .._protocol.recovery import (
     ANSWER_SECONDS,
@@ -45,6 +47,7 @@ from .._protocol.recovery import (
     SendBarrier,
     answers_beside,
 )
+from .._protocol.responsiveness import Again, Ask, Finding, Responsiveness, Unresponsive
 from .._transport.http.client import HttpClient
 from .._transport.websocket.opening import HandshakeRejected, WebSocketClosed
 from .channels import Channel
@@ -75,13 +78,33 @@ class Carrier(abc.ABC):
         start_soon: starts a service that ends with the owner's block at the latest.
     """
 
-    __slots__ = ("_api", "_changed", "_kernel_id", "_seeking", "_start_soon", "_ticking", "_timer", "recovery")
+    __slots__ = (
+        "_api",
+        "_changed",
+        "_kernel_id",
+        "_seeking",
+        "_start_soon",
+        "_ticking",
+        "_timer",
+        "recovery",
+        "responsiveness",
+    )
 
     recovery: Recovery
     """The machine. The code that feeds it hands what it returns to `act`."""
+    responsiveness: Responsiveness
+    """Whether the kernel answers anybody."""
 
-    def __init__(self, recovery: Recovery, api: KernelApi, kernel_id: str, start_soon: Callable[..., trio.CancelScope]) -> None:
+    def __init__(
+        self,
+        recovery: Recovery,
+        responsiveness: Responsiveness,
+        api: KernelApi,
+        kernel_id: str,
+        start_soon: Callable[..., trio.CancelScope],
+    ) -> None:
         self.recovery = recovery
+        self.responsiveness = responsiveness
         self._api = api
         self._kernel_id = kernel_id
         self._start_soon = start_soon
@@ -110,8 +133,17 @@ class Carrier(abc.ABC):
         """These requests, by their ids, will have no reply: tell those who wait."""
 
     @abc.abstractmethod
+    def give_up(self, requests: Iterable[str], seconds: float) -> None:
+        """The kernel has been silent for that long: tell those who wait for these requests, by their ids, that they need not."""
+
+    @abc.abstractmethod
     def replace_session(self) -> None:
         """Drop the connection, and make another one with another session id."""
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether a question that can be left out does no harm now."""
+        return True
 
     def learn(self, model: KernelModel | None) -> None:  # noqa: B027 - a relay learns nothing from it
         """The gateway has this model of the kernel; None where it has no such kernel."""
@@ -139,7 +171,13 @@ class Carrier(abc.ABC):
             self._seeking = None
         if self._changed is not None:
             self._changed.unpark_all()
-        deadline = self.recovery.next_deadline()
+        self._set_timer()
+
+    def _next_deadline(self) -> float:
+        return min(self.recovery.next_deadline(), self.responsiveness.look_at)
+
+    def _set_timer(self) -> None:
+        deadline = self._next_deadline()
         if self._timer is not None:
             self._timer.deadline = deadline
             if deadline == math.inf:
@@ -147,6 +185,57 @@ class Carrier(abc.ABC):
         elif deadline < math.inf and not self._ticking:
             self._ticking = True
             self._start_soon(self._keep_time, name="trio_gateway.recovery")
+
+    def connected(self, actions: Iterable[Action]) -> None:
+        """A connection was made.
+
+        Args:
+            actions: what the machine wants, which was told of it.
+        """
+        self.act(actions)
+        self.responsiveness.sent(trio.current_time())
+        self._set_timer()
+
+    def lost(self) -> None:
+        """The connection is over, or could not be made."""
+        self.responsiveness.lost()
+        self.act(self.recovery.lost())
+
+    def sent(self, msg_id: str) -> tuple[int, float]:
+        """Something begins to be sent; return its place in the order of all that is, and the time."""
+        now = trio.current_time()
+        order = self.recovery.sent(msg_id, now)
+        if msg_id == self.recovery.question:
+            self.responsiveness.asked()
+        self.responsiveness.sent(now)
+        if self.responsiveness.look_at < math.inf:
+            self._set_timer()
+        return order, now
+
+    def answered(self, msg_id: str, reply: Message) -> None:
+        """A question of the machine's has its reply."""
+        now = trio.current_time()
+        asked = msg_id == self.recovery.question
+        actions = self.recovery.answered(msg_id, now, beside=answers_beside(reply), process=reply.header.session)
+        if asked:
+            self.responsiveness.answered(now)
+            self._tell(self.responsiveness.news(now))
+        self.act(actions)
+
+    def _tell(self, findings: Iterable[Finding]) -> None:
+        """Carry out what is found out about a kernel that answers nobody, or does again. Never waits."""
+        for finding in findings:
+            if isinstance(finding, Ask):
+                if self.may_be_asked or not finding.learning:
+                    self.act(self.recovery.ask(again=finding.again))
+            elif isinstance(finding, Unresponsive):
+                text = f"it has answered nothing for {finding.seconds:.3g} s, though it used to while code ran"
+                _logger.warning("kernel_unresponsive", extra={"gateway.kernel_id": self._kernel_id, "gateway.reason": text})
+                self._api.tell("unresponsive", kernel_id=self._kernel_id, message=text)
+            elif isinstance(finding, Again):
+                self._api.tell("responsive", kernel_id=self._kernel_id, message="it answers again", failed=False)
+            else:
+                self.give_up(finding.requests, finding.seconds)
 
     async def hold(self) -> None:
         """Wait, where the next thing may not be sent, until what is next may be another. Cancellation: safe."""
@@ -166,10 +255,13 @@ class Carrier(abc.ABC):
     async def _keep_time(self) -> None:
         """Call the machine at its deadlines, until it has none."""
         try:
-            while (deadline := self.recovery.next_deadline()) < math.inf:
+            while (deadline := self._next_deadline()) < math.inf:
                 with trio.CancelScope(deadline=deadline) as self._timer:
                     await trio.sleep_forever()
-                self.act(self.recovery.timed_out(trio.current_time(), paused=self.paused))
+                now = trio.current_time()
+                self.act(self.recovery.timed_out(now, paused=self.paused))
+                if now >= self.responsiveness.look_at:
+                    self._tell(self.responsiveness.look(now, paused=self.paused))
         finally:
             self._timer = None
             self._ticking = False
@@ -283,7 +375,8 @@ class Checks(Carrier):
         acts: Acts,
     ) -> None:
         recovery = Recovery(requests.pending, status.liveness, polled=True)
-        super().__init__(recovery, api, status.kernel_id, start_soon)
+        responsiveness = Responsiveness(requests.pending, status.liveness, recovery=recovery, works_on=lambda: status.works_on)
+        super().__init__(recovery, responsiveness, api, status.kernel_id, start_soon)
         self._requests = requests
         self._status = status
         self._iopub = iopub
@@ -309,6 +402,9 @@ class Checks(Carrier):
         """Make this question, name it to the machine, and queue it; of a session that is over, it fails at once."""
         requests = self._requests
         if isinstance(action, AskKernel):
+            if self._asked is not None and not self._asked.settled:
+                requests.withdraw(self._asked)
+                requests.forget(self._asked)
             question = self._asked = Question(requests.make("control", QUESTION, {}), self)
         else:
             channel, subshell_id = action.line
@@ -330,8 +426,7 @@ class Checks(Carrier):
         if reply is None:
             self.act(self.recovery.failed(msg_id))
         else:
-            beside, process = answers_beside(reply), reply.header.session
-            self.act(self.recovery.answered(msg_id, trio.current_time(), beside=beside, process=process))
+            self.answered(msg_id, reply)
 
     def lose(self, requests: Iterable[str]) -> None:
         """Fail these requests: they or their replies were lost."""
@@ -356,6 +451,31 @@ class Checks(Carrier):
             lost = f"the {kind} or its reply was lost on the way"
             pending.fail(ConnectionLostError(f"kernel {kernel_id}: {why}, so {lost}; {once}"))
 
+    def give_up(self, requests: Iterable[str], seconds: float) -> None:
+        """The kernel has been silent for that long: fail these requests."""
+        error = KernelUnresponsiveError(self._kernel_id, self._status.liveness.limit, seconds=seconds)
+        for msg_id in requests:
+            pending = self._requests.pending.get(msg_id)
+            if pending is not None:
+                pending.fail(error)
+
+    def raise_if_given_up(self, since: float) -> None:
+        """Raise KernelUnresponsiveError where requests were given up since then, and the kernel has said nothing after that.
+
+        Args:
+            since: when a request began to wait for its turn; infinity if it never did.
+        """
+        found = self.responsiveness
+        if found.gave_up and since <= found.gave_up_at:
+            liveness = self._status.liveness
+            seconds = trio.current_time() - liveness.quiet_since
+            raise KernelUnresponsiveError(self._kernel_id, liveness.limit, seconds=seconds, unsent=True)
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether a question that can be left out does no harm now."""
+        return not self._requests.awaits_beginning
+
     def replace_session(self) -> None:
         """Drop the connection, and make another one with another session id."""
         self._acts.reconnect(as_another=True)
@@ -367,7 +487,7 @@ class Checks(Carrier):
             self._requests.forget(self._seeks)
             self._seeks = None
 
-    def connected(self, *, quiet: bool) -> None:
+    def opened(self, *, quiet: bool) -> None:
         """A connection was made.
 
         Args:
@@ -379,19 +499,24 @@ class Checks(Carrier):
             if pending.question and pending.message.msg_id not in self.recovery:  # it says nothing of this connection
                 self._requests.withdraw(pending)
                 self._requests.forget(pending)
-        self.act(actions)
+        self.connected(actions)
 
     # Is the kernel there? -------------------------------------------------------------------------------------------
 
-    async def ask_kernel(self) -> bool:
+    async def ask_kernel(self, *, anew: bool = False) -> bool:
         """Ask the kernel itself, on its control channel, which its process serves though it is busy; say whether it answered.
 
         A kernel that does not answer is not dead for that: not every one serves that channel while it runs code. Such a one is
         not asked again before it has answered.
+
+        Args:
+            anew: whether an unresponsive kernel is asked again, where it was some time ago: the question may have been lost.
         """
         if self._status.over or self._status.connection is not ConnectionState.CONNECTED:
             return False
-        actions = self.recovery.ask()
+        liveness, now = self._status.liveness, trio.current_time()
+        is_due = liveness.verdict(now) is Verdict.UNRESPONSIVE and now >= self.recovery.asked_at + liveness.patience
+        actions = self.recovery.ask(again=anew and is_due)
         self.act(actions)
         if not actions or self._asked is None:
             return False

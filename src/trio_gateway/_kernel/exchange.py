@@ -100,7 +100,7 @@ class MessageExchange:
             return
         if isinstance(item, Pending):
             item.connection = status.connections
-            item.order = self._checks.recovery.sent(message.msg_id, trio.current_time())
+            item.order, item.sent_at = self._checks.sent(message.msg_id)
             item.sent_bytes = size
         elif item.msg_type == "input_reply":
             self._requests.note_input(item)

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import trio
 
-from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, ProtocolError, fresh
+from .._errors import GatewayError, InvalidInputError, KernelNotFoundError, KernelUnresponsiveError, ProtocolError, fresh
 from .._limits import points_to_limits
 from .._outputs import ExecutionResult, Output
 from .._protocol import contents
@@ -28,7 +28,7 @@ from .._transport.blocks import block
 from .._values import as_plain_json
 from .channels import check_when_full
 from .inbox import READY_BYTES, READY_ITEMS, Inbox, InboxStatistics, WhenFull, check_ready_limits
-from .pending import PendingExecution
+from .pending import PendingExecution, Remnant
 from .session import KernelSession
 
 __all__ = ["Executor", "OnCancel", "OutputStream"]
@@ -95,6 +95,8 @@ class Executor:
             KernelDiedError: the kernel ended for good.
             KernelCulledError: someone else shut the kernel down.
             ConnectionLostError: the answer was lost with the connection. The code may have run; it was not sent again.
+            KernelUnresponsiveError: the kernel has answered nobody for as long as the setting `unresponsive_timeout` says. The
+                code may run; what is executed next waits behind it in the kernel.
 
         Cancellation: code that was not sent yet is withdrawn. Code that runs is interrupted, and this waits until the
             kernel is idle, for at most the setting `interrupt_timeout`; with `on_cancel="abandon"` it does neither.
@@ -190,10 +192,13 @@ class Executor:
         await trio.lowlevel.checkpoint_if_cancelled()  # else it could be sent before the cancellation is noticed
         try:
             self._turn.acquire_nowait()
+            since = math.inf
         except trio.WouldBlock:
+            since = trio.current_time()
             await self._turn.acquire()
         unwanted = False
         try:
+            session.checks.raise_if_given_up(since)
             await session.gate.wait()
             message = session.requests.make("shell", "execute_request", content, subshell_id=self._subshell_id)
             pending = PendingExecution(
@@ -240,6 +245,14 @@ class Executor:
         self._session.requests.forget(pending)
         pending.settle()
         if pending.replied and pending.execution.status == "error":
+            self._failed_at = trio.current_time()
+        elif isinstance(pending.failure, KernelUnresponsiveError) and not self._session.status.over:
+            self._session.requests.expect(Remnant(pending.message, self._note_late_end))
+
+    def _note_late_end(self, remnant: Remnant, failed: bool) -> None:
+        """Code that was given up has ended, or will be heard of no more."""
+        self._session.requests.forget(remnant)
+        if failed:
             self._failed_at = trio.current_time()
 
     def _send_again(self, pending: PendingExecution) -> bool:

@@ -30,6 +30,7 @@ from .._errors import (
     GatewayError,
     KernelCulledError,
     KernelNotFoundError,
+    KernelUnresponsiveError,
     MessageTooLargeError,
     ProtocolError,
     fresh,
@@ -47,9 +48,9 @@ from .._protocol.recovery import (
     Line,
     Recovery,
     SendBarrier,
-    answers_beside,
     line_of,
 )
+from .._protocol.responsiveness import Responsiveness
 from .._services import Services, open_services
 from .._transport.websocket.opening import WebSocket, WebSocketClosed
 from .checks import Carrier
@@ -102,6 +103,7 @@ class _Asked:
     connection: int
     order: int
     """Its place in what was sent."""
+    sent_at: float
     size: int
     """How many bytes it was sent as."""
     garbled: bool = False
@@ -122,8 +124,15 @@ class _Carrier(Carrier):
 
     __slots__ = ("_channels",)
 
-    def __init__(self, channels: KernelChannels, recovery: Recovery, api: KernelApi, services: Services) -> None:
-        super().__init__(recovery, api, channels.kernel_id, services.start_soon)
+    def __init__(
+        self,
+        channels: KernelChannels,
+        recovery: Recovery,
+        responsiveness: Responsiveness,
+        api: KernelApi,
+        services: Services,
+    ) -> None:
+        super().__init__(recovery, responsiveness, api, channels.kernel_id, services.start_soon)
         self._channels = channels
 
     @property
@@ -138,6 +147,9 @@ class _Carrier(Carrier):
 
     def lose(self, requests: Iterable[str]) -> None:
         self._channels._answer_lost(requests)  # noqa: SLF001 - its other half
+
+    def give_up(self, requests: Iterable[str], seconds: float) -> None:
+        self._channels._answer_given_up(requests, seconds)  # noqa: SLF001 - its other half
 
     def replace_session(self) -> None:
         self._channels._replace_session()  # noqa: SLF001 - its other half
@@ -199,7 +211,8 @@ class KernelChannels:
         self.kernel_id: str = kernel_id
         self.session_id: str = session_id
         self.connections: int = 0
-        self.liveness: Liveness = Liveness(http.config.ping_interval, trio.current_time())
+        config = http.config
+        self.liveness: Liveness = Liveness(config.ping_interval, trio.current_time(), limit=config.unresponsive_timeout)
         self.sending: bool = False
         self.paused: bool = False
         self.ended: Exception | None = None
@@ -227,7 +240,8 @@ class KernelChannels:
         self._crowd = 0.0
         self._factory = MessageFactory(f"{session_id}-{uuid.uuid4().hex[:8]}", http.config.kernel_username or "trio_gateway")
         self._recovery = Recovery(self._asked, self.liveness, polled=False)
-        self._carrier = _Carrier(self, self._recovery, api, services)
+        responsiveness = Responsiveness(self._asked, self.liveness, recovery=self._recovery, works_on=None)
+        self._carrier = _Carrier(self, self._recovery, responsiveness, api, services)
 
     @property
     def resumed(self) -> int:
@@ -307,6 +321,7 @@ class KernelChannels:
                 encode = codec.encode_v1 if self._v1 else _encode_legacy
                 await self._hand_over([encode(self._make("iopub", "status", {"execution_state": state}))])
         finally:
+            self._carrier.responsiveness.lost()
             self._opened_once.set()
             self._over = True
             self._came.unpark_all()
@@ -335,12 +350,12 @@ class KernelChannels:
         for item in [item for item in self._outgoing if item[0] is None and item[1].msg_id not in self._recovery]:
             self._outgoing.remove(item)  # a question of the connection before
             self._outgoing_bytes -= item[1].size
-        self._carrier.act(actions)
+        self._carrier.connected(actions)
 
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
         self.liveness.lost()
-        self._carrier.act(self._recovery.lost())
+        self._carrier.lost()
         _logger.debug("channels_lost", extra={"gateway.kernel_id": self.kernel_id, "gateway.reason": repr(reason)})
 
     def refused(self, reason: str) -> bool:
@@ -391,8 +406,8 @@ class KernelChannels:
             try:
                 data = encode(message) if frame is None or not agree else frame
                 size = codec.frame_size(data)
-                order = recovery.sent(message.msg_id, trio.current_time())
-                if frame is not None and not self._remember(message, size, order):
+                order, now = self._carrier.sent(message.msg_id)
+                if frame is not None and not self._remember(message, size, order, now):
                     self._largest = max(self._largest, size)
                 await websocket.send(data)
             except WebSocketClosed:
@@ -539,13 +554,14 @@ class KernelChannels:
         start, end = _two(frame, 8)
         return frame[start:end] in _ANSWERING if end - start < 16 else True
 
-    def _remember(self, message: Message, size: int, order: int) -> bool:
+    def _remember(self, message: Message, size: int, order: int, now: float) -> bool:
         """Note a request that is being sent, if it will be answered on its channel; say whether it is noted.
 
         Args:
             message: the request.
             size: how many bytes it is sent as.
             order: its place in what is sent.
+            now: the time.
         """
         if message.channel not in {"shell", "control"} or not message.msg_type.endswith("_request"):
             return False
@@ -557,7 +573,7 @@ class KernelChannels:
         self._forget(message.msg_id)
         while self._asked and (len(self._asked) >= LIMIT_REQUESTS or self._asked_bytes + len(header) > LIMIT_REQUEST_BYTES):
             self._forget(next(iter(self._asked)))
-        self._asked[message.msg_id] = _Asked(line_of(message), header, self.connections, order, size)
+        self._asked[message.msg_id] = _Asked(line_of(message), header, self.connections, order, now, size)
         self._asked_bytes += len(header)
         return True
 
@@ -576,9 +592,7 @@ class KernelChannels:
             self._forget(message.parent_id)
             return False
         if message.parent_id in self._recovery:
-            beside, process = answers_beside(message), message.header.session
-            now = trio.current_time()
-            self._carrier.act(self._recovery.answered(message.parent_id, now, beside=beside, process=process))
+            self._carrier.answered(message.parent_id, message)
         return True
 
     def _tell_too_large(self, error: codec.TooLargeError) -> Iterable[Message]:
@@ -608,6 +622,16 @@ class KernelChannels:
             if asked is not None:
                 name, text = ("ProtocolError", _GARBLED) if asked.garbled else ("ConnectionLostError", _LOST)
                 answers += self._answer_for(asked, name, text)
+        self._tell(answers)
+
+    def _answer_given_up(self, requests: Iterable[str], seconds: float) -> None:
+        """Answer requests in the kernel's place: it has been silent for too long."""
+        error = KernelUnresponsiveError(self.kernel_id, self.liveness.limit, seconds=seconds)
+        answers: list[Message] = []
+        for msg_id in requests:
+            asked = self._forget(msg_id)
+            if asked is not None:
+                answers += self._answer_for(asked, "KernelUnresponsiveError", str(error))
         self._tell(answers)
 
     def _answer_for(self, asked: _Asked, name: str, text: str) -> Iterable[Message]:

@@ -54,8 +54,13 @@ class HeartbeatChannel:
         return self._session.liveness.verdict(trio.current_time())
 
     def is_beating(self) -> bool:
-        """Whether the kernel is there, as far as anyone can tell: a kernel that is busy for hours is."""
-        return self.verdict is Verdict.ALIVE
+        """Whether the kernel is there, as far as anyone can tell: a kernel that is busy for hours is.
+
+        One that is unresponsive is, until it has been so for as long as the setting `unresponsive_timeout` says.
+        """
+        liveness, now = self._session.liveness, trio.current_time()
+        verdict = liveness.verdict(now)
+        return verdict is Verdict.ALIVE or (verdict is Verdict.UNRESPONSIVE and not liveness.is_given_up(now))
 
     @property
     def evidence(self) -> Evidence:
@@ -74,7 +79,7 @@ class HeartbeatChannel:
 
         Cancellation: safe.
         """
-        if not await self._session.checks.ask_kernel():
+        if not await self._session.checks.ask_kernel(anew=True):
             await self._session.checks.ask_gateway()
         return self.verdict
 
@@ -139,6 +144,11 @@ class Kernel(Executor):
     def connection_state(self) -> ConnectionState:
         """How the connection is doing."""
         return self._session.status.connection
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the evidence says of the kernel now: the same as `kernel.hb.verdict`."""
+        return self._hb.verdict
 
     async def wait_for(self, *states: KernelState | ConnectionState) -> None:
         """Wait until the kernel or its connection is in one of these states.
@@ -213,6 +223,7 @@ class Kernel(Executor):
             InvalidInputError: the code is no text, or the cursor is not in it.
             KernelError: the kernel ended or was restarted.
             ConnectionLostError: the answer was lost with the connection.
+            KernelUnresponsiveError: the kernel has answered nobody for as long as the setting `unresponsive_timeout` says.
 
         Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored. So for all requests.
         """
@@ -434,6 +445,7 @@ class Kernel(Executor):
 
         Raises:
             KernelNotFoundError: the gateway does not know the kernel any more.
+            KernelUnresponsiveError: the new process has not answered for as long as the setting `unresponsive_timeout` says.
             GatewayError: as for each request to the gateway.
 
         Cancellation: while another restart of the kernel is under way, nothing was asked for. Then it waits, shielded and at most

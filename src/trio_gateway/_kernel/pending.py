@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -20,7 +21,7 @@ from .._protocol.messages import Message
 from .._protocol.recovery import Line, line_of
 from .inbox import Inbox
 
-__all__ = ["Pending", "PendingExecution", "PendingProbe", "PendingReply"]
+__all__ = ["Pending", "PendingExecution", "PendingProbe", "PendingReply", "Remnant"]
 
 
 class Pending:
@@ -30,7 +31,19 @@ class Pending:
         message: the request.
     """
 
-    __slots__ = ("_settled", "connection", "cut", "failure", "garbled", "inbox", "message", "order", "question", "sent_bytes")
+    __slots__ = (
+        "_settled",
+        "connection",
+        "cut",
+        "failure",
+        "garbled",
+        "inbox",
+        "message",
+        "order",
+        "question",
+        "sent_at",
+        "sent_bytes",
+    )
 
     message: Message
     """The request."""
@@ -38,6 +51,8 @@ class Pending:
     """The number of the connection that carried it to the gateway; 0 while it waits to be sent."""
     order: int
     """Its place in all that was sent; 0 while it waits to be sent."""
+    sent_at: float
+    """When it was sent, in seconds of Trio's clock; infinity while it waits to be sent."""
     sent_bytes: int
     """How many bytes it was sent as."""
     cut: bool
@@ -56,6 +71,7 @@ class Pending:
         self.question = False
         self.connection = 0
         self.order = 0
+        self.sent_at = math.inf
         self.sent_bytes = 0
         self.cut = False
         self.failure: Exception | None = None
@@ -195,6 +211,43 @@ class PendingProbe(PendingReply):
     async def wait_answered(self) -> None:
         """Wait for the reply, or until nothing more is to come. Cancellation: safe."""
         await self._answered.wait()
+
+
+class Remnant(Pending):
+    """What is left of an execution whose caller was told that the kernel answers nobody: code that may still run.
+
+    Nobody waits for it. Its end matters all the same: where it fails, the kernel skips what was sent behind it.
+
+    Args:
+        message: the `execute_request`.
+        on_end: called once with this and with whether it has failed in the kernel, when its reply is there or none will come.
+    """
+
+    __slots__ = ("_failed", "_on_end")
+
+    def __init__(self, message: Message, on_end: Callable[[Remnant, bool], object]) -> None:
+        super().__init__(message)
+        self.question = True
+        self._failed = False
+        self._on_end = on_end
+
+    @property
+    def replied(self) -> bool:
+        """Whether the kernel's reply is there, or is not wanted: it is not."""
+        return True
+
+    def feed(self, message: Message, number: int) -> None:  # noqa: ARG002 - only executions count
+        """Take a message whose parent is this request."""
+        if message.channel == "shell" and not self.settled:
+            with suppress(ProtocolError):  # it may be anything
+                self._failed = message.content.get("status") == "error"
+            self.settle()
+
+    def settle(self) -> None:
+        """Note that nothing more is to come."""
+        if not self.settled:
+            super().settle()
+            self._on_end(self, self._failed)
 
 
 class PendingExecution(Pending):

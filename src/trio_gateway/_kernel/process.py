@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from .._api import KernelApi
-from .._errors import ConnectionLostError
+from .._errors import ConnectionLostError, KernelUnresponsiveError
 from .._protocol.kernel_state import ConnectionState
 from .._protocol.recovery import QUESTION
 from .requests import Requests
@@ -99,6 +99,7 @@ class KernelProcess:
 
         Raises:
             KernelNotFoundError: the gateway does not know the kernel any more.
+            KernelUnresponsiveError: the new process has not answered for as long as the setting `unresponsive_timeout` says.
             GatewayError: as for each request to the gateway.
 
         Cancellation: as for `Kernel.restart`.
@@ -127,9 +128,17 @@ class KernelProcess:
             return
         # The gateway's side of the connection may still be tied to the old process: a new one is not.
         self._reconnect()
+        limit = self._api.config.unresponsive_timeout
+        with trio.move_on_after(limit) as scope:
+            await self._ask_until_answered()
+        if scope.cancelled_caught:
+            raise KernelUnresponsiveError(self._status.kernel_id, limit)
+        await self._gate.wait()
+
+    async def _ask_until_answered(self) -> None:
+        """Ask again and again: what is asked while the old connection is dropped may go with that one, and nobody answers it."""
         answered = False
         while not answered:
-            # Again and again: what is asked while the old connection is dropped may go with that one, and nobody answers it.
             with trio.move_on_after(ASK_AGAIN_SECONDS):
                 try:
                     await self._requests.request("control", QUESTION, {})
@@ -137,7 +146,6 @@ class KernelProcess:
                 except ConnectionLostError:
                     if self._status.ended is not None:
                         raise
-        await self._gate.wait()
 
     def note_goodbye(self) -> None:
         """The old process says that another one will take its place: by our doing, through this gateway object, or by others'."""

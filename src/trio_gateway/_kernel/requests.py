@@ -158,6 +158,7 @@ class Requests:
         Raises:
             KernelError: the kernel ended or was restarted.
             ConnectionLostError: the answer was lost with the connection.
+            KernelUnresponsiveError: the kernel has answered nobody for as long as the setting `unresponsive_timeout` says.
 
         Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored.
         """

@@ -123,7 +123,9 @@ class Router:
                 return
             status = self._status
             status.told_on = status.connections
-            status.change(kernel=self._reader.read(state, message.parent_id, message.parent_type))
+            event = self._reader.read(state, message.parent_id, message.parent_type)
+            status.works_on = self._reader.shell
+            status.change(kernel=event)
             if state == "restarting":
                 self._on_news(Restarted())
             elif state == "dead":

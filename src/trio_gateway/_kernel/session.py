@@ -82,7 +82,7 @@ class KernelSession:
         self.kernel_id: str = kernel_id
         self.config: GatewayConfig = config
         self.api: KernelApi = api
-        self.status: SessionStatus = SessionStatus(kernel_id, config.ping_interval)
+        self.status: SessionStatus = SessionStatus(kernel_id, config.ping_interval, config.unresponsive_timeout)
         self.requests: Requests = Requests(
             self.status, session_id=session_id, username=config.kernel_username or "trio_gateway", start_soon=self.start_soon
         )
@@ -173,12 +173,12 @@ class KernelSession:
             if requests.waits:
                 requests.note_reconnected()
                 self.checks.find_lost_input()
-        self.checks.connected(quiet=status.unheard and not requests.awaits_beginning)
+        self.checks.opened(quiet=status.unheard and not requests.awaits_beginning)
 
     def lost(self, reason: Exception) -> None:
         """The connection broke, or could not be made; another attempt follows. For the supervisor."""
         self.status.lost(reason)
-        self.checks.act(self.checks.recovery.lost())
+        self.checks.lost()
 
     def refused(self, reason: str) -> bool:
         """What we sent was too large, so the gateway closed the connection; say whether it is known what. For the supervisor."""
@@ -272,6 +272,7 @@ class KernelSession:
         if self.ended is not None:
             return
         self.status.end(reason)
+        self.checks.responsiveness.lost()
         self._opened_once.set()
         self.gate.give_up()
         self.requests.fail_all(reason)

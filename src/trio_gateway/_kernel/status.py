@@ -6,6 +6,8 @@ and nothing acts. So everything above can ask how things are without knowing wha
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import trio
 
@@ -32,9 +34,21 @@ class SessionStatus:
     Args:
         kernel_id: the kernel.
         ping_interval: the setting, in seconds.
+        unresponsive_timeout: the setting, in seconds.
     """
 
-    __slots__ = ("_changed", "connections", "current", "ended", "kernel_id", "liveness", "shutting_down", "told_on", "unheard")
+    __slots__ = (
+        "_changed",
+        "connections",
+        "current",
+        "ended",
+        "kernel_id",
+        "liveness",
+        "shutting_down",
+        "told_on",
+        "unheard",
+        "works_on",
+    )
 
     kernel_id: str
     """The kernel."""
@@ -50,10 +64,12 @@ class SessionStatus:
     """Whether the connection before this one brought nothing."""
     told_on: int
     """The number of the connection over which the kernel last said how it is; 0 if it never did."""
+    works_on: str
+    """The id of the request that the kernel's shell works on, as far as it tells; `""` for none."""
     liveness: Liveness
     """The evidence that the kernel is there."""
 
-    def __init__(self, kernel_id: str, ping_interval: float) -> None:
+    def __init__(self, kernel_id: str, ping_interval: float, unresponsive_timeout: float = math.inf) -> None:
         self.kernel_id = kernel_id
         self.current = Status(KernelState.STARTING, ConnectionState.CONNECTING)
         self.connections = 0
@@ -61,7 +77,8 @@ class SessionStatus:
         self.shutting_down = False
         self.unheard = False
         self.told_on = 0
-        self.liveness = Liveness(ping_interval, trio.current_time())
+        self.works_on = ""
+        self.liveness = Liveness(ping_interval, trio.current_time(), limit=unresponsive_timeout)
         self._changed = trio.lowlevel.ParkingLot()
 
     @property

@@ -90,6 +90,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
             "execute", "wait_for", "complete", "inspect", "history", "is_complete", "comm_info", "kernel_info", "debug",
             "interrupt", "restart", "shutdown",
         ),
+        How.IN_TRIO: ("verdict",),
         How.GIVES_BLOCK: ("stream", "subshell"),
         How.INTERNAL: ("ask_process", "ask_spec", "account_for_losses"),
     },

@@ -69,10 +69,13 @@ class StatusReader:
     runs code says `idle` in the middle of it. What the shell works on is known by the request that the status is about.
     """
 
-    __slots__ = ("_shell",)
+    __slots__ = ("shell",)
+
+    shell: str
+    """The id of the request that the shell works on, as far as is known; `""` for none."""
 
     def __init__(self) -> None:
-        self._shell = ""
+        self.shell = ""
 
     def read(self, state: str, parent_id: str, parent_type: str) -> str:
         """Return the event that a status message is for the kernel's machine; `""` for none.
@@ -85,13 +88,13 @@ class StatusReader:
         beside = parent_type in _BESIDE_SHELL
         if state == "busy":
             if not beside:
-                self._shell = parent_id
+                self.shell = parent_id
         elif state == "idle":
-            if beside and self._shell and self._shell != parent_id:
+            if beside and self.shell and self.shell != parent_id:
                 return ""
-            self._shell = ""  # a shell works in order: what it had before is done, whether its own `idle` came or not
+            self.shell = ""  # a shell works in order: what it had before is done, whether its own `idle` came or not
         else:
-            self._shell = ""
+            self.shell = ""
         return state
 
 

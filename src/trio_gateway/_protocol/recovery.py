@@ -204,6 +204,8 @@ class Request(Protocol):
     """The number of the connection that carried it; 0 while it waits to be sent."""
     order: int
     """What `Recovery.sent` returned when it was sent."""
+    sent_at: float
+    """When it was sent, in seconds of the clock that `now` is of."""
 
     @property
     def line(self) -> Line:
@@ -430,6 +432,7 @@ class Recovery:
         self._order += 1
         if self._question and msg_id == self._question:
             self._asked_at = now
+            self._liveness.asked(now)
             self._deadline = now + ANSWER_SECONDS
             self._feed("asked")
         elif self._barriers is not None:
@@ -439,9 +442,23 @@ class Recovery:
                     barrier.connection = self._connection
         return self._order
 
-    def ask(self) -> list[Action]:
-        """Ask the kernel, which owes an answer and is silent, unless it owes this one too."""
-        return [] if self._question or self._state is Hearing.MUTE else [AskKernel()]
+    @property
+    def question(self) -> str:
+        """The id of the latest question on control, until it is answered; else `""`."""
+        return self._question
+
+    @property
+    def asked_at(self) -> float:
+        """When that was sent, in seconds of the clock that `now` is of."""
+        return self._asked_at
+
+    def ask(self, *, again: bool = False) -> list[Action]:
+        """Ask the kernel, which owes an answer and is silent, unless it owes this one too.
+
+        Args:
+            again: whether a question that is open is given up for another one.
+        """
+        return [] if (self._question and not again) or self._state is Hearing.MUTE else [AskKernel()]
 
     def answered(self, msg_id: str, now: float, *, beside: bool = False, process: str = "") -> list[Action]:
         """A reply came.
@@ -463,6 +480,7 @@ class Recovery:
     def failed(self, msg_id: str) -> list[Action]:
         """A question of the machine's will have no answer."""
         if msg_id == self._question != "":
+            self._liveness.dropped()
             return self._end_question("failed")
         for line, barrier in list((self._barriers or {}).items()):
             if msg_id == barrier.msg_id != "":

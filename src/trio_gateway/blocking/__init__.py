@@ -47,6 +47,7 @@ from .._errors import KernelError as KernelError
 from .._errors import KernelNotFoundError as KernelNotFoundError
 from .._errors import KernelRestartedError as KernelRestartedError
 from .._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
+from .._errors import KernelUnresponsiveError as KernelUnresponsiveError
 from .._errors import MessageTooLargeError as MessageTooLargeError
 from .._errors import ProtocolError as ProtocolError
 from .._errors import SessionNotFoundError as SessionNotFoundError
@@ -245,6 +246,9 @@ class Kernel(BlockingFace, of=_kernel.Kernel):
 
     @property
     def connection_state(self) -> ConnectionState: ...
+
+    @property
+    def verdict(self) -> Verdict: ...
 
     @like(_kernel.Kernel.wait_for)
     def wait_for(self) -> None: ...

@@ -357,7 +357,8 @@ class _ManagerOnGateway(KernelOnGateway):
         if self._kernel is None:
             return False
         try:
-            return (await self._kernel.hb.check()).value not in ("dead", "culled")
+            verdict = (await self._kernel.hb.check()).value
+            return verdict not in ("dead", "culled") and (verdict != "unresponsive" or self._kernel.hb.is_beating())
         except ForkedProcessError:
             raise
         except GatewayError:

@@ -36,6 +36,20 @@ class KernelSettings(Protocol):
     """Whether it keeps what a session misses while it has no connection."""
 
 
+class _Way:
+    """The way that a reply goes: over the network between the kernel's host and the gateway, to one client's session."""
+
+    __slots__ = ("_carry", "_streams")
+
+    def __init__(self, carry: Callable[[Callable[[], object]], None], streams: Streams) -> None:
+        self._carry = carry
+        self._streams = streams
+
+    def reply(self, message: Message) -> None:
+        """Take a reply, or a request for input."""
+        self._carry(lambda: self._streams.reply(message))
+
+
 class FakeKernel:
     """A kernel of the fake gateway. Reached as `fake.kernels[kernel_id]`; a test breaks it here.
 
@@ -75,6 +89,9 @@ class FakeKernel:
         self._waiting: list[tuple[Message, Streams]] = []
         self._server_counter = 0
         self._deaths = 0
+        self._held: list[Callable[[], object]] | None = None
+        self._rejoined = trio.Event()
+        self._rejoined.set()
         self.id: str = kernel_id
         self.name: str = spec.name
         self.env: dict[str, str] = dict(env)
@@ -133,6 +150,38 @@ class FakeKernel:
         if self._process is not None:
             self._process.resume()
 
+    def cut_off(self) -> None:
+        """Cut the network between the gateway and its host: it runs on, and nothing comes or goes until `rejoin`.
+
+        The gateway's model says what it said before. A gateway that is asked to interrupt it answers 500.
+        """
+        if self._held is None:
+            self._held = []
+            self._rejoined = trio.Event()
+
+    def rejoin(self, *, lost: bool = False) -> None:
+        """Make that network again.
+
+        Args:
+            lost: whether what was sent meanwhile is lost, as it is where the connections broke; else it comes now, in order.
+        """
+        held, self._held = self._held, None
+        self._rejoined.set()
+        for arrive in () if lost or held is None else held:
+            arrive()
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the network between the gateway and its host is cut."""
+        return self._held is not None
+
+    def _carry(self, arrive: Callable[[], object]) -> None:
+        """Have something arrive over that network, now or when it is made again."""
+        if self._held is None:
+            arrive()
+        else:
+            self._held.append(arrive)
+
     def interrupt(self) -> None:
         """Interrupt the code that runs."""
         if self._process is not None:
@@ -147,13 +196,17 @@ class FakeKernel:
 
     def take(self, message: Message, streams: Streams) -> None:
         """Take a message of a client's. While there is no process it waits, as in ZeroMQ's queue."""
-        if self._process is not None:
-            self._process.take(message, streams)
+        process = self._process
+        if process is not None:
+            self._carry(lambda: process.take(message, _Way(self._carry, streams)))
         elif not self._ended:
             self._waiting.append((message, streams))
 
     def note_state(self, state: str) -> None:
         """Take the state that the process publishes."""
+        self._carry(lambda: self._learn(state))
+
+    def _learn(self, state: str) -> None:
         self.last_activity = trio.current_time()
         if state != self.execution_state:
             self.execution_state = state
@@ -180,6 +233,11 @@ class FakeKernel:
         return self._spec.answers_beside
 
     @property
+    def control_at_work(self) -> bool:
+        """Whether its processes answer on their control channel while code runs."""
+        return self._spec.control_at_work
+
+    @property
     def stop_on_error_timeout(self) -> float:
         """How long after a failure its processes skip what they are asked to execute, in seconds."""
         return self._spec.stop_on_error_timeout
@@ -194,6 +252,9 @@ class FakeKernel:
 
     def broadcast(self, message: Message) -> None:
         """Publish to all clients that are connected, or that it is buffered for."""
+        self._carry(lambda: self._broadcast(message))
+
+    def _broadcast(self, message: Message) -> None:
         self.last_activity = trio.current_time()
         for streams in list(self._streams):
             streams.take(message)
@@ -224,6 +285,7 @@ class FakeKernel:
         await self._ready.wait()
         if self._process is not None:
             await self._process.wait_awake()
+        await self._rejoined.wait()
 
     async def launch(self) -> None:
         """Start a process. As measured, of two restarts that overlap each starts one, and the first of them is forgotten."""
@@ -232,10 +294,11 @@ class FakeKernel:
         session = self._world.new_hex()
         process = KernelProcess(self, self._spec.make_engine(self.env, number), session, number)
         self._process = process
+        self.rejoin(lost=True)  # it is on another host, or the network is there
         self._world.spawn(process.run, f"process[{self.id:.8}]")
         waiting, self._waiting = self._waiting, []
         for message, streams in waiting:
-            process.take(message, streams)
+            process.take(message, _Way(self._carry, streams))
         await trio.sleep(self._spec.startup_seconds)
         if self._process is process:
             self._ready.set()
@@ -246,7 +309,7 @@ class FakeKernel:
     def greet(self) -> None:
         """Do what the server's own `kernel_info_request` does: a `busy` and an `idle` with a parent that nobody knows."""
         process = self._process
-        if process is None or process.stalled or self.execution_state == "busy":
+        if process is None or process.stalled or self.is_cut_off or self.execution_state == "busy":
             return
         request = self.server_message("kernel_info_request", {}, None)
         process.publish("status", {"execution_state": "busy"}, request)

@@ -41,6 +41,11 @@ class Owner(Protocol):
         ...
 
     @property
+    def control_at_work(self) -> bool:
+        """Whether it answers on its control channel while code runs."""
+        ...
+
+    @property
     def has_subshells(self) -> bool:
         """Whether its processes offer subshells."""
         ...
@@ -184,6 +189,8 @@ class KernelProcess:
                 shell.send.send_nowait((message, origin))
             elif self._nursery is not None:
                 self._nursery.start_soon(self._refuse, message, origin, name="fake.refuse")
+        elif message.channel == "control" and message.msg_type == "kernel_info_request" and not self._owner.control_at_work:
+            self._main.send.send_nowait((message, origin))
         elif message.channel == "control":
             self._control_send.send_nowait((message, origin))
         elif message.channel == "stdin" and message.msg_type == "input_reply":

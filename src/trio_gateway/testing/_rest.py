@@ -101,6 +101,11 @@ async def _kernels(gateway: GatewayState, request: FakeRequest, method: str, res
             kernel = gateway.kernels.get(kernel_id)
             if kernel is None:
                 return _unknown(kernel_id)
+            if kernel.is_cut_off:
+                # As measured with gateway_provisioners: what speaks to the host has given the process up.
+                return error(
+                    500, "Internal Server Error", traceback="RuntimeError: Cannot interrupt kernel. No kernel is running!"
+                )
             kernel.interrupts += 1
             kernel.interrupt()
             return FakeAnswer(204)

@@ -45,6 +45,8 @@ class FakeKernelSpec:
     """How long after a failure it skips what it is asked to execute, in seconds: ipykernel's setting of this name."""
     answers_beside: bool = False
     """Whether it answers `kernel_info_request` beside code that runs, as xeus-python and async-kernel do."""
+    control_at_work: bool = True
+    """Whether it answers on its control channel while code runs, as ipykernel does; else it does one thing after the other."""
     startup_seconds: float = 0.0
     """How long its process takes until it answers, in seconds."""
 
