@@ -226,8 +226,8 @@ def common_options(command: _Command) -> _Command:
         _common(
             "--url",
             metavar="URL",
-            help="The gateway's address. Without it: JUPYTER_GATEWAY_URL. Without that a local gateway is started, but not for "
-            "kernels and --attach.",
+            help="The gateway's address, or several with commas. Without it: JUPYTER_GATEWAY_URL. Without that a local gateway "
+            "is started, but not for kernels and --attach.",
         ),
         _common(
             "--token-file",

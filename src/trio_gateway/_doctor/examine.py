@@ -10,7 +10,7 @@ import ipaddress
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -44,6 +44,7 @@ from .._protocol import codec, rest
 from .._protocol.headers import Headers
 from .._protocol.hub import says_not_running
 from .._protocol.masking import Masker, one_line, secrets_of
+from .._transport.addresses import SILENT_STATUS_CODES
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http.client import HttpClient
 from .._transport.probe import (
@@ -153,7 +154,8 @@ async def examine(
         now: the wall clock's time in seconds since the epoch, to judge certificates by.
 
     Returns:
-        All checks, one for each of `STEPS`, in order.
+        All checks, one for each of `STEPS`, in order. Where the gateway has several addresses, one called `"addresses"` stands
+        behind that of the settings, and those after it are about the first address that answers.
 
     Cancellation: waits, shielded and at most for `cleanup_timeout`, until the kernel is shut down.
     """
@@ -175,7 +177,7 @@ class _Examination:
         now: float,
     ) -> None:
         self.checks: list[Check] = []
-        self._config = config.replace(max_request_retries=0, gateway_retry_max=0)
+        self._config: GatewayConfig = config.replace(max_request_retries=0, gateway_retry_max=0)
         self._sources = config.sources
         self._variables = variables_of(config)
         self._report = report
@@ -183,10 +185,7 @@ class _Examination:
         self._connector = connector
         self._environ = environ
         self._now = now
-        parts = urlsplit(config.base_url)
-        self._host = parts.hostname or ""
-        self._secure = parts.scheme == "https"
-        self._port = parts.port or (443 if self._secure else 80)
+        self._place(self._config)
         self._logs_in = bool(config.auth_token or config.token_command or config.http_user is not None or config.headers)
         # What the gateway says is masked where it comes in; this is for what else a check may say, before there is a client.
         self._mask = Masker([config.auth_token, config.http_pwd or "", *secrets_of(config.auth_headers())])
@@ -194,6 +193,14 @@ class _Examination:
         self._no_token: GatewayError | None = None
         self._specs: KernelSpecs | GatewayError | None = None
         self._why_skipped = ""
+
+    def _place(self, config: GatewayConfig) -> None:
+        """Examine the first address of a configuration."""
+        self._config = config
+        parts = urlsplit(config.base_url)
+        self._host = parts.hostname or ""
+        self._secure = parts.scheme == "https"
+        self._port = parts.port or (443 if self._secure else 80)
 
     # ------------------------------------------------------------------------------------------------------- the order
 
@@ -204,14 +211,21 @@ class _Examination:
 
             async def settings() -> _Finding:
                 # Reads the certificates' files and makes the token renewer; nothing is sent.
-                opening = open_kernel_api(self._config, connector=self._connector or connect_tcp)
-                opened.append(await stack.enter_async_context(opening))
+                opened.append(await stack.enter_async_context(self._open(self._config)))
                 return self._settings()
 
             if await self._needed_step("settings", settings):
-                await self._reach(opened[0], with_kernel=with_kernel)
-        for name in STEPS[len(self.checks) :]:
-            await self._tell(Check(name, "skipped", self._why_skipped))
+                if len(self._config.addresses) > 1:
+                    await self._step("addresses", self._look_at_addresses)
+                    opened.append(await stack.enter_async_context(self._open(self._config)))
+                await self._reach(opened[-1], with_kernel=with_kernel)
+        told = {check.name for check in self.checks}
+        for name in STEPS:
+            if name not in told:
+                await self._tell(Check(name, "skipped", self._why_skipped))
+
+    def _open(self, config: GatewayConfig) -> AbstractAsyncContextManager[KernelApi]:
+        return open_kernel_api(config, connector=self._connector or connect_tcp)
 
     async def _reach(self, api: KernelApi, *, with_kernel: bool) -> None:
         needed: list[tuple[str, Callable[[], Awaitable[_Finding]]]] = [
@@ -306,6 +320,37 @@ class _Examination:
                 "Give as arguments, or as options, what is meant for this gateway.",
             )
         return _Finding("the settings, and the files and classes that they name, can be used")
+
+    async def _look_at_addresses(self) -> _Finding:
+        """Ask each address whether it answers, and go on with the first that does, or else with the first of all."""
+        each = [_at(self._config, index) for index in range(len(self._config.addresses))]
+        silent: dict[int, str] = {}
+
+        async def ask(index: int) -> None:
+            async with self._open(each[index]) as api:
+                try:
+                    await api.http.request("GET", "/api")
+                except GatewayHTTPError as error:
+                    if error.status_code in SILENT_STATUS_CODES:
+                        silent[index] = str(error)
+                    await trio.lowlevel.checkpoint()
+                except GatewayError as error:
+                    silent[index] = str(error)
+                    await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            for index in range(len(each)):
+                nursery.start_soon(ask, index)
+        chosen = next((index for index in range(len(each)) if index not in silent), 0)
+        self._place(each[chosen])
+        detail = "; ".join(f"{one.base_url}: {silent.get(index, 'answers')}" for index, one in enumerate(each))
+        if not silent:
+            return _Finding(f"{detail}; what follows is about the first")
+        advice = (
+            f"What follows is about {self._config.base_url}. Requests go on at the next address, but each program may wait for "
+            f"one that is down first: start it, or take it out of {self._origin('url')}."
+        )
+        return _Finding(detail, "warning", advice)
 
     async def _resolve(self) -> _Finding:
         await trio.lowlevel.checkpoint()
@@ -672,6 +717,13 @@ class _Examination:
 def _start_server(error: HubServerNotRunningError) -> str:
     where = f"in the hub's page, {error.page}" if error.page else "in the hub's page"
     return f"Start the server {where}; in a program, open_hub() starts one and waits for it. The token is not what is wrong."
+
+
+def _at(config: GatewayConfig, index: int) -> GatewayConfig:
+    """A configuration's own for one of its addresses."""
+    ws_url = None if config.ws_url is None else config.ws_addresses[index]
+    login = {"http_user": config.http_user, "http_pwd": config.http_pwd}  # which would go away with a URL that held them
+    return config.replace(url=config.addresses[index], ws_url=ws_url, **login)
 
 
 def variables_of(config: GatewayConfig) -> dict[str, str]:

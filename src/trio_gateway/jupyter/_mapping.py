@@ -56,7 +56,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     last_kernel_activity: Any
 
-    url: Any = Unicode("", help="The gateway's URL; empty for JUPYTER_GATEWAY_URL.").tag(config=True)
+    url: Any = Unicode("", help="The gateway's URL, or several with commas; empty for JUPYTER_GATEWAY_URL.").tag(config=True)
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)
     settings: Any = Dict(help="Other settings of trio_gateway.GatewayConfig, by name.").tag(config=True)
 
