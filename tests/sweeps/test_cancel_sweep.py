@@ -151,6 +151,20 @@ async def whole_gateway(world: World) -> None:
         pass
 
 
+async def several_addresses(world: World) -> None:
+    """Of which the first does not answer."""
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        if host == "down.invalid":
+            await trio.lowlevel.checkpoint()
+            raise ConnectionRefusedError(111, "Connection refused")
+        return await world.fake.connector(host, port)
+
+    config = trio_gateway.GatewayConfig(url=["http://down.invalid", world.fake.url], auth_token=world.fake.token)
+    async with trio_gateway.open_gateway(config, connector=connect) as gateway, gateway.start_kernel() as kernel:
+        await kernel.execute("1")
+
+
 async def kernels_administration(world: World) -> None:
     await world.gateway.kernels.list()
     await world.gateway.kernels.get(world.kernel.id)
@@ -269,6 +283,7 @@ OPERATIONS = [
     attach,
     start_another,
     whole_gateway,
+    several_addresses,
     kernels_administration,
     restart_by_id,
     shutdown_by_id,
