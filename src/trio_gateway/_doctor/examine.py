@@ -722,8 +722,8 @@ def _start_server(error: HubServerNotRunningError) -> str:
 def _at(config: GatewayConfig, index: int) -> GatewayConfig:
     """A configuration's own for one of its addresses."""
     ws_url = None if config.ws_url is None else config.ws_addresses[index]
-    login = {"http_user": config.http_user, "http_pwd": config.http_pwd}  # which would go away with a URL that held them
-    return config.replace(url=config.addresses[index], ws_url=ws_url, **login)
+    # User and password are given again: what stood in a URL goes away with it.
+    return config.replace(url=config.addresses[index], ws_url=ws_url, http_user=config.http_user, http_pwd=config.http_pwd)
 
 
 def variables_of(config: GatewayConfig) -> dict[str, str]:
