@@ -6,6 +6,8 @@ import asyncio
 import functools
 import inspect
 import logging
+import os
+import signal
 import traceback
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -294,3 +296,24 @@ def test_the_log_has_nothing_to_say(attached: Callable[..., Any], caplog: pytest
     with caplog.at_level(logging.WARNING):
         run("asyncio", main)
     assert [record.getMessage() for record in caplog.records if "took" not in record.getMessage()] == []
+
+
+@pytest.mark.gateway
+@pytest.mark.full
+def test_a_kernel_that_answers_nobody(really_opened: Callable[..., Any]) -> None:  # G3
+    async def main() -> None:
+        async with really_opened(ping_interval=2.0, unresponsive_timeout=4.0) as gateway, gateway.start_kernel() as kernel:
+            pid = int((await kernel.execute("import os; os.getpid()")).text)
+            while not kernel.hb.evidence.answers_at_work:
+                await kernel.execute("import time; time.sleep(5)")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(tg.KernelUnresponsiveError) as caught:
+                    await kernel.execute("1")
+                assert (caught.value.kernel_id, caught.value.limit) == (kernel.id, 4.0)
+                assert kernel.verdict is kernel.hb.verdict is tg.Verdict.UNRESPONSIVE
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            assert (await kernel.execute("6 * 7")).text == "42"
+
+    run("asyncio", main)

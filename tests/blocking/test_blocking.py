@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import os
+import signal
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -285,3 +287,21 @@ def test_in_a_running_notebook(really_opened: Callable[..., Any], fake_gateway: 
         result = kernel.execute(cell)
         result.raise_for_error()
         assert "".join(output.text for output in result.outputs) == "42\n"
+
+
+@pytest.mark.gateway
+@pytest.mark.full
+def test_a_kernel_that_answers_nobody(really_opened: Callable[..., Any]) -> None:  # G3
+    with really_opened(ping_interval=2.0, unresponsive_timeout=4.0) as gateway, gateway.start_kernel() as kernel:
+        pid = int(kernel.execute("import os; os.getpid()").text)
+        while not kernel.hb.evidence.answers_at_work:
+            kernel.execute("import time; time.sleep(5)")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(tg.KernelUnresponsiveError) as caught:
+                kernel.execute("1")
+            assert (caught.value.kernel_id, caught.value.limit) == (kernel.id, 4.0)
+            assert kernel.verdict is kernel.hb.verdict is tg.Verdict.UNRESPONSIVE
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert kernel.execute("6 * 7").text == "42"

@@ -39,6 +39,7 @@ REFERENCE = {
 }
 MORE = {
     "reconnect_timeout": "JUPYTER_GATEWAY_RECONNECT_TIMEOUT",
+    "unresponsive_timeout": "JUPYTER_GATEWAY_UNRESPONSIVE_TIMEOUT",
     "max_request_retries": "JUPYTER_GATEWAY_MAX_REQUEST_RETRIES",
     "launch_timeout": "KERNEL_LAUNCH_TIMEOUT",
     "kernel_username": "KERNEL_USERNAME",

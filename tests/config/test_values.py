@@ -63,6 +63,7 @@ INFINITE = {
     "handshake_timeout",
     "reconnect_timeout",
     "ping_interval",
+    "unresponsive_timeout",
     "token_command_timeout",
 }
 

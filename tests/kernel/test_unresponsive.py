@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 import trio_gateway
+from tools.gateway_tools import QUICK
 from trio_gateway import GatewayEvent, Kernel, KernelUnresponsiveError, Verdict
 from trio_gateway.testing import FakeGateway, FakeKernel, FakeKernelSpec
+
+if TYPE_CHECKING:
+    from conftest import RunningGateway
 
 PING = 10.0
 LIMIT = 60.0
@@ -315,3 +321,64 @@ async def test_a_connection_that_breaks_begins_anew(autojump_clock: MockClock) -
         scene.there.resume()
         await scene.kernel.wait_for(trio_gateway.ConnectionState.CONNECTED)
         scene.there.stall()
+
+
+# ------------------------------------------------------------------------------------------------------------- real kernels
+
+BLIND = "import ctypes\nctypes.PyDLL(None).sleep({seconds})\n42"
+"""Code in C that holds the interpreter's lock: nothing of the process runs meanwhile."""
+
+
+@asynccontextmanager
+async def open_real(real_gateway: RunningGateway, **settings: Any) -> AsyncGenerator[tuple[Kernel, int, list[str]]]:
+    """A real kernel that has been seen to answer while code ran; its process id; and what is told of it."""
+    told: list[str] = []
+
+    def note(event: GatewayEvent) -> None:
+        if event.action.endswith("responsive"):
+            told.append(event.action)
+
+    settings = {**QUICK, "ping_interval": 3.0, **settings}
+    async with (
+        trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token, on_event=note, **settings) as gateway,
+        gateway.start_kernel() as kernel,
+    ):
+        pid = int((await kernel.execute("import os; os.getpid()")).text)
+        while not kernel.hb.evidence.answers_at_work:
+            await kernel.execute("import time\ntime.sleep(6)")
+        yield kernel, pid, told
+
+
+@pytest.mark.gateway
+@pytest.mark.full
+async def test_a_real_kernel_that_is_stopped_and_goes_on(real_gateway: RunningGateway) -> None:  # G3
+    """Kernel Gateway's model of it says "busy" all the while."""
+    async with open_real(real_gateway, unresponsive_timeout=6) as (kernel, pid, told):
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                with pytest.raises(KernelUnresponsiveError):
+                    await kernel.execute("import time\nprint('late')\ntime.sleep(2)")
+
+            nursery.start_soon(run)
+            await kernel.wait_for(trio_gateway.KernelState.BUSY)
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert told == ["unresponsive"]
+            assert not kernel.hb.is_beating()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        result = await kernel.execute("print('next', end=''); 6 * 7")
+        assert result.status == "ok"
+        assert "".join(output.text for output in result.outputs if isinstance(output, trio_gateway.Stream)) == "next"
+        assert await kernel.hb.check() is Verdict.ALIVE
+
+
+@pytest.mark.gateway
+@pytest.mark.full
+async def test_by_default_code_in_c_that_holds_the_lock_runs_to_its_end(real_gateway: RunningGateway) -> None:
+    async with open_real(real_gateway) as (kernel, _pid, told):
+        assert (await kernel.execute(BLIND.format(seconds=20))).text == "42"
+        assert "unresponsive" in told, "it could not be told apart"
+        assert await kernel.hb.check() is Verdict.ALIVE
+        assert (await kernel.execute("6 * 7")).text == "42"

@@ -23,6 +23,7 @@ from trio_gateway import (
     KernelDiedError,
     KernelResources,
     KernelSpecNotFoundError,
+    KernelUnresponsiveError,
     Stream,
     notebooks,
 )
@@ -134,6 +135,27 @@ async def test_a_dead_kernel_is_raised_and_what_came_is_saved(tmp_path: Path, au
             assert isinstance(last, notebooks.RunFinished)
             assert (run.result.status, type(run.result.failure)) == ("failed", KernelDiedError)
             assert [event async for event in run] == []
+
+
+async def test_a_kernel_that_answers_nobody_fails_the_run_and_what_came_is_saved(tmp_path: Path, autojump_clock: Clock) -> None:
+    """It may be there with all that it has, and runs on where the run would leave it."""
+
+    async def script(cell: Cell) -> None:
+        cell.stdout("last words")
+        await cell.sleep(10)
+        next(iter(there.kernels.values())).cut_off()
+        await cell.sleep(10)
+
+    output = tmp_path / "out.ipynb"
+    async with fake(script) as there, there.open(ping_interval=10, unresponsive_timeout=60) as gateway:
+        async with notebooks.open_run(gateway, notebook_of("a", "b"), output=output, keep_kernel="on_error") as run:
+            with pytest.raises(KernelUnresponsiveError):
+                async for _ in run:
+                    pass
+            assert (run.result.status, type(run.result.failure)) == ("failed", KernelUnresponsiveError)
+            assert [cell.status for cell in run.result.cells][1:] == ["pending"]
+            assert run.result.kernel_left
+        assert outputs_of(json.loads(output.read_text()))[0] == ["last words"]
 
 
 @pytest.mark.parametrize("record_timing", [True, False])
