@@ -26,7 +26,9 @@ CLASSES = {
     "trio_gateway.blocking.fail_after": BLOCKING,
 }
 WAITING = {
-    "Gateway": {"start_kernel", "attach_kernel", "open_channels", "http_client"},
+    "Gateway": {"start_kernel", "attach_kernel", "open_channels", "open_pool", "http_client"},
+    "KernelPool": {"kernel", "run", "wait_ready", "drain"},
+    "JobResults": {"close"},
     "Kernels": {"get", "list", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"},
     "KernelSpecDirectory": {"get", "list", "default_name", "resource"},
     "Sessions": {"create", "delete", "get", "list", "update"},
@@ -84,6 +86,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "ask_spec",
         "check",
         "interrupt_mode",
+        "keep",
         "keep_culling",
         "fit",
         "start_prepared",

@@ -23,11 +23,13 @@ from ._errors import InvalidInputError as InvalidInputError
 from ._errors import KernelCulledError as KernelCulledError
 from ._errors import KernelDiedError as KernelDiedError
 from ._errors import KernelError as KernelError
+from ._errors import KernelInitError as KernelInitError
 from ._errors import KernelNotFoundError as KernelNotFoundError
 from ._errors import KernelRestartedError as KernelRestartedError
 from ._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
 from ._errors import KernelUnresponsiveError as KernelUnresponsiveError
 from ._errors import MessageTooLargeError as MessageTooLargeError
+from ._errors import PoolClosedError as PoolClosedError
 from ._errors import ProtocolError as ProtocolError
 from ._errors import SessionNotFoundError as SessionNotFoundError
 from ._errors import SessionStoreError as SessionStoreError
@@ -65,6 +67,11 @@ from ._outputs import Output as Output
 from ._outputs import OutputGap as OutputGap
 from ._outputs import Stream as Stream
 from ._outputs import UpdateDisplayData as UpdateDisplayData
+from ._pool.jobs import JobResult as JobResult
+from ._pool.jobs import JobResults as JobResults
+from ._pool.pool import KernelPool as KernelPool
+from ._pool.statistics import HandOutTimes as HandOutTimes
+from ._pool.statistics import PoolStatistics as PoolStatistics
 from ._protocol.culling import CullPolicy as CullPolicy
 from ._protocol.kernel_state import ConnectionState as ConnectionState
 from ._protocol.kernel_state import KernelState as KernelState

@@ -20,6 +20,8 @@ Here live the classes and how they print; when one is raised is decided by the l
     │   ├── KernelDiedError
     │   ├── KernelRestartedError
     │   └── KernelCulledError
+    ├── KernelInitError                     the caller: a pool's init code failed in a new kernel
+    ├── PoolClosedError                     the caller: the pool gives no kernels any more
     ├── SessionNotFoundError (KeyError)     no such session is kept here, or its kernel is gone
     ├── SessionStoreError                   the sessions' database can't be read or written
     ├── MessageTooLargeError                the caller: a message of ours is larger than the gateway takes
@@ -57,11 +59,13 @@ __all__ = [
     "KernelCulledError",
     "KernelDiedError",
     "KernelError",
+    "KernelInitError",
     "KernelNotFoundError",
     "KernelRestartedError",
     "KernelSpecNotFoundError",
     "KernelUnresponsiveError",
     "MessageTooLargeError",
+    "PoolClosedError",
     "ProtocolError",
     "SessionNotFoundError",
     "SessionStoreError",
@@ -542,6 +546,47 @@ class KernelNotFoundError(GatewayHTTPError, KernelError, KeyError):
 
     def __str__(self) -> str:
         return f"the gateway knows no kernel {self.kernel_id}" + (f" ({self.message})" if self.message else "")
+
+
+class KernelInitError(GatewayError):
+    """A pool's `init` code failed in a kernel that had just started. The kernel was shut down and not handed out.
+
+    Args:
+        ename: the name of the error that the code raised.
+        evalue: what the error said.
+        traceback: its traceback, as the kernel tells it: lines, with escape sequences for colours.
+    """
+
+    ename: str
+    """The name of the error that the code raised."""
+    evalue: str
+    """What the error said."""
+    traceback: tuple[str, ...]
+    """Its traceback, as the kernel tells it: lines, with escape sequences for colours."""
+
+    def __init__(self, ename: str, evalue: str, traceback: Sequence[str] = ()) -> None:
+        super().__init__(ename, evalue, tuple(traceback))
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = tuple(traceback)
+
+    def __str__(self) -> str:
+        return f"the pool's init code failed in a new kernel: {self.ename}: {self.evalue}"
+
+
+class PoolClosedError(GatewayError):
+    """The pool gives no kernels any more: it was drained, or its block is ending.
+
+    Args:
+        message: which of them.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class SessionNotFoundError(GatewayError, KeyError):

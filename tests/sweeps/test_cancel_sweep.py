@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -238,6 +238,30 @@ async def resume_notebook(world: World) -> None:
         assert ([cell.status for cell in run.cells], run.kernel_id) == (["skipped", "ok"], world.kernel.id)
 
 
+async def pool(world: World) -> None:
+    async with world.gateway.open_pool(size=2, warm=1, init="x = 1") as opened:
+        async with opened.kernel() as kernel:
+            assert (await kernel.execute("x")).text == "1"
+        assert (await opened.run("x")).text == "1"
+
+
+async def pool_with_reuse(world: World) -> None:
+    async with world.gateway.open_pool(size=1, reuse="restart") as opened:
+        await opened.run("1")
+        await opened.run("1")
+        await opened.drain()
+
+
+async def pool_map(world: World) -> None:
+    async with world.gateway.open_pool(size=2, reuse="as-is") as opened:
+        await opened.wait_ready()
+        async with aclosing(opened.map(["1", "import time; time.sleep(1)", "3"], limit=2)) as results:
+            async for code, result in results:
+                assert result.ok
+                if code != "1":
+                    break
+
+
 CELLS = ("import time\nprint('a', flush=True)\ntime.sleep(1)", "print('b')")
 
 
@@ -294,6 +318,9 @@ OPERATIONS = [
     run_notebook,
     run_notebooks,
     resume_notebook,
+    pool,
+    pool_with_reuse,
+    pool_map,
 ]
 
 

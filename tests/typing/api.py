@@ -24,8 +24,10 @@ from trio_gateway import (
     GatewayConfig,
     GatewayEvent,
     GatewaySettings,
+    JobResult,
     Kernel,
     KernelModel,
+    KernelPool,
     KernelResources,
     KernelState,
     SessionModel,
@@ -126,6 +128,18 @@ async def kernels(gateway: Gateway) -> None:
         assert_type(kernel, Kernel)
     gateway.attach_kernel()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     gateway.start_kernel(env={"A": 1})  # type: ignore[dict-item] # pyright: ignore[reportArgumentType]
+
+    async with gateway.open_pool("python3", size=2, warm=1, init="a = 1", reuse="as-is") as pool:
+        assert_type(pool, KernelPool)
+        async with pool.kernel() as kernel:
+            assert_type(kernel, Kernel)
+        assert_type(await pool.run("1"), ExecutionResult)
+        async for code, result in pool.map(["1"], limit=2):
+            assert_type(code, str)
+            assert_type(result, JobResult)
+        assert_type(pool.statistics().hand_out.median, float)
+    gateway.open_pool("python3")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    gateway.open_pool(size=1, reuse="yes")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
     models = await gateway.kernels.list()
     assert_type(models[0].id, str)

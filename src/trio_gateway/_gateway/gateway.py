@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
+import trio
+
 from .._api import KernelApi, open_kernel_api
 from .._config import GatewayConfig, GatewaySettings, LocalSettings, hidden_settings
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
@@ -22,6 +24,9 @@ from .._kernel.poller import KernelWatch
 from .._kernel_resources import KernelResources
 from .._limits import points_to_limits
 from .._local.process import local_kernel_path, run_local_gateway
+from .._models import KernelSpec
+from .._pool.options import PoolOptions, Reuse
+from .._pool.pool import KernelPool, open_kernel_pool
 from .._protocol.culling import CullPolicy
 from .._secret import hide_values
 from .._services import open_services
@@ -212,6 +217,95 @@ class Gateway:
     def _open(self, kernel_id: str, name: str) -> AbstractAsyncContextManager[Kernel]:
         interrupt_mode = partial(self._kernelspecs.interrupt_mode, name)
         return open_kernel(self._api, self._watch, self._known, kernel_id, name, interrupt_mode=interrupt_mode)
+
+    @block("gateway.open_pool")
+    @asynccontextmanager
+    async def open_pool(
+        self,
+        name: str | None = None,
+        *,
+        size: int,
+        warm: int = 0,
+        init: str | None = None,
+        init_timeout: float = 60.0,
+        reuse: Reuse = "never",
+        max_uses: int | None = None,
+        max_age: float | None = None,
+        idle_timeout: float | None = 300.0,
+        starts_at_once: int = 4,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        path: str | None = None,
+        launch_timeout: float | None = None,
+        resources: KernelResources | None = None,
+    ) -> AsyncGenerator[KernelPool]:
+        """Open a pool of kernels that are ready before they are asked for. They are shut down when the block ends.
+
+        Example::
+
+            async with gateway.open_pool("python3", size=8, warm=2, init="import numpy as np") as pool:
+                async with pool.kernel() as kernel:
+                    print((await kernel.execute("np.arange(3).sum()")).text)
+
+        The first `warm` kernels are started in the background: nothing waits for them here. `pool.wait_ready()` does.
+
+        Args:
+            name: the kernelspec's name; None for the gateway's default.
+            size: how many kernels there are at most, those that start and those that are being shut down included.
+            warm: how many are kept ready beside those that are leased, as far as `size` allows.
+            init: code that runs once in each new process, before its kernel is handed out. Where it fails, the kernel is shut
+                down, and callers that wait get KernelInitError.
+            init_timeout: how long `init` may take, in seconds.
+            reuse: what becomes of a kernel that was used: `"never"`: it is shut down, and a new one is started when one is
+                wanted; `"restart"`: it is restarted and `init` runs again; `"as-is"`: the next caller gets it with all that it
+                has in memory, unless it is busy, dead, or was restarted meanwhile.
+            max_uses: after how many uses a kernel is shut down; None for no limit.
+            max_age: how old a kernel may be that is handed out, in seconds since it was ready first; None for no limit.
+            idle_timeout: how long kernels that are ready beyond `warm` are kept, in seconds; None: for good.
+            starts_at_once: how many kernels are started, or restarted, at the same time. After a start that failed there is a
+                pause, of half a second and then twice as long each time, up to 30 s.
+            env: variables for the kernels' environment, as for `start_kernel`; and so the rest.
+            cwd: the directory they work in, on their host.
+            path: the same, as the gateway's API path.
+            launch_timeout: how long each start may take, in seconds, in place of the setting.
+            resources: what each kernel gets of a cluster.
+
+        Yields:
+            The pool.
+
+        Raises:
+            InvalidInputError: an argument can't be used, or two contradict each other; nothing was sent.
+            KernelSpecNotFoundError: the gateway has no such kernelspec. No kernel was started.
+            GatewayError: as for each request to the gateway.
+
+        Cancellation: waits, shielded and at most for the setting `cleanup_timeout`, until all kernels are shut down, also those
+            whose start is under way.
+        """
+        env = hide_values(env)
+        options = PoolOptions(
+            size=size,
+            warm=warm,
+            init=init,
+            init_timeout=init_timeout,
+            reuse=reuse,
+            max_uses=max_uses,
+            max_age=max_age,
+            idle_timeout=idle_timeout,
+            starts_at_once=starts_at_once,
+        )
+        start = partial(self.start_kernel, name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, resources=resources)
+        # What is wrong raises now.
+        self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, resources=resources)
+        if name is not None:
+            await self._kernelspecs.check(name)
+
+        async def ask_spec() -> KernelSpec | None:
+            known = name or await self._kernelspecs.default_name()
+            await trio.lowlevel.checkpoint()
+            return None if known is None else await self._kernelspecs.get(known)
+
+        async with open_kernel_pool(start, options, emit=self._fan_out, url=self.url, name=name or "", ask_spec=ask_spec) as pool:
+            yield pool
 
     @block("gateway.attach_kernel")
     @asynccontextmanager

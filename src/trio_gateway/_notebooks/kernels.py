@@ -2,14 +2,14 @@
 
 The one idea: a kernel that a run has started is the run's, and ends with it, unless it is left so that the notebook can be
 resumed there. Such a kernel has no other use: the run that goes on there and ends well ends it, and so does one that can't go on
-there. Any other kernel is somebody's, and stays.
+there. Any other kernel is somebody's, and stays; that of a pool goes back to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 import trio
@@ -17,12 +17,17 @@ import trio
 from .._errors import InvalidInputError, KernelError
 from .._gateway.gateway import Gateway
 from .._kernel.kernel import Kernel
+from .._pool.pool import KernelPool
 from .document import Document
 from .options import RunOptions
 from .results import NotebookRun
 from .resume import NOT_RESUMED, KernelProcess, Resumption, RunRecord, StoppedRun, resume_from, take_over
 
 __all__ = ["EarlierRun", "Ground", "check_where", "open_ground"]
+
+
+_OF_THE_START: Final = ("kernel_name", "env", "resources", "cwd")
+"""Options of a kernel's start."""
 
 
 @attrs.frozen
@@ -79,9 +84,14 @@ def check_where(where: object, options: RunOptions) -> None:
         if options.resume and not hasattr(where, "attach_kernel"):
             raise InvalidInputError("resume", options.resume, "False on what is neither a Gateway nor an open Kernel")
         return
+    if isinstance(where, KernelPool):
+        for name, only in (("keep_kernel", "never"), ("resume", False), *[(name, None) for name in _OF_THE_START]):
+            if getattr(options, name) != only:
+                raise InvalidInputError(name, getattr(options, name), f"{only!r} on a pool, whose kernels are what the pool says")
+        return
     if not (hasattr(where, "stream") and hasattr(where, "iopub")):
-        raise InvalidInputError("where", type(where).__name__, "a Gateway or an open Kernel")
-    for name in ("kernel_name", "env", "resources", "cwd"):
+        raise InvalidInputError("where", type(where).__name__, "a Gateway, a KernelPool or an open Kernel")
+    for name in _OF_THE_START:
         if getattr(options, name) is not None:
             raise InvalidInputError(name, getattr(options, name), "None where the kernel is open already")
 
@@ -93,7 +103,7 @@ async def open_ground(
     """Give a run its kernel: the open one, the last run's where it goes on there, or else a new one.
 
     Args:
-        where: the gateway, or an open kernel.
+        where: the gateway, a pool, or an open kernel.
         document: the notebook; the cells that are left as they are get the outputs that the last run's file has.
         options: how it is run.
         kernel_name: the kernelspec to start; None for the gateway's default.
@@ -104,6 +114,10 @@ async def open_ground(
 
     Cancellation: shuts a kernel down that was started, and leaves any other.
     """
+    if isinstance(where, KernelPool):
+        async with where.kernel() as leased:
+            yield Ground(kernel=leased)
+        return
     if not hasattr(where, "start_kernel"):
         kernel = cast("Kernel", where)
         # It stays in any case: the option says whether somebody means to go on there.

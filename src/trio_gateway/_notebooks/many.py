@@ -20,6 +20,7 @@ import trio
 from .._errors import GatewayError, InvalidInputError
 from .._gateway.gateway import Gateway
 from .._limits import points_to_limits
+from .._pool.pool import KernelPool
 from .._portal.faces import refuse_faces
 from .._services import open_services
 from .._transport.blocks import block, check_trio
@@ -131,7 +132,7 @@ class _Many:
     """The jobs of one call while they run.
 
     Args:
-        where: the gateway.
+        where: the gateway, or a pool.
         source: gives the jobs.
         settings: the options of all of them.
         limit: how many may have a kernel at a time.
@@ -144,7 +145,7 @@ class _Many:
 
     def __init__(
         self,
-        where: Gateway,
+        where: Gateway | KernelPool,
         source: _Source,
         settings: RunSettings,
         *,
@@ -328,9 +329,9 @@ class Runs(AsyncIterator[NotebookRun]):
         raise StopAsyncIteration
 
 
-@refuse_faces("notebooks", Gateway)
+@refuse_faces("notebooks", Gateway, KernelPool)
 def run_many(
-    where: Gateway,
+    where: Gateway | KernelPool,
     jobs: Jobs,
     *,
     limit: int = 4,
@@ -351,7 +352,7 @@ def run_many(
     a cancellation does.
 
     Args:
-        where: the gateway.
+        where: the gateway; or a pool, which each job leases a kernel from.
         jobs: what to run, in this order: each a `NotebookJob`, or a notebook as for `run`. Of a list, or another collection, each
             job is checked before the first kernel is started: that its notebook and its options can be used, and that it neither
             writes a file that another job reads or writes, nor reads one that another writes. From an iterator or an async
@@ -380,7 +381,7 @@ def run_many(
 @block("notebooks.run_many")
 @asynccontextmanager
 async def _run_many(
-    where: Gateway,
+    where: Gateway | KernelPool,
     jobs: Jobs,
     limit: int,
     stop_on_failure: bool,
@@ -388,8 +389,8 @@ async def _run_many(
     settings: RunSettings,
 ) -> AsyncGenerator[Runs]:
     check_trio("trio_gateway.notebooks.run_many()", OTHER_DOORS)
-    if not hasattr(where, "start_kernel"):
-        raise InvalidInputError("where", type(where).__name__, "a Gateway, on which each job has a kernel of its own")
+    if not hasattr(where, "start_kernel") and not isinstance(where, KernelPool):
+        raise InvalidInputError("where", type(where).__name__, "a Gateway or a KernelPool: each job has a kernel of its own")
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise InvalidInputError("limit", limit, "how many kernels there may be at a time: a whole number above 0")
     if not isinstance(stop_on_failure, bool):

@@ -12,6 +12,7 @@ import attrs
 
 from .._gateway.gateway import Gateway
 from .._kernel.kernel import Kernel
+from .._pool.pool import KernelPool
 from .._portal.calls import asking
 from .._portal.members import Declared, Function, How
 from .many import Runs, is_several, run_many
@@ -110,9 +111,9 @@ MEMBERS: Final[Mapping[type, Declared]] = {
 FUNCTIONS: Final[Mapping[Callable[..., Any], Function]] = {
     entry.origin: entry
     for entry in (
-        Function(run, How.AWAITS, "notebooks", (Gateway, Kernel), {"notebook": read_here}),
-        Function(open_run, How.GIVES_BLOCK, "notebooks", (Gateway, Kernel), {"notebook": read_here}),
-        Function(run_many, How.GIVES_BLOCK, "notebooks", (Gateway,), {"jobs": read_jobs_here}),
+        Function(run, How.AWAITS, "notebooks", (Gateway, KernelPool, Kernel), {"notebook": read_here}),
+        Function(open_run, How.GIVES_BLOCK, "notebooks", (Gateway, KernelPool, Kernel), {"notebook": read_here}),
+        Function(run_many, How.GIVES_BLOCK, "notebooks", (Gateway, KernelPool), {"jobs": read_jobs_here}),
     )
 }
 """Each function that faces have."""

@@ -22,6 +22,7 @@ from .._errors import GatewayError, InvalidInputError
 from .._gateway.gateway import Gateway
 from .._kernel.kernel import Kernel
 from .._limits import points_to_limits
+from .._pool.pool import KernelPool
 from .._portal.faces import refuse_faces
 from .._protocol.code import check_code
 from .._services import open_services
@@ -80,7 +81,7 @@ class Prepared:
         return self.options.kernel_name or self.document.kernel_name
 
 
-async def prepare(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> Prepared:
+async def prepare(where: Gateway | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> Prepared:
     """Check a run's arguments, and read its notebook, in a thread where that is in a file.
 
     Args:
@@ -161,12 +162,17 @@ def _with_own(options: RunOptions, job: NotebookJob) -> RunOptions:
     return attrs.evolve(options, **own) if own else options
 
 
-async def _language_of(where: Gateway | Kernel, notebook: Any, kernel_name: str | None) -> tuple[str | None, str | None]:
+async def _language_of(
+    where: Gateway | KernelPool | Kernel, notebook: Any, kernel_name: str | None
+) -> tuple[str | None, str | None]:
     """Return the name of the kernelspec that a notebook is to run on, and its language; None where it is not known.
 
     The notebook says its own kernelspec's language. Of another one, the gateway or the kernel is asked.
     """
     own = kernel_name_of(notebook)
+    if isinstance(where, KernelPool):
+        pooled = await where.ask_spec()
+        return (None, None) if pooled is None else (pooled.name, pooled.language or None)
     kernel: Any = None if hasattr(where, "start_kernel") else where
     name = (kernel_name or own) if kernel is None else kernel.name or None
     language = language_name_of(notebook)
@@ -253,11 +259,11 @@ def _warn(problem: str) -> None:
     _logger.warning("notebook_not_saved: %s", problem)
 
 
-async def run_prepared(where: Gateway | Kernel, prepared: Prepared) -> NotebookRun:
+async def run_prepared(where: Gateway | KernelPool | Kernel, prepared: Prepared) -> NotebookRun:
     """Run a notebook whose arguments are checked already, to its end.
 
     Args:
-        where: the gateway to start a kernel on, or an open kernel.
+        where: the gateway to start a kernel on, a pool, or an open kernel.
         prepared: what to run and how.
 
     Returns:
@@ -278,8 +284,8 @@ async def run_prepared(where: Gateway | Kernel, prepared: Prepared) -> NotebookR
     return run.result()
 
 
-@refuse_faces("notebooks", Gateway, Kernel)
-async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> NotebookRun:
+@refuse_faces("notebooks", Gateway, KernelPool, Kernel)
+async def run(where: Gateway | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> NotebookRun:
     """Run a notebook's code cells in order, and return what came of them.
 
     Cells run until the first that raises an error; one that is tagged `raises-exception` may raise, and those that are tagged
@@ -292,7 +298,8 @@ async def run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunS
         print(result.status, result.seconds)
 
     Args:
-        where: a gateway, which a kernel is started on that ends with the run; or an open kernel, which stays open.
+        where: a gateway, which a kernel is started on that ends with the run; a pool, which a kernel is leased from; or an open
+            kernel, which stays open.
         notebook: a path, a file object, a node of nbformat or a dictionary, what `read_notebook` gave, or a `NotebookJob`. It
             stays as it is: the one with the outputs is the result's. What breaks the format is mended, and one warning of the
             logger `trio_gateway.notebooks` names the places.
@@ -349,7 +356,7 @@ class PreparedRun:
         self.ended = None
         self._prepared = prepared
 
-    def open_ground(self, where: Gateway | Kernel) -> AbstractAsyncContextManager[Ground]:
+    def open_ground(self, where: Gateway | KernelPool | Kernel) -> AbstractAsyncContextManager[Ground]:
         """Open what it runs on: see `kernels.open_ground`."""
         prepared = self._prepared
         return open_ground(where, prepared.document, prepared.options, kernel_name=prepared.kernel_name, earlier=prepared.earlier)
@@ -366,11 +373,11 @@ class PreparedRun:
         return self.ended
 
     @asynccontextmanager
-    async def open(self, where: Gateway | Kernel, events: EventQueue) -> AsyncGenerator[OpenRun]:
+    async def open(self, where: Gateway | KernelPool | Kernel, events: EventQueue) -> AsyncGenerator[OpenRun]:
         """Run it in the background of the block, and give what tells of it.
 
         Args:
-            where: the gateway, or an open kernel.
+            where: the gateway, a pool, or an open kernel.
             events: the listener, which closes with the run.
 
         Raises:
@@ -476,8 +483,10 @@ class OpenRun(AsyncIterator[RunEvent]):
             self._work.saver.stop()
 
 
-@refuse_faces("notebooks", Gateway, Kernel)
-def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> AbstractAsyncContextManager[OpenRun]:
+@refuse_faces("notebooks", Gateway, KernelPool, Kernel)
+def open_run(
+    where: Gateway | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]
+) -> AbstractAsyncContextManager[OpenRun]:
     """Run a notebook, and tell of what happens as it happens.
 
     Example::
@@ -491,7 +500,8 @@ def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSe
     Leaving the block before the run has ended ends it as a cancellation does.
 
     Args:
-        where: a gateway, which a kernel is started on that ends with the block; or an open kernel, which stays open.
+        where: a gateway, which a kernel is started on that ends with the block; a pool, which a kernel is leased from; or an
+            open kernel, which stays open.
         notebook: as for `run`.
         **settings: as for `run`.
 
@@ -509,7 +519,7 @@ def open_run(where: Gateway | Kernel, notebook: object, **settings: Unpack[RunSe
 
 @block("notebooks.open_run")
 @asynccontextmanager
-async def _open_run(where: Gateway | Kernel, notebook: object, settings: RunSettings) -> AsyncGenerator[OpenRun]:
+async def _open_run(where: Gateway | KernelPool | Kernel, notebook: object, settings: RunSettings) -> AsyncGenerator[OpenRun]:
     check_trio("trio_gateway.notebooks.open_run()", OTHER_DOORS)
     prepared = await prepare(where, notebook, **settings)
     events = EventQueue()

@@ -162,6 +162,12 @@ def like(
 
 
 @overload
+def like(
+    origin: Callable[Concatenate[Any, P], AsyncIterator[Any]], gives: Callable[..., T]
+) -> Callable[[Name[S]], Callable[Concatenate[S, P], T]]: ...
+
+
+@overload
 def like(origin: Callable[Concatenate[Any, P], R]) -> Callable[[Name[S]], Callable[Concatenate[S, P], R]]: ...
 
 

@@ -22,6 +22,8 @@ from .._kernel.comms import Comm, Comms, IncomingComms
 from .._kernel.executor import OutputStream
 from .._kernel.frame_relay import KernelChannels
 from .._kernel.kernel import HeartbeatChannel, Kernel, Subshell
+from .._pool.jobs import JobResults
+from .._pool.pool import KernelPool
 
 __all__ = ["MEMBERS", "Declared", "Function", "How"]
 
@@ -68,13 +70,23 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.PART: ("kernels", "kernelspecs"),
         How.LATE_PART: ("sessions",),
         How.COUNTS_EVENTS: ("dropped_events",),
-        How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_channels"),
+        How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_channels", "open_pool"),
         How.GIVES_CLIENT: ("http_client",),
         How.INTERNAL: ("start_prepared",),
     },
+    KernelPool: {
+        How.ON_THE_SPOT: ("size", "warm", "map"),
+        How.IN_TRIO: ("statistics",),
+        How.AWAITS: ("run", "wait_ready", "drain"),
+        How.GIVES_BLOCK: ("kernel",),
+        How.INTERNAL: ("became_ready", "start_failed", "was_lost", "has_gone", "keep", "close"),
+    },
+    JobResults: {
+        How.CLOSES: ("aclose",),
+    },
     Kernels: {
         How.AWAITS: ("list", "get", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"),
-        How.INTERNAL: ("prepare", "keep_culling", "undo_start", "note_met"),
+        How.INTERNAL: ("prepare", "fit", "keep_culling", "undo_start", "note_met"),
     },
     KernelSpecDirectory: {
         How.AWAITS: ("list", "get", "default_name", "resource", "check", "interrupt_mode"),

@@ -44,11 +44,13 @@ from .._errors import InvalidInputError as InvalidInputError
 from .._errors import KernelCulledError as KernelCulledError
 from .._errors import KernelDiedError as KernelDiedError
 from .._errors import KernelError as KernelError
+from .._errors import KernelInitError as KernelInitError
 from .._errors import KernelNotFoundError as KernelNotFoundError
 from .._errors import KernelRestartedError as KernelRestartedError
 from .._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
 from .._errors import KernelUnresponsiveError as KernelUnresponsiveError
 from .._errors import MessageTooLargeError as MessageTooLargeError
+from .._errors import PoolClosedError as PoolClosedError
 from .._errors import ProtocolError as ProtocolError
 from .._errors import SessionNotFoundError as SessionNotFoundError
 from .._errors import SessionStoreError as SessionStoreError
@@ -81,6 +83,11 @@ from .._outputs import Output as Output
 from .._outputs import OutputGap as OutputGap
 from .._outputs import Stream as Stream
 from .._outputs import UpdateDisplayData as UpdateDisplayData
+from .._pool import jobs as _jobs
+from .._pool import pool as _pool
+from .._pool.jobs import JobResult as JobResult
+from .._pool.statistics import HandOutTimes as HandOutTimes
+from .._pool.statistics import PoolStatistics as PoolStatistics
 from .._portal.blocking_faces import BLOCKING, BlockingFace, Reader, Resource, like
 from .._portal.deadlines import CancelScope as CancelScope
 from .._portal.deadlines import fail_after as fail_after
@@ -387,6 +394,37 @@ class KernelChannels(BlockingFace, of=_kernel_channels.KernelChannels):
     def send(self) -> None: ...
 
 
+class JobResults(Resource, Reader[tuple[str, JobResult]], of=_jobs.JobResults):
+    @like(_jobs.JobResults.aclose)
+    def close(self) -> None: ...
+
+
+class KernelPool(BlockingFace, of=_pool.KernelPool):
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def warm(self) -> int: ...
+
+    @like(_pool.KernelPool.statistics)
+    def statistics(self) -> None: ...
+
+    @like(_pool.KernelPool.kernel, Kernel)
+    def kernel(self) -> None: ...
+
+    @like(_pool.KernelPool.run)
+    def run(self) -> None: ...
+
+    @like(_pool.KernelPool.map, JobResults)
+    def map(self) -> None: ...
+
+    @like(_pool.KernelPool.wait_ready)
+    def wait_ready(self) -> None: ...
+
+    @like(_pool.KernelPool.drain)
+    def drain(self) -> None: ...
+
+
 class Gateway(BlockingFace, of=_gateway.Gateway):
     @property
     def config(self) -> GatewayConfig: ...
@@ -417,6 +455,9 @@ class Gateway(BlockingFace, of=_gateway.Gateway):
 
     @like(_gateway.Gateway.open_channels, KernelChannels)
     def open_channels(self) -> None: ...
+
+    @like(_gateway.Gateway.open_pool, KernelPool)
+    def open_pool(self) -> None: ...
 
     def http_client(self) -> AbstractContextManager[Client]: ...
 

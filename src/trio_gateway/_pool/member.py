@@ -1,0 +1,270 @@
+"""One kernel of a pool, from its start to its end: a task that owns the kernel's block.
+
+The one idea: a block is entered and left by one task, so each kernel has a task of its own, which does nothing but wait. Leases
+take the kernel and give it back from other tasks, and nudge this one when there is something to do.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final, Protocol
+
+import trio
+
+from .._errors import ConnectionLostError, GatewayError, GatewayTimeoutError, KernelDiedError, KernelInitError
+from .._kernel.kernel import Kernel
+from .._outputs import Error
+from .._protocol.kernel_state import ConnectionState, KernelState
+from .options import PoolOptions
+
+__all__ = ["Member", "Owner", "Stage", "Start"]
+
+Start = Callable[[], AbstractAsyncContextManager[Kernel]]
+"""Starts a kernel of the pool's kind: gives a block that owns it."""
+
+_logger = logging.getLogger("trio_gateway.pool")
+
+HEARD_LATELY: Final = 1.0
+"""For how long the word of a kernel holds, in seconds: one that was heard of since is handed out without being asked."""
+ANSWER_SECONDS: Final = 5.0
+"""How long a kernel that has nothing to do may take to answer, in seconds, before another one is handed out in its place."""
+
+
+class Stage(enum.Enum):
+    """What a kernel of a pool is doing."""
+
+    STARTING = "starting"
+    READY = "ready"
+    LEASED = "leased"
+    ENDING = "ending"
+
+
+class Owner(Protocol):
+    """What a member asks of its pool."""
+
+    def became_ready(self, member: Member) -> None:
+        """The kernel can be handed out."""
+        ...
+
+    def start_failed(self, member: Member, error: Exception) -> None:
+        """It could not be started, or made ready."""
+        ...
+
+    def was_lost(self, member: Member, reason: str) -> None:
+        """It was ready, and is of no use any more."""
+        ...
+
+    def has_gone(self, member: Member) -> None:
+        """It is shut down."""
+        ...
+
+
+class Member:
+    """One kernel of a pool.
+
+    Args:
+        owner: the pool.
+        start: starts it.
+        options: what the pool is.
+    """
+
+    __slots__ = (
+        "_nudge",
+        "_options",
+        "_owner",
+        "_restarts",
+        "_start",
+        "asked_at",
+        "kernel",
+        "stage",
+        "started_at",
+        "used_at",
+        "uses",
+    )
+
+    stage: Stage
+    """What it is doing. Set by the pool alone, but for the end of a start."""
+    kernel: Kernel | None
+    """The kernel, once there is one."""
+    asked_at: float
+    """When its present start was asked for."""
+    started_at: float
+    """When it became ready for the first time."""
+    used_at: float
+    """When it became ready for the last time."""
+    uses: int
+    """How often it was handed out."""
+
+    def __init__(self, owner: Owner, start: Start, options: PoolOptions) -> None:
+        self._owner = owner
+        self._start = start
+        self._options = options
+        self._nudge: trio.CancelScope | None = None
+        self._restarts = 0
+        self.stage = Stage.STARTING
+        self.kernel = None
+        self.asked_at = trio.current_time()
+        self.started_at = self.used_at = math.inf
+        self.uses = 0
+
+    def nudge(self) -> None:
+        """Have the task look at the stage again."""
+        if self._nudge is not None:
+            self._nudge.cancel(reason="the kernel's stage has changed")
+
+    async def run(self) -> None:  # noqa: ASYNC910 - a start checkpoints
+        """Own the kernel until the pool wants it no more. A service of the pool's block."""
+        failure: Exception | None = None
+        try:
+            async with self._start() as kernel:
+                failure = await self._live(kernel)
+        except GatewayError as error:
+            if self.kernel is None:
+                failure = error
+            else:  # its end has failed, and is logged where it was tried
+                _logger.debug("shutdown_failed", extra={"gateway.kernel_id": self.kernel.id, "gateway.reason": repr(error)})
+        finally:
+            self.stage = Stage.ENDING
+            if failure is not None:
+                self._owner.start_failed(self, failure)
+            self._owner.has_gone(self)
+
+    async def _live(self, kernel: Kernel) -> Exception | None:
+        """Make it ready as often as it is to be used, and wait meanwhile; return why it could not be made ready."""
+        self.kernel = kernel
+        used = False
+        while True:
+            try:
+                if used and self._options.reuse == "as-is":
+                    if not await self._settles(kernel):
+                        self.stage = Stage.ENDING
+                        await trio.lowlevel.checkpoint()
+                        return None
+                else:
+                    if used:
+                        await kernel.restart()
+                    await self._initialise(kernel)
+            except GatewayError as error:
+                self.stage = Stage.ENDING
+                await trio.lowlevel.checkpoint()
+                return error
+            self._restarts = kernel.hb.evidence.restarts
+            self.used_at = trio.current_time()
+            self.started_at = min(self.started_at, self.used_at)
+            self.stage = Stage.READY
+            self._owner.became_ready(self)
+            await self._wait(kernel)
+            if self.stage is Stage.ENDING:
+                return None
+            used = True
+
+    async def _wait(self, kernel: Kernel) -> None:
+        """Wait while it is ready or leased, and see what becomes of it meanwhile."""
+        while self.stage in (Stage.READY, Stage.LEASED):
+            with trio.CancelScope() as self._nudge:
+                async for _ in kernel.changes():
+                    if self.stage is Stage.READY and not self._is_well(kernel):
+                        self._owner.was_lost(self, f"{kernel.state.value}, {kernel.connection_state.value}")
+                if self.stage is Stage.READY:
+                    self._owner.was_lost(self, "its session has ended")
+                await trio.sleep_forever()  # what it was leased for may still be told of its end
+        await trio.lowlevel.checkpoint()
+
+    async def _initialise(self, kernel: Kernel) -> None:
+        if self._options.init is None:
+            if not await self._answers(kernel):
+                raise KernelDiedError(kernel.id, f"it has just started and did not answer in {ANSWER_SECONDS:g} s")
+            return
+        with trio.move_on_after(self._options.init_timeout) as scope:
+            result = await kernel.execute(self._options.init, store_history=False)
+            if result.status == "ok":
+                return
+            errors = [output for output in result.outputs if isinstance(output, Error)]
+            if errors:
+                raise KernelInitError(errors[-1].ename, errors[-1].evalue, errors[-1].traceback)
+            raise KernelInitError(result.status, "the kernel did not run it")
+        if scope.cancelled_caught:
+            raise GatewayTimeoutError("a pool's init code", self._options.init_timeout, "init_timeout")
+
+    def _is_well(self, kernel: Kernel) -> bool:
+        """Whether the kernel is the process that was made ready, as far as is known without asking."""
+        if kernel.connection_state is ConnectionState.CLOSED or kernel.hb.evidence.restarts != self._restarts:
+            return False
+        return kernel.state in (KernelState.IDLE, KernelState.BUSY)
+
+    def look(self) -> str | None:
+        """Say whether the kernel can be handed out, as far as is known without asking it.
+
+        Returns:
+            Why it can't; `""` where it can; None where it has to be asked: it was not heard of lately.
+        """
+        kernel = self.kernel
+        assert kernel is not None
+        if not self._is_well(kernel):
+            return f"{kernel.state.value}, {kernel.connection_state.value}"
+        heard = kernel.hb.evidence.message
+        is_fresh = kernel.connection_state is ConnectionState.CONNECTED and heard is not None and heard <= HEARD_LATELY
+        return "" if is_fresh else None
+
+    async def ask(self) -> str:
+        """Ask the kernel whether it can be handed out.
+
+        Returns:
+            Why it can't; `""` where it can.
+
+        Cancellation: safe.
+        """
+        kernel = self.kernel
+        assert kernel is not None
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            if not await self._answers(kernel):
+                return f"no answer in {ANSWER_SECONDS:g} s"
+        except GatewayError as error:
+            return str(error)
+        return "" if self._is_well(kernel) else "it was restarted"
+
+    async def _answers(self, kernel: Kernel) -> bool:
+        """Ask the kernel, again where the question or its answer was lost: it does no harm twice."""
+        with trio.move_on_after(ANSWER_SECONDS):
+            while True:
+                try:
+                    await kernel.kernel_info()
+                except ConnectionLostError:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await kernel.wait_for(KernelState.IDLE)
+                    return True
+        await trio.lowlevel.checkpoint()
+        return False
+
+    async def _settles(self, kernel: Kernel) -> bool:
+        """Wait, not for long, until a kernel that was used has nothing to do any more; say whether it may be used again."""
+        with trio.move_on_after(ANSWER_SECONDS), suppress(GatewayError):
+            await kernel.wait_for(KernelState.IDLE)
+            return self._is_well(kernel)
+        await trio.lowlevel.checkpoint()
+        return False
+
+    def can_be_used_again(self, now: float) -> bool:
+        """Whether a kernel that was just given back may be kept, by the pool's limits and by what is known of it."""
+        options = self._options
+        kernel = self.kernel
+        if kernel is None or options.reuse == "never" or (options.max_uses is not None and self.uses >= options.max_uses):
+            return False
+        if self.is_too_old(now) or kernel.state.final or kernel.connection_state is ConnectionState.CLOSED:
+            return False
+        return options.reuse == "restart" or self._is_well(kernel)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a kernel that was just given back, and may be kept, can be handed on without any ado."""
+        return self._options.reuse == "as-is" and self.kernel is not None and self.kernel.state is KernelState.IDLE
+
+    def is_too_old(self, now: float) -> bool:
+        """Whether it must not be handed out any more."""
+        return self._options.max_age is not None and now - self.started_at >= self._options.max_age

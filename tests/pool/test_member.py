@@ -1,0 +1,133 @@
+"""One kernel of a pool by itself: when it is ready, when it is handed out unasked, and what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_gateway import Gateway, KernelDiedError, KernelInitError
+from trio_gateway._pool.member import ANSWER_SECONDS, HEARD_LATELY, Member, Stage
+from trio_gateway._pool.options import PoolOptions
+from trio_gateway._services import open_services
+from trio_gateway.testing import FakeGateway
+
+
+class Owner:
+    """A pool that only notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.errors: list[Exception] = []
+
+    def became_ready(self, member: Member) -> None:
+        self.told.append("ready")
+
+    def start_failed(self, member: Member, error: Exception) -> None:
+        self.told.append("failed")
+        self.errors.append(error)
+
+    def was_lost(self, member: Member, reason: str) -> None:
+        self.told.append(f"lost: {reason}")
+        member.stage = Stage.ENDING
+        member.nudge()
+
+    def has_gone(self, member: Member) -> None:
+        self.told.append("gone")
+
+
+@asynccontextmanager
+async def open_member(fake: FakeGateway | None = None, **options: Any) -> AsyncGenerator[tuple[FakeGateway, Owner, Member]]:
+    owner = Owner()
+    async with fake or FakeGateway() as fake_gateway, fake_gateway.open() as gateway, open_services() as services:
+        member = make_member(owner, gateway, **options)
+        services.start_soon(member.run, name="member")
+        await trio.sleep(10)
+        yield fake_gateway, owner, member
+    assert fake_gateway.kernels == {}
+
+
+def make_member(owner: Owner, gateway: Gateway, **options: Any) -> Member:
+    return Member(owner, lambda: gateway.start_kernel("python3"), PoolOptions(**{"size": 1, **options}))
+
+
+async def test_it_is_ready_when_its_init_has_run_and_gone_when_it_is_not_wanted(autojump_clock: MockClock) -> None:
+    async with open_member(init="import time; time.sleep(5)") as (fake, owner, member):
+        assert owner.told == ["ready"]
+        assert member.started_at - member.asked_at >= 5
+        member.stage = Stage.ENDING
+        member.nudge()
+        await trio.sleep(5)
+        assert owner.told == ["ready", "gone"]
+        assert fake.kernels == {}
+
+
+async def test_an_init_that_the_kernel_skips_is_told(autojump_clock: MockClock) -> None:
+    async with open_member(init="1 / 0") as (_, owner, _member):
+        assert owner.told == ["failed", "gone"]
+        assert isinstance(owner.errors[0], KernelInitError)
+
+
+async def test_one_that_never_answers_is_not_ready(autojump_clock: MockClock) -> None:
+    fake = FakeGateway()
+    fake.faults.drop("shell kernel_info_reply")
+    async with open_member(fake) as (_, owner, _member):
+        assert owner.told == ["failed", "gone"]
+        assert isinstance(owner.errors[0], KernelDiedError)
+
+
+async def test_it_is_asked_unless_it_was_heard_of_lately(autojump_clock: MockClock) -> None:
+    async with open_member() as (fake, _, member):
+        assert member.look() is None
+        assert (await member.ask()) == ""
+        (kernel,) = fake.kernels.values()
+        kernel.stall()
+        assert member.kernel is not None
+        assert member.look() == "", "its word of a moment ago holds"
+        await trio.sleep(HEARD_LATELY * 1.5)
+        assert member.look() is None
+        assert (await member.ask()) == f"no answer in {ANSWER_SECONDS:g} s"
+        kernel.resume()
+
+
+@pytest.mark.parametrize("lost", ["reply", "connection"])
+async def test_a_question_that_was_lost_is_asked_again(autojump_clock: MockClock, lost: str) -> None:
+    async with open_member() as (fake, _, member):
+        if lost == "reply":
+            fake.faults.cut_at_message("shell kernel_info_reply", times=1)
+        else:
+            fake.cut_connections()
+        assert (await member.ask()) == ""
+
+
+async def test_what_is_leased_is_not_said_to_be_lost(autojump_clock: MockClock) -> None:
+    async with open_member() as (fake, owner, member):
+        member.stage = Stage.LEASED
+        (kernel,) = fake.kernels.values()
+        fake.remove_kernel(kernel)
+        await trio.sleep(60)
+        assert owner.told == ["ready"]
+        assert not member.can_be_used_again(trio.current_time())
+        member.stage = Stage.ENDING
+        member.nudge()
+        await trio.sleep(1)
+        assert owner.told == ["ready", "gone"]
+
+
+async def test_when_a_used_one_may_be_used_again(autojump_clock: MockClock) -> None:
+    async with open_member(reuse="as-is", max_uses=2, max_age=100) as (_, _owner, member):
+        now = trio.current_time()
+        assert member.can_be_used_again(now)
+        assert member.is_at_rest
+        member.uses = 2
+        assert not member.can_be_used_again(now)
+        member.uses = 1
+        assert not member.can_be_used_again(now + 100)
+        await wait_all_tasks_blocked()
+    async with open_member() as (_, _owner, member):
+        assert not member.can_be_used_again(trio.current_time())
+        assert not member.is_at_rest
