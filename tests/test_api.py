@@ -45,6 +45,9 @@ class Notes:
         self.taken.append(("forget", kernel_id))
         self.told_before.append(sum(event.kind == "kernel" for event in self.events))
 
+    def __contains__(self, kernel_id: object) -> bool:
+        return kernel_id in [taken[1] for taken in self.taken] and self.taken[-1][0] == "made"
+
     def name(self, kernel_id: str) -> str | None:
         return "noted" if ("made", kernel_id, "python3") in self.taken else None
 
@@ -222,6 +225,45 @@ async def test_a_kernel_that_is_gone_is_noted_as_such(autojump_clock: MockClock,
             await getattr(it.api, action)(ID_A)
         assert it.notes.taken == [("forget", ID_A)]
         assert it.told() == [(action, status, 404, "the gateway does not know it")]
+
+
+@pytest.mark.parametrize("action", ["get", "interrupt", "restart", "shutdown"])
+async def test_that_a_kernel_of_ours_is_gone_takes_three_answers(autojump_clock: MockClock, action: str) -> None:  # G3
+    """Behind a balancer one of them may be a replica's that does not know it."""
+    for lacking in (1, 2, 3):
+        async with bench() as it:
+            await start(it)
+            it.fake.script(".* /api/kernels/.*", error(404), times=lacking)
+            if lacking < 3:
+                await getattr(it.api, action)(ID_A)
+                assert it.told()[1:] in ([], [(action, "success", it.events[-1].status_code, "")])
+            else:
+                with pytest.raises(KernelNotFoundError):
+                    await getattr(it.api, action)(ID_A)
+                assert it.notes.taken[1:] == ([("forget", ID_A)] if action != "get" else [])
+            assert len(it.fake.requests) == 1 + min(lacking + 1, 3)
+            assert trio.current_time() <= 3 * 0.5
+
+
+async def test_a_404_that_is_no_gateways_says_nothing_of_the_kernel(autojump_clock: MockClock) -> None:  # G3
+    async with bench() as it:
+        it.fake.script(".*", Answer(404, b"404 page not found"))
+        for call in (it.api.get, it.api.interrupt, it.api.restart, it.api.shutdown):
+            with pytest.raises(GatewayHTTPError) as caught:
+                await call(ID_A)
+            assert not isinstance(caught.value, KernelNotFoundError)
+            assert (caught.value.status_code, caught.value.from_gateway) == (404, False)
+        assert it.notes.taken == []
+
+
+@pytest.mark.parametrize("answer", [error(500), None])
+async def test_a_clean_up_that_fails_is_told_by_those_who_give_it_up(autojump_clock: MockClock, answer: Answer | None) -> None:
+    async with bench(max_request_retries=3) as it:
+        it.fake.script("DELETE .*", answer)
+        with pytest.raises((GatewayHTTPError, GatewayConnectionError)):
+            await it.api.shutdown(ID_A, action="cleanup", retry=False)
+        assert it.told() == []
+        assert len(it.fake.requests) == 1, "whoever looks again and again needs no repetition of each look"
 
 
 @pytest.mark.parametrize("action", ["cull", "cleanup"])

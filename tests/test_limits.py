@@ -89,6 +89,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "keep",
         "keep_culling",
         "fit",
+        "is_gone",
         "start_prepared",
         "note_met",
         "last_listed",

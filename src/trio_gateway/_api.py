@@ -35,6 +35,9 @@ _NO_ANSWERS: Final = frozenset({408, 502, 503, 504})
 """Statuses that something before the gateway answers with: what the gateway does is not known."""
 LOOK_PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between looks for a kernel that may still be starting, or may come back, in seconds."""
+DOUBT_PAUSES: Final = (0.1, 0.4)
+"""Pauses, in seconds, before a gateway that says that it does not know a kernel of ours is asked again: behind a balancer this
+may be a replica that has not heard of it, or could not take it over."""
 
 
 @attrs.frozen
@@ -60,6 +63,10 @@ class _Action:
 class KernelNotes(Protocol):
     """Takes note of what the gateway's answers say about which kernels there are."""
 
+    def __contains__(self, kernel_id: object) -> bool:
+        """Whether the kernel is there, as far as is known."""
+        ...
+
     def name(self, kernel_id: str) -> str | None:
         """Return a kernel's kernelspec, as far as it is known."""
         ...
@@ -75,6 +82,10 @@ class KernelNotes(Protocol):
 
 class _NoNotes:
     """Takes no notes."""
+
+    def __contains__(self, kernel_id: object) -> bool:
+        del kernel_id
+        return False
 
     def name(self, kernel_id: str) -> str | None:
         del kernel_id
@@ -93,6 +104,9 @@ class KernelApi:
 
     Every method raises GatewayConnectionError, GatewayTimeoutError, GatewayHTTPError, AuthenticationError and
     ProtocolError as `HttpClient.request` does. Cancelling one leaves open whether the gateway got the request.
+
+    KernelNotFoundError is a gateway's own word. Of a kernel that is there, as far as the notes say, it takes three answers in a
+    row: what is asked may be a replica that does not know it. A 404 that is no gateway's is a GatewayHTTPError.
 
     Args:
         http: the gateway's HTTP client.
@@ -252,7 +266,13 @@ class KernelApi:
         return self._restarts[kernel_id]
 
     async def shutdown(
-        self, kernel_id: str, *, action: str = "shutdown", kernel_name: str | None = None, message: str = ""
+        self,
+        kernel_id: str,
+        *,
+        action: str = "shutdown",
+        kernel_name: str | None = None,
+        message: str = "",
+        retry: bool | None = None,
     ) -> None:
         """Shut a kernel down, when no restart of it is under way. Raises KernelNotFoundError.
 
@@ -262,16 +282,17 @@ class KernelApi:
         Args:
             kernel_id: the kernel.
             action: what the event calls it: `"shutdown"`; `"cull"`; or `"cleanup"` for a kernel that may never have been there,
-                and gives no event then.
+                and gives an event only where it was.
             kernel_name: its kernelspec, where it is known.
             message: why.
+            retry: whether a request that fails is repeated; as `HttpClient.request` has it for None.
         """
         turns = self._turns
         self._path(kernel_id)  # before anything is kept by it
         async with turns.take(kernel_id, patience=self._http.config.cleanup_timeout / 2) as ours:
             try:
                 with self._told(action, _Action(kernel_id, kernel_name, None, message)) as told:
-                    told.status_code = (await self._kernel("DELETE", kernel_id)).status_code
+                    told.status_code = (await self._kernel("DELETE", kernel_id, retry=retry)).status_code
                     self._notes.forget(kernel_id)
                 self._drop_handshakes(kernel_id)
             except KernelNotFoundError:
@@ -377,8 +398,12 @@ class KernelApi:
             raise
         except GatewayError as error:
             what.status_code, what.message = getattr(error, "status_code", None), str(error)
+            if action == "cleanup":
+                action = ""  # it is tried again, or told by whoever gives up
             raise
         except BaseException as error:
+            if action == "cleanup":
+                action = ""
             what.message = "cancelled" if isinstance(error, trio.Cancelled) else type(error).__name__
             raise
         finally:
@@ -418,11 +443,19 @@ class KernelApi:
         action: str | None = None,
         *,
         timeout: float | None = None,
+        retry: bool | None = None,
         on_sending: Callable[[], object] | None = None,
     ) -> HttpResponse:
         path = self._path(kernel_id, action)
+        # What is answered 404 was not done, so it may be asked for again whatever it is (guarantee G4).
+        for pause in DOUBT_PAUSES if kernel_id in self._notes else ():
+            try:
+                with _not_found_names_kernel(kernel_id):
+                    return await self._http.request(method, path, timeout=timeout, retry=retry, on_sending=on_sending)
+            except KernelNotFoundError:
+                await trio.sleep(pause)
         with _not_found_names_kernel(kernel_id):
-            return await self._http.request(method, path, timeout=timeout, on_sending=on_sending)
+            return await self._http.request(method, path, timeout=timeout, retry=retry, on_sending=on_sending)
 
 
 @asynccontextmanager
@@ -465,6 +498,6 @@ def _not_found_names_kernel(kernel_id: str) -> Generator[None]:
     except KernelNotFoundError:
         raise
     except GatewayHTTPError as error:
-        if error.status_code == 404:
+        if error.status_code == 404 and error.from_gateway:
             raise KernelNotFoundError(kernel_id, method=error.method, url=error.url, message=error.message) from None
         raise

@@ -341,6 +341,7 @@ class GatewayHTTPError(GatewayError):
         url: the request's URL without query and without user information.
         attempts: how often it was tried.
         seconds: how long all attempts took together.
+        from_gateway: whether the answer has a gateway's form.
     """
 
     status_code: int
@@ -357,6 +358,9 @@ class GatewayHTTPError(GatewayError):
     """How often it was tried."""
     seconds: float
     """How long all attempts took together, in seconds."""
+    from_gateway: bool
+    """Whether the answer has a gateway's form: JSON, or a page of the server that Jupyter's gateways run on. What stands before a
+    gateway, such as a load balancer, answers with a page of its own, which says nothing of what the gateway knows or does."""
 
     def __init__(
         self,
@@ -368,6 +372,7 @@ class GatewayHTTPError(GatewayError):
         url: str = "",
         attempts: int = 1,
         seconds: float = 0.0,
+        from_gateway: bool = True,
     ) -> None:
         Exception.__init__(self, status_code, reason, message)  # past KernelError, which is a base of one of ours too
         self.status_code = status_code
@@ -377,6 +382,7 @@ class GatewayHTTPError(GatewayError):
         self.url = url
         self.attempts = attempts
         self.seconds = seconds
+        self.from_gateway = from_gateway
 
     def __str__(self) -> str:
         tried = f" after {self.attempts} attempts in {self.seconds:.3g} s" if self.attempts > 1 else ""

@@ -406,3 +406,25 @@ async def test_ten_streams_at_once_with_one_consumer_asleep(real_gateway: Runnin
             for number in range(10):
                 nursery.start_soon(read, number)
         assert lines == dict.fromkeys(range(10), 500)
+
+
+@pytest.mark.parametrize(("body", "times"), [({"message": "Kernel does not exist"}, 2), ("404 page not found", 9)])
+async def test_the_word_of_one_replica_culls_no_kernel(autojump_clock: MockClock, body: object, times: int) -> None:
+    """The gateway is asked, and a replica that does not know the kernel, or a balancer without one, answers first. G3"""
+    events: list[GatewayEvent] = []
+    async with FakeGateway() as fake, fake.open(on_event=events.append) as gateway, gateway.start_kernel() as kernel:
+        fault = fake.faults.answer("GET /api/kernels/[^/]*", 404, body, times=times)
+        fake.list_kernels = False
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                assert (await kernel.execute("import time; time.sleep(1); 42")).text == "42"
+
+            nursery.start_soon(run)
+            await trio.sleep(0.5)
+            fake.kernels[kernel.id].stall()
+            await trio.sleep(300)
+            assert fault.hits == times
+            assert kernel.hb.verdict is not Verdict.CULLED
+            fake.kernels[kernel.id].resume()
+    assert [event.action for event in events if event.kind == "kernel"] == ["start", "shutdown"]

@@ -406,3 +406,59 @@ async def test_a_command_that_never_gives_one_ends_the_session_in_time(
         with pytest.raises(TokenCommandError, match="sealed"):
             async with gateway.attach_kernel(model.id):
                 pytest.fail("it was connected")
+
+
+# A 404 to the handshake -------------------------------------------------------------------------------------------------
+
+JSON_404 = {"reason": "Not Found", "message": "Kernel does not exist"}
+NO_HANDSHAKE = "GET /api/kernels/[^/]*/channels"
+
+
+@pytest.mark.parametrize("relayed", [False, True], ids=["session", "relay"])
+@pytest.mark.parametrize(
+    ("pattern", "body", "times"),
+    [(NO_HANDSHAKE, JSON_404, 3), (NO_HANDSHAKE, "404 page not found\n", 3), ("GET /api/kernels/.*", "404 page not found\n", 6)],
+    ids=["a replica that does not know the kernel", "an ingress without a route", "and it answers everything"],
+)
+async def test_a_404_that_the_gateway_does_not_stand_by_is_no_end(
+    autojump_clock: Clock, relayed: bool, pattern: str, body: object, times: int
+) -> None:  # G3
+    watcher = Watcher()
+    async with FakeGateway() as fake, fake.replica() as other:
+        doors = [fake]
+
+        async def balancer(host: str, port: int) -> trio.abc.Stream:
+            return await doors[0].connector(host, port)
+
+        opened = trio_gateway.open_gateway(fake.url, auth_token=fake.token, connector=balancer, on_event=watcher)
+        async with opened as gateway, gateway.start_kernel() as kernel:
+            async with gateway.open_channels(kernel.id) if relayed else gateway.attach_kernel(kernel.id):
+                other.faults.answer(pattern, 404, body, times=times * (1 + relayed))
+                doors[0] = other
+                fake.cut_connections()
+                await trio.sleep(60)
+                assert "give_up" not in watcher.actions
+                assert watcher.actions.count("resume") == 2
+            assert (await kernel.execute("6 * 7")).text == "42"
+            assert kernel.hb.verdict is trio_gateway.Verdict.ALIVE
+
+
+async def test_a_404_that_the_gateway_stands_by_is_the_end(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.remove_kernel(fake.kernels[kernel.id], quietly=True)
+        begun = trio.current_time()
+        fake.cut_connections()
+        await kernel.wait_for(trio_gateway.KernelState.CULLED)
+        assert trio.current_time() - begun < 2
+        with pytest.raises(trio_gateway.KernelCulledError):
+            await kernel.execute("1")
+
+
+async def test_a_first_handshake_that_meets_a_replica_that_has_not_heard_of_the_kernel_is_made_again(
+    autojump_clock: Clock,
+) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway:
+        fake.faults.answer(NO_HANDSHAKE, 404, JSON_404, times=2)
+        async with gateway.start_kernel() as kernel:
+            assert (await kernel.execute("6 * 7")).text == "42"
+    assert len(fake.ended_kernels) == 1

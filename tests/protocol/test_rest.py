@@ -451,6 +451,23 @@ def test_a_page_without_a_type():
     assert rest.parse_error(500, {}, b"caf\xc3\xa9") == ("Internal Server Error", "café")
 
 
+@pytest.mark.parametrize(
+    ("headers", "content", "its"),
+    [
+        ({}, b'{"message": "Kernel does not exist", "reason": null}', True),
+        ({}, b'{"detail": "Not Found"}', True),
+        ({"Server": "TornadoServer/6.5"}, b"<html>404</html>", True),
+        ({}, b"", False),
+        ({}, b"404 page not found", False),
+        ({}, b"404", False),
+        ({"Server": "nginx"}, b"<html><title>404 Not Found</title></html>", False),
+        ({}, b"[" * 100_000, False),
+    ],
+)
+def test_what_has_a_gateways_form(headers: dict[str, str], content: bytes, its: bool):
+    assert rest.has_gateways_form(headers, content) is its
+
+
 def test_a_long_page_is_cut():
     assert said(b"x" * 10**6, "text/plain") == ("Internal Server Error", "x" * 250)
     assert said(b"x" * 256 * 1024, "text/plain") == ("Internal Server Error", "x" * 498 + " …")

@@ -15,6 +15,7 @@ from trio_gateway._protocol.retry import (
     reconnect_delay,
     reconnect_delays,
     request_delay,
+    was_never_passed_on,
 )
 
 
@@ -105,3 +106,39 @@ def test_retry_after_in_seconds_and_as_a_date(value: str | None, seconds: float 
 def test_any_retry_after_is_a_number_or_nothing(value: str):
     found = parse_retry_after(value, now=NOW)
     assert found is None or found >= 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "503 Service Unavailable No server is available to handle this request.",  # HAProxy
+        "503 Service Temporarily Unavailable",  # nginx
+        "no healthy upstream",  # Envoy
+        "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+        "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport ...",
+        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+        "no available server",  # Traefik
+    ],
+)
+def test_a_balancer_without_a_server_passes_nothing_on(message: str):
+    assert was_never_passed_on(503, message)
+    assert not was_never_passed_on(502, message)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (503, ""),
+        (503, "Service Unavailable"),
+        (503, "upstream connect error or disconnect/reset before headers. reset reason: connection termination"),
+        (
+            503,
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: connection failure",
+        ),
+        (502, "502 Bad Gateway The server returned an invalid or incomplete response."),  # HAProxy: it was passed on
+        (502, "502 Bad Gateway"),  # nginx: whether or not it was
+        (504, "504 Gateway Time-out The server didn't respond in time."),
+    ],
+)
+def test_other_words_prove_nothing(status: int, message: str):
+    assert not was_never_passed_on(status, message)

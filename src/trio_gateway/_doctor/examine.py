@@ -37,6 +37,7 @@ from .._gateway.kernelspecs import KernelSpecDirectory
 from .._gateway.known_kernels import KnownKernels
 from .._gateway.ownership import own_kernel
 from .._gateway.restrictions import Restrictions
+from .._gateway.searches import open_searches
 from .._gateway.starting import StartRequest, new_kernel_id, start_environment
 from .._kernel.poller import KernelWatch
 from .._models import KernelModel, KernelSpecs
@@ -255,7 +256,9 @@ class _Examination:
         started = trio.current_time()
         there = False
         try:
-            async with own_kernel(api, await Restrictions(api).fit(self._start_request())) as model:
+            request = await Restrictions(api).fit(self._start_request())
+            searching = open_searches(api.config.cleanup_timeout)
+            async with searching as searches, own_kernel(api, request, searches=searches) as model:
                 there = True
                 detail = f"{model.name or 'the default kernel'} started as {model.id}"
                 await self._tell(Check("kernel", "ok", detail, seconds=trio.current_time() - started))

@@ -38,6 +38,7 @@ from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
 from .listeners import EventFanOut, Listeners, open_fan_out
 from .ownership import own_kernel
+from .searches import Searches, open_searches
 from .starting import PathFinder, StartRequest, checked_directory
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Gateway:
         fan_out: EventFanOut,
         known: KnownKernels,
         store: _Store,
+        searches: Searches,
         *,
         find_path: PathFinder | None = None,
     ) -> None:
@@ -78,10 +80,11 @@ class Gateway:
         self._fan_out = fan_out
         self._known = known
         self._store = store
+        self._searches = searches
         self._sessions: Sessions | None = None
         self._relayed: dict[tuple[str, str], None] = {}
         self._kernelspecs = KernelSpecDirectory(api, api.config)
-        self._kernels = Kernels(api, self._kernelspecs, known, api.config, find_path=find_path)
+        self._kernels = Kernels(api, self._kernelspecs, known, api.config, searches, find_path=find_path)
 
     @property
     def config(self) -> GatewayConfig:
@@ -163,8 +166,11 @@ class Gateway:
             InvalidInputError: an argument can't be used, by any gateway or, when the block is entered, by this one; no kernel was
                 started.
             KernelSpecNotFoundError: the gateway has no such kernelspec.
-            GatewayTimeoutError: the start took too long. No kernel is left.
+            GatewayTimeoutError: the start took too long.
             GatewayError: as for each request to the gateway.
+
+        After a start that failed and may go on all the same, because its connection broke or it took too long, the kernel is
+        looked for and shut down: at first before the error is raised, then in the background of the gateway's block.
 
         Cancellation: waits, shielded and at most for the setting `cleanup_timeout`, until the kernel is shut down, also
             in the middle of the start request.
@@ -185,7 +191,8 @@ class Gateway:
             is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same.
         """
         request = await self._kernels.fit(request)
-        async with own_kernel(self._api, request, is_left=is_left) as model, self._open(model.id, model.name) as kernel:
+        owning = own_kernel(self._api, request, is_left=is_left, searches=self._searches)
+        async with owning as model, self._open(model.id, model.name) as kernel:
             yield kernel
 
     def http_client(self) -> AbstractAsyncContextManager[AsyncClient]:
@@ -405,7 +412,9 @@ async def open_gateway(
 
     Cancellation: closes the gateway's connections. Waits, shielded, for WebSocket handshakes that have begun, at most for the
         shorter one of the settings `connect_timeout` and `cleanup_timeout`: a gateway that could not answer one keeps nothing any
-        more of what the kernel's sessions miss.
+        more of what the kernel's sessions miss. Kernels of starts that failed and may go on all the same are looked for until
+        then: so long that a start has held up its caller and the end of this block for `cleanup_timeout` together. One that may
+        be left all the same is told, by `kernel_may_be_left` in the log and an event.
     """
     check_trio("trio_gateway.open_gateway")
     settings = cast("GatewaySettings", hidden_settings(settings))
@@ -578,11 +587,12 @@ async def _open(
         async with (
             _open_store(database, scope or config.base_url) as store,
             open_kernel_api(config, connector=connector, emit=fan_out, notes=known) as api,
+            open_searches(config.cleanup_timeout) as searches,
             open_services() as services,
         ):
             api.http.takes_bytes = takes_bytes
             watch = KernelWatch(api, config.ping_interval)
-            gateway = Gateway(api, watch, fan_out, known, store, find_path=find_path)
+            gateway = Gateway(api, watch, fan_out, known, store, searches, find_path=find_path)
             services.start_soon(watch.run, name="trio_gateway.watch")
             if cull is not None:
                 services.start_soon(gateway.kernels.keep_culling, cull, name="trio_gateway.cull")

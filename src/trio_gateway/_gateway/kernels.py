@@ -28,6 +28,7 @@ from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
 from .ownership import end_unheard, launch
 from .restrictions import Restrictions
+from .searches import Searches
 from .starting import PathFinder, StartRequest, prepare_start
 
 __all__ = ["Kernels"]
@@ -51,10 +52,12 @@ class Kernels:
         kernelspecs: KernelSpecDirectory,
         known: KnownKernels,
         config: GatewayConfig,
+        searches: Searches,
         *,
         find_path: PathFinder | None = None,
     ) -> None:
         self._api = api
+        self._searches = searches
         self._kernelspecs = kernelspecs
         self._known = known
         self._config = config
@@ -155,7 +158,7 @@ class Kernels:
         Raises:
             InvalidInputError: an argument can't be used, by any gateway or by this one; no kernel was started.
             KernelSpecNotFoundError: the gateway has no such kernelspec.
-            GatewayTimeoutError: the start took too long. No kernel is left.
+            GatewayTimeoutError: the start took too long. The kernel is looked for, as after `Gateway.start_kernel`.
 
         Cancellation: safe: no kernel is left. Waits, shielded and at most for the setting `cleanup_timeout`, until it is gone.
         """
@@ -168,6 +171,7 @@ class Kernels:
         # As Kernel Gateway has it. Enterprise Gateway answers 500, and whose kernel would be cleaned up after that? So of several
         # starts under one id each looks when the one before is over.
         async with self._starting.take(kernel_id):
+            await self._searches.release(kernel_id)
             with suppress(KernelNotFoundError):
                 model = await self.get(kernel_id)
                 self._known.met(model.id, model.name)
@@ -175,7 +179,7 @@ class Kernels:
             return await self._start(request)
 
     async def _start(self, request: StartRequest) -> KernelModel:
-        return await launch(self._api, await self.fit(request), self._config.cleanup_timeout)
+        return await launch(self._api, await self.fit(request), self._searches)
 
     async def fit(self, request: StartRequest) -> StartRequest:
         """Return a request as this gateway takes it. For `Gateway`.

@@ -2,6 +2,7 @@
 
 The one idea: the kernel's id is chosen on this side (`starting`), before anything is sent, so whatever becomes of the start
 request (its answer is lost, it takes too long, its caller is cancelled) there is a name by which to find the kernel and end it.
+How long one must look for it is the business of `searches`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
 
 import trio
 
@@ -21,26 +21,22 @@ from .._errors import (
     GatewayTimeoutError,
     HubServerNotRunningError,
     KernelNotFoundError,
-    ProtocolError,
     fresh,
 )
 from .._models import KernelModel
 from .._services import open_services
 from .restrictions import read_refusal
+from .searches import QUICK_LOOKS, Search, Searches, may_be_left, say_left
 from .starting import StartRequest
 
 __all__ = ["end_unheard", "launch", "own_kernel"]
 
 _logger = logging.getLogger("trio_gateway.kernels")
 
-_MAY_HAVE_STARTED: Final = frozenset({408, 502, 504})
-_NOT_TAKEN: Final = 503
-"""The word of a server that takes no requests now (RFC 9110, 15.6.4); a proxy that had passed it on has others, as a rule."""
-
 
 @asynccontextmanager
 async def own_kernel(
-    api: KernelApi, request: StartRequest, *, is_left: Callable[[], bool] = lambda: False
+    api: KernelApi, request: StartRequest, *, is_left: Callable[[], bool] = lambda: False, searches: Searches | None = None
 ) -> AsyncGenerator[KernelModel]:
     """Start a kernel and own it: it is shut down when the block ends, in whatever way, also in the middle of the start.
 
@@ -49,12 +45,13 @@ async def own_kernel(
         request: what to start.
         is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same, as nobody's.
             The caller says so to whom it may concern.
+        searches: as for `launch`.
 
     Raises:
         GatewayError: the start failed; or the block ended well and the shutdown failed.
     """
     limit = api.config.cleanup_timeout
-    model = await launch(api, request, limit)
+    model = await launch(api, request, searches)
     try:
         yield model
     except BaseException as error:
@@ -65,10 +62,16 @@ async def own_kernel(
         await _shutdown(api, model, limit, quietly=False)
 
 
-async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) -> KernelModel:
-    """Start a kernel that is its caller's from now on; if this raises, no kernel is left.
+async def launch(api: KernelApi, request: StartRequest, searches: Searches | None = None) -> KernelModel:
+    """Start a kernel that is its caller's from now on; if this raises, no kernel is left, or it is looked for in `searches`.
 
     The request is sent in a task of its own, so that a caller who is cancelled still learns what became of it.
+
+    Args:
+        api: the gateway's REST interface.
+        request: what to start.
+        searches: look for a kernel that may come yet when the caller has been held up long enough. Without them it is said then
+            that it may be left.
 
     Raises:
         InvalidInputError: the gateway says which variable it refuses.
@@ -77,9 +80,15 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
     Cancellation: waits, shielded and at most for `cleanup_timeout`, until the kernel is gone. Where it returns, nothing is
         awaited after the kernel is there.
     """
+    if searches is not None:
+        await searches.release(request.kernel_id)
     answer: list[KernelModel | Exception] = []
     answered = trio.Event()
-    sending = trio.Event()
+    began: float | None = None
+
+    def note_sending() -> None:
+        nonlocal began
+        began = trio.current_time()
 
     async def post() -> None:
         try:
@@ -90,7 +99,7 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
                     env=request.env,
                     path=request.path,
                     timeout=request.timeout,
-                    on_sending=sending.set,
+                    on_sending=note_sending,
                 )
             )
         except Exception as error:  # noqa: BLE001 - it is raised again where the answer is awaited
@@ -102,28 +111,23 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
         try:
             await answered.wait()
         except BaseException:
-            if not sending.is_set():
+            if began is None:
                 raise  # nothing was sent, and ends here
-            with trio.move_on_after(cleanup_timeout, shield=True) as scope:
-                # The answer is the surest word, also from a gateway that chose another id. Where it does not come, ours will do.
-                with trio.move_on_after(cleanup_timeout / 2):
-                    await answered.wait()
-                if answer:
-                    await _remove(api, request.kernel_id, answer[0])
-                else:
-                    await _await_and_remove(api, request.kernel_id)
-            if scope.cancelled_caught:
-                _warn_of_orphan(request.kernel_id, f"its start took longer than cleanup_timeout = {cleanup_timeout:g} s")
+            cancelled = trio.current_time()
+            # The answer is the surest word, also from a gateway that chose another id. Where it does not come, ours will do.
+            with trio.move_on_after(api.config.cleanup_timeout / 2, shield=True):
+                await answered.wait()
+            held = trio.current_time() - cancelled
+            # It shields and bounds itself.
+            await _clear_up(api, request, answer[0] if answer else None, began=began, held=held, searches=searches)  # noqa: ASYNC102
             raise
     outcome = answer[0]
     if isinstance(outcome, KernelModel):
         if outcome.id != request.kernel_id:
             _logger.info("kernel_id_not_honoured", extra={"gateway.wished": request.kernel_id, "gateway.kernel_id": outcome.id})
         return outcome
-    with trio.move_on_after(cleanup_timeout, shield=True) as scope:
-        await _remove(api, request.kernel_id, outcome)
-    if scope.cancelled_caught:
-        _warn_of_orphan(request.kernel_id, f"no answer within cleanup_timeout = {cleanup_timeout:g} s")
+    if began is not None:
+        await _clear_up(api, request, outcome, began=began, held=0.0, searches=searches)
     error = fresh(outcome)
     refusal = read_refusal(error, request) if isinstance(error, GatewayError) else None
     if refusal is not None:
@@ -136,50 +140,51 @@ async def launch(api: KernelApi, request: StartRequest, cleanup_timeout: float) 
     raise error from outcome.__cause__
 
 
-async def _remove(api: KernelApi, kernel_id: str, outcome: KernelModel | Exception) -> None:
-    """End what a start request may have left, as far as its outcome leaves that open. The caller bounds it."""
+async def _clear_up(
+    api: KernelApi,
+    request: StartRequest,
+    outcome: KernelModel | Exception | None,
+    *,
+    began: float,
+    held: float,
+    searches: Searches | None,
+) -> None:
+    """End what a start request may have left, as far as its outcome leaves that open. Shields and bounds itself.
+
+    Args:
+        api: the gateway's REST interface.
+        request: what was asked for.
+        outcome: the answer, or what went wrong; None where there is no answer yet.
+        began: when it was sent.
+        held: how long it has held its caller up already, in seconds.
+        searches: where it is gone on with in the background.
+    """
+    limit = api.config.cleanup_timeout - held
     if isinstance(outcome, KernelModel):
-        await _shutdown_now(api, outcome.id)
-    elif isinstance(outcome, HubServerNotRunningError):
-        pass  # a hub answered, and there is no server that could have started anything
-    elif (isinstance(outcome, GatewayTimeoutError) and outcome.setting == "connect_timeout") or (
-        isinstance(outcome, GatewayConnectionError) and not outcome.sent
-    ):
-        pass  # nothing was sent
-    elif isinstance(outcome, GatewayTimeoutError) or (
-        isinstance(outcome, GatewayHTTPError) and outcome.status_code in _MAY_HAVE_STARTED
-    ):
-        # The gateway may be starting it still: look until it is there, or until the caller's bound.
-        await _await_and_remove(api, kernel_id)
-    elif isinstance(outcome, (GatewayConnectionError, ProtocolError)) or (
-        isinstance(outcome, GatewayHTTPError) and outcome.status_code == _NOT_TAKEN
-    ):
-        await _await_and_remove(api, kernel_id, looks=len(LOOK_PAUSES) + 1)
-    elif isinstance(outcome, GatewayHTTPError) and outcome.status_code >= 500:
-        await _shutdown_now(api, kernel_id)
-
-
-async def _await_and_remove(api: KernelApi, kernel_id: str, looks: int | None = None) -> None:
-    """Look for a kernel until it is there and shut down. So often at most; where the gateway can't be reached, twice."""
-    attempt = refused = 0
-    unsure: GatewayError | None = None
-    while looks is None or attempt < looks:
-        await trio.sleep(LOOK_PAUSES[min(attempt, len(LOOK_PAUSES) - 1)])  # the last one repeats
-        attempt += 1
-        try:
-            await api.shutdown(kernel_id, action="cleanup")
-        except KernelNotFoundError:
-            refused, unsure = 0, None
-        except GatewayError as error:
-            unsure = error
-            _logger.debug("look_failed", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
-            refused = refused + 1 if isinstance(error, GatewayConnectionError) else 0
-            if looks is not None and refused > 1:
-                break
-        else:
-            return
-    if unsure is not None:
-        _warn_of_orphan(kernel_id, str(unsure))
+        with trio.move_on_after(limit, shield=True) as scope:
+            await _shutdown_now(api, outcome.id)
+        if scope.cancelled_caught:
+            say_left(api, outcome.id, f"no answer within cleanup_timeout = {api.config.cleanup_timeout:g} s")
+        return
+    looks = may_be_left(outcome)
+    if not looks:
+        return
+    now = trio.current_time()
+    if looks == 1:
+        until = now
+    elif isinstance(outcome, GatewayTimeoutError):
+        until = now + request.timeout  # it takes longer than it should, and nobody knows how much
+    else:
+        until = began + request.timeout
+    search = Search(api, request.kernel_id, until, held=held)
+    with trio.move_on_after(limit, shield=True), search.holding():
+        await search.look(looks, unreached=QUICK_LOOKS)
+    if search.settled:
+        return
+    if search.over or searches is None:
+        say_left(api, request.kernel_id, search.reason)
+    else:
+        searches.take(search)
 
 
 async def _shutdown_now(api: KernelApi, kernel_id: str) -> None:
@@ -188,7 +193,7 @@ async def _shutdown_now(api: KernelApi, kernel_id: str) -> None:
     except KernelNotFoundError:
         pass
     except GatewayError as error:
-        _warn_of_orphan(kernel_id, str(error))
+        say_left(api, kernel_id, str(error))
 
 
 async def end_unheard(api: KernelApi, model: KernelModel, limit: float) -> None:
@@ -220,7 +225,7 @@ async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly
         late = GatewayTimeoutError("kernel shutdown", limit, "cleanup_timeout", detail=f"kernel {kernel_id} may be left")
         failure = unreached[-1] if unreached else late
     if failure is not None:
-        _warn_of_orphan(kernel_id, str(failure))
+        say_left(api, kernel_id, str(failure))
         if not quietly:
             raise failure
 
@@ -244,14 +249,12 @@ async def _shutdown_in_the_end(api: KernelApi, model: KernelModel, unreached: li
             if len(unreached) > 1:
                 raise
         except GatewayHTTPError as error:
-            # A hub that has just been started again says for a moment of each server that it is not running.
-            if (error.status_code < 500 and not isinstance(error, HubServerNotRunningError)) or pause is None:
+            # A hub that has just been started again says for a moment of each server that it is not running; a balancer that has
+            # nowhere to pass something on to may say 404.
+            passing = isinstance(error, HubServerNotRunningError) or (error.status_code == 404 and not error.from_gateway)
+            if (error.status_code < 500 and not passing) or pause is None:
                 raise
         else:
             return
         assert pause is not None
         await trio.sleep(pause)
-
-
-def _warn_of_orphan(kernel_id: str, reason: str) -> None:
-    _logger.warning("kernel_may_be_left: %s: %s", kernel_id, reason, extra={"gateway.kernel_id": kernel_id})

@@ -283,6 +283,16 @@ class Carrier(abc.ABC):
             word = _word_of(model)
         self.act(self.recovery.gateway_said(word, trio.current_time(), paused=self.paused))
 
+    async def is_gone(self) -> bool:
+        """Ask whether the gateway itself says that it does not know the kernel. Raises nothing."""
+        try:
+            await self._api.get(self._kernel_id)
+        except KernelNotFoundError:
+            return True
+        except GatewayError as error:
+            self.note_failed("check_failed", error)
+        return False
+
     async def _ask_elsewhere(self, question: Message) -> None:
         answered = await answers_elsewhere(self._api.http, self._kernel_id, question)
         self.act(self.recovery.elsewhere_said(answered, trio.current_time()))

@@ -372,6 +372,10 @@ class KernelChannels:
             self._tell(self._answer_for(sent[found], "MessageTooLargeError", str(error)))
         return True
 
+    async def is_gone(self) -> bool:
+        """Ask whether the gateway itself says that it does not know the kernel. Raises nothing. For the supervisor."""
+        return await self._carrier.is_gone()
+
     def gone(self) -> Exception:
         """Return the error that says that the gateway does not know the kernel. For the supervisor."""
         if self.connections == 0:

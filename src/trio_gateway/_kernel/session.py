@@ -184,6 +184,10 @@ class KernelSession:
         """What we sent was too large, so the gateway closed the connection; say whether it is known what. For the supervisor."""
         return self._exchange.refused(reason)
 
+    async def is_gone(self) -> bool:
+        """Ask whether the gateway itself says that it does not know the kernel. Raises nothing. For the supervisor."""
+        return await self.checks.is_gone()
+
     def gone(self) -> Exception:
         """Note that the gateway does not know the kernel any more; return the error that says so. For the supervisor."""
         if self.status.kernel is KernelState.DEAD:

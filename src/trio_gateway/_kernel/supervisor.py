@@ -115,6 +115,10 @@ class Supervised(Protocol):
         """
         ...
 
+    async def is_gone(self) -> bool:
+        """Ask whether the gateway itself says that it does not know the kernel. Raises nothing."""
+        ...
+
     def gone(self) -> Exception:
         """The gateway does not know the kernel any more; return the error that says so."""
         ...
@@ -187,7 +191,11 @@ class Supervisor:
             except HandshakeRejected as rejected:
                 last: Exception = self._rejection(rejected)
                 if isinstance(last, KernelNotFoundError):
-                    return session.gone()
+                    # A balancer may have no server for it, and a replica may not have heard of the kernel.
+                    if await session.is_gone():
+                        return session.gone()
+                    text = f"kernel {session.kernel_id}: the handshake was answered 404, and the kernel is not gone"
+                    last = GatewayConnectionError(text)
                 if isinstance(last, AuthenticationError):
                     another: bool | Exception = False
                     with trio.CancelScope(deadline=outage.until(config.reconnect_timeout)):

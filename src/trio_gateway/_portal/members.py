@@ -156,8 +156,8 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.AWAITS: ("wait_opened", "send"),
         How.RECEIVES: ("receive",),
         How.INTERNAL: (
-            "begin", "connections", "ended", "gone", "kernel_id", "liveness", "lost", "opened", "paused", "receive_all",
-            "refused", "run", "send_all", "sending", "session_id",
+            "begin", "connections", "ended", "gone", "is_gone", "kernel_id", "liveness", "lost", "opened", "paused",
+            "receive_all", "refused", "run", "send_all", "sending", "session_id",
         ),
     },
 }  # fmt: skip

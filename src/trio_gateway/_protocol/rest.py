@@ -30,6 +30,7 @@ __all__ = [
     "PROXY",
     "channels_path",
     "encode_query",
+    "has_gateways_form",
     "kernel_path",
     "kernels_path",
     "kernelspec_path",
@@ -508,6 +509,23 @@ def parse_error(status: int, headers: Mapping[str, str], content: bytes, *, mask
         page = _line(_plain(_decode(content[:_MAX_ERROR_PAGE], headers), headers), mask)
         # A secret may have been cut in two at the end of the page.
         return phrase, page if len(content) <= _MAX_ERROR_PAGE else page[: _MAX_MESSAGE // 2]
+
+
+def has_gateways_form(headers: Mapping[str, str], content: bytes) -> bool:
+    """Say whether an error's answer may be a gateway's own: a JSON object, or a page of tornado, which Jupyter's servers run on.
+
+    A balancer, an ingress or a proxy answers with a page or a line of its own, as HAProxy, nginx, Envoy and Traefik do.
+
+    Args:
+        headers: the answer's headers; `Server` is looked at.
+        content: its body, decoded but for its charset.
+    """
+    if headers.get("Server", "").startswith("TornadoServer"):
+        return True
+    try:
+        return isinstance(load_json(content), dict)
+    except ProtocolError:
+        return False
 
 
 def _reason_and_message(body: dict[str, object], phrase: str, mask: Callable[[str], str]) -> tuple[str, str]:

@@ -20,6 +20,7 @@ __all__ = [
     "reconnect_delay",
     "reconnect_delays",
     "request_delay",
+    "was_never_passed_on",
 ]
 
 BACKOFF = 0.1
@@ -30,6 +31,21 @@ IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "PUT"})
 
 RETRIED_STATUS_CODES = frozenset({429, 502, 503, 504})
 """Answers that come from an overloaded or restarting gateway, or from a proxy in front of it."""
+
+
+_NOT_PASSED_ON = (
+    # HAProxy: no server is up, or none could be connected to (its configuration manual, on the response line).
+    "No server is available to handle this request",
+    # nginx, which itself says 503 only where a limit or a rule of its own keeps a request back (ngx_http_limit_req_module).
+    "503 Service Temporarily Unavailable",
+    # Envoy: response flags UH, UF, UO. Its 503 with "connection termination" or "remote reset" comes after the request was sent.
+    "no healthy upstream",
+    "reset before headers. reset reason: connection failure",
+    "reset before headers. reset reason: remote connection failure",
+    "reset before headers. reset reason: overflow",
+    # Traefik: no server of the service is up.
+    "no available server",
+)
 
 
 class RandomSource(Protocol):
@@ -103,6 +119,19 @@ def reconnect_delays(*, interval: float, interval_max: float, attempts: int, rng
     """
     for failures in range(1, attempts + 1):
         yield reconnect_delay(failures, interval=interval, interval_max=interval_max, rng=rng)
+
+
+def was_never_passed_on(status: int, message: str) -> bool:
+    """Say whether no gateway got a request, for certain: the answer is in the words of a balancer that has none to pass it on to.
+
+    A status alone proves nothing. 502 and 504 come also when a request was passed on and its answer did not come (HAProxy), and
+    nginx says 502 for both; some proxies say 503 when the connection broke after the request was sent.
+
+    Args:
+        status: the answer's status.
+        message: what it says, as `parse_error` gives it.
+    """
+    return status == 503 and any(words in message for words in _NOT_PASSED_ON)
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:

@@ -30,7 +30,7 @@ from ..._protocol.body import ACCEPT_ENCODING, BodyTooLarge, UnreadableBody, dec
 from ..._protocol.headers import Headers
 from ..._protocol.hub import says_not_running
 from ..._protocol.masking import one_line, tidy
-from ..._protocol.rest import load_json, parse_error, reason_phrase
+from ..._protocol.rest import has_gateways_form, load_json, parse_error, reason_phrase
 from ..._protocol.retry import RETRIED_STATUS_CODES, parse_retry_after
 from ..._protocol.urls import request_target, resolve_redirect
 from ..._secret import SecretBytes
@@ -226,8 +226,10 @@ class Attempts:
         if 200 <= status < 300 or status == 304 or (call.any_status and status < 400):
             return response
         reason, message = parse_error(status, response.headers, response.content, mask=self._identity.mask)
+        error = self._http_error(call, status, reason, message)
+        error.from_gateway = has_gateways_form(response.headers, response.content)
         raise AttemptFailed(
-            self._http_error(call, status, reason, message),
+            error,
             worth=status in RETRIED_STATUS_CODES,
             elsewhere=status in SILENT_STATUS_CODES,
             after=parse_retry_after(response.headers.get("Retry-After"), now=self._identity.now()),
