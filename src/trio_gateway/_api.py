@@ -118,6 +118,8 @@ class KernelApi:
         self._notes = notes
         self._turns = Turns()
         self._restarts: Counter[str] = Counter()
+        self.look_on: Callable[[str, float], object] | None = None
+        """Takes a kernel that was shut down and may come back all the same, and until when; None where nobody looks on."""
 
     @property
     def http(self) -> HttpClient:
@@ -234,7 +236,7 @@ class KernelApi:
         turns = self._turns
 
         def note_sending() -> None:
-            turns.unsettled.add(kernel_id)
+            turns.unsettled[kernel_id] = trio.current_time() + (self.config.request_timeout if timeout is None else timeout)
             begin()
             if on_sending is not None:
                 on_sending()
@@ -245,13 +247,13 @@ class KernelApi:
                 response = await self._kernel("POST", kernel_id, "restart", timeout=timeout, on_sending=note_sending)
             except GatewayHTTPError as error:
                 if error.status_code not in _NO_ANSWERS:
-                    turns.unsettled.discard(kernel_id)
+                    turns.unsettled.pop(kernel_id, None)
                 if error.status_code != 500:
                     raise
                 # So Kernel Gateway answers for a kernel that it does not know; a look says whether that is it.
                 await self._check_known(kernel_id)  # noqa: ASYNC120 - a cancellation may well take the place of this error
                 raise
-            turns.unsettled.discard(kernel_id)
+            turns.unsettled.pop(kernel_id, None)
             action.status_code = response.status_code
             # A gateway may answer without a model, as with 204: its word that it is done is what counts.
             answer = response.json() if response.content else None
@@ -277,7 +279,7 @@ class KernelApi:
         """Shut a kernel down, when no restart of it is under way. Raises KernelNotFoundError.
 
         For a restart it waits at most half of `cleanup_timeout`; then, and after one whose end is not known, it looks for some
-        seconds whether the kernel comes back, and shuts it down again.
+        seconds whether the kernel comes back, and shuts it down again. A restart that may go on longer is `look_on`'s.
 
         Args:
             kernel_id: the kernel.
@@ -311,7 +313,8 @@ class KernelApi:
             self._http.handshakes.drop(config.websocket_url(path, address))
 
     async def _look_whether_it_comes_back(self, kernel_id: str) -> None:
-        """Look for a kernel that was shut down in the middle of a restart, and shut it down again."""
+        """Look for a kernel that was shut down in the middle of a restart, shut it down again, and have it looked for on."""
+        until = self._turns.unsettled.get(kernel_id, 0.0)
         for pause in LOOK_PAUSES:
             await trio.sleep(pause)
             try:
@@ -319,7 +322,9 @@ class KernelApi:
                 await self._kernel("DELETE", kernel_id)
             except KernelNotFoundError:
                 await trio.lowlevel.checkpoint()
-        self._turns.unsettled.discard(kernel_id)
+        self._turns.unsettled.pop(kernel_id, None)
+        if self.look_on is not None and until > trio.current_time():
+            self.look_on(kernel_id, until)
 
     async def kernelspecs(self, *, user: str | None = None) -> KernelSpecs:
         """List the kernelspecs, for a user where the gateway filters by user."""

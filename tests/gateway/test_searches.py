@@ -278,6 +278,26 @@ async def test_a_document_session_whose_start_was_cut_leaves_no_kernel(
     assert (stage.fake.kernels, len(stage.fake.ended_kernels), stage.said(caplog)) == ({}, 1, [])
 
 
+async def test_a_kernel_that_a_restart_brings_back_after_its_shutdown_is_shut_down_again(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The restart goes on at the replica that was asked, which writes the kernel down when it is back."""
+    caplog.set_level(logging.WARNING, "trio_gateway")
+    async with FakeGateway() as fake, fake.open() as gateway:
+        async with gateway.start_kernel() as kernel:
+            fake.faults.lose_request("POST .*/restart")
+            with pytest.raises(GatewayConnectionError):
+                await kernel.restart()
+        assert not fake.kernels
+        assert trio.current_time() < 10
+        await trio.sleep(10)
+        back = await fake.start_kernel("python3", kernel_id=kernel.id)
+        await trio.sleep(3)
+        assert not fake.kernels
+        assert fake.ended_kernels[-1] is back
+    assert not caplog.records
+
+
 # ------------------------------------------------------------------------------------------------- what a balancer says
 
 

@@ -85,7 +85,7 @@ async def test_nothing_is_kept_of_kernels_that_nobody_waits_for() -> None:  # G7
         async with turns.take(str(number)):
             assert len(turns._locks) == 1
     assert turns._locks == {}
-    assert turns.unsettled == set()
+    assert turns.unsettled == {}
 
 
 async def test_who_waits_keeps_the_turn_of_a_kernel(autojump_clock: MockClock) -> None:

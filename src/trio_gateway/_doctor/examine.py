@@ -257,7 +257,7 @@ class _Examination:
         there = False
         try:
             request = await Restrictions(api).fit(self._start_request())
-            searching = open_searches(api.config.cleanup_timeout)
+            searching = open_searches(api)
             async with searching as searches, own_kernel(api, request, searches=searches) as model:
                 there = True
                 detail = f"{model.name or 'the default kernel'} started as {model.id}"

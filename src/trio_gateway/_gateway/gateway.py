@@ -587,7 +587,7 @@ async def _open(
         async with (
             _open_store(database, scope or config.base_url) as store,
             open_kernel_api(config, connector=connector, emit=fan_out, notes=known) as api,
-            open_searches(config.cleanup_timeout) as searches,
+            open_searches(api) as searches,
             open_services() as services,
         ):
             api.http.takes_bytes = takes_bytes

@@ -170,12 +170,13 @@ class Searches:
 
     Args:
         services: of the block.
-        limit: how long one search may hold up its caller and the end of the block together, in seconds.
+        api: the gateway's REST interface.
     """
 
-    def __init__(self, services: Services, limit: float) -> None:
+    def __init__(self, services: Services, api: KernelApi) -> None:
         self._services = services
-        self._limit = limit
+        self._api = api
+        self._limit = api.config.cleanup_timeout
         self._running: dict[str, Search] = {}
 
     def __len__(self) -> int:
@@ -185,6 +186,15 @@ class Searches:
         """Go on with a search in the background."""
         self._running[search.kernel_id] = search
         self._services.start_soon(self._run, search, name=f"trio_gateway.search[{search.kernel_id:.8}]")
+
+    def look_for(self, kernel_id: str, until: float) -> None:
+        """Look for a kernel that was shut down, in the background, as long as a restart may bring it back.
+
+        Args:
+            kernel_id: the kernel.
+            until: when that restart must have ended, on Trio's clock.
+        """
+        self.take(Search(self._api, kernel_id, until))
 
     async def release(self, kernel_id: str) -> None:
         """Look for a kernel no more: whoever asks for it by its id is to have it.
@@ -219,21 +229,23 @@ class Searches:
 
 
 @asynccontextmanager
-async def open_searches(limit: float) -> AsyncGenerator[Searches]:
-    """Open the background of a gateway's block for searches. It ends within the gateway's HTTP client's.
+async def open_searches(api: KernelApi) -> AsyncGenerator[Searches]:
+    """Open the background of a gateway's block for searches.
 
     Args:
-        limit: how long one search may hold up its caller and the end of the block together, in seconds: `cleanup_timeout`.
+        api: the gateway's REST interface. Kernels that it has shut down, and that a restart may bring back, are looked for too.
 
-    Cancellation: waits, shielded and at most so long, for the searches that there are.
+    Cancellation: waits, shielded and at most for `cleanup_timeout`, for the searches that there are.
     """
     async with open_services() as services:
-        searches = Searches(services, limit)
+        searches = Searches(services, api)
+        api.look_on = searches.look_for
         try:
             yield searches
         finally:
+            api.look_on = None
             if searches:
-                with trio.move_on_after(limit, shield=True):
+                with trio.move_on_after(api.config.cleanup_timeout, shield=True):
                     await searches.finish()
 
 

@@ -27,8 +27,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._locks: dict[str, trio.Lock] = {}
-        self.unsettled: set[str] = set()
-        """Kernels of which a restart was asked and not answered: it may go on."""
+        self.unsettled: dict[str, float] = {}
+        """Kernels of which a restart was asked and not answered, and until when it may go on, on Trio's clock."""
 
     @asynccontextmanager
     async def take(self, kernel_id: str, *, patience: float = math.inf) -> AsyncGenerator[bool]:
