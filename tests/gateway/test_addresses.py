@@ -133,6 +133,18 @@ async def test_a_link_that_goes_silent_leads_to_the_next_address(autojump_clock:
         )
 
 
+async def test_a_session_loses_a_share_of_connect_timeout_in_a_black_hole(autojump_clock: Clock):  # G3
+    async with doors(connect_timeout=40) as it, it.gateway.start_kernel() as kernel:
+        await kernel.execute("x = 1")
+        it.one.faults.delay(math.inf)
+        it.one.cut_connections()
+        await kernel.wait_for(trio_gateway.ConnectionState.RECONNECTING)
+        began = trio.current_time()
+        await kernel.wait_for(trio_gateway.ConnectionState.CONNECTED)
+        assert trio.current_time() - began == pytest.approx(20)
+        assert (await kernel.execute("x")).text == "1"
+
+
 async def test_a_kernel_is_shut_down_where_an_address_is_a_black_hole(autojump_clock: Clock):  # G2
     """`cleanup_timeout` is shorter than `connect_timeout`, of which an address has a share only."""
     async with doors() as it:

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from typing import Any
 
+import attrs
 import pytest
 
 import trio_gateway
+from tools.ports import held_port
 from trio_gateway.jupyter import (
     start_new_async_kernel,
     start_new_kernel,
@@ -29,6 +31,19 @@ def test_the_id_that_a_manager_is_given(fake: Fake, kind: type[Any], by: str) ->
             assert fake.gateway.kernels == {}
 
     with_own(fake, kind, use, **({"kernel_id": ID} if by == "trait" else {}))
+
+
+def test_the_next_address_is_used_where_the_first_is_down(fake: Fake, kind: type[Any]) -> None:
+    """The trait takes several, as the environment does."""
+
+    async def use(own: Own) -> None:
+        await own.start_kernel()
+        assert list(fake.gateway.kernels) == [own.manager.kernel_id]
+        await own.shutdown_kernel()
+        assert fake.gateway.kernels == {}
+
+    with held_port() as port:
+        with_own(attrs.evolve(fake, url=f"http://127.0.0.1:{port},{fake.url}"), kind, use)
 
 
 def test_a_manager_without_an_id_takes_a_new_one_each_time(fake: Fake, kind: type[Any]) -> None:

@@ -190,6 +190,14 @@ async def test_after_a_pause_all_are_asked_again(autojump_clock: MockClock):
         assert trio.current_time() == pytest.approx(0.3)
 
 
+async def test_a_round_is_worth_repeating_for_any_of_its_addresses(autojump_clock: MockClock):
+    """The last one's fault is one that waiting does not mend; the first one's may be over in a moment."""
+    async with replicas(OK, OK, down={"one": REFUSED, "two": SILENT}, max_request_retries=1) as it:
+        with pytest.raises(GatewayConnectionError):
+            await it.http.request("GET", "/api")
+        assert it.connects == ["one", "two"] * 2
+
+
 async def test_one_that_comes_back_is_found(autojump_clock: MockClock):
     async with (
         replicas(OK, OK, down={"one": REFUSED, "two": REFUSED}, max_request_retries=5) as it,
@@ -302,13 +310,13 @@ async def test_each_address_gets_the_token_and_its_own_cookies_alone():  # G8
 
 async def test_cookies_stay_apart_on_one_host_too():  # G8
     """Cookies know no ports, and addresses may differ in nothing but their path."""
-    urls = ("http://one.test:8888/a", "http://one.test:8888/ab", "http://one.test:9999")
+    urls = ("http://one.test:8888/a/b", "http://one.test:8888/a", "http://one.test:8888/ab", "http://one.test:9999")
     config = GatewayConfig(url=urls, accept_cookies=True)
     async with open_http_client(config) as http:
         for number, url in enumerate(urls):
             http.store_cookies([f"node=n{number}; Path=/"], f"{url}/api")
         found = [await http.handshake_headers(f"ws{url.removeprefix('http')}/api") for url in urls]
-    assert [dict(headers)["Cookie"] for headers in found] == ["node=n0", "node=n1", "node=n2"]
+    assert [dict(headers)["Cookie"] for headers in found] == ["node=n0", "node=n1", "node=n2", "node=n3"]
 
 
 async def test_httpx_goes_the_same_way():
