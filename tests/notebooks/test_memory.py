@@ -73,3 +73,41 @@ async def test_memory_is_bounded_where_a_limit_is_set(
     (shown,) = json.loads(output.read_text())["cells"][0]["outputs"]
     assert "".join(shown["text"]) == PIECE * 10
     assert taken < BESIDE
+
+
+async def prints_and_is_counted(cell: Cell) -> None:
+    for _ in range(MANY_PIECES):
+        cell.stdout(PIECE)
+        await cell.sleep(0.001)
+
+
+MANY, AT_A_TIME, MANY_PIECES = 40, 4, 100
+"""Forty notebooks that print a megabyte each."""
+
+
+@pytest.mark.parametrize("reads", [True, pytest.param(False, marks=pytest.mark.full)])
+async def test_memory_of_many_is_that_of_those_that_run(
+    reads: bool, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Also where their results are read late: then few wait, and no other job begins."""
+    unlimited: dict[str, Any] = {"iopub_msg_rate_limit": math.inf, "iopub_data_rate_limit": math.inf}
+    jobs = [notebooks.NotebookJob(notebook_of("a"), output=tmp_path / f"{number}.ipynb") for number in range(MANY)]
+    async with FakeGateway(prints_and_is_counted, **unlimited) as fake, fake.open(buffer_bytes=1_000_000) as gateway:
+        gc.collect()
+        tracemalloc.start()
+        try:
+            async with notebooks.run_many(gateway, jobs, limit=AT_A_TIME) as runs:
+                if not reads:
+                    await trio.sleep(1000)
+                done = 0
+                async for run in runs:
+                    assert (run.status, run.output_gaps) == ("ok", ())
+                    done += 1
+                    del run
+            taken = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert done == MANY
+    printed = MANY_PIECES * len(PIECE)
+    held = AT_A_TIME * (2 if reads else 3)  # those that run, their results, and those that wait for their reader
+    assert taken < held * 2 * printed + BESIDE < MANY * printed
