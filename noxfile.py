@@ -104,12 +104,13 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def kernels(session: nox.Session) -> None:
-    """The scenarios with kernels that are not ipykernel: bash_kernel, xeus-python and async-kernel from PyPI."""
+    """The scenarios, and parameters, with kernels that are not ipykernel: bash_kernel, xeus-python and async-kernel from PyPI."""
     install(session, "all", "test")
     session.install("bash_kernel>=0.10", "xeus-python>=0.17", "async-kernel>=0.20")
     session.run("python", "-m", "bash_kernel.install", "--sys-prefix")
     environment = {"TRIO_GATEWAY_KERNELS_ENV": session.virtualenv.location}
-    session.run("python", "-m", "pytest", "tests/servers/test_other_kernels.py", *session.posargs, env=environment)
+    files = ("tests/servers/test_other_kernels.py", "tests/notebooks/test_parameters_kernels.py")
+    session.run("python", "-m", "pytest", *files, *session.posargs, env=environment)
 
 
 @nox.session
@@ -123,7 +124,7 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def tools(session: nox.Session) -> None:
-    """Other projects' tools as docs/jupyter.md says: testbook, jupytext, nbmake, nbval, jupyter-cache, myst-nb, voila."""
+    """Other projects' tools as docs/jupyter.md says, testbook, jupytext, nbmake, nbval and others; and scrapbook on our files."""
     install(session, "all", "test")
     wanted = (
         "testbook~=0.4.2",
@@ -133,10 +134,13 @@ def tools(session: nox.Session) -> None:
         "jupyter-cache~=1.0",
         "myst-nb~=1.4",
         "voila~=0.5.0",
+        "scrapbook~=0.5.0",
+        "pandas",
     )
     session.install(*wanted)
     environment = {"TRIO_GATEWAY_TOOLS_ENV": session.virtualenv.location}
-    session.run("python", "-m", "pytest", "tests/jupyter/test_other_tools.py", *session.posargs, env=environment)
+    files = ("tests/jupyter/test_other_tools.py", "tests/notebooks/test_scrapbook.py")
+    session.run("python", "-m", "pytest", *files, *session.posargs, env=environment)
 
 
 @nox.session
