@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+import trio
 from papermill import inspection
 
 import trio_gateway
@@ -92,3 +94,85 @@ async def test_a_kernel_that_is_open_says_its_language(gateway: trio_gateway.Gat
         result = await notebooks.run(kernel, notebook, parameters={"x": "here"})
     assert texts_of(result.notebook.cells[1]) == ["here\n"]
     assert notebook == before
+
+
+def tagged(source: str, *tags: str) -> Any:
+    return nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)} if tags else {})
+
+
+SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "a tagged cell": ([tagged("a = 1\nb = 'x'", "parameters"), tagged("print(a, b)"), tagged("a")], {"a": 2, "b": 'ü "q" \\'}),
+    "a tagged cell behind text": (
+        [nbformat.v4.new_markdown_cell("# Title"), tagged("import math"), tagged("a = 1", "parameters", "mine"), tagged("a * 2")],
+        {"a": [1.5, {"k": None}], "unknown": True},
+    ),
+    "no tagged cell": ([nbformat.v4.new_markdown_cell("text"), tagged("print(a)")], {"a": -3}),
+    "parameters of an earlier run": (
+        [tagged("a = 1", "parameters"), tagged("# Parameters\na = 7\n", "injected-parameters", "kept?"), tagged("a")],
+        {"a": 8},
+    ),
+    "of an earlier run, and no tagged cell": ([tagged("a = 7", "injected-parameters"), tagged("a")], {"a": 8}),
+    "two tagged cells": ([tagged("a = 1", "parameters"), tagged("a = 2", "parameters"), tagged("a")], {"a": 3}),
+    "a cell that is skipped, and raw text": (
+        [tagged("a = 1", "parameters"), nbformat.v4.new_raw_cell("raw"), tagged("1/0", "skip-execution"), tagged("a")],
+        {"a": 2},
+    ),
+    "a cell that fails": ([tagged("a = 1", "parameters"), tagged("1 / a"), tagged("'never'")], {"a": 0}),
+    "a cell that may fail": ([tagged("a = 1", "parameters"), tagged("1 / a", "raises-exception"), tagged("'next'")], {"a": 0}),
+    "none are given": ([tagged("a = 1", "parameters"), tagged("a")], {}),
+}
+"""Notebooks, and what they are given."""
+TIMES = ("start_time", "end_time", "duration")
+
+
+async def by_papermill(source: Path, output: Path, parameters: dict[str, Any]) -> bool:
+    """Run a notebook with papermill itself, on a kernel of this machine; say whether it failed. It leaves sockets open."""
+    command = [sys.executable, "-W", "ignore", "-m", "papermill", str(source), str(output), "--cwd", str(source.parent)]
+    command += ["--no-progress-bar", *(["--parameters_yaml", json.dumps(parameters)] if parameters else [])]
+    done = await trio.run_process(command, check=False, capture_stdout=True, capture_stderr=True)
+    assert done.returncode == 0 or b"PapermillExecutionError" in done.stderr, done.stderr.decode()
+    return done.returncode != 0
+
+
+def comparable(path: Path) -> Any:
+    """Return what a file holds, without what differs from run to run, and what docs/notebooks.md says of the differences."""
+    document = json.loads(path.read_text("utf-8"))
+    record = document["metadata"]["papermill"]
+    assert set(TIMES) <= set(record)
+    assert record.pop("output_path") == str(path)
+    del document["metadata"]["kernelspec"], document["metadata"]["language_info"]
+    cells = []
+    for cell in document["cells"]:
+        metadata = cell["metadata"]
+        if metadata.get("papermill", {}).get("status") is None or "papermill-error-cell-tag" in metadata.get("tags", ()):
+            continue  # papermill points to a cell that failed
+        assert set(TIMES) <= set(metadata["papermill"])
+        metadata.pop("execution", None)
+        if not metadata.get("tags"):
+            metadata.pop("tags", None)
+        if "injected-parameters" in metadata.get("tags", ()):
+            del cell["id"]  # it is made at random
+        for output in cell.get("outputs", ()):
+            if output["output_type"] == "error":
+                output["traceback"] = len(output["traceback"])
+        cells.append(cell)
+    document["cells"] = cells
+    for each in (record, *(cell["metadata"]["papermill"] for cell in cells)):
+        for name in TIMES:
+            each[name] = each[name] is not None
+    return document
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_the_document_is_the_one_that_papermill_makes(shape: str, gateway: trio_gateway.Gateway, tmp_path: Path) -> None:
+    """papermill runs it on a kernel of this machine: the same cells, tags, outputs and records."""
+    cells, parameters = SHAPES[shape]
+    source, theirs, ours = (tmp_path / name for name in ("in.ipynb", "theirs.ipynb", "ours.ipynb"))
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=copy.deepcopy(cells), metadata={"kernelspec": kernelspec}), source)
+    failed = await by_papermill(source, theirs, parameters)
+    result = await notebooks.run(gateway, source, output=ours, parameters=parameters, cwd=tmp_path)
+    assert failed == any(cell.status == "error" for cell in result.cells), "papermill raises an error in the end that may be"
+    assert (result.status == "error") == (failed and shape != "a cell that may fail")
+    assert comparable(ours) == comparable(theirs)
