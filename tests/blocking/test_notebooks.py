@@ -100,6 +100,9 @@ def test_events_come_one_by_one(opened: Callable[..., Any]) -> None:
             for event in events:
                 if isinstance(event, notebooks.CellOutput):
                     break
+        with pytest.raises(trio.ClosedResourceError):
+            for _ in events:
+                pass
         assert kernel.execute("interrupted").text == "True"
 
 

@@ -218,6 +218,35 @@ async def test_leaving_early_interrupts_saves_and_shuts_down(tmp_path: Path, aut
     assert outputs_of(json.loads(output.read_text()))[0][0] == "begun"
 
 
+async def test_g3_what_a_run_tells_ends_with_its_block(autojump_clock: Clock) -> None:
+    """Also for another task that waits for it: what was told is given, and then it says why there is no more."""
+
+    async def script(cell: Cell) -> None:
+        await cell.sleep(1000 if cell.code == "long" else 0)
+
+    async with fake(script) as there, there.open() as gateway, trio.open_nursery() as nursery:
+        ended: list[type[Exception]] = []
+
+        async def read(run: notebooks.OpenRun) -> None:
+            try:
+                async for _ in run:
+                    pass
+            except trio.ClosedResourceError as error:
+                ended.append(type(error))
+
+        async with notebooks.open_run(gateway, notebook_of("long")) as run:
+            nursery.start_soon(read, run)
+            await trio.sleep(5)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == [trio.ClosedResourceError]
+        for _ in range(2):
+            with pytest.raises(trio.ClosedResourceError, match="was left before the run had ended"):
+                await anext(run)
+        async with notebooks.open_run(gateway, notebook_of("1")) as run:
+            assert [event async for event in run]
+        assert [event async for event in run] == []
+
+
 async def test_cancelling_interrupts_saves_and_shuts_down(tmp_path: Path, autojump_clock: Clock) -> None:
     output = tmp_path / "out.ipynb"
 

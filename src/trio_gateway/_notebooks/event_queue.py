@@ -57,6 +57,7 @@ class EventQueue(Listener):
     def __init__(self) -> None:
         self._events: deque[RunEvent] = deque()
         self._closed = False
+        self._cut_off = False  # whether the run was ended before it had told all
         self._failure: BaseException | None = None
         self._parked = trio.lowlevel.ParkingLot()  # the reader, while there is nothing to read
         self._writers = trio.lowlevel.ParkingLot()
@@ -85,6 +86,12 @@ class EventQueue(Listener):
         self._failure = failure
         self._parked.unpark_all()
 
+    def cut_off(self) -> None:
+        """Note that the run's block is over: unless it was closed before, the run was ended early, and tells nothing more."""
+        if not self._closed:
+            self._cut_off = True
+            self.close()
+
     def take_failure(self) -> BaseException | None:
         """Return the failure that was not raised yet, if there is one; it counts as raised."""
         failure, self._failure = self._failure, None
@@ -101,6 +108,7 @@ class EventQueue(Listener):
 
         Raises:
             trio.EndOfChannel: there are no more.
+            trio.ClosedResourceError: there are no more, for the run's block was left before the run had ended.
             trio.BusyResourceError: another task waits.
             BaseException: what the run failed with, where the events end.
 
@@ -123,6 +131,8 @@ class EventQueue(Listener):
             failure = self.take_failure()
             if failure is not None:
                 raise failure
+            if self._cut_off:
+                raise trio.ClosedResourceError("the block of this run was left before the run had ended")
             raise trio.EndOfChannel
         event = self._events.popleft()
         self._writers.unpark()

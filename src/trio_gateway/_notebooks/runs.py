@@ -398,9 +398,12 @@ class PreparedRun:
                 events.close(ended.failure if ended.status == "failed" else None)
 
         async with self.open_ground(where) as ground:
-            async with open_services() as services:
-                services.start_soon(work, name=f"trio_gateway.notebooks[{self._prepared.name}]")
-                yield OpenRun(self, events)
+            try:
+                async with open_services() as services:
+                    services.start_soon(work, name=f"trio_gateway.notebooks[{self._prepared.name}]")
+                    yield OpenRun(self, events)
+            finally:
+                events.cut_off()
             failure = events.take_failure()
             if failure is not None:
                 raise failure
@@ -438,6 +441,7 @@ class OpenRun(AsyncIterator[RunEvent]):
 
         Raises:
             StopAsyncIteration: the run has ended, and `result` is there.
+            trio.ClosedResourceError: the block was left before the run had ended.
             GatewayError: the gateway, the kernel or the notebook's file failed. What came until then is saved.
             trio.BusyResourceError: another task waits for the next event.
 
