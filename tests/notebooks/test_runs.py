@@ -235,7 +235,7 @@ async def test_g3_what_a_run_tells_ends_with_its_block(autojump_clock: Clock) ->
                 ended.append(type(error))
 
         async with notebooks.open_run(gateway, notebook_of("long")) as run:
-            nursery.start_soon(read, run)
+            nursery.start_soon(read, run)  # noqa: ASYNC111 - a reader that outlasts the block
             await trio.sleep(5)
         await trio.testing.wait_all_tasks_blocked()
         assert ended == [trio.ClosedResourceError]

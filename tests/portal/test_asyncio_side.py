@@ -318,7 +318,7 @@ def test_a_question_that_is_taken_back_is_answered_no_more(backend: str) -> None
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: ASYNC102 - it is not waited for long
             asked.append("first has left")
 
     async def work() -> str:

@@ -683,7 +683,7 @@ class Engine:
             told = outputs.told_end()
             if told is None:
                 raise
-            return attrs.evolve(told, output_gaps=(REPLY_LOST,))
+            return attrs.evolve(told, output_gaps=(REPLY_LOST,))  # noqa: ASYNC910 - it has waited for the end
         return None
 
     @property
