@@ -12,7 +12,8 @@ from trio_gateway import GatewayConfig, GatewayConnectionError, GatewayTimeoutEr
 from trio_gateway._cli.app import run_app
 from trio_gateway._cli.doctor_command import _examine, _line
 from trio_gateway._cli.options import Options
-from trio_gateway._doctor.examine import STEPS, Check
+from trio_gateway._doctor.examine import STEPS
+from trio_gateway._doctor.findings import Check
 
 from .cli_kit import CliHere
 

@@ -6,7 +6,8 @@ import trio
 from trio.testing import MockClock
 
 from trio_gateway import GatewayConfig
-from trio_gateway._doctor.examine import STEPS, Check, examine
+from trio_gateway._doctor.examine import STEPS, examine
+from trio_gateway._doctor.findings import Check
 from trio_gateway.testing import FakeGateway
 
 ONE, TWO = "http://one.test:8888", "http://two.test:9999/Base"

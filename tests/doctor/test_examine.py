@@ -19,7 +19,8 @@ import trio
 import trustme
 
 from trio_gateway import GatewayConfig
-from trio_gateway._doctor.examine import STEPS, Check, examine
+from trio_gateway._doctor.examine import STEPS, examine
+from trio_gateway._doctor.findings import Check
 from trio_gateway._transport.probe import Handshake
 
 NOW = 1_800_000_000.0

@@ -11,7 +11,8 @@ import trio.testing
 import trio_gateway
 from tools.fake_hub import ALICE, FakeHub, open_fake_hub
 from trio_gateway import AuthenticationError, GatewayConfig, HubServerNotRunningError, KernelNotFoundError, open_gateway
-from trio_gateway._doctor.examine import Check, examine
+from trio_gateway._doctor.examine import examine
+from trio_gateway._doctor.findings import Check
 
 Clock = trio.testing.MockClock
 PAGE = "http://hub.invalid/hub/spawn/alice"

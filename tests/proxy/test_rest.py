@@ -8,7 +8,8 @@ import pytest
 import trio
 
 import trio_gateway
-from trio_gateway._doctor.examine import Check, examine
+from trio_gateway._doctor.examine import examine
+from trio_gateway._doctor.findings import Check
 
 from .proxy_kit import TOKEN, open_proxy
 

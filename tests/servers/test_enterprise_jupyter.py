@@ -17,7 +17,8 @@ from traitlets.config import LoggingConfigurable
 
 import trio_gateway
 import trio_gateway.blocking
-from trio_gateway._doctor.examine import Check, examine
+from trio_gateway._doctor.examine import examine
+from trio_gateway._doctor.findings import Check
 from trio_gateway.jupyter import BlockingGatewayKernelManager
 from trio_gateway.jupyter.server import GatewayKernelSpecManager, GatewayMappingKernelManager
 

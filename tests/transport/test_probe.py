@@ -17,6 +17,7 @@ from trio.testing import MockClock
 from tools.scripted_http import bench, in_turn, response
 from trio_gateway import GatewayConnectionError, GatewayTimeoutError
 from trio_gateway._protocol.codec import V1_SUBPROTOCOL
+from trio_gateway._protocol.headers import Headers
 from trio_gateway._transport.connector import Connector
 from trio_gateway._transport.probe import (
     PlainAnswer,
@@ -158,7 +159,7 @@ async def test_a_plain_question_has_no_credentials_and_follows_nothing() -> None
     server = saying(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 2\r\n\r\nno")
     async with serving(server) as (connect, _):
         answer = await ask_plainly(connect, "::1", 81, "/a%20b", 5)
-    assert answer == PlainAnswer(302, {"location": "/x", "content-length": "2"}, b"no")
+    assert answer == PlainAnswer(302, Headers([("location", "/x"), ("content-length", "2")]), b"no")
     (asked,) = server.asked  # type: ignore[attr-defined]
     head = asked.decode().split("\r\n")
     assert head[0] == "GET /a%20b HTTP/1.1"

@@ -14,7 +14,8 @@ from typing import Final
 import rich_click as click
 
 from .._config import GatewayConfig, SettingRow
-from .._doctor.examine import STEPS, Check, examine, stray_advice
+from .._doctor.examine import STEPS, examine, stray_advice
+from .._doctor.findings import Check
 from .._errors import ConfigError
 from .exits import ExitCode, exit_code_of, printable
 from .opening import configured_gateway, open_gateway
@@ -40,8 +41,9 @@ _WIDTH: Final = max(map(len, STEPS))
 def doctor(options: Options, show_all: bool, no_kernel: bool) -> int:
     """Show the settings and where each comes from, and check the way to the gateway and to a kernel behind it.
 
-    Secrets are masked. Each step is a line: the settings' files, the host's name, TCP, TLS, HTTP, authentication, the
-    kernelspecs, a kernel's start, its WebSocket, its answer and its shutdown. The first that fails says what to do about it;
+    Secrets are masked. Each step is a line: the settings' files, the host's name, TCP, TLS, HTTP, the server's clock,
+    authentication, the kernelspecs, a kernel's start, whether replicas agree, the kernel's WebSocket, its answer and its
+    shutdown. The first that fails says what to do about it;
     what stands on it is skipped. A warning is no failure. A failed step gives the exit code that its error has in all commands:
     2 for a wrong setting, 3 for a gateway that can't be reached or refuses.
     """

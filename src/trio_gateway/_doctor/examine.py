@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Final
 from urllib.parse import urlsplit
 
 import attrs
@@ -28,10 +28,12 @@ from .._errors import (
     GatewayHTTPError,
     GatewayTimeoutError,
     HubServerNotRunningError,
+    KernelNotFoundError,
     KernelSpecNotFoundError,
     ProtocolError,
     TokenCommandError,
 )
+from .._events import GatewayEvent
 from .._gateway.attaching import open_kernel
 from .._gateway.kernelspecs import KernelSpecDirectory
 from .._gateway.known_kernels import KnownKernels
@@ -60,11 +62,11 @@ from .._transport.probe import (
     verification_failure,
 )
 from .._transport.tls import CERTIFICATE_EXPIRED, CERTIFICATE_OF_ANOTHER_HOST, CERTIFICATE_OF_THE_FUTURE
+from .clocks import compare_clocks
+from .findings import Check, Failed, Finding, Status
+from .replicas import LOOKS, ReplicaQuestions
 
-__all__ = ["STEPS", "Check", "Status", "examine", "stray_advice", "variables_of"]
-
-Status: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
-"""How a step went; a warning is no failure, and what follows is still checked."""
+__all__ = ["STEPS", "examine", "stray_advice", "variables_of"]
 
 STEPS: Final = (
     "settings",
@@ -72,9 +74,11 @@ STEPS: Final = (
     "tcp",
     "tls",
     "http",
+    "clock",
     "authentication",
     "kernelspecs",
     "kernel",
+    "replicas",
     "websocket",
     "reply",
     "shutdown",
@@ -89,46 +93,14 @@ _UPGRADES: Final = (
     "`proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection upgrade`."
 )
 _PATH: Final = "Is {url} the gateway's whole URL, with the path that a proxy or `base_url` puts before /api?"
+_SUSPICIOUS: Final = 5.0
+"""A start whose connection ends after so many seconds has rather run into somebody's limit, in seconds."""
 _LOOK_LIMIT: Final = 10.0
 """How long a look aside may take, which finds out why a step failed, in seconds."""
 
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-
-@attrs.frozen
-class Check:
-    """How one step of the examination went."""
-
-    name: str
-    """The step, one of `STEPS`."""
-    status: Status
-    """How it went."""
-    detail: str
-    """What was found, in one line and without secrets."""
-    advice: str = ""
-    """What to do about it; `""` where there is nothing to do."""
-    seconds: float = 0.0
-    """How long it took."""
-    error: Exception | None = attrs.field(default=None, repr=False, eq=False)
-    """What a failed step ended with, where it was an exception."""
-
-
-@attrs.frozen
-class _Finding:
-    detail: str
-    status: Status = "ok"
-    advice: str = ""
-
-
-class _Failed(Exception):  # never leaves this module
-    """A step failed, and what to do about it is known better than from the error alone."""
-
-    def __init__(self, error: GatewayError, advice: str) -> None:
-        super().__init__()
-        self.error = error
-        self.advice = advice
 
 
 async def examine(
@@ -143,7 +115,8 @@ async def examine(
 ) -> list[Check]:
     """Examine a gateway.
 
-    Nothing is tried a second time, so what it says is what one attempt met. A kernel that is started is shut down.
+    Nothing is tried a second time, so what it says is what one attempt met; only to find replicas that differ it asks several
+    times. A kernel that is started is shut down.
 
     Args:
         config: the gateway's settings.
@@ -186,6 +159,10 @@ class _Examination:
         self._connector = connector
         self._environ = environ
         self._now = now
+        self._addresses = config.addresses
+        self._epoch = now - trio.current_time()
+        self._start_seconds = 0.0
+        self._dated: tuple[str | None, float, float] | None = None
         self._place(self._config)
         self._logs_in = bool(config.auth_token or config.token_command or config.http_user is not None or config.headers)
         # What the gateway says is masked where it comes in; this is for what else a check may say, before there is a client.
@@ -210,7 +187,7 @@ class _Examination:
         opened: list[KernelApi] = []
         async with AsyncExitStack() as stack:
 
-            async def settings() -> _Finding:
+            async def settings() -> Finding:
                 # Reads the certificates' files and makes the token renewer; nothing is sent.
                 opened.append(await stack.enter_async_context(self._open(self._config)))
                 return self._settings()
@@ -226,14 +203,15 @@ class _Examination:
                 await self._tell(Check(name, "skipped", self._why_skipped))
 
     def _open(self, config: GatewayConfig) -> AbstractAsyncContextManager[KernelApi]:
-        return open_kernel_api(config, connector=self._connector or connect_tcp)
+        return open_kernel_api(config, connector=self._connector or connect_tcp, emit=self._note)
 
     async def _reach(self, api: KernelApi, *, with_kernel: bool) -> None:
-        needed: list[tuple[str, Callable[[], Awaitable[_Finding]]]] = [
+        needed: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
             ("name", self._resolve),
             ("tcp", self._connect),
             ("tls", partial(self._secure_connect, api.http)),
             ("http", partial(self._ask_version, api)),
+            ("clock", partial(self._compare_clocks, api.http)),
             ("authentication", partial(self._authenticate, api)),
         ]
         for name, look in needed:
@@ -248,7 +226,8 @@ class _Examination:
             self._why_skipped = "not asked for"
         if not (with_kernel and known):
             await self._tell(Check("kernel", "skipped", self._why_skipped))
-        # What can be said of the WebSocket without a kernel.
+        # What can be said without a kernel.
+        await self._step("replicas", partial(self._compare_replicas, api, None))
         await self._step("websocket", partial(self._shake_hands, api.http, None))
 
     async def _with_kernel(self, api: KernelApi) -> bool:
@@ -262,39 +241,66 @@ class _Examination:
                 there = True
                 detail = f"{model.name or 'the default kernel'} started as {model.id}"
                 await self._tell(Check("kernel", "ok", detail, seconds=trio.current_time() - started))
-                if await self._needed_step("websocket", partial(self._shake_hands, api.http, model)):
-                    await self._step("reply", partial(self._ask_kernel, api, model))
-                else:
-                    await self._tell(Check("reply", "skipped", self._why_skipped))
+                steps: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
+                    ("replicas", partial(self._compare_replicas, api, model)),
+                    ("websocket", partial(self._shake_hands, api.http, model)),
+                    ("reply", partial(self._ask_kernel, api, model)),
+                ]
+                can_go_on = True
+                for name, look in steps:
+                    if can_go_on:
+                        can_go_on = await self._needed_step(name, look)
+                    else:
+                        await self._tell(Check(name, "skipped", self._why_skipped))
                 started = trio.current_time()
+                ended = self._status_of("replicas") != "failed" or await self._end_anywhere(api, model.id)
         except GatewayError as error:
             name, advice = ("shutdown", self._advice(error)) if there else ("kernel", self._kernel_advice(error))
             await self._fail(name, error, advice, started)
             self._why_skipped = f"not checked, since {name} failed"
         else:
-            await self._tell(Check("shutdown", "ok", "the kernel is shut down", seconds=trio.current_time() - started))
+            seconds = trio.current_time() - started
+            if ended:
+                await self._tell(Check("shutdown", "ok", "the kernel is shut down", seconds=seconds))
+            else:
+                detail = f"the kernel {model.id} may be left: each replica that was asked to shut it down did not know it"
+                await self._tell(Check("shutdown", "warning", detail, "Shut it down at the replica itself.", seconds))
         return there
 
-    async def _needed_step(self, name: str, look: Callable[[], Awaitable[_Finding]]) -> bool:
+    def _status_of(self, name: str) -> Status:
+        return next(check.status for check in self.checks if check.name == name)
+
+    async def _end_anywhere(self, api: KernelApi, kernel_id: str) -> bool:
+        """Shut a kernel down that not all replicas know, by asking until one does. Returns whether one did."""
+        for _ in range(LOOKS):
+            try:
+                await api.shutdown(kernel_id)
+            except KernelNotFoundError:
+                await trio.lowlevel.checkpoint()
+            else:
+                return True
+        return False
+
+    async def _needed_step(self, name: str, look: Callable[[], Awaitable[Finding]]) -> bool:
         """Take a step that those after it stand on. Returns whether they can be taken."""
         if await self._step(name, look):
             return True
         self._why_skipped = f"not checked, since {name} failed"
         return False
 
-    async def _step(self, name: str, look: Callable[[], Awaitable[_Finding]]) -> bool:
+    async def _step(self, name: str, look: Callable[[], Awaitable[Finding]]) -> bool:
         """Take a step and tell how it went. Returns whether it did not fail."""
         started = trio.current_time()
         try:
             found = await look()
-        except _Failed as failed:
+        except Failed as failed:
             await self._fail(name, failed.error, failed.advice, started)
             return False
         except GatewayError as error:
             await self._fail(name, error, self._advice(error), started)
             return False
         await self._tell(Check(name, found.status, found.detail, found.advice, trio.current_time() - started))
-        return True
+        return found.status != "failed"
 
     async def _fail(self, name: str, error: GatewayError, advice: str, started: float) -> None:
         await self._tell(Check(name, "failed", str(error), advice, trio.current_time() - started, error))
@@ -306,25 +312,25 @@ class _Examination:
 
     # ------------------------------------------------------------------------------------------------------- the steps
 
-    def _settings(self) -> _Finding:
+    def _settings(self) -> Finding:
         ignored = self._config.ignored_variables
         strays = unknown_variables(self._environ)
         if strays:
-            return _Finding(
+            return Finding(
                 f"{', '.join(strays)}: no setting has this variable, so nothing reads it",
                 "warning",
                 " ".join(stray_advice(self._environ))
                 + (f" {', '.join(ignored)}: for another gateway than url, and not used." if ignored else ""),
             )
         if ignored:
-            return _Finding(
+            return Finding(
                 f"{', '.join(ignored)}: not used, because the environment is about another gateway than url",
                 "warning",
                 "Give as arguments, or as options, what is meant for this gateway.",
             )
-        return _Finding("the settings, and the files and classes that they name, can be used")
+        return Finding("the settings, and the files and classes that they name, can be used")
 
-    async def _look_at_addresses(self) -> _Finding:
+    async def _look_at_addresses(self) -> Finding:
         """Ask each address whether it answers, and go on with the first that does, or else with the first of all."""
         each = [_at(self._config, index) for index in range(len(self._config.addresses))]
         silent: dict[int, str] = {}
@@ -348,49 +354,49 @@ class _Examination:
         self._place(each[chosen])
         detail = "; ".join(f"{one.base_url}: {silent.get(index, 'answers')}" for index, one in enumerate(each))
         if not silent:
-            return _Finding(f"{detail}; what follows is about the first")
+            return Finding(f"{detail}; what follows is about the first")
         advice = (
             f"What follows is about {self._config.base_url}. Requests go on at the next address, but each program may wait for "
             f"one that is down first: start it, or take it out of {self._origin('url')}."
         )
-        return _Finding(detail, "warning", advice)
+        return Finding(detail, "warning", advice)
 
-    async def _resolve(self) -> _Finding:
+    async def _resolve(self) -> Finding:
         await trio.lowlevel.checkpoint()
         if self._connector is not None:
-            return _Finding("not looked up: a connector takes the place of TCP", "skipped")
+            return Finding("not looked up: a connector takes the place of TCP", "skipped")
         if _address(self._host) is not None:
-            return _Finding(f"{self._host} is an address")
+            return Finding(f"{self._host} is an address")
         try:
             found = await resolve(self._host, self._port, self._config.connect_timeout)
         except GatewayConnectionError as error:
             advice = f"Is the host in {self._origin('url')} right, and known on this machine (DNS, /etc/hosts, VPN)?"
-            raise _Failed(error, advice + self._proxies()) from None
-        return _Finding(f"{self._host} is {', '.join(found)}")
+            raise Failed(error, advice + self._proxies()) from None
+        return Finding(f"{self._host} is {', '.join(found)}")
 
-    async def _connect(self) -> _Finding:
+    async def _connect(self) -> Finding:
         try:
             await check_stream(self._connector or connect_tcp, self._host, self._port, self._config.connect_timeout)
         except GatewayTimeoutError as error:
             advice = f"Nobody answers, as behind a firewall: is {self._origin('url')} right, and may this machine go there?"
-            raise _Failed(error, advice + self._proxies()) from None
+            raise Failed(error, advice + self._proxies()) from None
         except GatewayConnectionError as error:
             advice = f"Is the gateway running there, and is the port in {self._origin('url')} right?"
-            raise _Failed(error, advice + self._proxies()) from None
-        return _Finding(f"connected to {self._host}, port {self._port}")
+            raise Failed(error, advice + self._proxies()) from None
+        return Finding(f"connected to {self._host}, port {self._port}")
 
     def _proxies(self) -> str:
         found = [name for name in self._environ if name.lower() in _PROXIES and self._environ[name]]
         return f" The proxy of {found[0]} is not used: this library connects directly." if found else ""
 
-    async def _secure_connect(self, http: HttpClient) -> _Finding:
+    async def _secure_connect(self, http: HttpClient) -> Finding:
         await trio.lowlevel.checkpoint()
         if not self._secure:
             address = _address(self._host)
             if self._logs_in and not (self._host == "localhost" or (address is not None and address.is_loopback)):
                 advice = "Use an https:// URL where the gateway, or a proxy before it, offers one."
-                return _Finding("not used: everybody on the way can read what logs in", "warning", advice)
-            return _Finding("not used: the URL is http://", "skipped")
+                return Finding("not used: everybody on the way can read what logs in", "warning", advice)
+            return Finding("not used: the URL is http://", "skipped")
         connector = self._connector or connect_tcp
         limit = self._config.connect_timeout
         refused: GatewayConnectionError | None = None
@@ -402,16 +408,16 @@ class _Examination:
         if refused is not None:
             if verification_failure(refused) is None and await self._speaks_plainly(connector):
                 refused = self._plain_error()
-            raise _Failed(refused, self._tls_advice(refused))
+            raise Failed(refused, self._tls_advice(refused))
         version = "TLS" if facts is None else facts.version
         if facts is None or facts.expires is None:
             advice = f"Set {self._variable('validate_cert')} to yes, and the gateway's CA in {self._variable('ca_certs')}."
-            return _Finding(f"{version}, but nobody knows with whom: validate_cert is off", "warning", advice)
+            return Finding(f"{version}, but nobody knows with whom: validate_cert is off", "warning", advice)
         left = facts.expires - self._now
         detail = f"{version}; the certificate is accepted and expires in {left / 86400:.0f} days"
         if left < EXPIRY_WARNING:
-            return _Finding(detail, "warning", "Renew the server's certificate.")
-        return _Finding(detail)
+            return Finding(detail, "warning", "Renew the server's certificate.")
+        return Finding(detail)
 
     async def _speaks_plainly(self, connector: Connector) -> bool:
         answer = await ask_plainly(connector, self._host, self._port, self._path("/api"), _LOOK_LIMIT)
@@ -487,50 +493,72 @@ class _Examination:
             f"For a trial only, {self._variable('validate_cert')}=no accepts any certificate."
         )
 
-    async def _ask_version(self, api: KernelApi) -> _Finding:
+    async def _ask_version(self, api: KernelApi) -> Finding:
         await trio.lowlevel.checkpoint()
         refused: GatewayHTTPError | ProtocolError | GatewayConnectionError | None = None
         body: object = None
         try:
+            before = self._epoch + trio.current_time()
             response = await api.http.request("GET", "/api")
+            self._dated = response.headers.get("Date"), before, self._epoch + trio.current_time()
             body = response.json()
         except AuthenticationError as error:
             self._refusal = error
-            return _Finding(f"answers in HTTP, with {error.status_code}")
+            return Finding(f"answers in HTTP, with {error.status_code}")
         except HubServerNotRunningError as error:
-            raise _Failed(error, _start_server(error)) from None
+            raise Failed(error, _start_server(error)) from None
         except (TokenCommandError, GatewayTimeoutError) as error:
             if isinstance(error, GatewayTimeoutError) and error.setting != "token_command_timeout":
                 raise
             self._no_token = error
-            return _Finding("not asked, for want of a token", "skipped")
+            return Finding("not asked, for want of a token", "skipped")
         except (GatewayHTTPError, ProtocolError, GatewayConnectionError) as error:
             refused = error
         if refused is not None:
             return await self._why_no_version(api, refused)
         if not isinstance(body, dict) or not isinstance(body.get("version"), str):
-            return _Finding("answers in JSON, but without a version", "warning", _PATH.format(url=self._origin("url")))
+            return Finding("answers in JSON, but without a version", "warning", _PATH.format(url=self._origin("url")))
         version = one_line(body["version"], 60)
         gateway = body.get("gateway_version")
         if isinstance(gateway, str):
-            return _Finding(f"Enterprise Gateway {one_line(gateway, 60)} on Jupyter server {version}")
+            return Finding(f"Enterprise Gateway {one_line(gateway, 60)} on Jupyter server {version}")
         if body.get("proxy") == rest.PROXY:
-            return _Finding(f"the proxy of trio_gateway {version}, which passes on what another gateway has")
-        return _Finding(f"Jupyter server {version}")
+            return Finding(f"the proxy of trio_gateway {version}, which passes on what another gateway has")
+        return Finding(f"Jupyter server {version}")
+
+    def _note(self, event: GatewayEvent) -> None:
+        if event.kind == "request" and event.method == "POST":
+            self._start_seconds = event.seconds
+
+    async def _compare_clocks(self, http: HttpClient) -> Finding:
+        await trio.lowlevel.checkpoint()
+        if self._dated is None:
+            before = self._epoch + trio.current_time()
+            answer = await self._ask_aside(http, self._path("/api"))
+            self._dated = None if answer is None else answer.headers.get("Date"), before, self._epoch + trio.current_time()
+        date, before, after = self._dated
+        return compare_clocks(date, before=before, after=after)
+
+    async def _compare_replicas(self, api: KernelApi, model: KernelModel | None) -> Finding:
+        others = [url for url in self._addresses if url != self._config.base_url]
+        asked = ReplicaQuestions(
+            api.http, self._connector or connect_tcp, others=others, accept_variable=self._variable("accept_cookies")
+        )
+        return await asked.compare(None if model is None else model.id)
 
     def _https_advice(self) -> str:
         return f"That port speaks TLS: write https:// in {self._origin('url')}."
 
-    async def _why_no_version(self, api: KernelApi, error: GatewayHTTPError | ProtocolError | GatewayConnectionError) -> _Finding:
+    async def _why_no_version(self, api: KernelApi, error: GatewayHTTPError | ProtocolError | GatewayConnectionError) -> Finding:
         """Find out why /api is no answer; where only the version is missing, go on."""
         await trio.lowlevel.checkpoint()
         status = error.status_code if isinstance(error, GatewayHTTPError) else 0
         if status in {0, 400} and await self._speaks_tls():
-            raise _Failed(error, f"That port speaks TLS: write https:// in {self._origin('url')}.")
+            raise Failed(error, f"That port speaks TLS: write https:// in {self._origin('url')}.")
         if status in _REDIRECTS:
-            raise _Failed(error, await self._redirect_advice(api.http))
+            raise Failed(error, await self._redirect_advice(api.http))
         if isinstance(error, ProtocolError):
-            raise _Failed(error, f"{await self._path_advice(api.http)} What answers may be a login page or another service.")
+            raise Failed(error, f"{await self._path_advice(api.http)} What answers may be a login page or another service.")
         if status != 404:
             raise error
         try:
@@ -542,31 +570,29 @@ class _Examination:
         if isinstance(self._specs, ProtocolError) or (
             isinstance(self._specs, GatewayHTTPError) and self._specs.status_code == 404
         ):
-            raise _Failed(error, await self._path_advice(api.http))
-        return _Finding(str(error), "warning", _PATH.format(url=self._origin("url")))
+            raise Failed(error, await self._path_advice(api.http))
+        return Finding(str(error), "warning", _PATH.format(url=self._origin("url")))
 
-    async def _authenticate(self, api: KernelApi) -> _Finding:
+    async def _authenticate(self, api: KernelApi) -> Finding:
         """Ask for the kernelspecs: some servers tell their version to anybody."""
         await trio.lowlevel.checkpoint()
         if self._no_token is not None:
-            raise _Failed(self._no_token, self._advice(self._no_token))
+            raise Failed(self._no_token, self._advice(self._no_token))
         if self._refusal is not None:
-            raise _Failed(self._refusal, self._login_advice(self._refusal))
+            raise Failed(self._refusal, self._login_advice(self._refusal))
         if self._specs is None:
             try:
                 self._specs = await api.kernelspecs(user=self._config.kernel_username)
             except AuthenticationError as error:
-                raise _Failed(error, self._login_advice(error)) from None
+                raise Failed(error, self._login_advice(error)) from None
             except (GatewayHTTPError, ProtocolError) as error:
                 self._specs = error
         if isinstance(self._specs, GatewayHTTPError) and self._specs.status_code >= 500:
-            return _Finding(
-                f"not refused, but the server answers {self._specs.status_code}", "warning", self._advice(self._specs)
-            )
+            return Finding(f"not refused, but the server answers {self._specs.status_code}", "warning", self._advice(self._specs))
         if isinstance(self._specs, GatewayError):
             # A 404 is given before anybody looks at who asks.
-            return _Finding("not known: the list of kernelspecs, which is asked for, is not there", "skipped")
-        return _Finding("not refused" if self._logs_in else "nothing to log in with is set, and none is asked for")
+            return Finding("not known: the list of kernelspecs, which is asked for, is not there", "skipped")
+        return Finding("not refused" if self._logs_in else "nothing to log in with is set, and none is asked for")
 
     def _login_advice(self, error: AuthenticationError) -> str:
         token, scheme = self._variable("auth_token"), self._variable("auth_scheme")
@@ -588,26 +614,26 @@ class _Examination:
             f"check {token}; and whether {self._variable('kernel_username')} is the name of a user it lets in."
         )
 
-    async def _judge_kernelspecs(self) -> _Finding:
+    async def _judge_kernelspecs(self) -> Finding:
         await trio.lowlevel.checkpoint()
         specs = self._specs
         if isinstance(specs, GatewayHTTPError) and specs.status_code in {404, 405, 501}:
             advice = f"Kernels start all the same where their names are known. Is {self._origin('kernelspecs_endpoint')} right?"
-            return _Finding(f"the server has no list: {specs}", "warning", advice)
+            return Finding(f"the server has no list: {specs}", "warning", advice)
         if isinstance(specs, GatewayError):
             raise specs
         assert specs is not None
         names = sorted(specs.kernelspecs)
         if not names:
-            return _Finding("the list is empty", "warning", "Install a kernel on the gateway's machine, such as ipykernel.")
+            return Finding("the list is empty", "warning", "Install a kernel on the gateway's machine, such as ipykernel.")
         shown = [f"{one_line(name, 100)} (default)" if name == specs.default else one_line(name, 100) for name in names[:100]]
         detail = ", ".join(shown) + (f", and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
         if self._kernel_name is not None and specs.find(self._kernel_name) is None:
-            raise _Failed(KernelSpecNotFoundError(self._kernel_name, available=names), "Name one of those it has.")
+            raise Failed(KernelSpecNotFoundError(self._kernel_name, available=names), "Name one of those it has.")
         if specs.default not in specs.kernelspecs:
             detail += f"; the default, {one_line(specs.default or 'none', 100)}, is none of them"
-            return _Finding(detail, "warning", "Name the kernel at each start, or set a default in the gateway's configuration.")
-        return _Finding(detail)
+            return Finding(detail, "warning", "Name the kernel at each start, or set a default in the gateway's configuration.")
+        return Finding(detail)
 
     def _start_request(self) -> StartRequest:
         config, kernel_id = self._config, new_kernel_id()
@@ -620,13 +646,24 @@ class _Examination:
                 "The gateway lets us in but starts no kernel: a limit of kernels, or this user may not start this one "
                 f"({self._variable('kernel_username')}). Its log says which."
             )
+        limit, seconds = self._config.request_timeout_for(), self._start_seconds
+        given_up = isinstance(error, GatewayHTTPError) and error.status_code == 504
+        if given_up or (isinstance(error, GatewayConnectionError) and error.sent and seconds >= _SUSPICIOUS):
+            # What stands before a gateway has a limit of its own for answers, which nobody can be asked about.
+            return (
+                f"A balancer or proxy before the gateway seems to have given the start up after {seconds:.0f} s, and it may take "
+                f"{limit:.0f} s here: raise its own limit above that (haproxy: `timeout server`; nginx: `proxy_read_timeout`; "
+                "others: how long a backend may take to answer), or find in the gateway's log why kernels start slowly."
+            )
+        if isinstance(error, GatewayHTTPError) and error.status_code in {502, 503}:
+            return self._advice(error)
         if isinstance(error, GatewayHTTPError) and error.status_code >= 500:
             return "The kernel does not start on the gateway's side; the gateway's log has the reason."
         if isinstance(error, GatewayTimeoutError) and error.setting == "launch_timeout":
             return f"The gateway's log says what the kernel waits for. {self._advice(error)}"
         return self._advice(error)
 
-    async def _shake_hands(self, http: HttpClient, model: KernelModel | None) -> _Finding:
+    async def _shake_hands(self, http: HttpClient, model: KernelModel | None) -> Finding:
         kernel_id = new_kernel_id() if model is None else model.id
         url = self._config.websocket_url(rest.channels_path(self._config.kernels_endpoint, kernel_id, uuid.uuid4().hex))
         headers = await http.handshake_headers(url)  # renews the token
@@ -638,35 +675,35 @@ class _Examination:
             advice = (
                 f"A gateway answers when its kernel does: is that one alive, or does a proxy hold the upgrade back? {_UPGRADES}"
             )
-            raise _Failed(error, advice) from None
+            raise Failed(error, advice) from None
         except GatewayConnectionError as error:
             # All of HTTP went well, so this is about another address, or about the upgrade.
             advice = _UPGRADES if self._config.ws_url is None else f"Is {self._origin('ws_url')} right?"
-            raise _Failed(error, advice) from None
+            raise Failed(error, advice) from None
         if answer.status_code == 101:
             framing = "the framing v1" if answer.subprotocol == codec.V1_SUBPROTOCOL else "the older framing"
-            return _Finding(f"connected, with {framing}")
+            return Finding(f"connected, with {framing}")
         if answer.status_code == 404 and model is None:
             # Gateways say so before they look at the upgrade, hence also where a proxy has taken that away.
-            return _Finding("the handshake is let in, as far as one without a kernel shows (404 to one that does not exist)")
+            return Finding("the handshake is let in, as far as one without a kernel shows (404 to one that does not exist)")
         raise self._rejection(answer, url.partition("?")[0], http.mask)
 
-    def _rejection(self, answer: Handshake, url: str, mask: Masker) -> _Failed:
+    def _rejection(self, answer: Handshake, url: str, mask: Masker) -> Failed:
         status = answer.status_code
         headers = Headers(answer.headers.items())
         if says_not_running("GET", urlsplit(url).path, status, headers, answer.body):
             stopped = HubServerNotRunningError(status, rest.reason_phrase(status), url=url)
-            return _Failed(stopped, _start_server(stopped))
+            return Failed(stopped, _start_server(stopped))
         reason, message = rest.parse_error(status, headers, answer.body, mask=mask)
         if status in {401, 403}:
             advice = (
                 "HTTP is let in and the handshake is not: a proxy may take the credentials away, or the gateway wants an Origin."
             )
-            return _Failed(AuthenticationError(status, reason, message, url=url), advice)
+            return Failed(AuthenticationError(status, reason, message, url=url), advice)
         advice = _UPGRADES if self._config.ws_url is None else f"Is {self._origin('ws_url')} right? {_UPGRADES}"
-        return _Failed(GatewayHTTPError(status, reason, message, url=url), advice)
+        return Failed(GatewayHTTPError(status, reason, message, url=url), advice)
 
-    async def _ask_kernel(self, api: KernelApi, model: KernelModel) -> _Finding:
+    async def _ask_kernel(self, api: KernelApi, model: KernelModel) -> Finding:
         limit = self._config.request_timeout
         watch = KernelWatch(api, self._config.ping_interval)
         interrupt_mode = partial(KernelSpecDirectory(api, self._config).interrupt_mode, model.name)
@@ -676,9 +713,9 @@ class _Examination:
             words = [str(info.get(name, "")) for name in ("implementation", "implementation_version")]
             protocol = one_line(str(info.get("protocol_version", "unknown")), 20)
             name = one_line(" ".join(words), 80)
-            return _Finding(f"{name or 'the kernel'} answers, in version {protocol} of the protocol")
+            return Finding(f"{name or 'the kernel'} answers, in version {protocol} of the protocol")
         error = GatewayTimeoutError("the kernel's answer", limit, "request_timeout")
-        raise _Failed(error, "The connection is there and the kernel is silent: the gateway's log may say why.")
+        raise Failed(error, "The connection is there and the kernel is silent: the gateway's log may say why.")
 
     # ------------------------------------------------------------------------------------------------------- the words
 
@@ -701,7 +738,10 @@ class _Examination:
             case GatewayTimeoutError():
                 return f"If the gateway is only slow, raise {self._variable(error.setting)}, in seconds."
             case GatewayHTTPError(status_code=502 | 503 | 504):
-                return "A proxy answers, and the gateway behind it does not: is that one running?"
+                return (
+                    "A proxy answers, and the gateway behind it does not: is that one running? A balancer takes it for down if "
+                    "it refuses the health check: that needs the gateway's token, and patience for seconds while kernels start."
+                )
             case GatewayHTTPError(status_code=code) if code >= 500:
                 return "That is an error of the gateway; its log has the reason."
             case GatewayHTTPError() | ProtocolError():

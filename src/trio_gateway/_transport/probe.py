@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import h11
 import trio
 
 from .._errors import GatewayConnectionError, GatewayError, GatewayTimeoutError
+from .._protocol.headers import Headers
 from .connector import Connector, close_now, describe_os_error, open_stream
 from .http.client import HttpClient
 from .websocket.opening import HandshakeRejected, WebSocketOptions, open_websocket
@@ -60,12 +61,12 @@ class Handshake:
 
 @attrs.frozen
 class PlainAnswer:
-    """How a server answered a request without credentials."""
+    """How a server answered one request over a connection of its own."""
 
     status_code: int
     """Its status."""
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    """Its headers; names in lower case."""
+    headers: Headers = attrs.field(repr=False)
+    """Its headers."""
     body: bytes = attrs.field(repr=False)
     """The beginning of its body."""
 
@@ -144,9 +145,16 @@ async def speaks_tls(connector: Connector, host: str, port: int, limit: float) -
 
 
 async def ask_plainly(
-    connector: Connector, host: str, port: int, path: str, limit: float, *, ssl_context: ssl.SSLContext | None = None
+    connector: Connector,
+    host: str,
+    port: int,
+    path: str,
+    limit: float,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    headers: Iterable[tuple[str, str]] = (),
 ) -> PlainAnswer | None:
-    """Ask a server for a path over a connection of its own, without credentials and without following redirects.
+    """Ask a server for a path over a connection of its own, without following redirects.
 
     Args:
         connector: opens the raw stream.
@@ -155,6 +163,7 @@ async def ask_plainly(
         path: an escaped path.
         limit: how long all of it may take, in seconds.
         ssl_context: what to do TLS with; None for plain HTTP.
+        headers: more headers, such as what logs in; none are sent by itself.
 
     Returns:
         The answer, its body cut after 64 KiB; None where there is none in HTTP, or not in time.
@@ -168,16 +177,18 @@ async def ask_plainly(
             return None
         async with stream:
             try:
-                return await _one_answer(stream, host, port, path)
-            except (h11.RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError):
+                return await _one_answer(stream, host, port, path, headers)
+            except (h11.RemoteProtocolError, h11.LocalProtocolError, trio.BrokenResourceError, trio.ClosedResourceError):
                 return None
     return None
 
 
-async def _one_answer(stream: trio.abc.Stream, host: str, port: int, path: str) -> PlainAnswer | None:
+async def _one_answer(
+    stream: trio.abc.Stream, host: str, port: int, path: str, more: Iterable[tuple[str, str]]
+) -> PlainAnswer | None:
     connection = h11.Connection(h11.CLIENT)
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    headers = [("Host", authority), ("Accept", "application/json"), ("Connection", "close")]
+    headers = [("Host", authority), ("Accept", "application/json"), ("Connection", "close"), *more]
     await stream.send_all(
         (connection.send(h11.Request(method="GET", target=path, headers=headers)) or b"")
         + (connection.send(h11.EndOfMessage()) or b"")
@@ -198,7 +209,7 @@ async def _one_answer(stream: trio.abc.Stream, host: str, port: int, path: str) 
         return None
     return PlainAnswer(
         answer.status_code,
-        {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers},
+        Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers),
         bytes(body[:_MOST_READ]),
     )
 
