@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ import pytest
 import trio_gateway
 from tools.ports import held_port
 from trio_gateway.jupyter import (
+    GatewayKernelManager,
     start_new_async_kernel,
     start_new_kernel,
 )
@@ -132,3 +134,33 @@ def test_a_new_kernel_by_one_call(fake: Fake, monkeypatch: pytest.MonkeyPatch) -
     manager, client = start_new_kernel(kernel_id=ID)
     client.stop_channels()
     manager.shutdown_kernel()
+
+
+@pytest.mark.parametrize("limit", [3.0, math.inf])
+def test_a_kernel_that_answers_nobody(fake: Fake, limit: float) -> None:
+    """It is alive until it has been unresponsive for as long as the setting says, which is by default for ever."""
+
+    async def use(own: Own) -> None:
+        await own.start_kernel()
+        client = own.manager.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready()
+            client.execute("import time\ntime.sleep(1000)")
+            heartbeat = own.manager._kernel.hb
+            while not heartbeat.evidence.answers_at_work:  # each look asks the kernel
+                assert await own.is_alive()
+            (kernel,) = fake.gateway.kernels.values()
+            fake.do(kernel.cut_off)
+            while heartbeat.verdict is not trio_gateway.Verdict.UNRESPONSIVE or limit < math.inf:
+                if not await own.is_alive():
+                    break
+            assert heartbeat.verdict is trio_gateway.Verdict.UNRESPONSIVE
+            assert (await own.is_alive()) == (limit == math.inf)
+            fake.do(kernel.rejoin)
+            while not await own.is_alive() or heartbeat.verdict is not trio_gateway.Verdict.ALIVE:
+                pass
+        finally:
+            client.stop_channels()
+
+    with_own(fake, GatewayKernelManager, use, settings={"ping_interval": 1.0, "unresponsive_timeout": limit})

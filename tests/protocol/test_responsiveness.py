@@ -173,6 +173,18 @@ def test_code_that_ends_right_after_the_answer_proves_nothing_and_the_question_i
     assert set(play.what) == {Ask(learning=True)}
 
 
+def test_questions_in_quick_succession_do_not_put_off_what_is_learned() -> None:
+    """As jupyter_client's look whether a kernel is alive asks them."""
+    play = Play()
+    play.send("code")
+    began = play.now
+    while play.now < began + 2 * CONFIRM_SECONDS:
+        play.ask()
+        play.run(play.now + CONFIRM_SECONDS / 8)
+        play.answer()
+    assert play.liveness.answers_at_work
+
+
 def test_an_answer_is_no_evidence_where_no_code_runs() -> None:
     play = Play()
     play.send("info", ("control", None), runs=False)

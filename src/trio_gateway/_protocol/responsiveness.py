@@ -150,13 +150,13 @@ class Responsiveness:
 
     def asked(self) -> None:
         """The question begins to be sent."""
-        if not self._liveness.answers_at_work:
+        if not self._liveness.answers_at_work and self._confirm_at == math.inf:
             self._began = self._at_work()
 
     def answered(self, now: float) -> None:
         """The kernel answered the question."""
-        if self._liveness.answers_at_work:
-            return
+        if self._liveness.answers_at_work or self._confirm_at < math.inf:
+            return  # else each of many questions would begin to wait anew
         self._began &= self._at_work()
         if self._began:
             self._confirm_at = now + CONFIRM_SECONDS
