@@ -338,8 +338,9 @@ def test_parameters_are_set_those_of_the_command_line_before_those_of_a_file(ser
     shows = "print(a, b, c)"
     for name in ("n", "m"):
         write_notebook(cli.cwd / f"{name}.ipynb", ("a = b = c = 0", ["parameters"]), shows)
-    (cli.cwd / "p.yaml").write_text("a: 1\nb: [2, x]\n")
-    given = ["--parameters", "p.yaml", "-p", "a=7", "-p", "c=007"]
+    (cli.cwd / "p.yaml").write_text("a: 1\nb: [3]\n")
+    (cli.cwd / "q.json").write_text('{"b": [2, "x"], "c": 5}')
+    given = ["--parameters", "p.yaml", "-f", "q.json", "-p", "a=7", "-p", "c=1", "-r", "c=007"]
     assert cli.run("run", "-q", "n.ipynb", *given).out == "7 [2, 'x'] 007\n"
     assert cli.run("run", "-q", "n.ipynb", "m.ipynb", *given, "-o", "out/").code == 0
     for name in ("n", "m"):

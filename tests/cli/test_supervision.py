@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,53 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     with pytest.RaisesGroup(Gone):
         run_command(Options(quiet=True), command)
     assert codes == [130]
+
+
+def deep(reached: Callable[[], Awaitable[object]], depth: int = 5) -> Callable[[], Awaitable[int]]:
+    """A command that notices a cancellation only some turns of the scheduler after it: below several nurseries."""
+
+    async def layer(left: int) -> int:
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(layer, left - 1)
+        finally:
+            if left == depth:
+                with trio.CancelScope(shield=True):
+                    await reached()
+        return 0
+
+    return lambda: layer(depth)
+
+
+def test_a_cancellation_is_delivered_before_a_second_signal_is_invited_or_obeyed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both signals are there at once: what the first one has saved is saved before the second one ends the process."""
+    told: list[str] = []
+    ended = trio.Event()
+
+    class Gone(BaseException):
+        pass
+
+    def exit_now(code: int) -> None:
+        told.append(f"exit {code}")
+        ended.set()
+        raise Gone
+
+    async def save_and_clean_up() -> None:
+        told.append("saved")
+        await ended.wait()
+
+    monkeypatch.setattr(os, "_exit", exit_now)
+    monkeypatch.setattr(Options, "say", lambda _, message: told.append(message.partition(":")[0]))
+    with pytest.raises(BaseExceptionGroup):
+        run_command(Options(), deep(save_and_clean_up))
+    assert told[1:3] == ["saved", "… (a second time"], told
+    assert told[3].startswith("exit")
 
 
 def test_signals_that_our_parent_had_us_ignore_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,8 @@ class NotebookRuns:
     """How to run each."""
     jobs: int = 1
     """How many run at a time."""
+    stop_on_failure: bool = False
+    """Whether the first that does not end well ends the others."""
     echo: bool = False
     """Whether to show outputs on standard output and error; of one notebook."""
     to_standard_output: bool = False
@@ -350,9 +352,11 @@ class _Several(_Shown):
         self._jobs = {task.source.number: self.job_of(task) for task in runs.tasks}
         self._tasks = {id(self._jobs[task.source.number]): task for task in runs.tasks}
         self._rows: dict[int, _Row] = {}
+        self._runs: notebooks.Runs | None = None
 
     def before_quitting(self) -> None:
-        """Leave the saves: a file is replaced as a whole, so each has its old content or the new; a temporary one may stay."""
+        if self._runs is not None:
+            self._runs.stop_saving()
 
     async def run_on(self, gateway: Gateway) -> None:
         where: Any = placing(self.options, gateway, [task.place for task in self.runs.tasks])
@@ -360,9 +364,16 @@ class _Several(_Shown):
         with open_board(self.options, len(self.runs.tasks)) as board:
             if self.asker is not None:
                 self.asker.pausing = board.paused
-            jobs, limit = [*self._jobs.values()], self.runs.jobs
-            async with notebooks.run_many(where, jobs, limit=limit, on_event=partial(self._note, board), **settings) as runs:
-                async for result in runs:
+            many = notebooks.run_many(
+                where,
+                [*self._jobs.values()],
+                limit=self.runs.jobs,
+                stop_on_failure=self.runs.stop_on_failure,
+                on_event=partial(self._note, board),
+                **settings,
+            )
+            async with many as self._runs:
+                async for result in self._runs:
                     await self._show(self._tasks[id(result.job)], result)
 
     def _note(self, board: Board, job: notebooks.NotebookJob, event: notebooks.RunEvent) -> None:

@@ -88,15 +88,26 @@ _EXAMPLES: Final = """Examples: trio-gateway run analysis.ipynb -o result.ipynb
     "pairs",
     metavar="NAME=VALUE",
     multiple=True,
-    help="Set a parameter, as papermill does. VALUE is what JSON makes of it, or else text. May be repeated.",
+    help="Set a parameter, as papermill does: VALUE is a number, True, False, None, or else text. May be repeated.",
+)
+@click.option(
+    "--raw-parameter",
+    "-r",
+    "raw_pairs",
+    metavar="NAME=TEXT",
+    multiple=True,
+    help="Set a parameter to a text, whatever it looks like. It goes before -p. May be repeated.",
 )
 @click.option(
     "--parameters",
-    "parameters_file",
+    "-f",
+    "parameters_files",
     metavar="FILE",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="Set the parameters that a file has, in YAML or JSON. -p goes before them.",
+    help="Set the parameters that a file has, in YAML or JSON. May be repeated: later ones win, and -p and -r go before them.",
 )
+@click.option("--stop-on-failure", is_flag=True, help="Of several notebooks, end the others when one does not end well.")
 @click.option("--html", metavar="PATTERN", type=click.Path(), help="Make a page of the notebook, by nbconvert; as for --output.")
 @click.option(
     "--report",
@@ -187,7 +198,7 @@ def run(options: Options, /, files: tuple[Path, ...], arguments: tuple[str, ...]
 
 _FOR_SCRIPTS: Final = frozenset({"timeout"})
 """Which options scripts take too."""
-_NAMES: Final = {"pairs": "-p", "parameters_file": "--parameters", "reports": "--report"}
+_NAMES: Final = {"pairs": "-p", "raw_pairs": "-r", "parameters_files": "--parameters", "reports": "--report"}
 """What options are called whose values have other names here."""
 
 
@@ -204,7 +215,9 @@ def _run_notebooks(
     inplace: bool,
     jobs: int,
     pairs: tuple[str, ...],
-    parameters_file: Path | None,
+    raw_pairs: tuple[str, ...],
+    parameters_files: tuple[Path, ...],
+    stop_on_failure: bool,
     html: str | None,
     reports: tuple[Path, ...],
     images: Path | None,
@@ -227,8 +240,10 @@ def _run_notebooks(
         )
     if options.as_json and output == "-":
         raise click.UsageError("--output - and --json exclude each other: both are for standard output.")
-    parameters = {} if parameters_file is None else read_parameters(parameters_file)
-    parameters |= parameters_of(pairs)
+    parameters: dict[str, Any] = {}
+    for file in parameters_files:
+        parameters |= read_parameters(file)
+    parameters |= parameters_of(pairs) | parameters_of(raw_pairs, raw=True)
     with _without("rfc3987_syntax"):
         from .. import notebooks
         from .notebook import NotebookRuns, run_notebooks
@@ -251,6 +266,7 @@ def _run_notebooks(
         tasks=tasks,
         settings=settings,
         jobs=jobs,
+        stop_on_failure=stop_on_failure,
         echo=shows,
         to_standard_output=output == STANDARD_OUTPUT,
         images=images,

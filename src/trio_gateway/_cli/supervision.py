@@ -21,6 +21,8 @@ __all__ = ["limited", "run_command"]
 
 _T = TypeVar("_T")
 
+_DELIVERY: Final = 0.5
+"""Seconds that a cancellation has at most to reach what runs."""
 _WORDS: Final = {"SIGINT": "Interrupted", "SIGTERM": "Told to end", "SIGHUP": "Hung up"}
 
 
@@ -61,8 +63,9 @@ async def _supervise(
                     os._exit(128 + number)
                 received.append(number)
                 scope.cancel(reason=f"signal {number}")
-                word = _WORDS[signal.Signals(number).name]
-                options.say(f"{word}: interrupting the kernel and cleaning up (a second time: quit at once).")
+                options.say(f"{_WORDS[signal.Signals(number).name]}: interrupting the kernel and cleaning up …")
+                await _delivered()
+                options.say("… (a second time: quit at once)")
 
         async def cancellable() -> int:
             with scope:
@@ -77,6 +80,19 @@ async def _supervise(
             options.warn(f"while cleaning up: {error}")
             code = 0
     return 128 + received[0] if received else code
+
+
+async def _delivered() -> None:
+    """Wait until what was cancelled has acted on it, as far as it does so at once: notebooks are saved first of all.
+
+    Each nursery on the way takes a turn of the scheduler. A word that invites a second signal, and what the second one does, come
+    after that: else the process could be gone before anything was saved.
+    """
+    from trio.testing import wait_all_tasks_blocked
+
+    # Output that comes without a pause keeps some task running.
+    with trio.move_on_after(_DELIVERY):
+        await wait_all_tasks_blocked()
 
 
 def _signals() -> list[signal.Signals]:

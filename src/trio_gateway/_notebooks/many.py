@@ -30,6 +30,7 @@ from .events import RunEvent, RunFinished
 from .options import NotebookJob, RunOptions, RunSettings, as_path, hidden_settings
 from .results import NotebookRun, NotebookStoppedError
 from .runs import OTHER_DOORS, Prepared, PreparedRun, prepare
+from .saver import stop_savers
 
 __all__ = ["Jobs", "OnRunEvent", "Runs", "is_several", "run_many"]
 
@@ -163,6 +164,7 @@ class _Many:
         self._give, self.results = trio.open_memory_channel[NotebookRun](limit)
         self._reading = trio.CancelScope()
         self._running: set[trio.CancelScope] = set()
+        self._saved: set[PreparedRun] = set()
         self._stopped_by = ""
         self._all = trio.CancelScope()
         self._failure: Exception | None = None
@@ -234,6 +236,7 @@ class _Many:
                     self._claim(entry)
                 events = EventQueue()
                 run = PreparedRun(entry.prepared or await prepare(self._where, entry.job, **self._settings), events)
+                self._saved.add(run)
                 async with run.open(self._where, events) as opened:
                     async for event in opened:
                         if not isinstance(event, RunFinished):  # it has not: its kernel is there
@@ -243,6 +246,8 @@ class _Many:
             finally:
                 self._running.discard(scope)
                 self._claims.release(entry.label)
+                if run is not None:
+                    self._saved.discard(run)
         if not (failure is None or isinstance(failure, GatewayError)):
             await self._fail(failure)  # the caller's own: what answers requests for input
         if scope.cancelled_caught:
@@ -277,6 +282,10 @@ class _Many:
         self._reading.cancel(reason="another job did not end well")
         for scope in self._running:
             scope.cancel(reason="another job did not end well")
+
+    def stop_saving(self) -> None:
+        """Let the saves that are being made come to their end, and make no other."""
+        stop_savers([run.saver for run in tuple(self._saved) if run.saver is not None])
 
     def take_failure(self) -> Exception | None:
         """Return what ended the call, if not its jobs: what the caller's own functions or iterable raised. Once."""
@@ -327,6 +336,13 @@ class Runs(AsyncIterator[NotebookRun]):
         if failure is not None:
             raise failure
         raise StopAsyncIteration
+
+    def stop_saving(self) -> None:
+        """Let the saves that are being made come to their end, for a second at most, and make no other.
+
+        For a process that is about to end without leaving its blocks. It may be called where nothing can be waited for.
+        """
+        self._many.stop_saving()
 
 
 @refuse_faces("notebooks", Gateway, KernelPool)

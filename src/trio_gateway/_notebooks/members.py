@@ -104,7 +104,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.IN_TRIO: ("cells", "notebook", "result"),
         How.INTERNAL: ("receive_ready",),
     },
-    Runs: {},
+    Runs: {How.ON_THE_SPOT: ("stop_saving",)},
 }
 """Each class that has faces, and each of its public members."""
 

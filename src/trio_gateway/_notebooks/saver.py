@@ -7,7 +7,8 @@ time, however large the notebook grows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
 import trio
@@ -18,7 +19,7 @@ from .document import Document
 from .file import NotebookFile
 from .writing import pieces_of
 
-__all__ = ["Saver"]
+__all__ = ["Saver", "stop_savers"]
 
 _T = TypeVar("_T")
 
@@ -83,9 +84,13 @@ class Saver:
         if not self._file.is_special:
             self._save_or_warn()
 
-    def stop(self) -> None:
-        """Let a save that is being made come to its end, for a second at most, and make no other: this process quits at once."""
-        self._lock.acquire(timeout=_LAST_SAVE)
+    def stop(self, seconds: float = _LAST_SAVE) -> None:
+        """Let a save that is being made come to its end, and make no other: this process quits at once.
+
+        Args:
+            seconds: how long to wait for it at most.
+        """
+        self._lock.acquire(timeout=seconds)
 
     async def save_soon(self) -> None:
         """Save what has changed, now, or later if saving has taken too much of the time.
@@ -140,3 +145,10 @@ class Saver:
     def _write(self, notebook: object) -> None:
         with self._lock:
             self._file.write(pieces_of(notebook))
+
+
+def stop_savers(savers: Iterable[Saver]) -> None:
+    """Stop several savers, as `stop` does: one second for all of them together."""
+    end = time.monotonic() + _LAST_SAVE  # noqa: TID251 - threads write, and this blocks
+    for saver in savers:
+        saver.stop(max(end - time.monotonic(), 0.0))  # noqa: TID251

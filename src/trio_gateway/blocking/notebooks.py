@@ -53,7 +53,8 @@ class OpenRun(Reader[RunEvent], of=_trio.OpenRun, declared=MEMBERS[_trio.OpenRun
 
 
 class Runs(Reader[NotebookRun], of=_trio.Runs, declared=MEMBERS[_trio.Runs]):
-    pass
+    @like(_trio.Runs.stop_saving)
+    def stop_saving(self) -> None: ...
 
 
 @function_like(_trio.run, FUNCTIONS)
