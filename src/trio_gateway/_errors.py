@@ -157,7 +157,7 @@ class ConfigProblem:
         field: the setting's name.
         value: its value as text, or None where it is secret.
         expected: what would be right.
-        source: where the value came from: `"argument"`, or the environment variable's name.
+        source: where the value came from: `"argument"`, the environment variable's name, or the file and the key in it.
         unknown: whether there is no setting of this name; `expected` is what may have been meant, or `""`.
     """
 
@@ -170,7 +170,7 @@ class ConfigProblem:
     expected: str
     """What would be right."""
     source: str
-    """`"argument"`, or the environment variable that the value came from."""
+    """`"argument"`, the environment variable that the value came from, or the file and the key in it."""
 
     unknown: bool
     """Whether there is no setting of this name."""

@@ -17,6 +17,7 @@ from .conformance_command import conformance
 from .doctor_command import doctor
 from .exec_command import exec_command
 from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of
+from .gateways_command import gateways
 from .kernels_command import kernels
 from .kernelspecs_command import kernelspecs
 from .options import Options, common_options, kernel_option
@@ -31,8 +32,8 @@ _SIGNALLED: Final = 128
 
 _HELP = """Run code on the Jupyter kernels behind a gateway.
 
-The gateway is the one of `--url` or of the environment variable JUPYTER_GATEWAY_URL. Without either, a local Kernel Gateway is
-started for the one command and ended with it. Secrets never go on a command line: the token comes from
+The gateway is the one of `--url`, of `--gateway` or of the environment variable JUPYTER_GATEWAY_URL. Without these, a local
+Kernel Gateway is started for the one command and ended with it. Secrets never go on a command line: the token comes from
 JUPYTER_GATEWAY_AUTH_TOKEN or `--token-file`. All other settings are the JUPYTER_GATEWAY_* variables.
 
 **Shell completion:** `eval "$(_TRIO_GATEWAY_COMPLETE=bash_source trio-gateway)"`, or `zsh_source`; the page docs/command.md
@@ -53,7 +54,7 @@ def app() -> None:
     """Hold the commands; each does its own work."""
 
 
-for _command in (exec_command, run, kernels, kernelspecs, doctor, conformance, proxy):
+for _command in (exec_command, run, kernels, kernelspecs, gateways, doctor, conformance, proxy):
     app.add_command(_command)
 
 

@@ -6,6 +6,7 @@ The one idea: a person who has configured nothing still gets a kernel, and learn
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,10 +43,24 @@ def configured_gateway(options: Options, *, for_others: bool = False) -> trio_ga
     Raises:
         InvalidInputError: an option or a setting is wrong.
     """
-    config = trio_gateway.GatewayConfig.from_env(**options.settings())
+    config = _config_of(options)
     wanted = not for_others and any(is_named(name, (KERNEL_VARIABLES,)) for name in os.environ)
     if wanted and KERNEL_VARIABLES not in config.allowed_envs:
         config = config.replace(allowed_envs=(*config.allowed_envs, KERNEL_VARIABLES))
+    return config
+
+
+def _config_of(options: Options) -> trio_gateway.GatewayConfig:
+    settings = options.settings()
+    if options.gateway is None:
+        return trio_gateway.GatewayConfig.from_env(**settings)
+    if options.url:
+        raise click.UsageError("--gateway and --url exclude each other: a gateway's name stands for its address.")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = trio_gateway.GatewayConfig.from_file(options.gateway, **settings)
+    for warning in caught:
+        options.warn(str(warning.message))
     return config
 
 
@@ -65,7 +80,10 @@ async def open_gateway(options: Options, *, for_others: bool = False) -> AsyncGe
         config = configured_gateway(options, for_others=for_others)
         if config.ignored_variables:
             names = ", ".join(config.ignored_variables)
-            options.warn(f"{names}: not used, because JUPYTER_GATEWAY_URL names another gateway than --url")
+            if options.gateway is None:
+                options.warn(f"{names}: not used, because JUPYTER_GATEWAY_URL names another gateway than --url")
+            else:
+                options.say(f"{names}: not used, because the file of gateways says how to log in at {options.gateway}.")
         async with trio_gateway.open_gateway(config) as gateway:
             yield gateway
     else:
@@ -233,6 +251,6 @@ def require_gateway(options: Options) -> None:
     """
     if not options.has_gateway:
         raise click.UsageError(
-            "No gateway is configured: give its address with --url or in JUPYTER_GATEWAY_URL. "
+            "No gateway is configured: give its address with --url or in JUPYTER_GATEWAY_URL, or its name with --gateway. "
             "A local gateway lives only as long as the command that starts it: it has no kernels to list or to attach to."
         )

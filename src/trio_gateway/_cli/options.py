@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.text import Text
 
+from .._config import gateways_file, read_file, readable_by_all
 from .._errors import InvalidInputError
 from .._secret import Secret
 from .exits import printable
@@ -98,6 +99,8 @@ class Options:
 
     url: str | None = None
     """The gateway's address; None: from the environment, or a local gateway."""
+    gateway: str | None = None
+    """The gateway's name in the file of gateways."""
     token_file: Path | None = None
     """A file that holds the gateway's token."""
     kernel: str | None = None
@@ -128,7 +131,7 @@ class Options:
     @property
     def has_gateway(self) -> bool:
         """Whether a gateway is named, by option or environment."""
-        return bool(self.url or os.environ.get("JUPYTER_GATEWAY_URL"))
+        return bool(self.gateway or self.url or os.environ.get("JUPYTER_GATEWAY_URL"))
 
     @property
     def colour(self) -> bool:
@@ -163,6 +166,8 @@ class Options:
             settings["url"] = self.url
         if self.token_file is not None:
             settings["auth_token"] = read_token(self.token_file)
+            if warning := readable_by_all(self.token_file):
+                self.warn(warning)
         return settings
 
     def say(self, message: str) -> None:
@@ -208,6 +213,16 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
         setattr(options, name, value)
 
 
+def _complete_gateway(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names that begin so; none where the file can't be used, which its use tells."""
+    del context, parameter
+    try:
+        names = read_file(gateways_file(os.environ))
+    except (InvalidInputError, RuntimeError):
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 def check_attach(options: Options, cwd: Path | None) -> None:
     """Refuse options that say how a kernel is started, where none is.
 
@@ -228,6 +243,12 @@ def common_options(command: _Command) -> _Command:
             metavar="URL",
             help="The gateway's address, or several with commas. Without it: JUPYTER_GATEWAY_URL. Without that a local gateway "
             "is started, but not for kernels and --attach.",
+        ),
+        _common(
+            "--gateway",
+            metavar="NAME",
+            shell_complete=_complete_gateway,
+            help="The gateway of this name in the file of gateways, in place of --url. `trio-gateway gateways` lists them.",
         ),
         _common(
             "--token-file",

@@ -39,6 +39,7 @@ DOCTOR: Final = "`trio-gateway doctor` goes the way to the gateway and to a kern
 
 _OPTIONS: Final = {
     "url": "--url",
+    "gateway": "--gateway",
     "auth_token": "--token-file",
     "cwd": "--cwd",
     "name": "--kernel",
@@ -118,7 +119,7 @@ def _message(error: Exception) -> str:
 def _problem(problem: ConfigProblem) -> str:
     variable = _variables().get(problem.field, problem.field)
     given = _OPTIONS.get(problem.field, variable) if problem.source == "argument" else problem.source
-    rest = str(ConfigProblem("", problem.value, problem.expected))
+    rest = str(ConfigProblem("", problem.value, problem.expected, unknown=problem.unknown))
     return given + _translated(rest)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .config import WEBSOCKET_ENGINES, GatewayConfig, hidden_settings, settings_table
 from .fields import SettingRow
+from .gateways_file import gateways_file, read_file, readable_by_all
 from .typed import GatewaySettings, LocalSettings
 from .values import header_name_problem, header_value_problem, holds_pem
+from .values import hidden_url as shown_url
 from .variables import unknown_variables
 
 __all__ = [
@@ -14,10 +16,14 @@ __all__ = [
     "GatewaySettings",
     "LocalSettings",
     "SettingRow",
+    "gateways_file",
     "header_name_problem",
     "header_value_problem",
     "hidden_settings",
     "holds_pem",
+    "read_file",
+    "readable_by_all",
     "settings_table",
+    "shown_url",
     "unknown_variables",
 ]

@@ -17,6 +17,7 @@ import shutil
 import warnings
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Unpack, cast
 
@@ -27,6 +28,7 @@ from .._secret import Secret, SecretBytes, Unshown, hide_arguments, hide_values
 from .._tokens import NoOpTokenRenewer, TokenRenewer
 from . import values
 from .fields import Given, Setting, SettingRow, masked, number, readable, setting, setting_of, whole
+from .gateways_file import REFERENCES, gateways_file, read_entry
 from .typed import GatewaySettings
 from .values import BadValue
 
@@ -374,6 +376,67 @@ class GatewayConfig:
         settings |= {name: value for name, value in named.items() if name not in _SETTINGS}
         return cls._checked(settings, given, tuple(ignored))
 
+    @classmethod
+    def from_file(
+        cls,
+        gateway: str,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        **arguments: Unpack[GatewaySettings],
+    ) -> GatewayConfig:
+        """Make a configuration of a gateway that has a name in a file, in TOML.
+
+        Below a line `[prod]` stand the settings of the gateway `prod`, each by its name. No secret stands there: `token_env`
+        names the variable that holds the token, `token_file` the file, and `token_command` is the setting; `http_pwd_env`,
+        `http_pwd_file`, `headers_env` and `headers_file` likewise. Paths are relative to the file's folder.
+
+        An argument beats the file, which beats the variables, which beat the defaults. Of the variables those are left out that
+        are about one gateway: its address, and what logs in. `ignored_variables` names those that were set.
+
+        Args:
+            gateway: the gateway's name.
+            file: the file; None for `trio-gateway/gateways.toml` in the user's folder of configurations (`$XDG_CONFIG_HOME` or
+                `~/.config`, `~/Library/Application Support` on macOS, `%APPDATA%` on Windows), or what the variable
+                `TRIO_GATEWAY_FILE` names.
+            environ: the environment; `os.environ` when it is None.
+            **arguments: settings by name, without `url`.
+
+        Raises:
+            ConfigError: one or more settings are wrong, or there is no setting of this name; it tells all of them.
+            InvalidInputError: the file can't be used, or has no gateway of this name.
+
+        Warns:
+            UserWarning: everybody on this machine can read a file with a secret, or write the file with a command.
+        """
+        environ = Unshown(os.environ if environ is None else environ)
+        named = hidden_settings(arguments)
+        del arguments
+        entry = read_entry(gateway, gateways_file(environ) if file is None else Path(file), environ)
+        for warning in entry.warnings:
+            warnings.warn(warning, UserWarning, stacklevel=2)
+        problems = list(entry.problems)
+        if named.pop("url", None) is not None:
+            problems.append(ConfigProblem("url", None, f"no url beside a gateway's name: {entry.source}url says it"))
+        known = (*_SETTINGS, *REFERENCES)
+        problems += [_unknown(key, known, f"{entry.source}{key}") for key in entry.unknown if key not in _SETTINGS]
+        given: dict[str, Given] = {}
+        ignored: list[str] = []
+        for name, setting_ in _SETTINGS.items():
+            variable = _variable_in(environ, name, setting_)
+            if name in named:
+                given[name] = Given("argument", named[name])
+            elif name in entry.settings:
+                key, value = entry.settings[name]
+                given[name] = Given(f"{entry.source}{key}", _hidden(name, value), is_text=False)
+            elif variable is not None and setting_.bound:
+                ignored.append(variable)
+            elif variable is not None and name != "url":
+                given[name] = Given(variable, _hidden(name, environ[variable]))
+        settings = {name: value.value for name, value in given.items()}
+        settings |= {name: value for name, value in named.items() if name not in _SETTINGS}
+        return cls._checked(settings, given, tuple(ignored), problems)
+
     @staticmethod
     def is_configured(environ: Mapping[str, str] | None = None) -> bool:
         """Tell whether the environment names a gateway.
@@ -403,8 +466,14 @@ class GatewayConfig:
         return self._checked(settings, given, self._ignored)
 
     @classmethod
-    def _checked(cls, settings: Mapping[str, Any], given: Mapping[str, Given], ignored: tuple[str, ...]) -> GatewayConfig:
-        unknown = [_unknown(name) for name in settings if name not in _SETTINGS]
+    def _checked(
+        cls,
+        settings: Mapping[str, Any],
+        given: Mapping[str, Given],
+        ignored: tuple[str, ...],
+        problems: Iterable[ConfigProblem] = (),
+    ) -> GatewayConfig:
+        unknown = [*problems, *[_unknown(name, _SETTINGS) for name in settings if name not in _SETTINGS]]
         known = {name: value for name, value in settings.items() if name in _SETTINGS}
         known.setdefault("url", None)
         try:
@@ -693,11 +762,11 @@ def _problem(name: str, given: Given, expected: str) -> ConfigProblem:
     return ConfigProblem(name, None if secret else masked(entry, given.value), expected, given.source)
 
 
-def _unknown(name: str) -> ConfigProblem:
+def _unknown(name: str, known: Iterable[str], source: str = "argument") -> ConfigProblem:
     from .meant import meant
 
-    *others, last = meant(name, _SETTINGS) or ("",)
-    return ConfigProblem(name, None, f"{', '.join(others)} or {last}" if others else last, unknown=True)
+    *others, last = meant(name, known) or ("",)
+    return ConfigProblem(name, None, f"{', '.join(others)} or {last}" if others else last, source, unknown=True)
 
 
 def _checked_path(path: str) -> str:

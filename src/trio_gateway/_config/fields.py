@@ -30,10 +30,12 @@ class Given:
     source: str
     value: object = attrs.field(repr=False)
     from_url: bool = False
+    is_text: bool = True
+    """Whether a text is what a variable holds, which may mean a number, and not a value as it is."""
 
     @property
     def from_env(self) -> bool:
-        """Whether it came from an environment variable."""
+        """Whether it came from an environment variable, or from the file of gateways: not from the program itself."""
         return self.source not in {"argument", "default"}
 
 
@@ -57,7 +59,7 @@ class Setting:
 
     def value_of(self, given: Given) -> object:
         """What to read: what was given, or what it means where it is a variable's text."""
-        if given.from_env and self.in_text is not None and isinstance(given.value, str):
+        if given.from_env and given.is_text and self.in_text is not None and isinstance(given.value, str):
             return self.in_text(given.value)
         return given.value
 
