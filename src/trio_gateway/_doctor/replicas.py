@@ -29,7 +29,6 @@ LOOKS: Final = 6
 
 _LOOK_LIMIT: Final = 10.0
 """How long one look may take, in seconds."""
-_WORSE: Final[Mapping[Status, int]] = {"ok": 0, "warning": 1, "failed": 2, "skipped": 0}
 _SHARING: Final = "Enterprise Gateway: EG_AVAILABILITY_MODE=replication and one EG_PERSISTENCE_ROOT for all"
 
 
@@ -179,7 +178,7 @@ def judge_replicas(
         )
         problems.append(_Problem(detail, f"Set {accept_variable}=yes, so that a kernel's requests meet at one replica."))
     if problems:
-        status = max((problem.status for problem in problems), key=lambda status: _WORSE[status])
+        status: Status = "failed" if any(problem.status == "failed" for problem in problems) else "warning"
         return Finding(
             "; ".join(problem.detail for problem in problems),
             status,
