@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -17,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import attrs
-import psutil
 
 from servers.enterprise import enterprise_python
 
@@ -209,9 +209,7 @@ class EnterpriseGateway(_Gateway):
 
     def end(self) -> None:
         """End it as a cluster's manager does, and wait until it is gone."""
-        for pid in self.host.processes("enterprisegateway"):
-            with suppress(psutil.Error):
-                psutil.Process(pid).terminate()
+        self.host.signal("enterprisegateway", signal.SIGTERM)
         wait_until(f"the end of the gateway on {self.host.name}", lambda: not self.host.processes("enterprisegateway"), self.log)
 
 
@@ -267,7 +265,8 @@ class Balancer:
         )  # fmt: skip
         configuration.write_text(text + servers, encoding="utf-8")
         self.host.start(["/usr/sbin/haproxy", "-f", configuration, "-db"], log)
-        wait_until("haproxy", lambda: listens(self.host, BALANCER_PORT), log)
+        admin = self.folder / "haproxy"
+        wait_until("haproxy", lambda: admin.is_socket() and listens(self.host, BALANCER_PORT), log)
         self.wait_for({gateway.host.name: "UP" for gateway in self.gateways})
 
     def _say(self, command: str) -> str:

@@ -122,11 +122,11 @@ class Host:
             process.wait()
         self.started.clear()
 
-    def end(self, part: str) -> None:
-        """Kill what runs on it and has this in its command line."""
+    def signal(self, part: str, signum: signal.Signals) -> None:
+        """Send a signal to what runs on it and has this in its command line."""
         for pid in self.processes(part):
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signum)
 
     def set_link(self, *, up: bool) -> None:
         """Pull its cable out of the switch, or put it in."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import attrs
@@ -37,10 +38,10 @@ class _Site:
         """
         wait_until("no kernel on any host", lambda: not self.kernels())
 
-    def give_kernels_time_to_end(self) -> None:
-        """Wait likewise; those that have not ended then will not."""
+    def give_kernels_time_to_end(self, but_for: Callable[[], set[str]]) -> None:
+        """Wait likewise, but for these; those that have not ended then will not."""
         with suppress(AssertionError):
-            wait_until("no kernel on any host", lambda: not self.kernels(), patience=60.0)
+            wait_until("no kernel on any host", lambda: set().union(*self.kernels().values()) <= but_for(), patience=60.0)
 
     def until_a_kernel_starts(self) -> None:
         """Wait until there is a kernel's process on a host, whoever knows of it."""
@@ -48,8 +49,12 @@ class _Site:
 
     def end_kernels(self) -> None:
         """End what the gateway has lost sight of."""
+        self.signal_kernels(signal.SIGKILL)
+
+    def signal_kernels(self, signum: signal.Signals) -> None:
+        """Send a signal to the process of each kernel, wherever it is."""
         for host in self.kernel_hosts:
-            host.end("launch_ipykernel")
+            host.signal("launch_ipykernel", signum)
 
 
 @attrs.define

@@ -5,6 +5,7 @@ What breaks is real: a cable that is pulled out, and one that is slow and loses 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -105,6 +106,6 @@ async def test_a_host_whose_link_is_down_for_a_while(provisioned: Provisioned, r
     # A kernel that the gateway took for dead, and started again on another host, runs on where it was: nobody can reach it.
     lost = kernel.id in host.kernels() and seen.error is not None
     if lost:
-        host.end(kernel.id)
+        host.signal(kernel.id, signal.SIGKILL)
     left = "the kernel's first process, on its host" if lost else "nothing"
     note(request, "Kernel Gateway: the link of the kernel's host is down for 5 s", seen, seen.seconds, left)

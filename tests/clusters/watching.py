@@ -12,7 +12,7 @@ import trio
 
 from trio_gateway import ExecutionResult, GatewayError
 
-__all__ = ["COUNTING", "Seen", "counting", "note", "watched"]
+__all__ = ["COUNTING", "Seen", "counting", "named", "note", "watched"]
 
 COUNTING = """
 import time
@@ -30,6 +30,11 @@ def counting(seconds: float) -> str:
     return COUNTING.format(steps=round(seconds * 4))
 
 
+def named(error: GatewayError) -> str:
+    """Return what an error is, in a word or two."""
+    return f"{type(error).__name__} {getattr(error, 'status_code', '')}".rstrip()
+
+
 @attrs.define
 class Seen:
     """What a caller saw."""
@@ -43,7 +48,7 @@ class Seen:
 
     def __str__(self) -> str:
         if self.error is not None:
-            return type(self.error).__name__
+            return named(self.error)
         assert self.result is not None
         gaps = f", gaps: {self.result.output_gaps}" if self.result.output_gaps else ""
         return f"the result, {len(self.numbers)} lines{gaps}"
