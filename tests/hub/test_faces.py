@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -55,6 +56,13 @@ def test_synchronous_code(hub: FakeHub) -> None:
     hub.spawn_failure = "no such image"
     with pytest.raises(HubSpawnError, match="no such image"), trio_gateway.blocking.open_hub(hub.url, token=ALICE):
         pass
+
+
+def test_a_command_gives_the_token_of_hub_and_server(hub: FakeHub) -> None:
+    command = [sys.executable, "-c", f"print({ALICE!r})"]
+    with trio_gateway.blocking.open_hub(hub.url, token_command=command) as gateway:
+        assert gateway.kernels.list() == []
+    assert not hub.servers["alice", ""].ready
 
 
 def test_synchronous_code_that_is_cancelled_in_the_middle_of_a_start(hub: FakeHub) -> None:  # G2

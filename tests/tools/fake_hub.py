@@ -337,7 +337,7 @@ class FakeHub:
                 await server.changed.wait()
         if server.pending:
             return 202, b""
-        return (500, {"status": 500, "message": f"Error: {server.failure}"}) if server.failure else (201, b"")
+        return (500, {"status": 500, "message": "Internal Server Error"}) if server.failure else (201, b"")
 
     async def _delete(self, server: HubServer) -> tuple[int, object]:
         if server.pending == "stop":

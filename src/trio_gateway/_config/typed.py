@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from .._tokens import TokenRenewer
 
-__all__ = ["GatewaySettings", "LocalSettings"]
+__all__ = ["GatewaySettings", "HubSettings", "LocalSettings"]
 
 
 class LocalSettings(TypedDict, total=False):
@@ -58,7 +58,14 @@ class LocalSettings(TypedDict, total=False):
     websocket_engine: str
 
 
-class GatewaySettings(LocalSettings, total=False):
+class HubSettings(LocalSettings, total=False):
+    """The settings that `open_hub` takes: all but those that say where the server is; its token is the hub's."""
+
+    token_command: Sequence[str] | str | None
+    token_command_timeout: float
+
+
+class GatewaySettings(HubSettings, total=False):
     """All settings of `GatewayConfig`, none of them required: for functions of yours that pass settings on.
 
     Example::
@@ -70,5 +77,3 @@ class GatewaySettings(LocalSettings, total=False):
     url: str | Sequence[str] | None
     ws_url: str | Sequence[str] | None
     auth_token: str | None
-    token_command: Sequence[str] | str | None
-    token_command_timeout: float

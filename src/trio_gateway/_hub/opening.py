@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Unpack, cast
 
-from .._config import GatewayConfig, LocalSettings, hidden_settings
+from .._config import GatewayConfig, HubSettings, hidden_settings
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._gateway.gateway import Gateway, hidden_url, open_gateway
 from .._gateway.listeners import Listeners, open_fan_out
@@ -41,7 +41,7 @@ async def open_hub(
     on_event: Listeners = None,
     session_database: str | os.PathLike[str] | None = None,
     cull: CullPolicy | None = None,
-    **settings: Unpack[LocalSettings],
+    **settings: Unpack[HubSettings],
 ) -> AsyncGenerator[Gateway]:
     """Open a JupyterHub user's server as a gateway: it is started if it does not run, and waited for.
 
@@ -54,8 +54,8 @@ async def open_hub(
 
     Args:
         url: the hub's URL, with what stands before `/hub`.
-        token: a token of the hub's; None for what the environment, or the token renewer, gives. A renewer is asked for the hub's
-            requests as for the server's.
+        token: a token of the hub's; None for what the environment, `token_command` or the token renewer gives, which are asked
+            for the hub's requests as for the server's.
         user: the user whose server it is; None for the one whose token it is.
         server: the name of a named server; `""` for the user's default one.
         options: what the hub's form of options would give its spawner, such as a profile.
@@ -84,7 +84,7 @@ async def open_hub(
         for is stopped, also in the middle of its start. What can't be shown to have ended is logged as `hub_server_may_be_left`.
     """
     check_trio("trio_gateway.open_hub")
-    settings = cast("LocalSettings", hidden_settings(settings))
+    settings = cast("HubSettings", hidden_settings(settings))
     url = hidden_url(hub_root(url) if isinstance(url, str) else url)
     options = hide_values(options)
     given: dict[str, Any] = {} if token is None else {"auth_token": Secret.of(token)}

@@ -168,14 +168,13 @@ class _Owned:
     async def _judge(self) -> None:
         """Raise why there is no server although it was asked for; return where it is too early to say."""
         failure = self._failure
-        if failure is None:
-            end = await self._api.follow(self._name)
-            message = end.message if end is not None and end.failed else "it ended before it was ready"
-            raise HubSpawnError(self._name.user, self._name.server, message)
         status = failure.status_code if isinstance(failure, GatewayHTTPError) else 0
-        if status == 500:
-            said = failure.message if isinstance(failure, GatewayHTTPError) else ""
-            raise HubSpawnError(self._name.user, self._name.server, said or "Internal Server Error")
+        if failure is None or status == 500:
+            # Why, the hub tells best where it tells of the start: its 500 is but an "Internal Server Error".
+            end = await self._api.follow(self._name)
+            said = failure.message if isinstance(failure, GatewayHTTPError) else "it ended before it was ready"
+            message = end.message if end is not None and end.failed else said
+            raise HubSpawnError(self._name.user, self._name.server, message)
         if status == 400 and " pending " in str(failure):
             self._asked = False  # somebody's server was just being stopped: nothing was started, and it may be asked for again
         elif not (_unsure(failure) or status == 400) or self._attempts > len(LOOK_PAUSES):
