@@ -333,6 +333,17 @@ def test_several_may_be_resumed_too(served: Callable[..., ServedFake]) -> None:
 # Parameters -----------------------------------------------------------------------------------------------------------
 
 
+def test_one_that_fails_ends_the_others_where_that_is_wanted(served: Callable[..., ServedFake]) -> None:
+    cli = served().cli
+    for name, code in {"a": "1 / 0", "b": "print(1)", "c": "print(2)"}.items():
+        write_notebook(cli.cwd / f"{name}.ipynb", code)
+    files = ["a.ipynb", "b.ipynb", "c.ipynb"]
+    done = cli.run("run", *files, "-o", "out/", "--report", "r.json")
+    assert (done.code, [run["status"] for run in read_json(cli.cwd / "r.json")["runs"]]) == (1, ["error", "ok", "ok"])
+    done = cli.run("run", *files, "-o", "out/", "--report", "r.json", "--stop-on-failure")
+    assert (done.code, [run["status"] for run in read_json(cli.cwd / "r.json")["runs"]]) == (1, ["error", "pending", "pending"])
+
+
 def test_parameters_are_set_those_of_the_command_line_before_those_of_a_file(served: Callable[..., ServedFake]) -> None:
     cli = served().cli
     shows = "print(a, b, c)"

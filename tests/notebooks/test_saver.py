@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from trio_gateway import (
     KernelDiedError,
     Stream,
 )
+from trio_gateway._notebooks import saver as saving
 from trio_gateway._notebooks.file import NotebookFile
+from trio_gateway._notebooks.saver import Saver, stop_savers
 
 from .notebook_kit import RecordingFile, Run
 
@@ -136,3 +139,34 @@ async def test_the_real_file_holds_what_the_recording_one_would(tmp_path: Path) 
     run = Run(FakeKernel({"a": [Stream("stdout", "1")]}), "a", file=NotebookFile(path))
     await run()
     assert [texts_of(cell) for cell in json.loads(path.read_text())["cells"]] == [["1"]]
+
+
+def test_savers_are_stopped_when_what_they_write_is_written_and_write_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at a second Ctrl-C: each save that has begun ends, none begins, and what they have is one limit for all."""
+    monkeypatch.setattr(saving, "_LAST_SAVE", 200.0)
+    began, go_on = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    class Slow(Saver):
+        def __init__(self, name: str) -> None:
+            self._name = name
+            self._lock = threading.Lock()
+
+        def write(self) -> None:
+            with self._lock:
+                began.set()
+                go_on.wait(200)
+                done.append(self._name)
+
+    first, idle = Slow("first"), Slow("idle")
+    thread = threading.Thread(target=first.write)
+    thread.start()
+    began.wait(200)
+    waker = threading.Timer(0, go_on.set)
+    waker.start()
+    stop_savers([idle, first])
+    assert done == ["first"]
+    for saver in (idle, first):
+        assert not saver._lock.acquire(blocking=False)
+    thread.join()
+    waker.join()
