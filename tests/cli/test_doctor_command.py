@@ -118,7 +118,7 @@ def test_all_wrong_settings_are_listed_and_no_secret_among_them(bare_cli_here: C
     assert done.code == 2
     assert [name for name in ("request_timeout", "gateway_retry_max", "auth_token") if name not in done.out] == []
     assert "'soon'" in done.out
-    assert "JUPYTER_GATEWAY_TOKN: is JUPYTER_GATEWAY_AUTH_TOKEN meant?" in " ".join(done.out.split())
+    assert "JUPYTER_GATEWAY_TOKN: is JUPYTER_GATEWAY_AUTH_TOKEN" in " ".join(done.out.split())
     assert "s3" not in done.out
     done = bare_cli_here.run("doctor", "--json", "--url", "http://127.0.0.1:1", **wrong)
     assert done.code == 2
