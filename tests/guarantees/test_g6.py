@@ -71,7 +71,7 @@ async def test_G6_the_callers_deadline(kernel: Kernel) -> None:
 async def test_G6_leaving_a_stream_interrupts(kernel: Kernel) -> None:
     await kernel.execute("kept = 'state'")
     endless = "i = 0\nwhile True:\n    print(i, flush=True)\n    i += 1"
-    with nothing_left_behind():
+    with nothing_left_behind(but="trio_gateway.recovery "):  # code that has run for a second has the session ask the kernel
         async with kernel.stream(endless) as outputs:
             async for output in outputs:
                 assert isinstance(output, Stream)

@@ -84,7 +84,7 @@ async def test_a_start_without_a_body_is_the_default_kernel() -> None:
         (b"[" * 100_000, 400, "Invalid JSON in body of request"),
         (b'{"name": 3}', 400, "name: expected text"),
         (b'{"env": []}', 400, "env: expected an object"),
-        (b'{"env": {"SECRET": "$hush"}}', 400, "env['SECRET']"),
+        (b'{"env": {"SECRET": "hush\\u0000"}}', 400, "env['SECRET']"),
         (b'{"name": "no-such-kernel"}', 404, "no-such-kernel"),
         (b"x" * (1024 * 1024 + 1), 413, "1048576 bytes"),
     ],

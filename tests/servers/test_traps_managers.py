@@ -339,7 +339,7 @@ async def test_b19_what_is_in_env_is_told_to_nobody(autojump_clock: MockClock, c
         with pytest.raises(GatewayHTTPError) as caught:
             await gateway.kernels.start("python3", env=secret)
         with pytest.raises(InvalidInputError) as refused:
-            await gateway.kernels.start("python3", env={"KERNEL_PASSWORD": "hunter2-hunter2$"})
+            await gateway.kernels.start("python3", env={"KERNEL_PASSWORD": "hunter2-hunter2\0"})
         said = [repr(gateway), caplog.text, *map(str, events), repr(caught.value), str(caught.value), str(refused.value)]
     assert fake.requests[1].body["env"]["KERNEL_PASSWORD"] == "hunter2-hunter2"
     assert [text for text in said if "hunter2" in text] == []

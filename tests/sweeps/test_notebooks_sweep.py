@@ -165,8 +165,9 @@ FAULTS: dict[str, Callable[[FakeGateway, str, int], Any]] = {
 }
 
 
-BY_DESIGN = {("drop", "iopub stream"), ("duplicate", "iopub stream")}
-"""Over a connection that holds nothing drops a short output, and what comes twice was sent twice: see `_protocol.loss`."""
+BY_DESIGN = {(how, "iopub stream") for how in ("drop", "duplicate", "reorder")}
+"""Over a connection that holds nothing drops a short output or lets one overtake another, and what comes twice was sent twice:
+see `_protocol.loss`."""
 
 
 @pytest.mark.parametrize("how", FAULTS)

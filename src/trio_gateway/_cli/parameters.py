@@ -57,7 +57,7 @@ def resources_of(pairs: Sequence[str]) -> KernelResources | None:
         name = name.replace("-", "_")
         if not equals or name not in names:
             raise InvalidInputError("resources", pair, f"NAME=VALUE, with one of these names: {', '.join(names)}")
-        given[name] = pair, _value_of(value) if name in _IN_JSON else value
+        given[name] = pair, _json_of(value) if name in _IN_JSON else value
     try:
         return KernelResources(**{name: value for name, (_, value) in given.items()}) if given else None
     except InvalidInputError as error:
@@ -67,6 +67,14 @@ def resources_of(pairs: Sequence[str]) -> KernelResources | None:
 
 _IN_JSON: Final = frozenset({"gpus", "uid", "gid", "driver_memory", "executor_memory", "volumes", "volume_mounts"})
 """Resources whose values are no texts."""
+
+
+def _json_of(text: str) -> Any:
+    """Return what JSON has here; text that is none is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _value_of(text: str) -> Any:

@@ -173,7 +173,10 @@ async def _clear_up(
     if looks == 1:
         until = now
     elif isinstance(outcome, GatewayTimeoutError):
-        until = now + request.timeout  # it takes longer than it should, and nobody knows how much
+        # It takes longer than it should, and nobody knows how much.
+        until = now + max(request.timeout, api.config.cleanup_timeout)
+    elif outcome is None:
+        until = max(began + request.timeout, now + limit)  # a caller that was cancelled may have set launch_timeout short
     else:
         until = began + request.timeout
     search = Search(api, request.kernel_id, until, held=held)
