@@ -39,7 +39,7 @@ class Work:
 
 
 def results(jobs: Iterable[float], work: Work, services: Services, **options: Any) -> JobResults[float]:
-    return JobResults(jobs, work, services, **{"limit": 2, "as_completed": False, **options})
+    return JobResults(jobs, work, services, **{"limit": 2, "as_completed": False, "is_closed": lambda: False, **options})
 
 
 async def test_results_come_in_the_order_of_their_jobs(autojump_clock: MockClock) -> None:
@@ -96,6 +96,25 @@ async def test_the_end_of_the_block_is_the_result_of_what_runs(autojump_clock: M
             nursery.start_soon(reader)
             await wait_all_tasks_blocked()
     assert [type(result.error) for result in read] == [PoolClosedError, PoolClosedError]
+
+
+async def test_what_is_read_when_the_block_has_ended_has_an_error_each(autojump_clock: MockClock) -> None:
+    """G3"""
+    work = Work()
+    async with open_services() as services:
+        pending = results([1, 2, 3], work, services, is_closed=lambda: True)
+    assert [(job, type(result.error)) async for job, result in pending] == [(job, PoolClosedError) for job in (1, 2, 3)]
+    await pending.aclose()
+    assert work.begun == []
+
+
+async def test_what_a_job_raises_that_is_no_gateway_s_is_its_result(autojump_clock: MockClock) -> None:
+    async def work(job: float) -> ExecutionResult:
+        return execution() if job else {}["x"]
+
+    async with open_services() as services:
+        pending = JobResults([1.0, 0.0], work, services, is_closed=lambda: False, limit=1, as_completed=False)
+        assert [type(result.error) async for _, result in pending] == [type(None), KeyError]
 
 
 async def test_a_reader_that_is_cancelled_loses_nothing(autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_gateway import Gateway, KernelDiedError, KernelInitError
+from trio_gateway import Gateway, GatewayTimeoutError, KernelInitError
 from trio_gateway._pool.member import ANSWER_SECONDS, HEARD_LATELY, Member, Stage
 from trio_gateway._pool.options import PoolOptions
 from trio_gateway._services import open_services
@@ -24,8 +24,8 @@ class Owner:
         self.told: list[str] = []
         self.errors: list[Exception] = []
 
-    def became_ready(self, member: Member) -> None:
-        self.told.append("ready")
+    def became_ready(self, member: Member, *, is_start: bool) -> None:
+        self.told.append("ready" if is_start else "settled")
 
     def start_failed(self, member: Member, error: Exception) -> None:
         self.told.append("failed")
@@ -75,9 +75,40 @@ async def test_an_init_that_the_kernel_skips_is_told(autojump_clock: MockClock) 
 async def test_one_that_never_answers_is_not_ready(autojump_clock: MockClock) -> None:
     fake = FakeGateway()
     fake.faults.drop("shell kernel_info_reply")
-    async with open_member(fake) as (_, owner, _member):
+    async with open_member(fake, init_timeout=7) as (_, owner, _member):
         assert owner.told == ["failed", "gone"]
-        assert isinstance(owner.errors[0], KernelDiedError)
+        assert isinstance(owner.errors[0], GatewayTimeoutError)
+        assert owner.errors[0].setting == "init_timeout"
+
+
+async def test_a_restart_has_a_limit(autojump_clock: MockClock) -> None:
+    """G3"""
+    async with open_member(FakeGateway(restart_seconds=1e6), reuse="restart", init_timeout=50) as (_, owner, member):
+        member.stage = Stage.STARTING
+        member.nudge()
+        await trio.sleep(200)
+        assert owner.told == ["ready", "failed", "gone"]
+
+
+async def test_an_error_of_a_start_that_is_no_gateway_s_is_told_too(autojump_clock: MockClock) -> None:
+    """G9: it does not end the pool."""
+    owner = Owner()
+
+    def start() -> Any:
+        raise PermissionError("a folder")
+
+    async with open_services() as services:
+        services.start_soon(Member(owner, start, PoolOptions(size=1)).run, name="member")
+        await wait_all_tasks_blocked()
+    assert owner.told == ["failed", "gone"]
+    assert isinstance(owner.errors[0], PermissionError)
+
+
+async def test_a_session_that_ended_is_asked_no_more(autojump_clock: MockClock) -> None:
+    """G3: not again and again, without time passing."""
+    async with open_member() as (_, _owner, member):
+        pass
+    assert await member.ask() != ""
 
 
 async def test_it_is_asked_unless_it_was_heard_of_lately(autojump_clock: MockClock) -> None:

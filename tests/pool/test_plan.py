@@ -47,7 +47,8 @@ def test_a_start_that_failed_is_followed_by_a_pause_that_grows_and_ends() -> Non
     pool = plan(warm=1)
     now = 0.0
     for failures in range(1, 20):
-        pool.failed(now)
+        pool.failed(now, now)
+        pool.failed(now, now - 1e-3)  # beside the other: it is the same failure
         assert pool.failures == failures
         assert pool.is_paused(now)
         step = pool.step(Counts(), (), now)
@@ -57,7 +58,7 @@ def test_a_start_that_failed_is_followed_by_a_pause_that_grows_and_ends() -> Non
         now += step.look_again
         assert pool.step(Counts(), (), now).start == 1
         assert not pool.is_paused(now)
-    pool.failed(now)
+    pool.failed(now, now)
     pool.succeeded()
     assert pool.failures == 0
     assert pool.step(Counts(), (), now).start == 1

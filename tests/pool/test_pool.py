@@ -207,6 +207,49 @@ async def test_a_kernel_that_does_not_answer_is_not_handed_out(autojump_clock: M
         first.resume()
 
 
+async def test_callers_with_short_limits_do_not_all_get_the_one_that_does_not_answer(autojump_clock: MockClock) -> None:
+    async with open_ground(size=3, warm=2) as ground:
+        await ground.pool.wait_ready()
+        await trio.sleep(10)
+        for kernel in ground.kernels:
+            kernel.stall()
+        served = 0
+        for _ in range(4):
+            with trio.move_on_after(3):
+                async with ground.pool.kernel():
+                    served += 1
+        assert served >= 2
+        assert ground.pool.statistics().lost == 2
+
+
+async def test_a_pool_that_ends_while_a_kernel_is_asked(autojump_clock: MockClock) -> None:
+    """G3"""
+    ended: list[Any] = []
+
+    async def lease(pool: KernelPool) -> None:
+        with pytest.raises(GatewayError) as caught:
+            async with pool.kernel():
+                pass
+        ended.append(caught.type)
+
+    async with trio.open_nursery() as nursery:
+        async with open_ground(size=1, warm=1) as ground:
+            await ground.pool.wait_ready()
+            await trio.sleep(10)
+            (kernel,) = ground.kernels
+            kernel.stall()
+            nursery.start_soon(lease, ground.pool)  # noqa: ASYNC111 - what is tested
+            await wait_all_tasks_blocked(0.001)
+    assert len(ended) == 1
+
+
+async def test_results_that_are_read_after_the_pool_s_block(autojump_clock: MockClock) -> None:
+    """G3"""
+    async with open_ground() as ground:
+        results = ground.pool.map(["1", "2", "3"])
+    assert [type(result.error) async for _, result in results] == [PoolClosedError] * 3
+
+
 async def test_a_connection_that_broke_meanwhile_is_waited_for(autojump_clock: MockClock) -> None:
     async with open_ground(size=1, warm=1) as ground:
         await ground.pool.wait_ready()
@@ -282,6 +325,26 @@ async def test_a_gateway_that_keeps_failing_is_the_reason_and_is_left_alone_in_b
         fault.remove()
         await trio.sleep(31)
         assert (await ground.pool.run("1")).text == "1"
+
+
+async def test_kernels_that_are_ready_are_handed_out_though_starts_fail(autojump_clock: MockClock) -> None:
+    async with open_ground(size=4, warm=3) as ground:
+        await ground.pool.wait_ready()
+        ground.fake.faults.answer("POST /api/kernels$", status=403)
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(ground.pool.kernel())
+                await trio.sleep(1)
+            with pytest.raises(GatewayError):
+                await ground.pool.run("1")
+
+
+async def test_starts_that_fail_side_by_side_are_one_failure(autojump_clock: MockClock) -> None:
+    async with open_ground(size=4) as ground, trio.open_nursery() as nursery:
+        ground.fake.faults.answer("POST /api/kernels$", status=500, times=4)
+        for _ in range(4):
+            nursery.start_soon(ground.pool.run, "1")
+    assert ground.pool.statistics().starts_failed == 4
 
 
 async def test_all_that_wait_are_told_of_what_would_fail_again(autojump_clock: MockClock) -> None:

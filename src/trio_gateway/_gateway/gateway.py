@@ -262,15 +262,16 @@ class Gateway:
             warm: how many are kept ready beside those that are leased, as far as `size` allows.
             init: code that runs once in each new process, before its kernel is handed out. Where it fails, the kernel is shut
                 down, and callers that wait get KernelInitError.
-            init_timeout: how long `init` may take, in seconds.
+            init_timeout: how long `init` may take, in seconds; without it, a new kernel's first answer. A restart may take as
+                long.
             reuse: what becomes of a kernel that was used: `"never"`: it is shut down, and a new one is started when one is
                 wanted; `"restart"`: it is restarted and `init` runs again; `"as-is"`: the next caller gets it with all that it
                 has in memory, unless it is busy, dead, or was restarted meanwhile.
             max_uses: after how many uses a kernel is shut down; None for no limit.
             max_age: how old a kernel may be that is handed out, in seconds since it was ready first; None for no limit.
             idle_timeout: how long kernels that are ready beyond `warm` are kept, in seconds; None: for good.
-            starts_at_once: how many kernels are started, or restarted, at the same time. After a start that failed there is a
-                pause, of half a second and then twice as long each time, up to 30 s.
+            starts_at_once: how many kernels are started at the same time; restarts count, and do not wait. After a start that
+                failed there is a pause, of half a second and then twice as long each time, up to 30 s.
             env: variables for the kernels' environment, as for `start_kernel`; and so the rest.
             cwd: the directory they work in, on their host.
             path: the same, as the gateway's API path.

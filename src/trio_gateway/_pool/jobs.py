@@ -7,13 +7,13 @@ nothing has to be held for a reader that never comes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Generic, TypeVar
 
 import attrs
 import trio
 
-from .._errors import GatewayError, InvalidInputError, PoolClosedError, fresh
+from .._errors import InvalidInputError, PoolClosedError, fresh
 from .._limits import points_to_limits
 from .._outputs import ExecutionResult
 from .._services import Services
@@ -60,6 +60,10 @@ class _Slot(Generic[Job]):
     result: JobResult | None = None
 
 
+def _never_run() -> JobResult:
+    return JobResult(error=PoolClosedError("the pool's block, or the reading of its results, has ended"))
+
+
 @points_to_limits
 class JobResults(AsyncIterator[tuple[Job, JobResult]], Generic[Job]):
     """What comes of many jobs: iterate over it for pairs of a job and its result. Made by `KernelPool.map`.
@@ -70,6 +74,7 @@ class JobResults(AsyncIterator[tuple[Job, JobResult]], Generic[Job]):
         jobs: the jobs.
         work: does one.
         services: owns the tasks that do them.
+        is_closed: whether the block that owns them has ended, or is ending: then the rest have PoolClosedError as their result.
         limit: how many may be begun and not read.
         as_completed: whether results come as they are there, and not in the order of the jobs.
 
@@ -83,6 +88,7 @@ class JobResults(AsyncIterator[tuple[Job, JobResult]], Generic[Job]):
         work: Callable[[Job], Awaitable[ExecutionResult]],
         services: Services,
         *,
+        is_closed: Callable[[], bool],
         limit: int,
         as_completed: bool,
     ) -> None:
@@ -92,9 +98,10 @@ class JobResults(AsyncIterator[tuple[Job, JobResult]], Generic[Job]):
             raise InvalidInputError("limit", limit, "how many may run at a time: a whole number, 1 or more")
         if not isinstance(as_completed, bool):
             raise InvalidInputError("as_completed", as_completed, "True or False")
-        self._jobs: Iterator[Job] | None = iter(jobs)
+        self._jobs: Iterator[Job] | None = iter(list(jobs) if isinstance(jobs, Collection) else jobs)
         self._work = work
         self._services = services
+        self._is_closed = is_closed
         self._limit = limit
         self._as_completed = as_completed
         self._begun: deque[_Slot[Job]] = deque()
@@ -159,15 +166,18 @@ class JobResults(AsyncIterator[tuple[Job, JobResult]], Generic[Job]):
                 raise
             slot = _Slot(job)
             self._begun.append(slot)
-            slot.scope = self._services.start_soon(self._run, slot, name="trio_gateway.pool.job")
+            if self._is_closed():
+                slot.result = _never_run()
+            else:
+                slot.scope = self._services.start_soon(self._run, slot, name="trio_gateway.pool.job")
 
     async def _run(self, slot: _Slot[Job]) -> None:  # noqa: ASYNC910 - the work checkpoints
         """Do one job. A service of the pool's block."""
         try:
             slot.result = JobResult(execution=await self._work(slot.job))
-        except GatewayError as error:
+        except Exception as error:  # noqa: BLE001 - it is the job's result, whatever it is
             slot.result = JobResult(error=error)
         finally:
             if slot.result is None:
-                slot.result = JobResult(error=PoolClosedError("the pool's block, or the reading of its results, has ended"))
+                slot.result = _never_run()
             self._changed.unpark_all()

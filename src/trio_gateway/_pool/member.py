@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
-from .._errors import ConnectionLostError, GatewayError, GatewayTimeoutError, KernelDiedError, KernelInitError
+from .._errors import ConnectionLostError, GatewayError, GatewayTimeoutError, KernelError, KernelInitError
 from .._kernel.kernel import Kernel
 from .._outputs import Error
 from .._protocol.kernel_state import ConnectionState, KernelState
@@ -46,8 +46,8 @@ class Stage(enum.Enum):
 class Owner(Protocol):
     """What a member asks of its pool."""
 
-    def became_ready(self, member: Member) -> None:
-        """The kernel can be handed out."""
+    def became_ready(self, member: Member, *, is_start: bool) -> None:
+        """The kernel can be handed out; after a start, or because its last caller's work is over."""
         ...
 
     def start_failed(self, member: Member, error: Exception) -> None:
@@ -118,48 +118,52 @@ class Member:
 
     async def run(self) -> None:  # noqa: ASYNC910 - a start checkpoints
         """Own the kernel until the pool wants it no more. A service of the pool's block."""
-        failure: Exception | None = None
         try:
             async with self._start() as kernel:
-                failure = await self._live(kernel)
-        except GatewayError as error:
+                await self._live(kernel)
+        except Exception as error:
+            self.stage = Stage.ENDING
             if self.kernel is None:
-                failure = error
-            else:  # its end has failed, and is logged where it was tried
+                self._owner.start_failed(self, error)
+            elif isinstance(error, GatewayError):  # its end has failed, and is logged where it was tried
                 _logger.debug("shutdown_failed", extra={"gateway.kernel_id": self.kernel.id, "gateway.reason": repr(error)})
+            else:
+                raise
         finally:
             self.stage = Stage.ENDING
-            if failure is not None:
-                self._owner.start_failed(self, failure)
             self._owner.has_gone(self)
 
-    async def _live(self, kernel: Kernel) -> Exception | None:
-        """Make it ready as often as it is to be used, and wait meanwhile; return why it could not be made ready."""
+    async def _live(self, kernel: Kernel) -> None:
+        """Make it ready as often as it is to be used, and wait meanwhile."""
         self.kernel = kernel
         used = False
         while True:
+            is_start = not used or self._options.reuse == "restart"
             try:
-                if used and self._options.reuse == "as-is":
-                    if not await self._settles(kernel):
-                        self.stage = Stage.ENDING
-                        await trio.lowlevel.checkpoint()
-                        return None
-                else:
+                if is_start:
                     if used:
-                        await kernel.restart()
+                        await self._restart(kernel)
                     await self._initialise(kernel)
+                elif not await self._settles(kernel):
+                    self.stage = Stage.ENDING
+                    await trio.lowlevel.checkpoint()
+                    return
             except GatewayError as error:
                 self.stage = Stage.ENDING
+                if used and isinstance(error, KernelError):
+                    self._owner.was_lost(self, str(error))  # it died, or was culled, before it could be restarted
+                else:
+                    self._owner.start_failed(self, error)
                 await trio.lowlevel.checkpoint()
-                return error
+                return
             self._restarts = kernel.hb.evidence.restarts
             self.used_at = trio.current_time()
             self.started_at = min(self.started_at, self.used_at)
             self.stage = Stage.READY
-            self._owner.became_ready(self)
+            self._owner.became_ready(self, is_start=is_start)
             await self._wait(kernel)
             if self.stage is Stage.ENDING:
-                return None
+                return
             used = True
 
     async def _wait(self, kernel: Kernel) -> None:
@@ -175,12 +179,14 @@ class Member:
         await trio.lowlevel.checkpoint()
 
     async def _initialise(self, kernel: Kernel) -> None:
+        limit = self._options.init_timeout
         if self._options.init is None:
-            if not await self._answers(kernel):
-                raise KernelDiedError(kernel.id, f"it has just started and did not answer in {ANSWER_SECONDS:g} s")
+            if not await self._answers(kernel, limit):
+                raise GatewayTimeoutError("the first answer of a pool's kernel", limit, "init_timeout")
             return
-        with trio.move_on_after(self._options.init_timeout) as scope:
-            result = await kernel.execute(self._options.init, store_history=False)
+        with trio.move_on_after(limit) as scope:
+            # Abandoned where it takes too long, or is not wanted any more: the kernel goes.
+            result = await kernel.execute(self._options.init, store_history=False, on_cancel="abandon")
             if result.status == "ok":
                 return
             errors = [output for output in result.outputs if isinstance(output, Error)]
@@ -188,7 +194,14 @@ class Member:
                 raise KernelInitError(errors[-1].ename, errors[-1].evalue, errors[-1].traceback)
             raise KernelInitError(result.status, "the kernel did not run it")
         if scope.cancelled_caught:
-            raise GatewayTimeoutError("a pool's init code", self._options.init_timeout, "init_timeout")
+            raise GatewayTimeoutError("a pool's init code", limit, "init_timeout")
+
+    async def _restart(self, kernel: Kernel) -> None:
+        limit = self._options.init_timeout
+        with trio.move_on_after(limit) as scope:
+            await kernel.restart()
+        if scope.cancelled_caught:
+            raise GatewayTimeoutError("the restart of a pool's kernel", limit, "init_timeout")
 
     def _is_well(self, kernel: Kernel) -> bool:
         """Whether the kernel is the process that was made ready, as far as is known without asking."""
@@ -222,20 +235,22 @@ class Member:
         assert kernel is not None
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            if not await self._answers(kernel):
+            if not await self._answers(kernel, ANSWER_SECONDS):
                 return f"no answer in {ANSWER_SECONDS:g} s"
         except GatewayError as error:
             return str(error)
         return "" if self._is_well(kernel) else "it was restarted"
 
-    async def _answers(self, kernel: Kernel) -> bool:
+    async def _answers(self, kernel: Kernel, limit: float) -> bool:
         """Ask the kernel, again where the question or its answer was lost: it does no harm twice."""
-        with trio.move_on_after(ANSWER_SECONDS):
+        with trio.move_on_after(limit):
             while True:
                 try:
                     await kernel.kernel_info()
                 except ConnectionLostError:
-                    await trio.lowlevel.checkpoint()
+                    await trio.lowlevel.checkpoint()  # noqa: ASYNC120 - of no use
+                    if kernel.connection_state is ConnectionState.CLOSED:
+                        raise  # its session has ended
                 else:
                     await kernel.wait_for(KernelState.IDLE)
                     return True
@@ -267,4 +282,4 @@ class Member:
 
     def is_too_old(self, now: float) -> bool:
         """Whether it must not be handed out any more."""
-        return self._options.max_age is not None and now - self.started_at >= self._options.max_age
+        return self._options.max_age is not None and now >= self.started_at + self._options.max_age

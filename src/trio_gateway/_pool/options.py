@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
@@ -36,7 +35,7 @@ def _check_seconds(least_excluded: float, otherwise: str) -> Any:
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is None:
             return
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not fits or not cast("float", value) > least_excluded:
             raise InvalidInputError(attribute.name, value, otherwise)
 
@@ -73,7 +72,7 @@ class PoolOptions:
     init_timeout: float = attrs.field(
         default=60.0, validator=_check_seconds(0, "a number of seconds above 0, or math.inf for no limit")
     )
-    """How long `init` may take, in seconds."""
+    """How long `init` may take, in seconds; without it, a new kernel's first answer. A restart may take as long."""
     reuse: Reuse = attrs.field(default="never", validator=_check_reuse)
     """What becomes of a kernel that was used."""
     max_uses: int | None = attrs.field(default=None, validator=_check_uses)
@@ -81,7 +80,7 @@ class PoolOptions:
     max_age: float | None = attrs.field(
         default=None, validator=_check_seconds(0, "a number of seconds above 0, or None for no limit")
     )
-    """How old a kernel may be that is handed out, in seconds since it was started; None for no limit."""
+    """How old a kernel may be that is handed out, in seconds since it was ready first; None for no limit."""
     idle_timeout: float | None = attrs.field(
         default=300.0, validator=_check_seconds(0, "a number of seconds above 0, or None to keep them")
     )
@@ -89,7 +88,7 @@ class PoolOptions:
     starts_at_once: int = attrs.field(
         default=MOST_AT_ONCE, validator=_check_count(1, "how many kernels the pool may start at the same time")
     )
-    """How many kernels the pool starts, or restarts, at the same time."""
+    """How many kernels the pool starts at the same time. Restarts count, and do not wait."""
 
     def __attrs_post_init__(self) -> None:
         if self.warm > self.size:

@@ -63,6 +63,7 @@ class Plan:
         self._options = options
         self._rng = rng
         self._failures = 0
+        self._failed_at = -math.inf
         self._not_before = -math.inf
 
     @property
@@ -74,9 +75,17 @@ class Plan:
         """Whether no start is tried now, because the last one failed."""
         return now < self._not_before
 
-    def failed(self, now: float) -> None:
-        """A start has failed: there is a pause before the next."""
+    def failed(self, now: float, asked_at: float) -> None:
+        """A start has failed: there is a pause before the next. Of starts that ran side by side one counts.
+
+        Args:
+            now: the time.
+            asked_at: when the start was asked for.
+        """
+        if asked_at < self._failed_at:
+            return
         self._failures += 1
+        self._failed_at = now
         pause = backoff(self._failures, base=PAUSE_BASE, limit=PAUSE_LIMIT, rng=self._rng)
         self._not_before = max(self._not_before, now + pause)
 

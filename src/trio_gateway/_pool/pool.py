@@ -37,7 +37,7 @@ from .._protocol.retry import RandomSource
 from .._services import Services, open_services
 from .._transport.blocks import block
 from .jobs import JobResults
-from .member import Member, Stage, Start
+from .member import HEARD_LATELY, Member, Stage, Start
 from .options import PoolOptions
 from .plan import Counts, Plan
 from .statistics import PoolStatistics, Tally
@@ -217,7 +217,7 @@ class KernelPool:
         reads, at most `limit` are run.
 
         Args:
-            codes: the codes; read one by one when there is room.
+            codes: the codes. An iterator is read one by one when there is room, in Trio's thread also for the other faces.
             limit: how many may run, or wait for their reader, at a time; None for the pool's size.
             as_completed: give the results as they come, and not in the order of the codes.
             silent: as for `Kernel.execute`, and so is the rest.
@@ -234,7 +234,9 @@ class KernelPool:
         if limit is None:
             limit = self.size
         run = partial(self.run, silent=silent, store_history=store_history, user_expressions=user_expressions)
-        return JobResults(codes, run, self._services, limit=limit, as_completed=as_completed)
+        return JobResults(
+            codes, run, self._services, is_closed=lambda: bool(self._closed), limit=limit, as_completed=as_completed
+        )
 
     async def wait_ready(self) -> None:
         """Wait until as many kernels are ready as `warm` says, those that are leased not counted.
@@ -274,7 +276,8 @@ class KernelPool:
         self._check_open()
         await trio.lowlevel.checkpoint_if_cancelled()
         asked_at = trio.current_time()
-        if self._last_failure is not None and self._plan.is_paused(asked_at) and self._gives_up(self._plan.failures):
+        is_waiting_in_vain = not self._ready and self._plan.is_paused(asked_at) and self._gives_up(self._plan.failures)
+        if is_waiting_in_vain and self._last_failure is not None:
             raise fresh(self._last_failure)
         waiter = _Waiter(asked_at)
         again = waited = False
@@ -285,12 +288,19 @@ class KernelPool:
                 member = await self._await_one(waiter, first=again)
             else:
                 self._lease(member)
+            checked_at = trio.current_time()
             try:
                 reason = member.look()
                 if reason is None:
                     reason = await member.ask()
             except BaseException:
-                self._pass_on(member)
+                # What did not answer its caller in time is no kernel for the next one.
+                doubt = "it had not answered when its caller gave up"
+                reason = doubt if trio.current_time() - checked_at > HEARD_LATELY else member.look()
+                if reason and member.stage is Stage.LEASED:
+                    self.was_lost(member, reason)
+                else:
+                    self._pass_on(member)
                 raise
             if not reason and not self._closed:
                 break
@@ -401,11 +411,12 @@ class KernelPool:
 
     # ------------------------------------------------------------------------------------------------- what members tell
 
-    def became_ready(self, member: Member) -> None:
+    def became_ready(self, member: Member, *, is_start: bool) -> None:
         """A kernel can be handed out. For the pool's members."""
-        self._tally.started += 1
-        self._plan.succeeded()
-        self._tell("ready", member, seconds=trio.current_time() - member.asked_at)
+        if is_start:
+            self._tally.started += 1
+            self._plan.succeeded()
+            self._tell("ready", member, seconds=trio.current_time() - member.asked_at)
         if self._closed:
             self._end(member)
         else:
@@ -416,7 +427,7 @@ class KernelPool:
         now = trio.current_time()
         self._tally.starts_failed += 1
         self._last_failure = error
-        self._plan.failed(now)
+        self._plan.failed(now, member.asked_at)
         self._tell("ready", member, seconds=now - member.asked_at, error=error)
         _logger.debug("start_failed", extra={"gateway.reason": repr(error)})
         for waiter in list(self._waiters):
