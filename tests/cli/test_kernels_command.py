@@ -177,7 +177,7 @@ def test_a_shutdown_whose_answer_was_lost_is_done(served: Served) -> None:
 def test_a_kernel_that_another_ends_meanwhile_is_shut_down(served: Served) -> None:
     gateway = served()
     kernel_id = start(gateway)
-    gateway.fake.faults.answer(f"DELETE .*{kernel_id}", 404)
+    gateway.fake.faults.answer(f"DELETE .*{kernel_id}", 404, {"message": "Kernel does not exist", "reason": None})
     assert gateway.cli.run("kernels", "shutdown", kernel_id).code == 0
 
 

@@ -106,7 +106,7 @@ async def test_changes_are_how_it_is_now_and_after_each_change_until_the_end(aut
 
             nursery.start_soon(watch)
             await trio.testing.wait_all_tasks_blocked()
-            await kernel.execute("import time; time.sleep(1)")
+            await kernel.execute("import time; time.sleep(0.5)")  # after a second the session asks the kernel, which is a change
             await trio.testing.wait_all_tasks_blocked()
             fake.kernels[kernel.id].cull()
             with pytest.raises(trio_gateway.KernelCulledError):

@@ -80,7 +80,8 @@ def check_door(field: str, value: object, takes: tuple[type, ...], submodule: st
     if fits and own in modules:
         return
     here = modules[0]
-    expected = f"an open {' or '.join(kind.__name__ for kind in takes)} of {here}"
+    *others, last = [kind.__name__ for kind in takes]
+    expected = f"an open {', '.join(others)}{' or ' if others else ''}{last} of {here}"
     if fits:
         expected += f"; this one is of {own}: import {own}.{submodule}, which has the same names as {here}.{submodule}"
     raise InvalidInputError(field, value, expected)
