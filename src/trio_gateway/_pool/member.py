@@ -161,13 +161,12 @@ class Member:
             self.started_at = min(self.started_at, self.used_at)
             self.stage = Stage.READY
             self._owner.became_ready(self, is_start=is_start)
-            await self._wait(kernel)
-            if self.stage is Stage.ENDING:
+            if not await self._wait(kernel):
                 return
             used = True
 
-    async def _wait(self, kernel: Kernel) -> None:
-        """Wait while it is ready or leased, and see what becomes of it meanwhile."""
+    async def _wait(self, kernel: Kernel) -> bool:
+        """Wait while it is ready or leased, and see what becomes of it meanwhile; say whether it is to be made ready again."""
         while self.stage in (Stage.READY, Stage.LEASED):
             with trio.CancelScope() as self._nudge:
                 async for _ in kernel.changes():
@@ -177,6 +176,7 @@ class Member:
                     self._owner.was_lost(self, "its session has ended")
                 await trio.sleep_forever()  # what it was leased for may still be told of its end
         await trio.lowlevel.checkpoint()
+        return self.stage is not Stage.ENDING
 
     async def _initialise(self, kernel: Kernel) -> None:
         limit = self._options.init_timeout

@@ -31,9 +31,9 @@ def _check_uses(_: object, attribute: attrs.Attribute[Any], value: object) -> No
         raise InvalidInputError(attribute.name, value, "a whole number, 1 or more, or None for no limit")
 
 
-def _check_seconds(least_excluded: float, otherwise: str) -> Any:
+def _check_seconds(least_excluded: float, otherwise: str, *, may_be_none: bool = True) -> Any:
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value is None:
+        if value is None and may_be_none:
             return
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not fits or not cast("float", value) > least_excluded:
@@ -70,7 +70,7 @@ class PoolOptions:
     init: str | None = attrs.field(default=None, validator=_check_init, repr=False)
     """Code that runs once in each new process of a kernel, before the kernel is handed out; None for none."""
     init_timeout: float = attrs.field(
-        default=60.0, validator=_check_seconds(0, "a number of seconds above 0, or math.inf for no limit")
+        default=60.0, validator=_check_seconds(0, "a number of seconds above 0, or math.inf for no limit", may_be_none=False)
     )
     """How long `init` may take, in seconds; without it, a new kernel's first answer. A restart may take as long."""
     reuse: Reuse = attrs.field(default="never", validator=_check_reuse)
@@ -93,7 +93,5 @@ class PoolOptions:
     def __attrs_post_init__(self) -> None:
         if self.warm > self.size:
             raise InvalidInputError("warm", self.warm, f"at most size = {self.size}: so many kernels there are in all")
-        if self.init_timeout is None:
-            raise InvalidInputError("init_timeout", None, "a number of seconds above 0, or math.inf for no limit")
         if self.max_uses is not None and self.reuse == "never":
             raise InvalidInputError("max_uses", self.max_uses, 'None with reuse="never", which uses each kernel once')
