@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -78,7 +79,9 @@ def test_they_are_gone_with_their_block_and_each_block_has_its_own() -> None:
         assert first["one"].address != second["one"].address
         assert first["one"].namespace != second["one"].namespace
         sleeping = first["one"].start(["sleep", "3600"], first.folder / "log")
-        assert sleeping.pid in first["one"].processes("sleep 3600")
+        while sleeping.pid not in first["one"].processes("sleep 3600"):  # `ip netns exec` is not yet inside
+            assert sleeping.poll() is None
+            time.sleep(0.01)
         assert first["two"].processes() == {}
         with locked(LOCK):
             assert remove_what_the_dead_left() == []

@@ -34,8 +34,10 @@ def server(real_gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactor
 def framing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the client here speaks with the server; the server speaks v1 with its gateway."""
     if request.param == "legacy":
-        real = supervisor.open_websocket
-        monkeypatch.setattr(supervisor, "open_websocket", lambda url, **arguments: real(url, **{**arguments, "subprotocols": []}))
+        real = supervisor.connect_websocket
+        monkeypatch.setattr(
+            supervisor, "connect_websocket", lambda url, **arguments: real(url, **{**arguments, "subprotocols": []})
+        )
     return str(request.param)
 
 

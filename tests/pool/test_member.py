@@ -135,6 +135,13 @@ async def test_a_question_that_was_lost_is_asked_again(autojump_clock: MockClock
         assert (await member.ask()) == ""
 
 
+async def test_another_process_is_noticed_though_nothing_told_of_it(autojump_clock: MockClock) -> None:
+    """As where the gateway starts it again while the connection is away."""
+    async with open_member(init="x = 1") as (_, _owner, member):
+        member._process = "another"
+        assert await member.ask() != ""
+
+
 async def test_what_is_leased_is_not_said_to_be_lost(autojump_clock: MockClock) -> None:
     async with open_member() as (fake, owner, member):
         member.stage = Stage.LEASED
@@ -153,7 +160,6 @@ async def test_when_a_used_one_may_be_used_again(autojump_clock: MockClock) -> N
     async with open_member(reuse="as-is", max_uses=2, max_age=100) as (_, _owner, member):
         now = trio.current_time()
         assert member.can_be_used_again(now)
-        assert member.is_at_rest
         member.uses = 2
         assert not member.can_be_used_again(now)
         member.uses = 1
@@ -161,4 +167,3 @@ async def test_when_a_used_one_may_be_used_again(autojump_clock: MockClock) -> N
         await wait_all_tasks_blocked()
     async with open_member() as (_, _owner, member):
         assert not member.can_be_used_again(trio.current_time())
-        assert not member.is_at_rest

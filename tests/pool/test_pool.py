@@ -125,6 +125,14 @@ async def test_restarted_kernels_have_nothing_of_their_last_use(autojump_clock: 
         assert ground.pool.statistics().started == 2
 
 
+async def test_restarted_kernels_without_init(autojump_clock: MockClock) -> None:
+    async with open_ground(size=1, reuse="restart") as ground:
+        for _ in range(3):
+            assert (await ground.pool.run("y = 1; 'y'")).text == "'y'"
+        assert ground.pool.statistics().starts_failed == 0
+        assert ground.pool.statistics().started == 3
+
+
 async def test_as_it_is(autojump_clock: MockClock) -> None:
     async with open_ground(size=1, reuse="as-is", max_uses=2) as ground:
         kernels = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -147,7 +148,8 @@ async def test_doctor_goes_all_the_way(enterprise_gateway: Server) -> None:
         await trio.lowlevel.checkpoint()
 
     config = trio_gateway.GatewayConfig.from_env()
-    checks = {check.name: check for check in await examine(config, environ={}, now=0, report=report)}
+    # The doctor compares the clocks.
+    checks = {check.name: check for check in await examine(config, environ={}, now=time.time(), report=report)}  # noqa: TID251
     assert {check.status for check in checks.values()} <= {"ok", "skipped"}
     assert checks["http"].detail.startswith("Enterprise Gateway 3.3")
     assert checks["reply"].status == checks["shutdown"].status == "ok"

@@ -76,6 +76,7 @@ class Member:
         "_nudge",
         "_options",
         "_owner",
+        "_process",
         "_restarts",
         "_start",
         "asked_at",
@@ -104,6 +105,7 @@ class Member:
         self._start = start
         self._options = options
         self._nudge: trio.CancelScope | None = None
+        self._process = ""
         self._restarts = 0
         self.stage = Stage.STARTING
         self.kernel = None
@@ -141,9 +143,12 @@ class Member:
             is_start = not used or self._options.reuse == "restart"
             try:
                 if is_start:
+                    self._process = ""
                     if used:
                         await self._restart(kernel)
                     await self._initialise(kernel)
+                    with trio.move_on_after(ANSWER_SECONDS):  # a kernel that does not tell is not asked again
+                        self._process = await kernel.ask_process()
                 elif not await self._settles(kernel):
                     self.stage = Stage.ENDING
                     await trio.lowlevel.checkpoint()
@@ -242,10 +247,11 @@ class Member:
         return "" if self._is_well(kernel) else "it was restarted"
 
     async def _answers(self, kernel: Kernel, limit: float) -> bool:
-        """Ask the kernel, again where the question or its answer was lost: it does no harm twice."""
+        """Ask the kernel whether it is the process that was made ready; again where that was lost: it does no harm twice."""
         with trio.move_on_after(limit):
             while True:
                 try:
+                    is_the_same = not self._process or await kernel.ask_process() == self._process
                     await kernel.kernel_info()
                 except ConnectionLostError:
                     await trio.lowlevel.checkpoint()  # noqa: ASYNC120 - of no use
@@ -253,7 +259,8 @@ class Member:
                         raise  # its session has ended
                 else:
                     await kernel.wait_for(KernelState.IDLE)
-                    return True
+                    # Another process, started while the connection was away, has nothing of what `init` made.
+                    return is_the_same
         await trio.lowlevel.checkpoint()
         return False
 
@@ -261,7 +268,7 @@ class Member:
         """Wait, not for long, until a kernel that was used has nothing to do any more; say whether it may be used again."""
         with trio.move_on_after(ANSWER_SECONDS), suppress(GatewayError):
             await kernel.wait_for(KernelState.IDLE)
-            return self._is_well(kernel)
+            return self._is_well(kernel) and await self._answers(kernel, ANSWER_SECONDS)
         await trio.lowlevel.checkpoint()
         return False
 
@@ -274,11 +281,6 @@ class Member:
         if self.is_too_old(now) or kernel.state.final or kernel.connection_state is ConnectionState.CLOSED:
             return False
         return options.reuse == "restart" or self._is_well(kernel)
-
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether a kernel that was just given back, and may be kept, can be handed on without any ado."""
-        return self._options.reuse == "as-is" and self.kernel is not None and self.kernel.state is KernelState.IDLE
 
     def is_too_old(self, now: float) -> bool:
         """Whether it must not be handed out any more."""

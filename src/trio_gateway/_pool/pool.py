@@ -379,10 +379,6 @@ class KernelPool:
             return
         if self._closed or not member.can_be_used_again(now):
             self._end(member)
-        elif member.is_at_rest:
-            member.used_at = now
-            member.stage = Stage.READY
-            self._offer(member)
         else:
             member.stage = Stage.STARTING
             member.asked_at = now
