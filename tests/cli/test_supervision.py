@@ -119,7 +119,7 @@ def deep(reached: Callable[[], Awaitable[object]], depth: int = 5) -> Callable[[
             signal.raise_signal(signal.SIGTERM)
             await trio.sleep_forever()
         try:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:  # noqa: ASYNC112
                 nursery.start_soon(layer, left - 1)
         finally:
             if left == depth:
@@ -151,7 +151,7 @@ def test_a_cancellation_is_delivered_before_a_second_signal_is_invited_or_obeyed
 
     monkeypatch.setattr(os, "_exit", exit_now)
     monkeypatch.setattr(Options, "say", lambda _, message: told.append(message.partition(":")[0]))
-    with pytest.raises(BaseExceptionGroup):
+    with pytest.raises(BaseExceptionGroup):  # noqa: ASYNC401
         run_command(Options(), deep(save_and_clean_up))
     assert told[1:3] == ["saved", "… (a second time"], told
     assert told[3].startswith("exit")

@@ -112,7 +112,7 @@ def serve_replicas(*, start_seconds: float, cut_start_after: float) -> Iterator[
     def run() -> None:
         try:
             trio.run(serve)
-        except BaseException as error:  # noqa: BLE001 - it is raised where they are waited for
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - it is raised where they are waited for
             begun.put(error)
 
     thread = threading.Thread(target=run, name="replicas")
