@@ -21,7 +21,7 @@ from .._outputs import Error
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .options import PoolOptions
 
-__all__ = ["Member", "Owner", "Stage", "Start"]
+__all__ = ["HEARD_LATELY", "Member", "Owner", "Stage", "Start"]
 
 Start = Callable[[], AbstractAsyncContextManager[Kernel]]
 """Starts a kernel of the pool's kind: gives a block that owns it."""
