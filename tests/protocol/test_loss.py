@@ -846,6 +846,12 @@ def test_who_was_seen_to_begin_has_lost_no_beginning() -> None:
     assert lost(client, silent=True) == 0
 
 
+@pytest.mark.parametrize("first", [7, 10])
+def test_a_beginning_that_is_in_several_holes_leaves_a_doubt(first: int) -> None:
+    """Found by the chaos soak, seed 64: an answer to a question stood in it, and only what was lost after that counted."""
+    assert lost(without_beginning(met(), first, said(4, "comm_msg", "x"))) == UNCERTAIN
+
+
 def test_a_beginning_in_the_hole_right_before_is_counted() -> None:
     """There are as many numbers as `busy` and its input take: nothing else is missing."""
     assert lost(without_beginning(met(), 4, said(1, "comm_msg", "x"))) == 0

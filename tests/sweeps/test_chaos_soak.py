@@ -32,20 +32,9 @@ def test_soak(part: int, record_testsuite_property: Callable[[str, object], None
     report = chaos_soak.soak(FIRST_SEED + part * episodes, episodes)
     print(report)
     record_testsuite_property(f"executions {part}", report.executions)
-    seeds = set(range(FIRST_SEED + part * episodes, FIRST_SEED + (part + 1) * episodes)) - chaos_soak.TOO_FEW_TOLD
-    assert report.executions >= len(seeds) * chaos_soak.EXECUTIONS
+    assert report.executions >= episodes * chaos_soak.EXECUTIONS
     assert report.endings["whole"] > report.executions / 3
     assert len(report.faults) > 10
-
-
-@pytest.mark.xfail(reason="a known fault: the gap is told, and its count is too low", raises=chaos_soak.Violated, strict=True)
-@pytest.mark.parametrize("seed", sorted(chaos_soak.TOO_FEW_TOLD))
-def test_a_gap_counts_all_that_is_missing(seed: int) -> None:
-    """G5"""
-    try:
-        run_seeded(chaos_soak.run_episode, seed, seed=seed)
-    except* chaos_soak.Violated as violated:
-        raise violated.exceptions[0] from None  # noqa: ASYNC123 - what pytest expects
 
 
 def result(text: str, *gaps: trio_gateway.OutputGap) -> trio_gateway.ExecutionResult:

@@ -451,7 +451,7 @@ class MessageLedger:
             As `missing_outputs`: at most so many, for a kernel may have used some of the numbers for what it never sent.
         """
         missing = self.missing_outputs(window, silent=silent)
-        if missing == 0 and self._drops > window.settled and self._lost_its_beginning(window):
+        if missing is not None and self._drops > window.settled and self._lost_its_beginning(window):
             return UNCERTAIN
         if missing == 0:
             self._settled = self._drops
@@ -471,11 +471,11 @@ class MessageLedger:
         return sum(sender.missing(mark + 1, sender.last)[0] for sender, mark in known)
 
     def _lost_its_beginning(self, window: Window) -> bool:
-        """Whether `busy` never came, and is in a hole before what the kernel said to others in between: so may be output."""
+        """Whether `busy` never came, and may be in a hole before what the kernel said to others in between: so may be output."""
         sender = self._senders.get(window.sender or "")
-        if sender is None or window.saw_busy or sender.hole_before(window.first) < window.first:
+        if sender is None or window.saw_busy:
             return False
-        return sender.holes(window.marks.get(window.sender or "", -1) + 1, window.first - 1) > 0
+        return sender.holes(window.marks.get(window.sender or "", -1) + 1, sender.hole_before(window.first) - 1) > 0
 
     def _could_be_dropped(self, window: Window) -> bool:
         """Whether a message of an execution whose `idle` came can have been dropped on the way."""
