@@ -92,6 +92,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "is_gone",
         "start_prepared",
         "note_met",
+        "find_listed",
         "last_listed",
         "undo_start",
         "close",

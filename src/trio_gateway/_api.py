@@ -404,7 +404,7 @@ class KernelApi:
         except GatewayError as error:
             what.status_code, what.message = getattr(error, "status_code", None), str(error)
             if action == "cleanup":
-                action = ""  # it is tried again, or told by whoever gives up
+                action = ""  # it is tried again, or the caller that gives up tells it
             raise
         except BaseException as error:
             if action == "cleanup":

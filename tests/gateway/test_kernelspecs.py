@@ -219,3 +219,14 @@ async def test_what_python_is_the_gateway_says_today(autojump_clock: MockClock) 
         assert await gateway.kernelspecs.check("python") == "python3"
         fake.kernelspecs = {"python": FakeKernelSpec(name="python")}
         assert await gateway.kernelspecs.check("python") == "python"
+
+
+async def test_a_kernelspec_is_found_in_what_was_listed(autojump_clock: MockClock) -> None:
+    async with (
+        FakeGateway(kernelspecs=[FakeKernelSpec(name="first"), FakeKernelSpec(name="second")]) as fake,
+        fake.open() as gateway,
+    ):
+        found = [await gateway.kernelspecs.find_listed(name) for name in (None, "second", "SECOND", "third")]
+        assert [None if spec is None else spec.name for spec in found] == ["first", "second", "second", None]
+        listed = [request for request in fake.requests if request.path == "/api/kernelspecs"]
+        assert len(listed) == 2, "once for the default, and once for a name that nobody knew"

@@ -1,6 +1,6 @@
 """Whether the server's clock and this machine's agree. Pure.
 
-The one idea: every answer says what time it is for whoever made it, the gateway or a proxy before it, to the second.
+The one idea: every answer has the time of the server that made it, the gateway or a proxy before it, to the second.
 """
 
 from __future__ import annotations

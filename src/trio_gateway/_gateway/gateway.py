@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-import trio
-
 from .._api import KernelApi, open_kernel_api
 from .._config import GatewayConfig, GatewaySettings, LocalSettings, hidden_settings
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
@@ -24,7 +22,6 @@ from .._kernel.poller import KernelWatch
 from .._kernel_resources import KernelResources
 from .._limits import points_to_limits
 from .._local.process import local_kernel_path, run_local_gateway
-from .._models import KernelSpec
 from .._pool.options import PoolOptions, Reuse
 from .._pool.pool import KernelPool, open_kernel_pool
 from .._protocol.culling import CullPolicy
@@ -306,13 +303,14 @@ class Gateway:
         self._kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, resources=resources)
         if name is not None:
             await self._kernelspecs.check(name)
-
-        async def ask_spec() -> KernelSpec | None:
-            known = name or await self._kernelspecs.default_name()
-            await trio.lowlevel.checkpoint()
-            return None if known is None else await self._kernelspecs.get(known)
-
-        async with open_kernel_pool(start, options, emit=self._fan_out, url=self.url, name=name or "", ask_spec=ask_spec) as pool:
+        async with open_kernel_pool(
+            start,
+            options,
+            emit=self._fan_out,
+            url=self.url,
+            name=name or "",
+            ask_spec=partial(self._kernelspecs.find_listed, name),
+        ) as pool:
             yield pool
 
     @block("gateway.attach_kernel")

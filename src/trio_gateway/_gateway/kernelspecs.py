@@ -63,6 +63,28 @@ class KernelSpecDirectory:
         found = find_name(name, listed)
         return None if found is None else listed[found]
 
+    async def find_listed(self, name: str | None) -> KernelSpec | None:
+        """Return a kernelspec as it was when they were last listed; they are listed where that tells nothing. For notebooks.
+
+        Args:
+            name: its name; None for the gateway's default.
+
+        Returns:
+            None where the gateway has none of this name, or does not tell which is its default.
+
+        Raises:
+            GatewayError: as for each request to the gateway.
+
+        Cancellation: safe.
+        """
+        found = None if name is None else self.last_listed(name)
+        await trio.lowlevel.checkpoint()
+        if found is not None:
+            return found
+        listed = await self.list()
+        wanted = name or listed.default
+        return None if wanted is None else listed.find(wanted)
+
     async def get(self, name: str) -> KernelSpec:
         """Return one kernelspec, as `list` has it.
 

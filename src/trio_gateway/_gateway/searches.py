@@ -68,7 +68,7 @@ def may_be_left(outcome: KernelModel | Exception | None) -> float:
         status = outcome.status_code
         if (status < 500 and status != 408) or was_never_passed_on(status, outcome.message):
             return 0
-        # Of a gateway's own error its start is over. 502 and 504 are about a server behind whoever says so.
+        # Of a gateway's own error its start is over. 502 and 504 are about a server behind the one that answers.
         return 1 if outcome.from_gateway and status not in {408, 502, 504} else QUICK_LOOKS
     return math.inf if outcome is None else 0
 
@@ -197,7 +197,7 @@ class Searches:
         self.take(Search(self._api, kernel_id, until))
 
     async def release(self, kernel_id: str) -> None:
-        """Look for a kernel no more: whoever asks for it by its id is to have it.
+        """Look for a kernel no more: a caller asks for it by its id, and is to have it.
 
         Cancellation: safe.
         """

@@ -182,14 +182,8 @@ async def _language_of(
     if kernel is not None:
         told: object = as_object((await kernel.kernel_info()).get("language_info")).get("name")
         return name, told if isinstance(told, str) else None
-    await trio.lowlevel.checkpoint()
-    directory = cast("Gateway", where).kernelspecs
-    spec = None if name is None else directory.last_listed(name)
-    if spec is None:
-        specs = await directory.list()
-        name = name or specs.default
-        spec = None if name is None else specs.find(name)
-    return name, None if spec is None else spec.language or None
+    spec = await cast("Gateway", where).kernelspecs.find_listed(name)
+    return name or (None if spec is None else spec.name), None if spec is None else spec.language or None
 
 
 def _find_earlier_run(notebook: Any, output: Path | None) -> EarlierRun | None:

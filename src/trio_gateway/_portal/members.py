@@ -90,7 +90,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
     },
     KernelSpecDirectory: {
         How.AWAITS: ("list", "get", "default_name", "resource", "check", "interrupt_mode"),
-        How.INTERNAL: ("last_listed",),
+        How.INTERNAL: ("find_listed", "last_listed"),
     },
     Sessions: {
         How.AWAITS: ("create", "get", "list", "update", "delete"),

@@ -254,7 +254,7 @@ def says_not_running(method: str, path: str, status: int, headers: Mapping[str, 
         return True  # UserUrlHandler, whose answer to what is below /hub/user/ this is
     if status == 503:
         return _NO_LONGER in content  # the same, where use_legacy_stopped_server_status_code is set
-    # What would change something lacks the hub's XSRF token: a page says so, whoever asks. A server answers in JSON.
+    # What would change something lacks the hub's XSRF token: a page says so to every client. A server answers in JSON.
     return status == 403 and method not in {"GET", "HEAD"} and "html" in headers.get("Content-Type", "").lower()
 
 
