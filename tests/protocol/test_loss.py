@@ -852,6 +852,14 @@ def test_a_beginning_that_is_in_several_holes_leaves_a_doubt(first: int) -> None
     assert lost(without_beginning(met(), first, said(4, "comm_msg", "x"))) == UNCERTAIN
 
 
+def test_a_hole_that_a_reply_to_somebody_else_explains_leaves_no_doubt() -> None:
+    """The gateway's own question, made when we connected: its reply (2) comes to the gateway alone."""
+    asked = [
+        said(number, "status", "x", state=state, request="kernel_info_request") for number, state in ((1, "busy"), (3, "idle"))
+    ]
+    assert lost(without_beginning(met(), 7, *asked)) == 1
+
+
 def test_a_beginning_in_the_hole_right_before_is_counted() -> None:
     """There are as many numbers as `busy` and its input take: nothing else is missing."""
     assert lost(without_beginning(met(), 4, said(1, "comm_msg", "x"))) == 0

@@ -129,7 +129,7 @@ class Search:
         finally:
             self.held += trio.current_time() - began
 
-    async def look(self, looks: float = math.inf, *, unreached: float = math.inf) -> None:
+    async def look(self, looks: float = math.inf, *, unreached: float = math.inf) -> None:  # noqa: ASYNC910 - each look asks
         """Look until it is settled, or until the start must have ended; so often at most. Raises nothing.
 
         Args:
@@ -150,7 +150,7 @@ class Search:
             await self._look_once()
             self.settled = self.settled or (self.over and isinstance(self._last, KernelNotFoundError))
 
-    async def _look_once(self) -> None:
+    async def _look_once(self) -> None:  # noqa: ASYNC910 - a request checkpoints, also one that fails
         """Shut the kernel down, if it is there."""
         self._looks += 1
         try:
@@ -196,7 +196,7 @@ class Searches:
         """
         self.take(Search(self._api, kernel_id, until))
 
-    async def release(self, kernel_id: str) -> None:
+    async def release(self, kernel_id: str) -> None:  # noqa: ASYNC910 - it waits where there is a search
         """Look for a kernel no more: a caller asks for it by its id, and is to have it.
 
         Cancellation: safe.
@@ -206,7 +206,7 @@ class Searches:
             search.drop()
             await search.done.wait()
 
-    async def finish(self) -> None:
+    async def finish(self) -> None:  # noqa: ASYNC910 - without searches there is nothing to wait for
         """Wait for the searches, for each as long as it may still hold somebody up. The caller shields it."""
         for search in self._running.values():
             search.ending = True
@@ -216,7 +216,7 @@ class Searches:
         for search in list(self._running.values()):
             await search.done.wait()
 
-    async def _run(self, search: Search) -> None:
+    async def _run(self, search: Search) -> None:  # noqa: ASYNC910 - a search checkpoints
         try:
             with search.scope:
                 await search.look()

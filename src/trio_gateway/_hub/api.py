@@ -137,9 +137,9 @@ class HubApi:
                 response = await self._http.request("DELETE", name.path, phase="hub server stop")
             except GatewayHTTPError as error:
                 if error.status_code == 404:
-                    return True
+                    return True  # noqa: ASYNC910 - it was asked
                 if error.status_code == 400:  # it is pending something else
-                    return False
+                    return False  # noqa: ASYNC910 - it was asked
                 raise
             return response.status_code != 202
 

@@ -153,7 +153,7 @@ class _Owned:
         self._answered = answered = trio.Event()
         self._attempts = 0
 
-        async def post() -> None:
+        async def post() -> None:  # noqa: ASYNC910 - a request checkpoints, also one that fails
             try:
                 await self._api.start(self._name, self._options, self._note_sending)
             except Exception as error:  # noqa: BLE001 - it is raised again where the answer is looked at
@@ -165,7 +165,7 @@ class _Owned:
     def _note_sending(self) -> None:
         self._sending = True
 
-    async def _judge(self) -> None:
+    async def _judge(self) -> None:  # noqa: ASYNC910 - a pause follows
         """Raise why there is no server although it was asked for; return where it is too early to say."""
         failure = self._failure
         status = failure.status_code if isinstance(failure, GatewayHTTPError) else 0
@@ -201,13 +201,13 @@ class _Owned:
 
     # ------------------------------------------------------------------------------------------------------------ its end
 
-    async def undo(self, *, quietly: bool) -> None:
+    async def undo(self, *, quietly: bool) -> None:  # noqa: ASYNC910 - nothing to undo, nothing to wait for
         """Stop the server, if this block has asked for it; shielded and bounded. A failure is raised, or logged if `quietly`."""
         if not self._ours:
-            return
+            return  # noqa: ASYNC910 - nothing to undo
         began, limit = trio.current_time(), self._api.config.cleanup_timeout
         failure: GatewayError | None = None
-        with trio.move_on_after(limit, shield=True) as scope:
+        with trio.move_on_after(limit, shield=True) as scope:  # noqa: ASYNC912 - stopping asks the hub
             try:
                 await self._stop()
             except GatewayError as error:

@@ -475,7 +475,8 @@ class MessageLedger:
         sender = self._senders.get(window.sender or "")
         if sender is None or window.saw_busy:
             return False
-        return sender.holes(window.marks.get(window.sender or "", -1) + 1, sender.hole_before(window.first) - 1) > 0
+        start, end = window.marks.get(window.sender or "", -1) + 1, sender.hole_before(window.first) - 1
+        return any(sender.missing(start, end))
 
     def _could_be_dropped(self, window: Window) -> bool:
         """Whether a message of an execution whose `idle` came can have been dropped on the way."""
