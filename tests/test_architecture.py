@@ -65,7 +65,7 @@ def test_the_layers_hold() -> None:
 
 WIRE_MODULES = ("trio_gateway._transport", "trio_gateway.testing._server", "trio_gateway.testing._channels")
 """Who speaks to the wire: the transport, and the fake's server, which must not share its code."""
-H11_MODULES = ("trio_gateway._protocol.websocket", "trio_gateway.proxy._http1")
+H11_MODULES = ("trio_gateway._protocol.websocket", "trio_gateway.proxy._http1", "trio_gateway.testing._hub")
 """Who may import h11 beside them, which does no I/O."""
 
 

@@ -9,11 +9,12 @@ import pytest
 import trio
 import trio.testing
 
-from tools.fake_hub import ALICE, FakeHub, Owner, open_fake_hub
+from tools.fake_hub import ALICE, open_fake_hub
 from trio_gateway import AuthenticationError, GatewayConfig, GatewayHTTPError, InvalidInputError
 from trio_gateway._hub.api import HubApi
 from trio_gateway._protocol.hub import HubServer, Progress, ServerName
 from trio_gateway._transport.http.client import open_http_client
+from trio_gateway.testing import FakeHub, FakeHubToken
 
 Clock = trio.testing.MockClock
 NAME = ServerName("alice")
@@ -22,7 +23,7 @@ NAME = ServerName("alice")
 @asynccontextmanager
 async def api_of(hub: FakeHub, token: str = ALICE) -> AsyncGenerator[HubApi]:
     config = GatewayConfig(url=hub.url, auth_token=token)
-    async with open_http_client(config, connector=hub.connect) as http:
+    async with open_http_client(config, connector=hub.connector) as http:
         yield HubApi(http)
 
 
@@ -76,7 +77,7 @@ async def test_a_server_is_on_the_hubs_host(url: str, expected: str | None) -> N
 
 async def test_refusals_name_the_scope_and_whose_the_token_is(autojump_clock: Clock) -> None:
     async with open_fake_hub() as hub, api_of(hub) as api:
-        hub.tokens[ALICE] = Owner("alice", scopes=frozenset({"read:servers"}))
+        hub.tokens[ALICE] = FakeHubToken("alice", scopes=frozenset({"read:servers"}))
         await api.owner()
         with pytest.raises(AuthenticationError, match=r"alice's, with the scopes read:servers\).*takes the scope start:servers"):
             await api.start(NAME, None, lambda: None)

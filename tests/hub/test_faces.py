@@ -13,8 +13,9 @@ import trio
 
 import trio_gateway.anyio
 import trio_gateway.blocking
-from tools.fake_hub import ALICE, FakeHub, open_fake_hub
+from tools.fake_hub import ALICE, open_fake_hub
 from trio_gateway import GatewayEvent, HubSpawnError
+from trio_gateway.testing import FakeHub
 
 SERVER = "/hub/api/users/alice/server"
 
@@ -27,10 +28,7 @@ def hub() -> Iterator[FakeHub]:
 
     async def main() -> None:
         token.append(trio.lowlevel.current_trio_token())
-        async with open_fake_hub(spawn_seconds=1.0, stop_seconds=0.0) as made:
-            (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-            made.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-            made.nursery.start_soon(trio.serve_listeners, lambda stream: made._serve(stream, "127.0.0.1"), [listener])
+        async with open_fake_hub(spawn_seconds=1.0, stop_seconds=0.0) as made, made.listen() as made.url:
             found.append(made)
             listening.set()
             await leave.wait()

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 import trio_gateway
-from tools.fake_hub import ALICE, SERVICE, FakeHub, Owner, open_fake_hub
+from tools.fake_hub import ALICE, SERVICE, open_fake_hub
 from trio_gateway import (
     AuthenticationError,
     ConfigError,
@@ -19,13 +19,14 @@ from trio_gateway import (
     TokenRenewer,
     open_hub,
 )
+from trio_gateway.testing import FakeHub, FakeHubToken
 
 Clock = trio.testing.MockClock
 SERVER = "/hub/api/users/alice/server"
 
 
 def opened(hub: FakeHub, **arguments: Any):
-    return open_hub(hub.url, **{"token": ALICE, "connector": hub.connect, **arguments})
+    return open_hub(hub.url, **{"token": ALICE, "connector": hub.connector, **arguments})
 
 
 async def test_a_server_is_started_used_and_stopped(autojump_clock: Clock) -> None:  # G1
@@ -61,7 +62,7 @@ async def test_events_that_are_lost_are_counted_for_hub_and_gateway_together(aut
 
 @pytest.mark.parametrize("url", ["http://hub.invalid/", "http://hub.invalid/hub", "http://hub.invalid/hub/"])
 async def test_the_hubs_url_may_be_what_a_browser_shows(autojump_clock: Clock, url: str) -> None:
-    async with open_fake_hub() as hub, open_hub(url, token=ALICE, connector=hub.connect) as gateway:
+    async with open_fake_hub() as hub, open_hub(url, token=ALICE, connector=hub.connector) as gateway:
         assert gateway.url == "http://hub.invalid/user/alice"
 
 
@@ -88,7 +89,7 @@ class Rotating(TokenRenewer):
         if self.valid not in self.hub.tokens:
             self.given += 1
             self.valid = f"renewed-token-{self.given:06}"
-            self.hub.tokens[self.valid] = Owner("alice")
+            self.hub.tokens[self.valid] = FakeHubToken("alice")
         return self.valid
 
 
@@ -128,7 +129,7 @@ async def test_the_token_goes_to_the_hubs_host_alone_and_shows_nowhere(
         hub.spawn_failure = None
         async with opened(hub, on_event=events.append) as gateway, gateway.start_kernel():
             pass
-        assert {host for host, _ in hub.seen} == {"hub.invalid"}
+        assert {request.headers["host"] for request in hub.requests} == {"hub.invalid"}
         (await hub.run_server()).url = "https://alice.elsewhere.invalid/user/alice/"
         with pytest.raises(InvalidInputError, match="own host"):
             async with opened(hub):
@@ -171,7 +172,7 @@ async def test_what_can_not_be_used_is_named_before_anything_is_sent(
         with pytest.raises(InvalidInputError, match=match):
             async with opened(hub, **arguments):
                 pass
-        assert hub.seen == []
+        assert hub.requests == []
 
 
 @pytest.mark.parametrize("url", [3, "ftp://hub", "", "http://a,http://b", ["http://a", "http://b"]])
@@ -213,7 +214,7 @@ async def test_a_user_that_is_not_there(autojump_clock: Clock) -> None:
 async def test_a_scope_that_the_token_lacks_is_named(autojump_clock: Clock, caplog: pytest.LogCaptureFixture, scope: str) -> None:
     async with open_fake_hub() as hub:
         everything = hub.tokens[ALICE].scopes
-        hub.tokens[ALICE] = Owner("alice", scopes=everything - {scope})
+        hub.tokens[ALICE] = FakeHubToken("alice", scopes=everything - {scope})
         with pytest.raises(AuthenticationError, match=f"takes the scope {scope};") as caught:
             async with opened(hub):
                 pass
@@ -229,4 +230,4 @@ async def test_the_environments_settings_count(autojump_clock: Clock, monkeypatc
     async with open_fake_hub() as hub:
         async with opened(hub) as gateway:
             assert gateway.config.request_timeout == 17
-        assert {token for _, token in hub.seen} == {ALICE}
+        assert {request.headers["authorization"] for request in hub.requests} == {f"token {ALICE}"}

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tools.fake_hub import ALICE, SERVICE, FakeHub, open_fake_hub
+from tools.fake_hub import ALICE, SERVICE, open_fake_hub
 from trio_gateway import (
     AuthenticationError,
     GatewayConnectionError,
@@ -19,13 +19,14 @@ from trio_gateway import (
     HubSpawnError,
     open_hub,
 )
+from trio_gateway.testing import FakeHub
 
 Clock = trio.testing.MockClock
 SERVER = "/hub/api/users/alice/server"
 
 
 def opened(hub: FakeHub, **arguments: Any):
-    return open_hub(hub.url, **{"token": ALICE, "connector": hub.connect, **arguments})
+    return open_hub(hub.url, **{"token": ALICE, "connector": hub.connector, **arguments})
 
 
 async def test_a_server_that_runs_already_is_used_and_left(autojump_clock: Clock) -> None:
@@ -41,8 +42,7 @@ async def test_a_server_that_runs_already_is_used_and_left(autojump_clock: Clock
 
 async def test_a_start_of_somebody_elses_is_waited_for_and_left(autojump_clock: Clock) -> None:
     async with open_fake_hub(spawn_seconds=30) as hub:
-        server = await hub.server()
-        hub._spawn(server)
+        server = await hub.start_server()
         async with opened(hub):
             assert trio.current_time() >= 30
         assert server.ready
@@ -69,7 +69,7 @@ async def test_a_slow_start_is_asked_for_once_and_its_progress_is_told_meanwhile
 
 
 async def test_a_stream_of_progress_that_a_proxy_cuts_off_is_followed_again(autojump_clock: Clock) -> None:
-    async with open_fake_hub(spawn_seconds=20, cuts_progress_after=1) as hub:
+    async with open_fake_hub(spawn_seconds=20, progress_events=1) as hub:
         async with opened(hub) as gateway:
             await gateway.kernels.list()
         assert hub.count(f"POST {SERVER}") == 1
@@ -97,8 +97,7 @@ async def test_a_start_that_takes_too_long_is_stopped(autojump_clock: Clock) -> 
 
 async def test_somebody_elses_start_that_takes_too_long_is_left(autojump_clock: Clock) -> None:
     async with open_fake_hub(spawn_seconds=10_000) as hub:
-        server = await hub.server()
-        hub._spawn(server)
+        server = await hub.start_server()
         with pytest.raises(GatewayTimeoutError, match="startup_timeout"):
             async with opened(hub, startup_timeout=100):
                 pass
@@ -138,7 +137,8 @@ async def test_whenever_the_block_is_cancelled_no_server_is_left(
     autojump_clock: Clock, caplog: pytest.LogCaptureFixture, spawn_seconds: float, post_delay: float
 ) -> None:  # G2
     for moment in MOMENTS:
-        async with open_fake_hub(spawn_seconds=spawn_seconds, post_delay=post_delay) as hub:
+        async with open_fake_hub(spawn_seconds=spawn_seconds) as hub:
+            hub.faults.delay_answer(f"POST {SERVER}", post_delay)
             began = trio.current_time()
             with trio.move_on_after(moment):
                 async with opened(hub):
@@ -154,7 +154,9 @@ async def test_whenever_the_block_is_cancelled_no_server_is_left(
 
 @pytest.mark.parametrize("answer", [502, 503, 504, None])
 async def test_an_answer_that_is_lost_on_its_way_costs_nothing(autojump_clock: Clock, answer: int | None) -> None:  # G4
-    async with open_fake_hub(post_answer=answer) as hub:
+    async with open_fake_hub(start_answer=answer) as hub:
+        if answer is None:
+            hub.faults.lose_answer(f"POST {SERVER}")
         async with opened(hub) as gateway:
             await gateway.kernels.list()
         assert hub.count(f"POST {SERVER}") == hub.count(f"DELETE {SERVER}") == 1
@@ -162,7 +164,8 @@ async def test_an_answer_that_is_lost_on_its_way_costs_nothing(autojump_clock: C
 
 
 async def test_a_request_that_did_not_reach_the_hub_is_told_and_not_sent_again(autojump_clock: Clock) -> None:  # G4
-    async with open_fake_hub(post_answer=503, spawns=False) as hub:
+    async with open_fake_hub() as hub:
+        hub.faults.answer(f"POST {SERVER}", 503, {"message": "the balancer's"})
         with pytest.raises(GatewayHTTPError, match="503"):
             async with opened(hub):
                 pass
@@ -171,7 +174,8 @@ async def test_a_request_that_did_not_reach_the_hub_is_told_and_not_sent_again(a
 
 
 async def test_a_hub_that_refuses_is_told_in_its_words(autojump_clock: Clock) -> None:
-    async with open_fake_hub(post_answer=429, spawns=False) as hub:
+    async with open_fake_hub() as hub:
+        hub.faults.answer(f"POST {SERVER}", 429, {"message": "the balancer's"})
         with pytest.raises(GatewayHTTPError, match=r"429.*balancer's"):
             async with opened(hub):
                 pass
@@ -182,7 +186,7 @@ async def test_a_hub_that_refuses_is_told_in_its_words(autojump_clock: Clock) ->
 async def test_a_server_that_is_being_stopped_is_waited_for_and_started(autojump_clock: Clock) -> None:
     async with open_fake_hub(stop_seconds=40) as hub:
         server = await hub.run_server()
-        hub.nursery.start_soon(hub.stop_server, server)
+        hub.spawn(hub.stop_server, "stop")
         await trio.sleep(1)
         async with opened(hub) as gateway:
             await gateway.kernels.list()
@@ -218,7 +222,7 @@ async def test_a_server_that_somebody_else_has_started_since_is_left(autojump_cl
     async with open_fake_hub() as hub:
         async with opened(hub):
             server = await hub.server()
-            await hub.stop_server(server)
+            await hub.stop_server()
             await hub.run_server()
         assert server.ready
         assert hub.count(f"DELETE {SERVER}") == 0
@@ -227,7 +231,7 @@ async def test_a_server_that_somebody_else_has_started_since_is_left(autojump_cl
 @pytest.mark.parametrize("deleted", [False, True])
 async def test_a_server_that_is_gone_at_the_end_is_no_error(autojump_clock: Clock, deleted: bool) -> None:
     async with open_fake_hub() as hub, opened(hub, token=SERVICE, user="alice", server="gpu"):
-        await hub.stop_server(await hub.server("alice", "gpu"))
+        await hub.stop_server("alice", "gpu")
         if deleted:
             del hub.servers["alice", "gpu"]
 
@@ -238,11 +242,11 @@ async def test_a_hub_that_is_started_again_meanwhile(autojump_clock: Clock) -> N
         async def restart() -> None:
             await trio.sleep(15)
             hub.down = True
-            hub.cut()
+            hub.cut_connections()
             await trio.sleep(8)
             hub.down = False
 
-        hub.nursery.start_soon(restart)
+        hub.spawn(restart, "restart")
         async with opened(hub) as gateway:
             await gateway.kernels.list()
         assert hub.count(f"POST {SERVER}") == 1
@@ -254,10 +258,10 @@ async def test_a_hub_that_forgets_a_start_when_it_is_started_again(autojump_cloc
 
         async def restart() -> None:
             await trio.sleep(15)
-            hub.interrupt_spawns()
-            hub.cut()
+            hub.forget_starts()
+            hub.cut_connections()
 
-        hub.nursery.start_soon(restart)
+        hub.spawn(restart, "restart")
         with pytest.raises(HubSpawnError, match="ended before it was ready"):
             async with opened(hub):
                 pass
@@ -273,9 +277,9 @@ async def test_a_hub_that_stays_away_is_told_and_what_may_be_left(
         async def go() -> None:
             await trio.sleep(15)
             hub.down = True
-            hub.cut()
+            hub.cut_connections()
 
-        hub.nursery.start_soon(go)
+        hub.spawn(go, "go")
         with pytest.raises(GatewayConnectionError):
             async with opened(hub):
                 pass
@@ -300,7 +304,7 @@ async def test_a_server_that_died_before_the_hub_noticed_is_started(autojump_clo
             await trio.sleep(30)
             server.ready = False
 
-        hub.nursery.start_soon(notice)
+        hub.spawn(notice, "notice")
         async with opened(hub) as gateway:
             await gateway.kernels.list()
         assert hub.count(f"POST {SERVER}") == 1

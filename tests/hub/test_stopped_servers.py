@@ -9,10 +9,11 @@ import trio
 import trio.testing
 
 import trio_gateway
-from tools.fake_hub import ALICE, FakeHub, open_fake_hub
+from tools.fake_hub import ALICE, open_fake_hub
 from trio_gateway import AuthenticationError, GatewayConfig, HubServerNotRunningError, KernelNotFoundError, open_gateway
 from trio_gateway._doctor.examine import examine
 from trio_gateway._doctor.findings import Check
+from trio_gateway.testing import FakeHub
 
 Clock = trio.testing.MockClock
 PAGE = "http://hub.invalid/hub/spawn/alice"
@@ -61,7 +62,7 @@ async def test_a_session_ends_with_that_error_when_the_server_is_stopped(
                 assert (await kernel.execute("6 * 7")).text == "42"
                 server.routed = server.ready = False
                 server.gateway.cut_connections()
-                hub.cut()
+                hub.cut_connections()
                 began = trio.current_time()
                 with pytest.raises(HubServerNotRunningError):
                     await kernel.execute("import time; time.sleep(1000)")
@@ -81,7 +82,7 @@ async def test_a_hub_that_is_started_again_ends_no_session(autojump_clock: Clock
         async with gateway.start_kernel() as kernel:
             await kernel.execute("x = 1")
             hub.no_routes, server.routed = (True, True) if how == "no_routes" else (False, False)
-            hub.cut()
+            hub.cut_connections()
             await trio.sleep(3)
             hub.no_routes, server.routed = False, True
             assert (await kernel.execute("x")).text == "1"
@@ -89,11 +90,11 @@ async def test_a_hub_that_is_started_again_ends_no_session(autojump_clock: Clock
 
 async def test_a_kernel_that_a_new_server_does_not_know_is_gone(autojump_clock: Clock) -> None:
     async with open_fake_hub() as hub, opened(hub) as gateway:
-        server = await hub.run_server()
+        await hub.run_server()
         async with gateway.start_kernel() as kernel:
-            await hub.stop_server(server)
+            await hub.stop_server()
             await hub.run_server()
-            hub.cut()
+            hub.cut_connections()
             with pytest.raises(trio_gateway.KernelError):
                 await kernel.execute("1")
             with pytest.raises(KernelNotFoundError):
@@ -106,7 +107,7 @@ async def test_the_doctor_blames_neither_token_nor_url(autojump_clock: Clock) ->
 
     async with open_fake_hub() as hub:
         config = GatewayConfig(url=f"{hub.url}/user/alice", auth_token=ALICE)
-        checks = await examine(config, report=report, connector=hub.connect, environ={}, now=0.0)
+        checks = await examine(config, report=report, connector=hub.connector, environ={}, now=0.0)
         (failed,) = [check for check in checks if check.status == "failed"]
         assert failed.name == "http"
         assert isinstance(failed.error, HubServerNotRunningError)

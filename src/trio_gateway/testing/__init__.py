@@ -17,6 +17,9 @@ from ._faults import Fault as Fault
 from ._faults import Faults as Faults
 from ._gateway import FakeGateway as FakeGateway
 from ._http import FakeRequest as FakeRequest
+from ._hub import FakeHub as FakeHub
+from ._hub import FakeHubServer as FakeHubServer
+from ._hub import FakeHubToken as FakeHubToken
 from ._kernel import FakeKernel as FakeKernel
 from ._specs import FakeKernelSpec as FakeKernelSpec
 from ._state import FakeSession as FakeSession
