@@ -103,6 +103,16 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def model(session: nox.Session) -> None:
+    """The model of the resume protocol, docs/resume.pml, with three requests, in the checker Spin: ten minutes, 7 GB."""
+    if shutil.which("spin") is None or shutil.which("cc") is None:
+        session.skip("needs Debian's spin, gcc and libc6-dev: install them")
+    install(session, "test")
+    pytest = ("python", "-m", "pytest", "-n", "0", "--timeout=0", "-s", "tests/guarantees/test_resume_model.py")
+    session.run(*pytest, *session.posargs, env={"TRIO_GATEWAY_LONG": "1"})
+
+
+@nox.session
 def kernels(session: nox.Session) -> None:
     """The scenarios, and parameters, with kernels that are not ipykernel: bash_kernel, xeus-python and async-kernel from PyPI."""
     install(session, "all", "test")

@@ -68,6 +68,13 @@ BARRIER = """
 Each line of a kernel (main shell, each subshell, control) has this machine. A barrier is a question behind what waits there; when
 it is answered, what it overtook is lost. Some kernels answer questions beside code that runs: for those the proof is empty code,
 which runs in its turn. `_protocol/recovery.py` holds the table.
+
+Both machines together, with a gateway and a kernel, are modelled in [resume.pml](resume.pml) for the checker Spin. It tries every
+order in which requests, cuts, replacements of the kernel's process and another replica of the gateway can come: no request runs
+twice, a request that is reported as lost gets no reply any more, and each one ends. With two requests, two cuts and one
+replacement these are 0.7 million states, and 1.8 million with a kernel that answers beside running code: `pytest
+tests/guarantees/test_resume_model.py`. With three requests they are 22 million: `nox -s model`. The checker finds each of four
+variants that are wrong on purpose.
 """
 
 GATE = """
