@@ -26,7 +26,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 def opened(hub: FakeHub, token: str = ALICE, **settings: object):
     return open_gateway(
-        GatewayConfig.from_env({}, url=f"{hub.url}/user/alice", auth_token=token, **settings), connector=hub.connect
+        GatewayConfig.from_env({}, url=f"{hub.url}/user/alice", auth_token=token, **settings), connector=hub.connector
     )
 
 

@@ -10,7 +10,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_gateway import (
+    AuthenticationError,
     GatewayError,
+    GatewayEvent,
     GatewayHTTPError,
     GatewayTimeoutError,
     InvalidInputError,
@@ -77,6 +79,28 @@ async def test_a_caller_that_gives_up_leaves_its_place_to_the_next(autojump_cloc
         await stack.aclose()
         async with ground.pool.kernel() as kernel:
             await kernel.execute("1")
+
+
+async def test_a_caller_whose_kernel_proved_dead_keeps_its_place(autojump_clock: MockClock) -> None:
+    """The one that asked first finds out first that its kernel is dead, then the second: the first is still served first."""
+    served: list[str] = []
+
+    async def lease(name: str) -> None:
+        async with ground.pool.kernel() as kernel:
+            served.append(name)
+            await kernel.execute("1")
+
+    fake = CountingGateway(kernelspecs=[FakeKernelSpec(name="python3", startup_seconds=2)])
+    async with open_ground(fake, size=2, warm=2) as ground, trio.open_nursery() as nursery:
+        await ground.pool.wait_ready()
+        await trio.sleep(10)
+        for kernel in ground.kernels:
+            kernel.stall()
+        for name in ("first", "second", "third"):
+            nursery.start_soon(lease, name)
+            await trio.sleep(0.5)  # less than a start takes
+    assert ground.pool.statistics().lost == 2
+    assert served == ["first", "second", "third"]
 
 
 async def test_more_are_never_started_than_there_may_be(autojump_clock: MockClock) -> None:
@@ -171,6 +195,22 @@ async def test_kernels_that_nobody_uses_are_shut_down_to_warm(autojump_clock: Mo
         assert (ground.pool.statistics().ready, ground.kernels) == (0, [])
 
 
+@pytest.mark.parametrize(("size", "least"), [(4, 3), (3, 2)])
+async def test_kernels_of_one_age_are_replaced_one_after_the_other(autojump_clock: MockClock, size: int, least: int) -> None:
+    """Where there is room, a new one is there before an old one goes; else one of them lacks meanwhile."""
+    fake = CountingGateway(kernelspecs=[FakeKernelSpec(name="python3", startup_seconds=2)])
+    async with open_ground(fake, size=size, warm=3, max_age=100) as ground:
+        await ground.pool.wait_ready()
+        first = {kernel.id for kernel in ground.kernels}
+        fewest = 3
+        for _ in range(400):
+            await trio.sleep(0.25)
+            fewest = min(fewest, ground.pool.statistics().ready)
+        assert first.isdisjoint(kernel.id for kernel in ground.kernels)
+        assert fewest == least
+        assert ground.pool.statistics().started == 6
+
+
 async def test_kernels_that_are_old_are_replaced(autojump_clock: MockClock) -> None:
     async with open_ground(size=2, warm=1, max_age=100) as ground:
         await ground.pool.wait_ready()
@@ -201,6 +241,35 @@ async def test_nobody_sees_a_kernel_that_died_while_it_was_warm(autojump_clock: 
                 assert (await kernel.execute("x")).text == "1"
             await trio.sleep(30)
         assert ground.pool.statistics().lost >= 1
+
+
+async def test_kernels_that_are_lost_again_and_again_are_replaced_ever_more_slowly(autojump_clock: MockClock) -> None:
+    async with open_ground(size=2, warm=1) as ground:
+        await ground.pool.wait_ready()
+        with trio.move_on_after(300):
+            while True:
+                for kernel in ground.kernels:
+                    ground.fake.remove_kernel(kernel)
+                await trio.sleep(0.1)
+        assert 8 <= ground.pool.statistics().lost <= 40
+        await trio.sleep(31)
+        assert (await ground.pool.run("1")).text == "1"
+
+
+async def test_a_caller_that_finds_only_kernels_that_are_lost_learns_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G3"""
+    monkeypatch.setattr("trio_gateway._pool.member.HEARD_LATELY", -1.0)  # each is asked before it is handed out
+
+    def listen(event: GatewayEvent) -> None:
+        if (event.kind, event.action) == ("pool", "ready"):
+            fake.remove_kernel(fake.kernels[event.kernel_id or ""])
+
+    async with FakeGateway() as fake, fake.open(on_event=listen) as gateway, gateway.open_pool("python3", size=2) as pool:
+        with pytest.raises(KernelError, match="as 2 before it, it was lost as soon as it was ready"):
+            await pool.run("1")
+        assert pool.statistics().lost == 3
 
 
 async def test_a_kernel_that_does_not_answer_is_not_handed_out(autojump_clock: MockClock) -> None:
@@ -371,6 +440,88 @@ async def test_all_that_wait_are_told_of_what_would_fail_again(autojump_clock: M
                 nursery.start_soon(lease)
         assert len(set(map(id, errors))) == 3, "each has a traceback of its own"
         assert {type(error).__name__ for error in errors} == {"AuthenticationError"}
+
+
+@pytest.mark.parametrize("reuse", ["as-is", "restart"])
+async def test_a_caller_that_a_kernel_in_use_can_serve_waits_for_it_though_starts_fail(
+    autojump_clock: MockClock, reuse: str
+) -> None:
+    """As many callers as there are kernels that come back; the others get the reason, and so do all when none comes back."""
+    outcomes: dict[str, str] = {}
+
+    async def lease(name: str) -> None:
+        try:
+            outcomes[name] = (await ground.pool.run("'done'")).text
+        except GatewayError as error:
+            outcomes[name] = type(error).__name__
+
+    async with open_ground(size=4, reuse=reuse) as ground, trio.open_nursery() as nursery:
+        async with ground.pool.kernel():
+            ground.fake.faults.answer("POST /api/kernels$", status=403)
+            for name in ("first", "second", "third"):
+                nursery.start_soon(lease, name)
+                await wait_all_tasks_blocked()
+            await trio.sleep(100)
+            assert outcomes == {"second": "AuthenticationError", "third": "AuthenticationError"}
+            await lease("late")
+            assert outcomes.pop("late") == "AuthenticationError"
+        await trio.sleep(10)
+        assert outcomes.pop("first") == "'done'"
+        async with ground.pool.kernel() as kernel:
+            nursery.start_soon(lease, "last")
+            await trio.sleep(100)
+            assert "last" not in outcomes
+            ground.fake.remove_kernel(ground.fake.kernels[kernel.id])
+        await trio.sleep(60)
+        assert outcomes["last"] == "AuthenticationError"
+
+
+async def test_nobody_waits_for_a_kernel_that_is_in_use_for_the_last_time(autojump_clock: MockClock) -> None:
+    async with open_ground(size=2, reuse="as-is", max_uses=1) as ground, ground.pool.kernel():
+        ground.fake.faults.answer("POST /api/kernels$", status=403)
+        with pytest.raises(AuthenticationError):
+            await ground.pool.run("1")
+
+
+# -------------------------------------------------------------------------------------------------------------------- events
+
+
+async def test_what_is_told_has_happened_and_stands_in_order(autojump_clock: MockClock) -> None:
+    """As docs/events.md says: a kernel's start, ready, lease, restart, ready, and what ended it, then its shutdown."""
+    seen: list[tuple[str, str, str | None]] = []
+    counts: list[tuple[str, int, int]] = []
+    pools: list[KernelPool] = []
+
+    def listen(event: GatewayEvent) -> None:
+        if event.kind in ("kernel", "pool"):
+            seen.append((event.kind, event.action, event.kernel_id))
+        if event.kind == "pool":
+            statistics = pools[0].statistics()
+            counts.append((event.action, statistics.ready, statistics.leased))
+
+    async with FakeGateway() as fake, fake.open(on_event=listen) as gateway:
+        async with gateway.open_pool("python3", size=1, reuse="restart") as pool:
+            pools.append(pool)
+            async with pool.kernel() as kernel:
+                first = kernel.id
+            await trio.sleep(10)
+            fake.remove_kernel(fake.kernels[first])
+            async with pool.kernel() as kernel:
+                second = kernel.id
+    told = [(kind, action) for kind, action, kernel_id in seen if kernel_id == first]
+    assert told == [
+        ("kernel", "start"),
+        ("pool", "ready"),
+        ("pool", "lease"),
+        ("kernel", "restart"),
+        ("pool", "ready"),
+        ("kernel", "gone"),
+        ("pool", "lost"),
+        ("kernel", "shutdown"),
+    ]
+    told = [(kind, action) for kind, action, kernel_id in seen if kernel_id == second]
+    assert told == [("kernel", "start"), ("pool", "ready"), ("pool", "lease"), ("kernel", "shutdown")]
+    assert counts == [("ready", 1, 0), ("lease", 0, 1), ("ready", 1, 0), ("lost", 0, 0), ("ready", 1, 0), ("lease", 0, 1)]
 
 
 # ------------------------------------------------------------------------------------------------------------------- its end

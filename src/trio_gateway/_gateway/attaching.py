@@ -44,20 +44,24 @@ async def open_kernel(
         GatewayError: the connection could not be made.
     """
     async with open_services() as services:
-        session = KernelSession(kernel_id, session_id=uuid.uuid4().hex, api=api, services=services, interrupt_mode=interrupt_mode)
-        services.start_soon(_run, session, known, name, name=f"trio_gateway.session[{kernel_id:.8}]")
+
+        def tell_end() -> None:
+            """If its kernel ended without our doing, tell, also when that ends the block at once."""
+            told = known.how_it_ended(session)
+            if told is not None:
+                action, message = told
+                api.tell(action, kernel_id=kernel_id, kernel_name=name, message=message)
+
+        session = KernelSession(
+            kernel_id,
+            session_id=uuid.uuid4().hex,
+            api=api,
+            services=services,
+            interrupt_mode=interrupt_mode,
+            on_ended=tell_end,
+        )
+        services.start_soon(session.run, name=f"trio_gateway.session[{kernel_id:.8}]")
         with known.using(session):
             await session.wait_opened()
             with watch.watching(session):
                 yield Kernel(session, name)
-
-
-async def _run(session: KernelSession, known: KnownKernels, name: str) -> None:
-    """Run a session; if its kernel ends without our doing, tell, also when that ends the block at once."""
-    try:
-        await session.run()
-    finally:
-        told = known.how_it_ended(session)
-        if told is not None:
-            action, message = told
-            session.api.tell(action, kernel_id=session.kernel_id, kernel_name=name, message=message)

@@ -48,10 +48,12 @@ class KernelSession:
         api: the gateway's REST interface, with its HTTP client.
         services: the nursery that owns the session's tasks.
         interrupt_mode: asks what the kernelspec says of interrupts, `"signal"` or `"message"`.
+        on_ended: is called once, in the moment in which the session has ended.
     """
 
     __slots__ = (
         "_exchange",
+        "_on_ended",
         "_opened_once",
         "_running",
         "_supervisor",
@@ -76,6 +78,7 @@ class KernelSession:
         api: KernelApi,
         services: Services,
         interrupt_mode: Callable[[], Awaitable[str]],
+        on_ended: Callable[[], None],
     ) -> None:
         config = api.config
         self.start_soon: Callable[..., trio.CancelScope] = services.start_soon
@@ -104,6 +107,7 @@ class KernelSession:
         router = Router(self.requests, self.status, self.channels, self.comms, self._act_on)
         self._exchange = MessageExchange(self.status, self.requests, router, self.checks, api.http.takes_bytes)
         self._supervisor = Supervisor(self, self._exchange, api.http)
+        self._on_ended = on_ended
         self._running = trio.CancelScope()
         self._opened_once = trio.Event()
 
@@ -276,6 +280,7 @@ class KernelSession:
         if self.ended is not None:
             return
         self.status.end(reason)
+        self._on_ended()  # now, before any task can act on it
         self.checks.responsiveness.lost()
         self._opened_once.set()
         self.gate.give_up()

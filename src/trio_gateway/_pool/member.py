@@ -274,13 +274,16 @@ class Member:
 
     def can_be_used_again(self, now: float) -> bool:
         """Whether a kernel that was just given back may be kept, by the pool's limits and by what is known of it."""
+        kernel = self.kernel
+        return self.may_be_used_again(now) and kernel is not None and (self._options.reuse == "restart" or self._is_well(kernel))
+
+    def may_be_used_again(self, now: float) -> bool:
+        """Whether a kernel that is leased will be kept when it is given back, unless its lease leaves it in no state for that."""
         options = self._options
         kernel = self.kernel
         if kernel is None or options.reuse == "never" or (options.max_uses is not None and self.uses >= options.max_uses):
             return False
-        if self.is_too_old(now) or kernel.state.final or kernel.connection_state is ConnectionState.CLOSED:
-            return False
-        return options.reuse == "restart" or self._is_well(kernel)
+        return not (self.is_too_old(now) or kernel.state.final or kernel.connection_state is ConnectionState.CLOSED)
 
     def is_too_old(self, now: float) -> bool:
         """Whether it must not be handed out any more."""

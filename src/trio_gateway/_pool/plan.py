@@ -1,7 +1,8 @@
 """How many kernels a pool starts and ends, and when: pure, `now` and chance come in as arguments.
 
 The one idea: the plan looks at counts and at the time alone. What starts, is ready or ends is the pool's; so each rule (never
-more than `size`, starts a few at a time, a pause after a failure, fewer when nobody asks) is a line here, and a test's line.
+more than `size`, starts a few at a time, a pause after a failure, old ones replaced one after the other, fewer when nobody asks)
+is a line here, and a test's line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ __all__ = ["Counts", "Plan", "Step"]
 PAUSE_BASE: Final = 0.5
 """The longest pause after the first start that failed, in seconds; it doubles with each further one."""
 PAUSE_LIMIT: Final = 30.0
-"""The longest pause of all, in seconds."""
+"""The longest pause of all, in seconds. A kernel that was ready for so long before it was lost is replaced without a pause."""
+RENEWED_FROM: Final = 0.75
+"""From this share of `max_age` on a warm kernel is replaced, so that the next one is there before the old one can't be used."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +50,8 @@ class Step:
     """How many kernels to start."""
     end: int
     """How many of those that are ready to end, the one that was used longest ago first."""
+    renew: int = 0
+    """How many of those that are ready to end, the one that was started longest ago first."""
     look_again: float
     """After how many seconds to ask again, though nothing has happened; infinity for never."""
 
@@ -65,6 +70,9 @@ class Plan:
         self._failures = 0
         self._failed_at = -math.inf
         self._not_before = -math.inf
+        self._losses = 0
+        self._lost_at = -math.inf
+        self._not_before_lost = -math.inf
 
     @property
     def failures(self) -> int:
@@ -94,12 +102,35 @@ class Plan:
         self._failures = 0
         self._not_before = -math.inf
 
-    def step(self, counts: Counts, idle_since: Sequence[float], now: float) -> Step:
+    def lost(self, now: float, asked_at: float, ready_at: float) -> None:
+        """A kernel that was ready is of no use any more. One is replaced at once; one after the other, after a pause that grows.
+
+        Those that were lost side by side count once. One that was ready for as long as the longest pause counts as the first.
+
+        Args:
+            now: the time.
+            asked_at: when its start was asked for.
+            ready_at: when it became ready.
+        """
+        if asked_at < self._lost_at:
+            return
+        self._losses = 1 if now - ready_at >= PAUSE_LIMIT else self._losses + 1
+        self._lost_at = now
+        if self._losses > 1:
+            self._not_before_lost = now + backoff(self._losses - 1, base=PAUSE_BASE, limit=PAUSE_LIMIT, rng=self._rng)
+
+    def leased(self) -> None:
+        """A kernel was well when it was handed out: they are not lost again and again."""
+        self._losses = 0
+        self._not_before_lost = -math.inf
+
+    def step(self, counts: Counts, idle_since: Sequence[float], started_at: Sequence[float], now: float) -> Step:
         """Decide what to do.
 
         Args:
             counts: how many kernels there are.
             idle_since: since when those that are ready were not used, the oldest first.
+            started_at: when those that are ready became so for the first time, the oldest first.
             now: the time, in seconds.
         """
         options = self._options
@@ -107,9 +138,22 @@ class Plan:
         wanted = min(counts.leased + counts.waiting + options.warm, options.size)
         missing = min(wanted - alive, options.size - alive - counts.ending, options.starts_at_once - counts.starting)
         look_again = math.inf
-        if missing > 0 and now < self._not_before:
-            missing, look_again = 0, self._not_before - now
-        spare = counts.ready - options.warm
+        renew = 0
+        if options.max_age is not None and options.warm > 0:
+            old = sum(1 for since in started_at if now >= since + options.max_age * RENEWED_FROM)
+            if old < len(started_at):
+                look_again = max(started_at[old] + options.max_age * RENEWED_FROM - now, 0.0)
+            if old and counts.ready > options.warm:
+                renew = min(old, counts.ready - options.warm)  # the next one is ready
+            elif old and missing <= 0 and not (counts.starting or counts.ending or counts.waiting):
+                if alive < options.size:
+                    missing = 1
+                elif counts.ready > 1 and not self._failures:
+                    renew = 1  # no room for one more: its place is needed
+        pause = max(self._not_before, self._not_before_lost) - now
+        if missing > 0 and pause > 0:
+            missing, look_again = 0, min(look_again, pause)
+        spare = 0 if renew else counts.ready - options.warm
         end = 0
         if options.idle_timeout is not None:
             for since in idle_since[: max(spare, 0)]:
@@ -118,4 +162,4 @@ class Plan:
                     look_again = min(look_again, due - now)
                     break
                 end += 1
-        return Step(start=max(missing, 0), end=end, look_again=look_again)
+        return Step(start=max(missing, 0), end=end, renew=renew, look_again=look_again)

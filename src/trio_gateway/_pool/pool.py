@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import random
+from bisect import bisect
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from itertools import count
 from typing import Final, TypeAlias
 
 import attrs
@@ -22,6 +24,7 @@ from .._errors import (
     AuthenticationError,
     ConfigError,
     InvalidInputError,
+    KernelError,
     KernelInitError,
     KernelSpecNotFoundError,
     PoolClosedError,
@@ -50,19 +53,23 @@ AskSpec: TypeAlias = Callable[[], Awaitable[KernelSpec | None]]
 _logger = logging.getLogger("trio_gateway.pool")
 
 ATTEMPTS: Final = 3
-"""So many starts that fail, one after the other, end the wait of a lease."""
+"""So many starts that fail, one after the other, end the wait of a lease; and so many new kernels that it found lost."""
 _FOR_GOOD: Final = (AuthenticationError, ConfigError, InvalidInputError, KernelInitError, KernelSpecNotFoundError)
-"""What fails so, fails so again: it ends the wait of every lease."""
+"""What fails so, fails so again: it ends the wait of every lease that no other kernel can serve."""
 
 
 @attrs.define(eq=False)
 class _Waiter:
     """A caller that waits for a kernel."""
 
+    ticket: int
+    """Its place among all callers: lower numbers have asked earlier."""
     asked_at: float
     """Since when it waits, or since which failure it counts."""
     failures: int = 0
     """How many starts have failed meanwhile."""
+    losses: int = 0
+    """How many kernels that started meanwhile were handed to it, and were lost already."""
     wake: trio.Event = attrs.field(factory=trio.Event)
     """Set when it need not wait any more."""
     member: Member | None = None
@@ -103,6 +110,7 @@ class KernelPool:
         self._members: dict[Member, trio.CancelScope] = {}
         self._ready: list[Member] = []
         self._waiters: deque[_Waiter] = deque()
+        self._tickets = count()
         self._wake = trio.Event()
         self._changed = trio.lowlevel.ParkingLot()
         self._closed: str = ""
@@ -156,7 +164,9 @@ class KernelPool:
             PoolClosedError: the pool gives no kernels any more.
             GatewayError: what the last start failed with: at once where it would fail again (no such kernelspec, credentials that
                 are refused, `init` that fails), or else after three starts in a row that failed while this waited. In the pause
-                that follows, until the next start is tried, callers get it at once.
+                that follows, until the next start is tried, callers get it at once. A caller that a kernel can still serve which
+                starts, or is leased and will be used again, waits on.
+            KernelError: three kernels that started while this waited were lost before they could be handed out.
 
         Cancellation: gives up the place in the queue; a kernel that was being handed out goes to the next caller.
         """
@@ -277,15 +287,15 @@ class KernelPool:
         await trio.lowlevel.checkpoint_if_cancelled()
         asked_at = trio.current_time()
         is_waiting_in_vain = not self._ready and self._plan.is_paused(asked_at) and self._gives_up(self._plan.failures)
-        if is_waiting_in_vain and self._last_failure is not None:
+        if is_waiting_in_vain and self._last_failure is not None and len(self._waiters) >= self._to_come():
             raise fresh(self._last_failure)
-        waiter = _Waiter(asked_at)
-        again = waited = False
+        waiter = _Waiter(next(self._tickets), asked_at)
+        waited = False
         while True:
-            member = None if self._waiters and not again else self._pop_ready()
+            member = self._pop_ready()  # there is none while others wait
             if member is None:
                 waited = True
-                member = await self._await_one(waiter, first=again)
+                member = await self._await_one(waiter)
             else:
                 self._lease(member)
             checked_at = trio.current_time()
@@ -308,7 +318,12 @@ class KernelPool:
                 self._end(member)
                 self._check_open()
             self.was_lost(member, reason)
-            waiter, again = _Waiter(waiter.asked_at, waiter.failures), True
+            losses = waiter.losses + (member.asked_at >= asked_at)
+            if losses >= ATTEMPTS:
+                assert member.kernel is not None
+                raise KernelError(member.kernel.id, f"as {losses - 1} before it, it was lost as soon as it was ready: {reason}")
+            waiter = _Waiter(waiter.ticket, waiter.asked_at, waiter.failures, losses)
+        self._plan.leased()
         member.uses += 1
         seconds = trio.current_time() - asked_at
         self._tally.hits += not waited
@@ -326,13 +341,21 @@ class KernelPool:
         """Whether a caller waits no longer after so many starts have failed, the last one as it did."""
         return isinstance(self._last_failure, _FOR_GOOD) or failures >= ATTEMPTS
 
-    async def _await_one(self, waiter: _Waiter, *, first: bool) -> Member:
-        """Wait for a kernel. Cancellation: one that was given in that moment goes to the next."""
+    def _to_come(self) -> int:
+        """How many callers can be served by kernels that start, or that are leased and will be used again."""
+        now = trio.current_time()
+        return sum(
+            member.stage is Stage.STARTING or (member.stage is Stage.LEASED and member.may_be_used_again(now))
+            for member in self._members
+        )
+
+    async def _await_one(self, waiter: _Waiter) -> Member:
+        """Wait for a kernel, behind all that have asked earlier: also where a kernel that this was given was of no use.
+
+        Cancellation: one that was given in that moment goes to the next.
+        """
         self._check_open()
-        if first:
-            self._waiters.appendleft(waiter)
-        else:
-            self._waiters.append(waiter)
+        self._waiters.insert(bisect(self._waiters, waiter.ticket, key=lambda other: other.ticket), waiter)
         self._look()
         try:
             await waiter.wake.wait()
@@ -426,11 +449,12 @@ class KernelPool:
         self._plan.failed(now, member.asked_at)
         self._tell("ready", member, seconds=now - member.asked_at, error=error)
         _logger.debug("start_failed", extra={"gateway.reason": repr(error)})
-        for waiter in list(self._waiters):
+        to_come = self._to_come()
+        for place, waiter in enumerate(list(self._waiters)):
             if member.asked_at >= waiter.asked_at:  # of starts that ran side by side one counts
                 waiter.failures += 1
                 waiter.asked_at = now
-            if self._gives_up(waiter.failures):
+            if place >= to_come and self._gives_up(waiter.failures):
                 self._waiters.remove(waiter)
                 waiter.error = error
                 waiter.wake.set()
@@ -439,8 +463,10 @@ class KernelPool:
     def was_lost(self, member: Member, reason: str) -> None:
         """A kernel that was ready is of no use any more. For the pool's members."""
         self._tally.lost += 1
-        self._tell("lost", member, message=reason)
+        if member.stage is not Stage.ENDING:  # else it died of what it was used for
+            self._plan.lost(trio.current_time(), member.asked_at, member.used_at)
         self._end(member)
+        self._tell("lost", member, message=reason)
 
     def has_gone(self, member: Member) -> None:
         """A kernel is shut down. For the pool's members."""
@@ -483,8 +509,9 @@ class KernelPool:
         for member in aged:
             self._end(member)
         ready = sorted(self._ready, key=lambda member: member.used_at)
-        step = self._plan.step(self._counts(), [member.used_at for member in ready], now)
-        for member in ready[: step.end]:
+        old = sorted(self._ready, key=lambda member: member.started_at)
+        step = self._plan.step(self._counts(), [member.used_at for member in ready], [member.started_at for member in old], now)
+        for member in old[: step.renew] + ready[: step.end]:
             self._end(member)
         for _ in range(step.start):
             self._begin()
