@@ -101,7 +101,6 @@ def _places(folder: Path, programs: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TMPDIR": str(folder / "tmp"),
         "JUPYTER_PATH": str(folder / "jupyter"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         **{name: value for name, value in os.environ.items() if name in {"TRIO_GATEWAY_TEST_RUN", "IPYTHONDIR"}},
     }
 

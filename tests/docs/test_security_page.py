@@ -27,27 +27,27 @@ def rows() -> Iterator[tuple[str, str]]:
             yield cells[0], cells[-1]
 
 
-def functions() -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield what pytest takes for tests."""
+@pytest.fixture(scope="module")
+def tested() -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    """What pytest takes for tests, by name; read by the process that runs these, not by each that collects them."""
+    found: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = {}
     for path in TESTS.rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
-                yield node
+                found[node.name] = node
+    return found
 
 
-TESTED = {function.name: function for function in functions()}
-
-
-def test_the_tables_are_found() -> None:
+def test_the_tables_are_found(tested: dict[str, ast.FunctionDef | ast.AsyncFunctionDef]) -> None:
     assert len(list(rows())) > 20
-    assert len(TESTED) > 500
+    assert len(tested) > 500
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row[0]) for row in rows()])
-def test_what_shows_it_exists_and_is_run(row: tuple[str, str]) -> None:
+def test_what_shows_it_exists_and_is_run(row: tuple[str, str], tested: dict[str, ast.FunctionDef | ast.AsyncFunctionDef]) -> None:
     names = re.findall(r"`(\w+)`", row[1])
     assert names, "nothing shows it"
-    assert [name for name in names if name not in TESTED] == []
+    assert [name for name in names if name not in tested] == []
     for name in names:
-        decorators = [ast.unparse(decorator) for decorator in TESTED[name].decorator_list]
+        decorators = [ast.unparse(decorator) for decorator in tested[name].decorator_list]
         assert [text for text in decorators if re.search(r"mark\.(skip|xfail)\b", text)] == []

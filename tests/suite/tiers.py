@@ -50,6 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     tier = _tier(config)
     if tier == "full":
         return
-    kept = [item for item in items if (item.get_closest_marker("full") is not None) == (tier == "rest")]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        (kept if (item.get_closest_marker("full") is not None) == (tier == "rest") else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
     items[:] = kept

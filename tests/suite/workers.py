@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,16 @@ _COSTS = {
 """How long a test takes that has this fixture, in seconds and roughly."""
 _COST_OF_A_SWEEP = 20.0
 _COST = 0.05
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Let what the tests start keep what it compiles, also where PYTHONDONTWRITEBYTECODE is set, as in many containers.
+
+    Else each of some thousand interpreters compiles the library anew, and each gateway beside ours all of Jupyter.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
