@@ -15,23 +15,33 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from trio_gateway import Gateway, GatewayConfig, GatewayEvent, Kernel
+    from trio_gateway import Gateway, GatewayConfig, GatewayEvent, Kernel, KernelPool
     from trio_gateway.testing import FakeGateway
 
 __all__ = [
     "fake_gateway",
     "fake_gateway_client",
     "fake_gateway_kernel",
+    "fake_gateway_pool",
     "fake_gateway_server",
     "gateway_events",
     "local_gateway",
     "local_gateway_client",
     "local_gateway_kernel",
+    "local_gateway_pool",
 ]
 
 _MARKER = "trio_gateway"
 _ASYNC_FIXTURES = frozenset(
-    {"fake_gateway", "fake_gateway_client", "fake_gateway_kernel", "local_gateway_client", "local_gateway_kernel"}
+    {
+        "fake_gateway",
+        "fake_gateway_client",
+        "fake_gateway_kernel",
+        "fake_gateway_pool",
+        "local_gateway_client",
+        "local_gateway_kernel",
+        "local_gateway_pool",
+    }
 )
 _RUNNERS = ("trio", "anyio", "asyncio")
 """The markers that say what runs an async test."""
@@ -51,8 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        f"{_MARKER}(kernelspec=None, fake={{}}, **settings): which kernelspec and settings the fixtures of trio_gateway use,"
-        " and arguments of FakeGateway",
+        f"{_MARKER}(kernelspec=None, fake={{}}, pool={{}}, **settings): which kernelspec and settings the fixtures of"
+        " trio_gateway use, and arguments of FakeGateway and of open_pool",
     )
 
 
@@ -109,7 +119,13 @@ def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return {name: value for name, value in _marked(request).items() if name not in {"fake", "kernelspec"}}
+    return {name: value for name, value in _marked(request).items() if name not in {"fake", "kernelspec", "pool"}}
+
+
+def _pool(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the arguments of a pool: of two kernels, where the marker says nothing else."""
+    said = _marked(request)
+    return {"name": said.get("kernelspec"), "size": 2, **said.get("pool", {})}
 
 
 def _make_fake(request: pytest.FixtureRequest) -> FakeGateway:
@@ -152,6 +168,16 @@ async def fake_gateway_kernel(request: pytest.FixtureRequest, fake_gateway_clien
     """A kernel of the fake gateway, of the marker's kernelspec: a `trio_gateway.Kernel`."""
     async with fake_gateway_client.start_kernel(_marked(request).get("kernelspec")) as kernel:
         yield kernel
+
+
+@pytest.fixture
+async def fake_gateway_pool(request: pytest.FixtureRequest, fake_gateway_client: Gateway) -> AsyncGenerator[KernelPool]:
+    """A pool of the fake gateway's kernels, of the marker's kernelspec: a `trio_gateway.KernelPool`.
+
+    The marker's `pool` has the arguments of `Gateway.open_pool`; without it the pool has two kernels, and none is warm.
+    """
+    async with fake_gateway_client.open_pool(**_pool(request)) as pool:
+        yield pool
 
 
 @contextmanager
@@ -255,3 +281,10 @@ async def local_gateway_kernel(request: pytest.FixtureRequest, local_gateway_cli
     """A kernel of the real gateway, of the marker's kernelspec: a `trio_gateway.Kernel`."""
     async with local_gateway_client.start_kernel(_marked(request).get("kernelspec")) as kernel:
         yield kernel
+
+
+@pytest.fixture
+async def local_gateway_pool(request: pytest.FixtureRequest, local_gateway_client: Gateway) -> AsyncGenerator[KernelPool]:
+    """A pool of the real gateway's kernels: a `trio_gateway.KernelPool`. The marker's `pool` has its arguments."""
+    async with local_gateway_client.open_pool(**_pool(request)) as pool:
+        yield pool

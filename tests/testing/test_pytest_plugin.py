@@ -67,6 +67,33 @@ def test_the_marker(pytester: pytest.Pytester) -> None:
     ).assert_outcomes(passed=2, failed=1)
 
 
+def test_a_pool(pytester: pytest.Pytester) -> None:
+    """The marker says what it is; its kernels are the fake's; one that cannot be fails the test."""
+    run_pytest(
+        pytester,
+        """
+        import pytest
+        import trio_gateway
+
+        async def test_plain(fake_gateway_pool, fake_gateway):
+            assert isinstance(fake_gateway_pool, trio_gateway.KernelPool)
+            assert (fake_gateway_pool.size, fake_gateway_pool.warm) == (2, 0)
+            async with fake_gateway_pool.kernel() as kernel:
+                assert list(fake_gateway.kernels) == [kernel.id]
+
+        @pytest.mark.trio_gateway(kernelspec="julia", pool={"size": 4, "warm": 3, "reuse": "as-is"}, request_timeout=7)
+        async def test_marked(fake_gateway_pool, fake_gateway, fake_gateway_client, autojump_clock):
+            await fake_gateway_pool.wait_ready()
+            assert [kernel.name for kernel in fake_gateway.kernels.values()] == ["julia"] * 3
+            assert fake_gateway_client.config.request_timeout == 7
+
+        @pytest.mark.trio_gateway(pool={"size": 0})
+        async def test_wrong(fake_gateway_pool):
+            pass
+        """,
+    ).assert_outcomes(passed=2, failed=1)
+
+
 def test_a_failure_shows_the_conversation_without_the_token(pytester: pytest.Pytester) -> None:
     result = run_pytest(
         pytester,
@@ -120,6 +147,9 @@ def test_a_real_gateway_for_the_session(pytester: pytest.Pytester) -> None:
             assert (await local_gateway_kernel.execute("6 * 7")).text == "42"
             assert gateway_events
 
+        async def test_pool(local_gateway_pool):
+            assert (await local_gateway_pool.run("6 * 7")).text == "42"
+
         def test_second(local_gateway):
             assert local_gateway.auth_token
             import pathlib
@@ -129,7 +159,7 @@ def test_a_real_gateway_for_the_session(pytester: pytest.Pytester) -> None:
             import pathlib
             assert local_gateway_client.url == pathlib.Path("url").read_text()
         """,
-    ).assert_outcomes(passed=3)
+    ).assert_outcomes(passed=4)
 
 
 def test_a_server_that_does_not_start_says_why(pytester: pytest.Pytester) -> None:
