@@ -33,10 +33,10 @@ async def mean(numbers: list[float], request: Request) -> float:
     try:
         async with asyncio.timeout(SECONDS):
             result = await pool.run(f"statistics.fmean({numbers!r})")
-    except TimeoutError:
-        raise HTTPException(504, f"not computed in {SECONDS:g} s") from None
     except trio_gateway.GatewayError as error:  # no kernel could be started, or it died
         raise HTTPException(503, str(error)) from error
+    except TimeoutError:
+        raise HTTPException(504, f"not computed in {SECONDS:g} s") from None
     if result.error is not None:
         raise HTTPException(422, f"{result.error.ename}: {result.error.evalue}")
     return float(result.text or "nan")

@@ -90,8 +90,8 @@ def test_every_example_is_run_here() -> None:
     """An example without a test is an example that will break."""
     examples = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
     here = Path(__file__)
-    others = here.parents[1] / "portal" / "test_web_application.py"
-    source = here.read_text(encoding="utf-8") + others.read_text(encoding="utf-8")
+    others = here.parents[1] / "portal" / "test_web_application.py", here.with_name("test_pools_page.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in (here, *others))
     assert examples
     assert {name for name in examples if f'EXAMPLES / "{name}"' not in source} == set()
 
