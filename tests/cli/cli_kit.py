@@ -143,6 +143,19 @@ class ServedFake:
         return [f"{request.method} {request.path}" for request in self.fake.requests]
 
 
+@attrs.frozen
+class ServedHub:
+    """A fake JupyterHub on loopback, in another thread, and the command with its token."""
+
+    hub: trio_gateway.testing.FakeHub
+    token: trio.lowlevel.TrioToken
+    cli: CliHere
+
+    def run_server(self) -> None:
+        """Have the first user's server run."""
+        trio.from_thread.run(self.hub.run_server, trio_token=self.token)
+
+
 TELLING = ("JUPYTER_GATEWAY_", "KERNEL_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_")
 """How variables begin that change what the command does."""
 

@@ -17,7 +17,7 @@ import trio_gateway.testing
 from proxy.conftest import behind  # noqa: F401 - for the tests of the proxy's command
 from tools.notebook_tools import FakeKernel
 
-from .cli_kit import Cli, CliHere, FakeGateway, ServedFake, clean_environment
+from .cli_kit import Cli, CliHere, FakeGateway, ServedFake, ServedHub, clean_environment
 
 
 @pytest.fixture
@@ -91,7 +91,9 @@ def served(
 
 
 @contextmanager
-def _serving(fake: trio_gateway.testing.FakeGateway) -> Iterator[tuple[str, trio.lowlevel.TrioToken]]:
+def _serving(
+    fake: trio_gateway.testing.FakeGateway | trio_gateway.testing.FakeHub,
+) -> Iterator[tuple[str, trio.lowlevel.TrioToken]]:
     started: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     async def main() -> None:
@@ -108,3 +110,11 @@ def _serving(fake: trio_gateway.testing.FakeGateway) -> Iterator[tuple[str, trio
     finally:
         token.run_sync_soon(ended.set)
         thread.join()
+
+
+@pytest.fixture
+def served_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[ServedHub]:
+    """A fake JupyterHub on loopback, in another thread, and the command with its token in the environment."""
+    hub = trio_gateway.testing.FakeHub(spawn_seconds=0.2, stop_seconds=0.0)
+    with _serving(hub) as (hub.url, token):
+        yield ServedHub(hub, token, CliHere({"JUPYTER_GATEWAY_AUTH_TOKEN": hub.token}, tmp_path, monkeypatch, capfd))

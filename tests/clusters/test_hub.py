@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +15,7 @@ import trio
 
 import trio_gateway.anyio
 import trio_gateway.blocking
+from cli.cli_kit import Cli, clean_environment
 from trio_gateway import (
     GatewayConfig,
     GatewayError,
@@ -108,6 +111,25 @@ async def test_a_service_opens_a_named_server_and_leaves_one_that_runs(hub: Real
             assert (await kernel.execute("1 + 1")).text == "2"
         assert process.is_running()
     assert hub.server("alice", "gpu") is None
+
+
+async def test_the_command_runs_there(hub: RealHub, alice: str, tmp_path: Path) -> None:
+    command = Cli({**clean_environment(), "JUPYTER_GATEWAY_AUTH_TOKEN": alice}, tmp_path)
+    stopped = await command.run("kernels", "--hub", hub.url)
+    assert (stopped.code, stopped.out) == (3, "")
+    assert f"{hub.url}/hub/spawn/alice" in stopped.err
+    done = await command.run("exec", "6 * 7", "--hub", hub.url, "--hub-server", "cli")
+    assert (done.code, done.out) == (0, "42\n"), done.err
+    assert "100 %" in done.err
+    assert hub.server("alice", "cli") is None
+    unknown = await command.run("exec", "1", "--hub", hub.url, JUPYTER_GATEWAY_AUTH_TOKEN="nobodys")
+    assert unknown.code == 3
+    assert f"Make a token at {hub.url}/hub/token" in unknown.err
+    async with open_hub(hub.url, token=alice, server="cli"):
+        found = await command.run("doctor", "--hub", hub.url, "--hub-server", "cli")
+        assert found.code == 0, found.out
+        listed = await command.run("kernels", "--json", "--hub", hub.url, "--hub-server", "cli")
+        assert (listed.code, json.loads(listed.out)["kernels"]) == (0, [])
 
 
 # ------------------------------------------------------------------------------------------------- what is done to servers

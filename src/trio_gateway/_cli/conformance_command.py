@@ -47,7 +47,7 @@ def conformance(options: Options, address: str | None) -> int:
         options.url = address
 
     async def command() -> int:
-        if options.has_gateway:
+        if options.has_gateway and options.hub is None:
             return await _show(options, configured_gateway(options))
         async with open_any_gateway(options) as gateway:
             return await _show(options, gateway.config)

@@ -16,9 +16,9 @@ import rich_click as click
 from .._config import GatewayConfig, SettingRow
 from .._doctor.examine import STEPS, examine, stray_advice
 from .._doctor.findings import Check
-from .._errors import ConfigError
+from .._errors import ConfigError, GatewayConnectionError, GatewayTimeoutError
 from .exits import ExitCode, exit_code_of, printable
-from .opening import configured_gateway, open_gateway
+from .opening import configured_gateway, configured_hub, configured_server, open_gateway
 from .options import Options, common_options, json_option, kernel_option, pass_options
 from .sinks import standard_output
 from .supervision import run_command
@@ -63,7 +63,15 @@ def doctor(options: Options, show_all: bool, no_kernel: bool) -> int:
 @asynccontextmanager
 async def _gateway_settings(options: Options) -> AsyncGenerator[GatewayConfig]:
     """Give the settings of the gateway that is configured, or those of a local one that lives as long as the block."""
-    if options.has_gateway:
+    options.check_gateway()
+    if options.hub is not None:
+        try:
+            config = await configured_server(options)
+        except (GatewayConnectionError, GatewayTimeoutError):
+            # How far one gets on the way to the hub is what the steps say.
+            config = configured_hub(options)
+        yield config
+    elif options.has_gateway:
         yield configured_gateway(options)
     else:
         async with open_gateway(options) as gateway:
@@ -121,7 +129,7 @@ def _origin(options: Options, row: SettingRow) -> str:
         return row.source
     if not options.has_gateway:
         return "the local gateway"
-    return "--token-file" if row.name == "auth_token" else "--url"
+    return "--token-file" if row.name == "auth_token" else "--url" if options.hub is None else "--hub"
 
 
 def _line(check: Check, *, coloured: bool) -> str:

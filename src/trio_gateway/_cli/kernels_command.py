@@ -81,7 +81,7 @@ def start(options: Options, name: str | None, cwd: Path | None) -> int:
     options.report["kernels"] = []
 
     async def command() -> int:
-        async with open_gateway(options) as gateway:
+        async with open_gateway(options, for_running_kernels=True) as gateway:
             await check_ready(gateway)
             place = None if cwd is None else place_named(cwd)
             try:
@@ -155,7 +155,7 @@ def _list(options: Options) -> int:
     require_gateway(options)
 
     async def command() -> int:
-        async with open_gateway(options) as gateway:
+        async with open_gateway(options, for_running_kernels=True) as gateway:
             try:
                 models = await gateway.kernels.list(complete=True)
             except AuthenticationError as error:
@@ -201,7 +201,7 @@ def _each(options: Options, ids: tuple[str, ...], done: str, action: Callable[[G
 
     async def command() -> int:
         code = ExitCode.OK
-        async with open_gateway(options) as gateway:
+        async with open_gateway(options, for_running_kernels=True) as gateway:
             for kernel_id, wrong in await _named(gateway, ids):
                 failure: Failure | None = None
                 try:

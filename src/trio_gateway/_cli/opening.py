@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -16,8 +16,9 @@ import rich_click as click
 
 import trio_gateway
 
-from .._errors import GatewayHTTPError, ProtocolError
+from .._errors import ConfigError, ConfigProblem, GatewayHTTPError, ProtocolError
 from .._gateway.starting import KERNEL_VARIABLES, StartRequest, is_named
+from .._hub.opening import find_hub_server
 from .options import Options
 from .parameters import resources_of
 from .placing import Place, put_into_place
@@ -26,7 +27,17 @@ from .short_ids import find_kernel_id
 _TAKES_NONE: Final = frozenset({401, 429, 502, 503, 504})
 """Answers that speak of all requests and not of this one."""
 
-__all__ = ["attached_kernel", "check_ready", "configured_gateway", "open_gateway", "open_kernel", "placing", "require_gateway"]
+__all__ = [
+    "attached_kernel",
+    "check_ready",
+    "configured_gateway",
+    "configured_hub",
+    "configured_server",
+    "open_gateway",
+    "open_kernel",
+    "placing",
+    "require_gateway",
+]
 
 
 def configured_gateway(options: Options, *, for_others: bool = False) -> trio_gateway.GatewayConfig:
@@ -51,11 +62,10 @@ def configured_gateway(options: Options, *, for_others: bool = False) -> trio_ga
 
 
 def _config_of(options: Options) -> trio_gateway.GatewayConfig:
+    options.check_gateway()
     settings = options.settings()
     if options.gateway is None:
         return trio_gateway.GatewayConfig.from_env(**settings)
-    if options.url:
-        raise click.UsageError("--gateway and --url exclude each other: a gateway's name stands for its address.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         config = trio_gateway.GatewayConfig.from_file(options.gateway, **settings)
@@ -65,18 +75,29 @@ def _config_of(options: Options) -> trio_gateway.GatewayConfig:
 
 
 @asynccontextmanager
-async def open_gateway(options: Options, *, for_others: bool = False) -> AsyncGenerator[trio_gateway.Gateway]:
+async def open_gateway(
+    options: Options, *, for_others: bool = False, for_running_kernels: bool = False
+) -> AsyncGenerator[trio_gateway.Gateway]:
     """Open the gateway that options and environment name, or else start a local one that ends with the block.
 
     Args:
         options: the common options.
         for_others: whether kernels are started for other people.
+        for_running_kernels: whether it is about kernels that outlive the block: no server of a hub is started for these.
 
     Raises:
         InvalidInputError: an option or a setting is wrong.
         GatewayError: what opening it raises.
     """
-    if options.has_gateway:
+    options.check_gateway()
+    if options.hub is not None:
+        if for_running_kernels or options.attach is not None:
+            opening = trio_gateway.open_gateway(await configured_server(options))
+        else:
+            opening = _open_hub(options, for_others=for_others)
+        async with opening as gateway:
+            yield gateway
+    elif options.has_gateway:
         config = configured_gateway(options, for_others=for_others)
         if config.ignored_variables:
             names = ", ".join(config.ignored_variables)
@@ -92,6 +113,61 @@ async def open_gateway(options: Options, *, for_others: bool = False) -> AsyncGe
         options.say("No gateway is configured (--url, JUPYTER_GATEWAY_URL): starting a local one.")
         async with trio_gateway.open_local_gateway() as gateway:
             yield gateway
+
+
+def configured_hub(options: Options, *, for_others: bool = False) -> trio_gateway.GatewayConfig:
+    """Return the settings by which the hub of `--hub` itself is reached.
+
+    Raises:
+        InvalidInputError: an option or a setting is wrong.
+    """
+    try:
+        return configured_gateway(options.at_the_hub(), for_others=for_others)
+    except ConfigError as error:
+        # At a terminal it is another option that is wrong.
+        raise ConfigError(
+            [
+                ConfigProblem("hub", problem.value, problem.expected, source=problem.source)
+                if problem.field == "url"
+                else problem
+                for problem in error.problems
+            ]
+        ) from None
+
+
+async def configured_server(options: Options) -> trio_gateway.GatewayConfig:
+    """Return the settings of the server of `--hub`, whether it runs or not: nothing is started.
+
+    Raises:
+        InvalidInputError: an option or a setting is wrong.
+        GatewayError: the hub can't be reached, or refuses.
+    """
+    assert options.hub is not None
+    return await find_hub_server(options.hub, user=options.hub_user, server=options.hub_server, **_hub_settings(options))
+
+
+def _hub_settings(options: Options, *, for_others: bool = False) -> dict[str, Any]:
+    """Return what both the hub's server and the way to it are opened with."""
+    settings = options.settings()
+    config = configured_hub(options, for_others=for_others)
+    if config.ignored_variables:
+        names = ", ".join(config.ignored_variables)
+        options.warn(f"{names}: not used, because JUPYTER_GATEWAY_URL names another gateway than --hub")
+    return {"token": settings.get("auth_token"), "allowed_envs": config.allowed_envs}
+
+
+def _open_hub(options: Options, *, for_others: bool) -> AbstractAsyncContextManager[trio_gateway.Gateway]:
+    """Open the server of `--hub`: it is started where it does not run, and then stopped at the end."""
+    assert options.hub is not None
+
+    def show(event: trio_gateway.GatewayEvent) -> None:
+        if event.kind == "hub" and event.action == "progress":
+            options.say(f"The hub: {event.message}")
+        elif event.kind == "hub" and event.action == "stop" and event.status == "success":
+            options.say(f"The hub has stopped the server of {event.message}.")
+
+    settings = _hub_settings(options, for_others=for_others)
+    return trio_gateway.open_hub(options.hub, user=options.hub_user, server=options.hub_server, on_event=show, **settings)
 
 
 @asynccontextmanager
@@ -249,8 +325,10 @@ def require_gateway(options: Options) -> None:
     Raises:
         click.UsageError: no gateway is configured.
     """
+    options.check_gateway()
     if not options.has_gateway:
         raise click.UsageError(
-            "No gateway is configured: give its address with --url or in JUPYTER_GATEWAY_URL, or its name with --gateway. "
+            "No gateway is configured: give its address with --url or in JUPYTER_GATEWAY_URL, its name with --gateway; "
+            "or a JupyterHub's address with --hub. "
             "A local gateway lives only as long as the command that starts it: it has no kernels to list or to attach to."
         )

@@ -99,6 +99,12 @@ class Options:
 
     url: str | None = None
     """The gateway's address; None: from the environment, or a local gateway."""
+    hub: str | None = None
+    """The address of a JupyterHub, whose user's server is the gateway."""
+    hub_user: str | None = None
+    """Whose server it is; None: that of the token's user."""
+    hub_server: str = ""
+    """The name of a named server; `""` for the user's default one."""
     gateway: str | None = None
     """The gateway's name in the file of gateways."""
     token_file: Path | None = None
@@ -131,7 +137,26 @@ class Options:
     @property
     def has_gateway(self) -> bool:
         """Whether a gateway is named, by option or environment."""
-        return bool(self.gateway or self.url or os.environ.get("JUPYTER_GATEWAY_URL"))
+        return bool(self.gateway or self.url or self.hub or os.environ.get("JUPYTER_GATEWAY_URL"))
+
+    def check_gateway(self) -> None:
+        """Refuse options that name several gateways, or a hub's user without the hub.
+
+        Raises:
+            click.UsageError: there are such.
+        """
+        if self.gateway is not None and self.url:
+            raise click.UsageError("--gateway and --url exclude each other: a gateway's name stands for its address.")
+        if self.hub is not None and (self.url or self.gateway is not None):
+            other = "--url" if self.url else "--gateway"
+            raise click.UsageError(f"--hub and {other} exclude each other: with --hub the gateway is the user's server there.")
+        if self.hub is None and (self.hub_user is not None or self.hub_server):
+            option = "--hub-user" if self.hub_user is not None else "--hub-server"
+            raise click.UsageError(f"{option} says which server of a JupyterHub: give the hub's address with --hub.")
+
+    def at_the_hub(self) -> Options:
+        """Return the options of one whose gateway is the hub itself."""
+        return attrs.evolve(self, url=self.hub, hub=None, hub_user=None, hub_server="")
 
     @property
     def colour(self) -> bool:
@@ -241,7 +266,7 @@ def common_options(command: _Command) -> _Command:
         _common(
             "--url",
             metavar="URL",
-            help="The gateway's address, or several with commas. Without it: JUPYTER_GATEWAY_URL. Without that a local gateway "
+            help="The gateway's address, or several with commas. Without it: JUPYTER_GATEWAY_URL. Without any a local gateway "
             "is started, but not for kernels and --attach.",
         ),
         _common(
@@ -251,10 +276,18 @@ def common_options(command: _Command) -> _Command:
             help="The gateway of this name in the file of gateways, in place of --url. `trio-gateway gateways` lists them.",
         ),
         _common(
+            "--hub",
+            metavar="URL",
+            help="A JupyterHub's address, in place of --url: the gateway is the server of the token's user. One that does not "
+            "run is started, and stopped at the end; but not for kernels, --attach and doctor.",
+        ),
+        _common("--hub-user", metavar="NAME", help="The user whose server it is, where that is not the one whose token it is."),
+        _common("--hub-server", metavar="NAME", help="The name of the server, of a user who has several."),
+        _common(
             "--token-file",
             metavar="FILE",
             type=click.Path(path_type=Path),
-            help="A file that holds the gateway's token. Without it: JUPYTER_GATEWAY_AUTH_TOKEN.",
+            help="A file that holds the gateway's token, or the hub's. Without it: JUPYTER_GATEWAY_AUTH_TOKEN.",
         ),
         _common("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings."),
         _common("--debug", is_flag=True, help="Show tracebacks and the library's log."),

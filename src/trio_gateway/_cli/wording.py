@@ -24,6 +24,7 @@ from .._errors import (
     GatewayInternalError,
     GatewayTimeoutError,
     HubServerNotRunningError,
+    HubSpawnError,
     InvalidInputError,
     KernelNotFoundError,
     KernelSpecNotFoundError,
@@ -39,6 +40,9 @@ DOCTOR: Final = "`trio-gateway doctor` goes the way to the gateway and to a kern
 
 _OPTIONS: Final = {
     "url": "--url",
+    "hub": "--hub",
+    "user": "--hub-user",
+    "server": "--hub-server",
     "gateway": "--gateway",
     "auth_token": "--token-file",
     "cwd": "--cwd",
@@ -65,6 +69,10 @@ _BY_THE_PROGRAM: Final = re.compile(r" \(the argument [^)]*\)")
 _OWN_SETTING: Final = re.compile(r"; the limit is the setting \w+|raise it on a slow machine; ")
 _FOR_PROGRAMS: Final = {
     "attach_kernel()": "--attach",
+    "start it with open_hub(), or in the hub's page": "start it in the hub's page",
+    "all of open_hub() takes": "all of --hub takes",
+    "; open_hub() takes": "; --hub takes",
+    "; open_gateway() reaches another": "; --url reaches another",
     "(or give the url of a running gateway)": "or give the --url of one that runs",
 }
 
@@ -150,10 +158,15 @@ def _advice(error: Exception, *, local: bool) -> str:
     match error:
         case ConfigError():
             return "`trio-gateway doctor` shows where each setting comes from."
+        case AuthenticationError() if "/hub/api/" in error.url:
+            page = f"{error.url.partition('/hub/api/')[0]}/hub/token"
+            return f"Make a token at {page}, and give it in JUPYTER_GATEWAY_AUTH_TOKEN or with --token-file."
         case AuthenticationError():
             return f"Give the gateway's token in JUPYTER_GATEWAY_AUTH_TOKEN or with --token-file. {DOCTOR}"
         case HubServerNotRunningError():
-            return f"Start it there, then try again. {DOCTOR}"
+            return f"Start it there, then try again; exec and run start one by themselves with --hub in place of --url. {DOCTOR}"
+        case HubSpawnError():
+            return "Start it in the hub's page to see more of it; the hub's administrators can read its log."
         case TokenCommandError():
             return "Run the command by hand to see what it says. Here it has no terminal and no standard input: it can't ask."
         case KernelSpecNotFoundError():
@@ -166,7 +179,8 @@ def _advice(error: Exception, *, local: bool) -> str:
         case GatewayConnectionError() if local:
             return "A gateway that runs already is used where --url or JUPYTER_GATEWAY_URL names it."
         case GatewayConnectionError():
-            return f"Is the gateway running there? Its address comes from --url, or else from JUPYTER_GATEWAY_URL. {DOCTOR}"
+            source = "Its address comes from --url or --hub, or else from JUPYTER_GATEWAY_URL."
+            return f"Is the gateway running there? {source} {DOCTOR}"
         case KernelUnresponsiveError():
             limit = f"Raise the limit with the environment variable {_variables()[error.setting]}, in seconds."
             return f"Is its host there? `trio-gateway kernels restart {error.kernel_id}` gives up what is in it. {limit}"

@@ -150,7 +150,7 @@ class HubApi:
             InvalidInputError: it is not on the hub's host, where the token goes and nowhere else.
         """
         base = self.config.base_url
-        url, same = f"{base}/user/{name}", False
+        url, same = f"{base}{name.url_path}", False
         with suppress(ValueError):  # it can't be read
             if server.url:
                 url = urljoin(f"{base}/", server.url)  # the hub's paths begin at the root of its host

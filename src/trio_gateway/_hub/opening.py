@@ -10,12 +10,14 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Unpack, cast
 
+import trio
+
 from .._config import GatewayConfig, HubSettings, hidden_settings
 from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._gateway.gateway import Gateway, hidden_url, open_gateway
 from .._gateway.listeners import Listeners, open_fan_out
 from .._protocol.culling import CullPolicy
-from .._protocol.hub import ServerName, hub_root
+from .._protocol.hub import Owner, ServerName, hub_root
 from .._secret import Secret, hide_values
 from .._tokens import NoOpTokenRenewer
 from .._transport.blocks import block, check_trio
@@ -24,7 +26,7 @@ from .._transport.http.client import open_http_client
 from .api import HubApi
 from .ownership import own_server
 
-__all__ = ["open_hub"]
+__all__ = ["find_hub_server", "open_hub"]
 
 
 @block("open_hub")
@@ -85,15 +87,11 @@ async def open_hub(
     """
     check_trio("trio_gateway.open_hub")
     settings = cast("HubSettings", hidden_settings(settings))
-    url = hidden_url(hub_root(url) if isinstance(url, str) else url)
     options = hide_values(options)
-    given: dict[str, Any] = {} if token is None else {"auth_token": Secret.of(token)}
-    del token
     _check(options, startup_timeout, cull, settings)
+    config = _hub_config(url, token, settings)
+    del token
     name = None if user is None else ServerName.checked(user, server)
-    config = GatewayConfig.from_env(url=url, ws_url=None, **given, **settings)
-    if len(config.addresses) > 1:
-        raise ConfigError([ConfigProblem("url", ",".join(config.addresses), "one URL: that of a hub")])
     # One renewer for both: it may keep what it has asked for.
     renewer = config.load_token_renewer()
     shared: dict[str, Any] = {} if isinstance(renewer, NoOpTokenRenewer) else {"token_renewer": renewer}
@@ -103,15 +101,73 @@ async def open_hub(
             api = HubApi(http)
             owner = await api.owner()
             if name is None:
-                if not owner.is_user:
-                    raise InvalidInputError("user", None, f"a user's name: the token is the service {owner.name!r}'s")
-                name = ServerName.checked(owner.name, server)
+                name = _own_server(owner, server)
             async with own_server(api, name, options=options, limit=startup_timeout) as found:
                 gateway = config.replace(url=api.server_url(name, found), **shared)
                 async with open_gateway(
                     gateway, connector=connect, on_event=fan_out, session_database=session_database, cull=cull
                 ) as opened:
                     yield opened
+
+
+async def find_hub_server(
+    url: str, *, token: str | None = None, user: str | None = None, server: str = "", **settings: Unpack[HubSettings]
+) -> GatewayConfig:
+    """Return the settings by which a user's server is reached, whether it runs or not. Nothing is started.
+
+    The hub is asked for the user whose token it is, where no user is named, and else for nothing.
+
+    Args:
+        url: the hub's URL, with what stands before `/hub`.
+        token: as for `open_hub`.
+        user: as for `open_hub`.
+        server: as for `open_hub`.
+        **settings: as for `open_hub`.
+
+    Raises:
+        AuthenticationError: the hub does not know the token.
+        GatewayConnectionError: the hub can't be reached.
+        GatewayHTTPError: it is no hub, or refuses.
+        GatewayTimeoutError: the hub does not answer.
+        ConfigError: one or more settings can't be used.
+        InvalidInputError: a name can't be used, or is missing because the token is a service's.
+
+    Cancellation: safe.
+    """
+    config = _hub_config(url, token, cast("HubSettings", hidden_settings(settings)))
+    del token
+    if user is not None:
+        name = ServerName.checked(user, server)
+        await trio.lowlevel.checkpoint()
+    else:
+        async with open_http_client(config) as http:
+            name = _own_server(await HubApi(http).owner(), server)
+    return config.replace(url=config.base_url + name.url_path)
+
+
+def _hub_config(url: str, token: str | None, settings: HubSettings) -> GatewayConfig:
+    """Return the settings for requests to the hub itself.
+
+    Raises:
+        ConfigError: one or more can't be used.
+    """
+    address = hidden_url(hub_root(url) if isinstance(url, str) else url)
+    given: dict[str, Any] = {} if token is None else {"auth_token": Secret.of(token)}
+    config = GatewayConfig.from_env(url=address, ws_url=None, **given, **settings)
+    if len(config.addresses) > 1:
+        raise ConfigError([ConfigProblem("url", ",".join(config.addresses), "one URL: that of a hub")])
+    return config
+
+
+def _own_server(owner: Owner, server: str) -> ServerName:
+    """Return the server of the user whose token it is.
+
+    Raises:
+        InvalidInputError: it is a service's; or the server's name can't be used.
+    """
+    if not owner.is_user:
+        raise InvalidInputError("user", None, f"a user's name: the token is the service {owner.name!r}'s")
+    return ServerName.checked(owner.name, server)
 
 
 def _check(options: object, startup_timeout: object, cull: object, settings: Mapping[str, Any]) -> None:

@@ -77,6 +77,11 @@ class ServerName:
         return cls(user, server)
 
     @property
+    def url_path(self) -> str:
+        """The path of the server itself, below what stands before `/hub`."""
+        return f"/user/{_escaped(self.user)}" + (f"/{_escaped(self.server)}" if self.server else "")
+
+    @property
     def user_path(self) -> str:
         """The path of the user in the hub's API."""
         return f"/hub/api/users/{_escaped(self.user)}"
