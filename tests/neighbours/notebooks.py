@@ -51,9 +51,8 @@ LEFT_OUT = {
 INTERRUPTED = {"nbclient: Interrupt": 3, "papermill: keyboard_interrupt": 3}
 """Which never end: each cell's limit, in seconds."""
 AT_ONCE = 2
-TRIES = 3
-PATIENCE = 150
-"""For how long a neighbour may run a notebook, in seconds."""
+PATIENCE = (30, 60, 150)
+"""For how long a neighbour may run a notebook, in seconds: once in a while it waits for ever, so the first tries are short."""
 NOT_STARTED = "refused: RuntimeError: Kernel "
 """What a neighbour says when two kernels of this machine have chosen the same port."""
 SHOWN = 8
@@ -130,8 +129,8 @@ class Neighbour:
     async def run(self, job: with_neighbours.Job) -> str:
         """Run a notebook; return what came of it. Once in a while either waits for ever, or two kernels choose the same port."""
         verdict = "hangs"
-        for _ in range(TRIES):
-            with trio.move_on_after(PATIENCE) as scope:
+        for patience in PATIENCE:
+            with trio.move_on_after(patience) as scope:
                 verdict = await self._ask(job)
             if scope.cancelled_caught:
                 await self.end()

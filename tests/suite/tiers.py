@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-__all__ = ["names_tests"]
+__all__ = ["names_tests", "tier_of"]
 
 TIERS = ("quick", "rest", "full")
 
@@ -33,21 +33,22 @@ def names_tests(config: pytest.Config) -> bool:
     return any(".py" in argument for argument in config.args)
 
 
-def _tier(config: pytest.Config) -> str:
+def tier_of(config: pytest.Config) -> str:
+    """Return the tier that runs."""
     chosen: str | None = config.getoption("--tier")
     return chosen or ("full" if names_tests(config) else "quick")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which tier runs, and how to have the other one."""
-    tier = _tier(config)
+    tier = tier_of(config)
     return f"tier: {tier}" + (" (what .ci/run runs besides: --tier=rest; both: --tier=full)" if tier == "quick" else "")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the other tier."""
-    tier = _tier(config)
+    tier = tier_of(config)
     if tier == "full":
         return
     kept: list[pytest.Item] = []
