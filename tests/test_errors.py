@@ -37,6 +37,7 @@ from trio_gateway._errors import (
     KernelSpecNotFoundError,
     KernelUnresponsiveError,
     MessageTooLargeError,
+    NoGatewayError,
     PoolClosedError,
     ProtocolError,
     SessionNotFoundError,
@@ -65,6 +66,7 @@ TREE = {
     KernelRestartedError: (KernelError,),
     KernelCulledError: (KernelError,),
     KernelInitError: (GatewayError,),
+    NoGatewayError: (GatewayError,),
     PoolClosedError: (GatewayError,),
     SessionNotFoundError: (GatewayError, KeyError),
     SessionStoreError: (GatewayError,),
@@ -242,6 +244,11 @@ SAMPLES: list[tuple[GatewayError, str, dict[str, object]]] = [
         "the pool's init code failed in a new kernel: NameError: name 'np' is not defined",
         {"ename": "NameError", "evalue": "name 'np' is not defined", "traceback": ("line 1",)},
     ),
+    (
+        NoGatewayError("no gateway can start a kernel now", {"a": "refused", "b": "it is drained"}),
+        "no gateway can start a kernel now:\n  a: refused\n  b: it is drained",
+        {"reasons": {"a": "refused", "b": "it is drained"}},
+    ),
     (PoolClosedError("the pool was drained"), "the pool was drained", {"message": "the pool was drained"}),
     (SessionNotFoundError("path='a.ipynb'"), "there is no session with path='a.ipynb'", {"key": "path='a.ipynb'", "reason": ""}),
     (
@@ -336,7 +343,7 @@ def test_the_tree_is_as_drawn() -> None:
     assert {cls: cls.__bases__ for cls in TREE} == TREE
     classes = {value for value in vars(_errors).values() if isinstance(value, type) and issubclass(value, BaseException)}
     assert classes == set(TREE)
-    assert set(_errors.__all__) == {cls.__name__ for cls in TREE} | {"ConfigProblem", "fresh", "missing_extra"}
+    assert set(_errors.__all__) == {cls.__name__ for cls in TREE} | {"ConfigProblem", "fresh", "missing_extra", "name_gateway"}
 
 
 def test_every_class_has_a_sample() -> None:

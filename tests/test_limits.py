@@ -27,6 +27,9 @@ CLASSES = {
 }
 WAITING = {
     "Gateway": {"start_kernel", "attach_kernel", "open_channels", "open_pool", "http_client"},
+    "Fleet": {"start_kernel", "attach_kernel", "open_pool", "drain"},
+    "FleetKernels": {"list", "get", "interrupt", "restart", "shutdown"},
+    "FleetKernelSpecs": {"list", "get", "default_name"},
     "KernelPool": {"kernel", "run", "wait_ready", "drain"},
     "JobResults": {"close"},
     "Kernels": {"get", "list", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"},

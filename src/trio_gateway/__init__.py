@@ -29,6 +29,7 @@ from ._errors import KernelRestartedError as KernelRestartedError
 from ._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
 from ._errors import KernelUnresponsiveError as KernelUnresponsiveError
 from ._errors import MessageTooLargeError as MessageTooLargeError
+from ._errors import NoGatewayError as NoGatewayError
 from ._errors import PoolClosedError as PoolClosedError
 from ._errors import ProtocolError as ProtocolError
 from ._errors import SessionNotFoundError as SessionNotFoundError
@@ -36,6 +37,13 @@ from ._errors import SessionStoreError as SessionStoreError
 from ._errors import SlowConsumerError as SlowConsumerError
 from ._errors import TokenCommandError as TokenCommandError
 from ._events import GatewayEvent as GatewayEvent
+from ._fleet.fleet import Fleet as Fleet
+from ._fleet.fleet import open_fleet as open_fleet
+from ._fleet.kernels import FleetKernels as FleetKernels
+from ._fleet.kernels import FleetKernelSpecs as FleetKernelSpecs
+from ._fleet.options import FleetGateway as FleetGateway
+from ._fleet.options import FleetKernelModel as FleetKernelModel
+from ._fleet.options import GatewayStatus as GatewayStatus
 from ._gateway.gateway import Gateway as Gateway
 from ._gateway.gateway import open_gateway as open_gateway
 from ._gateway.gateway import open_local_gateway as open_local_gateway

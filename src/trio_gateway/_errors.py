@@ -21,6 +21,7 @@ Here live the classes and how they print; when one is raised is decided by the l
     │   ├── KernelRestartedError
     │   └── KernelCulledError
     ├── KernelInitError                     the caller: a pool's init code failed in a new kernel
+    ├── NoGatewayError                      no gateway of a fleet can do it; it says of each why
     ├── PoolClosedError                     the caller: the pool gives no kernels any more
     ├── SessionNotFoundError (KeyError)     no such session is kept here, or its kernel is gone
     ├── SessionStoreError                   the sessions' database can't be read or written
@@ -37,7 +38,7 @@ from __future__ import annotations
 
 import copy
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "KernelSpecNotFoundError",
     "KernelUnresponsiveError",
     "MessageTooLargeError",
+    "NoGatewayError",
     "PoolClosedError",
     "ProtocolError",
     "SessionNotFoundError",
@@ -73,6 +75,7 @@ __all__ = [
     "TokenCommandError",
     "fresh",
     "missing_extra",
+    "name_gateway",
 ]
 
 _short = reprlib.Repr()
@@ -88,6 +91,9 @@ def _shown(value: object) -> str:
 
 class GatewayError(Exception):
     """The root of every error that trio_gateway raises on purpose. Can be copied and pickled, with all its fields."""
+
+    gateway: str = ""
+    """What the gateway that it is about is called in its fleet; `""` where there is no fleet, or it is about no one gateway."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, dict(self.__dict__))
@@ -108,6 +114,18 @@ def fresh(error: Exception) -> Exception:
     again.__cause__ = error.__cause__
     again.__suppress_context__ = error.__suppress_context__  # setting a cause, even None, hides the context
     return again
+
+
+def name_gateway(error: Exception, name: str) -> None:
+    """Have an error say which gateway of a fleet it is about, if it does not yet.
+
+    Args:
+        error: the error; one that is not of this library stays as it is.
+        name: what the gateway is called there; `""` does nothing.
+    """
+    if name and isinstance(error, GatewayError) and not error.gateway:
+        error.gateway = name
+        error.add_note(f"gateway {name}")
 
 
 def missing_extra(error: ModuleNotFoundError, what: str, extra: str) -> ModuleNotFoundError:
@@ -578,6 +596,28 @@ class KernelInitError(GatewayError):
 
     def __str__(self) -> str:
         return f"the pool's init code failed in a new kernel: {self.ename}: {self.evalue}"
+
+
+class NoGatewayError(GatewayError):
+    """No gateway of a fleet can do what was asked for: each is down, drained, has failed to, or has not what it takes.
+
+    Where a gateway has failed, its error is the `__cause__`; of several, the last one's.
+
+    Args:
+        message: what none of them can do.
+        reasons: why each can't, by its name.
+    """
+
+    reasons: Mapping[str, str]
+    """Why each gateway can't, by the name that it has in the fleet."""
+
+    def __init__(self, message: str, reasons: Mapping[str, str]) -> None:
+        super().__init__(message, dict(reasons))
+        self.message = message
+        self.reasons = dict(reasons)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.message}:", *(f"  {name}: {reason}" for name, reason in self.reasons.items())])
 
 
 class PoolClosedError(GatewayError):

@@ -39,11 +39,12 @@ def test_the_names_are_the_librarys() -> None:
     names = {name for name, value in vars(trio_gateway).items() if not name.startswith("_") and not inspect.ismodule(value)}
     assert {"Gateway", "open_gateway", "GatewayError"} <= names
     assert {name for name in names if getattr(tg, name, None) is not getattr(trio_gateway, name)} == {
+        "open_fleet",
         "open_gateway",
         "open_hub",
         "open_local_gateway",
     }
-    for name in ("open_gateway", "open_hub", "open_local_gateway"):
+    for name in ("open_fleet", "open_gateway", "open_hub", "open_local_gateway"):
         assert inspect.signature(getattr(tg, name)) == inspect.signature(getattr(trio_gateway, name))
         assert getattr(tg, name).__doc__ == getattr(trio_gateway, name).__doc__
 

@@ -474,11 +474,13 @@ def test_wrong_doors(opened: Callable[..., Any], fake_gateway: ListeningFake) ->
                     notebooks.run_many(other, [notebook_of("1")])
             with pytest.raises(trio_gateway.InvalidInputError, match=r"import trio_gateway\.anyio\.notebooks"):
                 trio_notebooks.run_many(gateway, [notebook_of("1")])
-            with pytest.raises(trio_gateway.InvalidInputError, match=r"an open Gateway or KernelPool of trio_gateway\.anyio$"):
+            with pytest.raises(
+                trio_gateway.InvalidInputError, match=r"an open Gateway, Fleet or KernelPool of trio_gateway\.anyio$"
+            ):
                 notebooks.run_many(kernel, [notebook_of("1")])  # type: ignore[arg-type]
             for nothing in ("http://127.0.0.1", None, gateway.kernels):
                 with pytest.raises(
-                    trio_gateway.InvalidInputError, match=r"an open Gateway, KernelPool or Kernel of trio_gateway\.anyio"
+                    trio_gateway.InvalidInputError, match=r"an open Gateway, Fleet, KernelPool or Kernel of trio_gateway\.anyio"
                 ):
                     await notebooks.run(nothing, notebook_of("1"))
             with pytest.raises(trio_gateway.AsyncLibraryError, match=r"import trio_gateway\.anyio\.notebooks"):

@@ -60,8 +60,8 @@ def test_the_names_are_the_librarys() -> None:
     names = {name for name, value in vars(trio_gateway).items() if not name.startswith("_") and not inspect.ismodule(value)}
     faces = {original.__name__ for original in MEMBERS}
     different = {name for name in names if getattr(tg, name, None) is not getattr(trio_gateway, name)}
-    assert different == (faces & names) | {"open_gateway", "open_hub", "open_local_gateway"}
-    for name in ("open_gateway", "open_hub", "open_local_gateway"):
+    assert different == (faces & names) | {"open_fleet", "open_gateway", "open_hub", "open_local_gateway"}
+    for name in ("open_fleet", "open_gateway", "open_hub", "open_local_gateway"):
         there, here = getattr(trio_gateway, name), getattr(tg, name)
         assert inspect.signature(here).parameters == inspect.signature(there).parameters
         assert inspect.getdoc(here) == inspect.getdoc(there)

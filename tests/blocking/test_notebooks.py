@@ -340,7 +340,9 @@ def test_wrong_doors(opened: Callable[..., Any], fake_gateway: ListeningFake) ->
                 with pytest.raises(tg.InvalidInputError, match=r"import trio_gateway\.blocking\.notebooks"):
                     function(where, notebook_of("1"))
         for nothing in ("http://127.0.0.1", None, gateway.kernels):
-            with pytest.raises(tg.InvalidInputError, match=r"an open Gateway, KernelPool or Kernel of trio_gateway\.blocking"):
+            with pytest.raises(
+                tg.InvalidInputError, match=r"an open Gateway, Fleet, KernelPool or Kernel of trio_gateway\.blocking"
+            ):
                 notebooks.run(nothing, notebook_of("1"))
 
     async def elsewhere(module: str) -> None:

@@ -37,7 +37,12 @@ def test_they_cant_drift() -> None:
 @pytest.mark.parametrize("module", [trio_gateway, trio_gateway.anyio, trio_gateway.blocking], ids=lambda module: module.__name__)
 @pytest.mark.parametrize(
     ("opener", "settings"),
-    [("open_gateway", "GatewaySettings"), ("open_hub", "HubSettings"), ("open_local_gateway", "LocalSettings")],
+    [
+        ("open_fleet", "FleetSettings"),
+        ("open_gateway", "GatewaySettings"),
+        ("open_hub", "HubSettings"),
+        ("open_local_gateway", "LocalSettings"),
+    ],
 )
 def test_every_opener_says_so(module: typing.Any, opener: str, settings: str) -> None:
     taken = inspect.signature(getattr(module, opener)).parameters["settings"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.mark.parametrize("name", ["open_gateway", "open_hub", "open_local_gateway"])
+@pytest.mark.parametrize("name", ["open_fleet", "open_gateway", "open_hub", "open_local_gateway"])
 def test_an_opener_has_its_originals_words(name: str) -> None:
     here, there = getattr(opening, name), getattr(trio_gateway, name)
     assert inspect.signature(here) == inspect.signature(there)

@@ -47,6 +47,7 @@ WRONG: dict[str, tuple[Callable[[], Awaitable[None]], str]] = {
         lambda: enter(trio_gateway.open_gateway("nonsense", tokn=1)),
         "import trio_gateway.anyio",
     ),
+    "open_fleet": (lambda: enter(trio_gateway.open_fleet(["http://127.0.0.1:1"])), "import trio_gateway.anyio"),
     "open_hub": (lambda: enter(trio_gateway.open_hub("http://127.0.0.1:1")), "import trio_gateway.anyio"),
     "open_local_gateway": (lambda: enter(trio_gateway.open_local_gateway()), "trio_gateway.blocking"),
     "FakeGateway": (lambda: enter(FakeGateway()), "fake_gateway_server"),

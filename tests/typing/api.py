@@ -6,7 +6,7 @@ ignored error that isn't one).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal, Unpack, assert_never, assert_type
@@ -20,10 +20,14 @@ from trio_gateway import (
     Error,
     ExecuteResult,
     ExecutionResult,
+    Fleet,
+    FleetGateway,
+    FleetKernelModel,
     Gateway,
     GatewayConfig,
     GatewayEvent,
     GatewaySettings,
+    GatewayStatus,
     JobResult,
     Kernel,
     KernelModel,
@@ -40,6 +44,37 @@ from trio_gateway import (
 def open_mine(**settings: Unpack[GatewaySettings]) -> AbstractAsyncContextManager[Gateway]:
     """Who passes settings on says so."""
     return trio_gateway.open_gateway("http://127.0.0.1:8888", **settings)
+
+
+def place(candidates: Sequence[GatewayStatus]) -> GatewayStatus:
+    """A placement of one's own."""
+    return candidates[0]
+
+
+async def fleets() -> None:
+    """Several gateways are used as one is."""
+    mine = FleetGateway("http://a", name="a", labels={"gpu"}, weight=2)
+    async with trio_gateway.open_fleet([mine, "http://b", GatewayConfig(url="http://c")], auth_token="t") as fleet:
+        assert_type(fleet, Fleet)
+        assert_type(fleet.gateways, tuple[GatewayStatus, ...])
+        assert_type(fleet.gateways[0].labels, frozenset[str])
+        assert_type(fleet.gateway("a"), Gateway)
+        async with fleet.start_kernel("python3", require={"gpu"}) as kernel, fleet.attach_kernel("0") as other:
+            assert_type(kernel, Kernel)
+            assert_type(other, Kernel)
+        async with fleet.open_pool(size=1, require={"gpu"}) as pool:
+            assert_type(pool, KernelPool)
+        assert_type(await fleet.kernels.list(), list[FleetKernelModel])
+        assert_type((await fleet.kernels.get("0")).gateway, str)
+        assert_type(await fleet.drain("a"), bool)
+        await notebooks.run(fleet, "a.ipynb")
+        async with notebooks.run_many(fleet, ["a.ipynb"]):
+            pass
+    trio_gateway.open_fleet(["http://a"], placement="round-robin")
+    trio_gateway.open_fleet(["http://a"], placement=place)
+    trio_gateway.open_fleet(["http://a"], placement="best")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    trio_gateway.open_fleet(["http://a"], url="http://b")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    trio_gateway.open_fleet([8888])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
 
 
 async def opening() -> None:

@@ -83,6 +83,16 @@ def blocking() -> None:
         assert_type(gateway, tg.Gateway)
     with tg.open_hub("http://h", token="t") as gateway:
         assert_type(gateway, tg.Gateway)
+    with tg.open_fleet(["http://a", tg.FleetGateway("http://b", labels={"gpu"})]) as fleet, fleet.start_kernel() as started:
+        assert_type(fleet, tg.Fleet)
+        assert_type(started, tg.Kernel)
+        assert_type(fleet.gateways, tuple[tg.GatewayStatus, ...])
+        assert_type(fleet.gateway("http://a"), tg.Gateway)
+        assert_type(fleet.kernels.list(), list[tg.FleetKernelModel])
+        assert_type(fleet.kernelspecs.list(), tg.KernelSpecs)
+        assert_type(fleet.drain("http://a"), bool)
+        with fleet.open_pool(size=1) as pool:
+            assert_type(pool, tg.KernelPool)
     with tg.open_gateway(connect_timeout="5"):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass
     with tg.open_local_gateway(timeout=5):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

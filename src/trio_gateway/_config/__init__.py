@@ -5,13 +5,14 @@ from __future__ import annotations
 from .config import WEBSOCKET_ENGINES, GatewayConfig, hidden_settings, settings_table
 from .fields import SettingRow
 from .gateways_file import gateways_file, read_file, readable_by_all
-from .typed import GatewaySettings, HubSettings, LocalSettings
+from .typed import FleetSettings, GatewaySettings, HubSettings, LocalSettings
 from .values import header_name_problem, header_value_problem, holds_pem
 from .values import hidden_url as shown_url
 from .variables import unknown_variables
 
 __all__ = [
     "WEBSOCKET_ENGINES",
+    "FleetSettings",
     "GatewayConfig",
     "GatewaySettings",
     "HubSettings",

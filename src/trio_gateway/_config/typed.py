@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from .._tokens import TokenRenewer
 
-__all__ = ["GatewaySettings", "HubSettings", "LocalSettings"]
+__all__ = ["FleetSettings", "GatewaySettings", "HubSettings", "LocalSettings"]
 
 
 class LocalSettings(TypedDict, total=False):
@@ -65,7 +65,13 @@ class HubSettings(LocalSettings, total=False):
     token_command_timeout: float
 
 
-class GatewaySettings(HubSettings, total=False):
+class FleetSettings(HubSettings, total=False):
+    """The settings that `open_fleet` takes, for all of its gateways: all but those that say where one is."""
+
+    auth_token: str | None
+
+
+class GatewaySettings(FleetSettings, total=False):
     """All settings of `GatewayConfig`, none of them required: for functions of yours that pass settings on.
 
     Example::
@@ -76,4 +82,3 @@ class GatewaySettings(HubSettings, total=False):
 
     url: str | Sequence[str] | None
     ws_url: str | Sequence[str] | None
-    auth_token: str | None

@@ -34,7 +34,7 @@ from .kernels import Kernels
 from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
 from .listeners import EventFanOut, Listeners, open_fan_out
-from .ownership import own_kernel
+from .ownership import StartAttempt, own_kernel
 from .searches import Searches, open_searches
 from .starting import PathFinder, StartRequest, checked_directory
 
@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from .._documents.store import SessionStore
     from .._transport.http.httpx_face import AsyncClient
 
-__all__ = ["PLAIN_ARGUMENTS", "Gateway", "hidden_url", "open_gateway", "open_local_gateway"]
+__all__ = ["PLAIN_ARGUMENTS", "Gateway", "hidden_url", "open_gateway", "open_local_gateway", "resolve_config"]
 
-PLAIN_ARGUMENTS = frozenset({"connector", "on_event", "session_database", "cull", "cwd", "startup_timeout", "user", "server"})
-"""The arguments of `open_gateway`, `open_local_gateway` and `open_hub` that are no settings and hold no secrets."""
+PLAIN_ARGUMENTS = frozenset(
+    {"connector", "on_event", "session_database", "cull", "cwd", "startup_timeout", "user", "server", "placement"}
+)
+"""The arguments of `open_gateway`, `open_local_gateway`, `open_hub` and `open_fleet` that are no settings and hold no secrets."""
 
 _LONGEST_SESSION_ID = 256
 _MAX_RELAYED = 10_000
@@ -179,18 +181,31 @@ class Gateway:
     @block("gateway.start_kernel")
     @asynccontextmanager
     async def start_prepared(
-        self, request: StartRequest, *, is_left: Callable[[], bool] = lambda: False
+        self,
+        request: StartRequest,
+        *,
+        is_left: Callable[[], bool] = lambda: False,
+        attempt: StartAttempt | None = None,
     ) -> AsyncGenerator[Kernel]:
-        """As `start_kernel`, of what `kernels.prepare` has made. For jupyter_client's managers, and for notebooks.
+        """As `start_kernel`, of what `kernels.prepare` has made. For jupyter_client's managers, for notebooks, and for fleets.
 
         Args:
             request: what to start.
             is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same.
+            attempt: learns, when the start fails, whether it is certain that nothing was started.
         """
         request = await self._kernels.fit(request)
-        owning = own_kernel(self._api, request, is_left=is_left, searches=self._searches)
+        owning = own_kernel(self._api, request, is_left=is_left, searches=self._searches, attempt=attempt)
         async with owning as model, self._open(model.id, model.name) as kernel:
             yield kernel
+
+    def be_called(self, name: str) -> None:
+        """Have the errors of its kernels say which gateway of a fleet it is. For fleets.
+
+        Args:
+            name: what it is called there.
+        """
+        self._http.called = name
 
     def http_client(self) -> AbstractAsyncContextManager[AsyncClient]:
         """Open an `httpx.AsyncClient` for requests that have no method here: contents, an Enterprise Gateway's own, a proxy's.
@@ -418,7 +433,7 @@ async def open_gateway(
     check_trio("trio_gateway.open_gateway")
     settings = cast("GatewaySettings", hidden_settings(settings))
     gateway = hidden_url(gateway)
-    config = _resolve(gateway, settings)
+    config = resolve_config(gateway, settings)
     async with _open(config, connector or connect_tcp, on_event, session_database, cull) as opened:
         yield opened
 
@@ -489,7 +504,12 @@ def hidden_url(gateway: Any) -> Any:
     return gateway
 
 
-def _resolve(gateway: str | Sequence[str] | GatewayConfig | None, settings: Mapping[str, Any]) -> GatewayConfig:
+def resolve_config(gateway: str | Sequence[str] | GatewayConfig | None, settings: Mapping[str, Any]) -> GatewayConfig:
+    """Return the configuration of what `open_gateway` is given as its gateway, and as settings.
+
+    Raises:
+        ConfigError: one or more settings can't be used; all are named.
+    """
     if isinstance(gateway, GatewayConfig):
         return gateway.replace(**settings) if settings else gateway
     if gateway is not None:

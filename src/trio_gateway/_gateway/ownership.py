@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+import attrs
 import trio
 
 from .._api import LOOK_PAUSES, KernelApi
@@ -29,14 +30,28 @@ from .restrictions import read_refusal
 from .searches import QUICK_LOOKS, Search, Searches, may_be_left, say_left
 from .starting import StartRequest
 
-__all__ = ["end_unheard", "launch", "own_kernel"]
+__all__ = ["StartAttempt", "end_unheard", "launch", "own_kernel"]
 
 _logger = logging.getLogger("trio_gateway.kernels")
 
 
+@attrs.define(eq=False)
+class StartAttempt:
+    """What is known of one start, for callers that would try it elsewhere."""
+
+    nothing_started: bool = True
+    """Whether it is certain that the gateway has started nothing for it, and will not: nothing was sent; or its answer says so;
+    or, asked for the kernel when the start must have been over, it said that there is none."""
+
+
 @asynccontextmanager
 async def own_kernel(
-    api: KernelApi, request: StartRequest, *, is_left: Callable[[], bool] = lambda: False, searches: Searches | None = None
+    api: KernelApi,
+    request: StartRequest,
+    *,
+    is_left: Callable[[], bool] = lambda: False,
+    searches: Searches | None = None,
+    attempt: StartAttempt | None = None,
 ) -> AsyncGenerator[KernelModel]:
     """Start a kernel and own it: it is shut down when the block ends, in whatever way, also in the middle of the start.
 
@@ -46,12 +61,13 @@ async def own_kernel(
         is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same, as nobody's.
             The caller says so to whom it may concern.
         searches: as for `launch`.
+        attempt: learns what is certain, as for `launch`.
 
     Raises:
         GatewayError: the start failed; or the block ended well and the shutdown failed.
     """
     limit = api.config.cleanup_timeout
-    model = await launch(api, request, searches)
+    model = await launch(api, request, searches, attempt)
     try:
         yield model
     except BaseException as error:
@@ -62,7 +78,9 @@ async def own_kernel(
         await _shutdown(api, model, limit, quietly=False)
 
 
-async def launch(api: KernelApi, request: StartRequest, searches: Searches | None = None) -> KernelModel:
+async def launch(
+    api: KernelApi, request: StartRequest, searches: Searches | None = None, attempt: StartAttempt | None = None
+) -> KernelModel:
     """Start a kernel that is its caller's from now on; if this raises, no kernel is left, or it is looked for in `searches`.
 
     The request is sent in a task of its own, so that a caller who is cancelled still learns what became of it.
@@ -72,6 +90,7 @@ async def launch(api: KernelApi, request: StartRequest, searches: Searches | Non
         request: what to start.
         searches: look for a kernel that may come yet when the caller has been held up long enough. Without them it is said then
             that it may be left.
+        attempt: learns whether it is certain that nothing was started.
 
     Raises:
         InvalidInputError: the gateway says which variable it refuses.
@@ -89,6 +108,8 @@ async def launch(api: KernelApi, request: StartRequest, searches: Searches | Non
     def note_sending() -> None:
         nonlocal began
         began = trio.current_time()
+        if attempt is not None:
+            attempt.nothing_started = False
 
     async def post() -> None:
         try:
@@ -127,7 +148,9 @@ async def launch(api: KernelApi, request: StartRequest, searches: Searches | Non
             _logger.info("kernel_id_not_honoured", extra={"gateway.wished": request.kernel_id, "gateway.kernel_id": outcome.id})
         return outcome
     if began is not None:
-        await _clear_up(api, request, outcome, began=began, held=0.0, searches=searches)
+        nothing_started = await _clear_up(api, request, outcome, began=began, held=0.0, searches=searches)
+        if attempt is not None:
+            attempt.nothing_started = nothing_started
     error = fresh(outcome)
     refusal = read_refusal(error, request) if isinstance(error, GatewayError) else None
     if refusal is not None:
@@ -148,7 +171,7 @@ async def _clear_up(
     began: float,
     held: float,
     searches: Searches | None,
-) -> None:
+) -> bool:
     """End what a start request may have left, as far as its outcome leaves that open. Shields and bounds itself.
 
     Args:
@@ -158,6 +181,9 @@ async def _clear_up(
         began: when it was sent.
         held: how long it has held its caller up already, in seconds.
         searches: where it is gone on with in the background.
+
+    Returns:
+        Whether it is certain that nothing was started.
     """
     limit = api.config.cleanup_timeout - held
     if isinstance(outcome, KernelModel):
@@ -165,10 +191,10 @@ async def _clear_up(
             await _shutdown_now(api, outcome.id)
         if scope.cancelled_caught:
             say_left(api, outcome.id, f"no answer within cleanup_timeout = {api.config.cleanup_timeout:g} s")
-        return
+        return False
     looks = may_be_left(outcome)
     if not looks:
-        return
+        return isinstance(outcome, GatewayError)
     now = trio.current_time()
     if looks == 1:
         until = now
@@ -183,11 +209,12 @@ async def _clear_up(
     with trio.move_on_after(limit, shield=True), search.holding():
         await search.look(looks, unreached=QUICK_LOOKS)
     if search.settled:
-        return
+        return search.never_came
     if search.over or searches is None:
         say_left(api, request.kernel_id, search.reason)
     else:
         searches.take(search)
+    return False
 
 
 async def _shutdown_now(api: KernelApi, kernel_id: str) -> None:

@@ -109,6 +109,11 @@ class Search:
         return self.ending and self._unreached >= _UNREACHED
 
     @property
+    def never_came(self) -> bool:
+        """Whether the gateway itself has said, when the start must have ended, that there is no such kernel."""
+        return self.settled and self.over and isinstance(self._last, KernelNotFoundError)
+
+    @property
     def reason(self) -> str:
         """Why the kernel may be left, for people."""
         if self._last is not None and not isinstance(self._last, KernelNotFoundError):

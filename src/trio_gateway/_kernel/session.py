@@ -20,6 +20,7 @@ from .._errors import (
     KernelDiedError,
     KernelNotFoundError,
     KernelRestartedError,
+    name_gateway,
 )
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness, Verdict
@@ -249,6 +250,7 @@ class KernelSession:
     def _note_replaced(self, reason: str, told: str) -> None:
         """A new process took the old one's place: end what the old one had, and tell of what was not our doing."""
         failure = KernelRestartedError(self.kernel_id, reason)
+        name_gateway(failure, self.api.http.called)
         self.status.liveness.restarts += 1
         self.requests.fail_sent(failure)
         self.comms.end(failure)
@@ -279,6 +281,7 @@ class KernelSession:
         """
         if self.ended is not None:
             return
+        name_gateway(reason, self.api.http.called)
         self.status.end(reason)
         self._on_ended()  # now, before any task can act on it
         self.checks.responsiveness.lost()

@@ -90,7 +90,7 @@ def check_where(where: object, options: RunOptions) -> None:
                 raise InvalidInputError(name, getattr(options, name), f"{only!r} on a pool, whose kernels are what the pool says")
         return
     if not (hasattr(where, "stream") and hasattr(where, "iopub")):
-        raise InvalidInputError("where", type(where).__name__, "a Gateway, a KernelPool or an open Kernel")
+        raise InvalidInputError("where", type(where).__name__, "a Gateway, a Fleet, a KernelPool or an open Kernel")
     for name in _OF_THE_START:
         if getattr(options, name) is not None:
             raise InvalidInputError(name, getattr(options, name), "None where the kernel is open already")

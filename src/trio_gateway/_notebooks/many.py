@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from .._errors import GatewayError, InvalidInputError
+from .._fleet.fleet import Fleet
 from .._gateway.gateway import Gateway
 from .._limits import points_to_limits
 from .._pool.pool import KernelPool
@@ -146,7 +147,7 @@ class _Many:
 
     def __init__(
         self,
-        where: Gateway | KernelPool,
+        where: Gateway | Fleet | KernelPool,
         source: _Source,
         settings: RunSettings,
         *,
@@ -345,9 +346,9 @@ class Runs(AsyncIterator[NotebookRun]):
         self._many.stop_saving()
 
 
-@refuse_faces("notebooks", Gateway, KernelPool)
+@refuse_faces("notebooks", Gateway, Fleet, KernelPool)
 def run_many(
-    where: Gateway | KernelPool,
+    where: Gateway | Fleet | KernelPool,
     jobs: Jobs,
     *,
     limit: int = 4,
@@ -368,7 +369,7 @@ def run_many(
     a cancellation does.
 
     Args:
-        where: the gateway; or a pool, which each job leases a kernel from.
+        where: the gateway, or a fleet; or a pool, which each job leases a kernel from.
         jobs: what to run, in this order: each a `NotebookJob`, or a notebook as for `run`. Of a list, or another collection, each
             job is checked before the first kernel is started: that its notebook and its options can be used, and that it neither
             writes a file that another job reads or writes, nor reads one that another writes. From an iterator or an async
@@ -397,7 +398,7 @@ def run_many(
 @block("notebooks.run_many")
 @asynccontextmanager
 async def _run_many(
-    where: Gateway | KernelPool,
+    where: Gateway | Fleet | KernelPool,
     jobs: Jobs,
     limit: int,
     stop_on_failure: bool,
@@ -406,7 +407,9 @@ async def _run_many(
 ) -> AsyncGenerator[Runs]:
     check_trio("trio_gateway.notebooks.run_many()", OTHER_DOORS)
     if not hasattr(where, "start_kernel") and not isinstance(where, KernelPool):
-        raise InvalidInputError("where", type(where).__name__, "a Gateway or a KernelPool: each job has a kernel of its own")
+        raise InvalidInputError(
+            "where", type(where).__name__, "a Gateway, a Fleet or a KernelPool: each job has a kernel of its own"
+        )
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise InvalidInputError("limit", limit, "how many kernels there may be at a time: a whole number above 0")
     if not isinstance(stop_on_failure, bool):

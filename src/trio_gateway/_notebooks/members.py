@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import attrs
 
+from .._fleet.fleet import Fleet
 from .._gateway.gateway import Gateway
 from .._kernel.kernel import Kernel
 from .._pool.pool import KernelPool
@@ -111,9 +112,9 @@ MEMBERS: Final[Mapping[type, Declared]] = {
 FUNCTIONS: Final[Mapping[Callable[..., Any], Function]] = {
     entry.origin: entry
     for entry in (
-        Function(run, How.AWAITS, "notebooks", (Gateway, KernelPool, Kernel), {"notebook": read_here}),
-        Function(open_run, How.GIVES_BLOCK, "notebooks", (Gateway, KernelPool, Kernel), {"notebook": read_here}),
-        Function(run_many, How.GIVES_BLOCK, "notebooks", (Gateway, KernelPool), {"jobs": read_jobs_here}),
+        Function(run, How.AWAITS, "notebooks", (Gateway, Fleet, KernelPool, Kernel), {"notebook": read_here}),
+        Function(open_run, How.GIVES_BLOCK, "notebooks", (Gateway, Fleet, KernelPool, Kernel), {"notebook": read_here}),
+        Function(run_many, How.GIVES_BLOCK, "notebooks", (Gateway, Fleet, KernelPool), {"jobs": read_jobs_here}),
     )
 }
 """Each function that faces have."""

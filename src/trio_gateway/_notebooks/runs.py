@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from .._errors import GatewayError, InvalidInputError
+from .._fleet.fleet import Fleet
 from .._gateway.gateway import Gateway
 from .._kernel.kernel import Kernel
 from .._limits import points_to_limits
@@ -81,7 +82,7 @@ class Prepared:
         return self.options.kernel_name or self.document.kernel_name
 
 
-async def prepare(where: Gateway | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> Prepared:
+async def prepare(where: Gateway | Fleet | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> Prepared:
     """Check a run's arguments, and read its notebook, in a thread where that is in a file.
 
     Args:
@@ -163,7 +164,7 @@ def _with_own(options: RunOptions, job: NotebookJob) -> RunOptions:
 
 
 async def _language_of(
-    where: Gateway | KernelPool | Kernel, notebook: Any, kernel_name: str | None
+    where: Gateway | Fleet | KernelPool | Kernel, notebook: Any, kernel_name: str | None
 ) -> tuple[str | None, str | None]:
     """Return the name of the kernelspec that a notebook is to run on, and its language; None where it is not known.
 
@@ -253,7 +254,7 @@ def _warn(problem: str) -> None:
     _logger.warning("notebook_not_saved: %s", problem)
 
 
-async def run_prepared(where: Gateway | KernelPool | Kernel, prepared: Prepared) -> NotebookRun:
+async def run_prepared(where: Gateway | Fleet | KernelPool | Kernel, prepared: Prepared) -> NotebookRun:
     """Run a notebook whose arguments are checked already, to its end.
 
     Args:
@@ -278,8 +279,8 @@ async def run_prepared(where: Gateway | KernelPool | Kernel, prepared: Prepared)
     return run.result()
 
 
-@refuse_faces("notebooks", Gateway, KernelPool, Kernel)
-async def run(where: Gateway | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> NotebookRun:
+@refuse_faces("notebooks", Gateway, Fleet, KernelPool, Kernel)
+async def run(where: Gateway | Fleet | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]) -> NotebookRun:
     """Run a notebook's code cells in order, and return what came of them.
 
     Cells run until the first that raises an error; one that is tagged `raises-exception` may raise, and those that are tagged
@@ -292,8 +293,8 @@ async def run(where: Gateway | KernelPool | Kernel, notebook: object, **settings
         print(result.status, result.seconds)
 
     Args:
-        where: a gateway, which a kernel is started on that ends with the run; a pool, which a kernel is leased from; or an open
-            kernel, which stays open.
+        where: a gateway or a fleet, which a kernel is started on that ends with the run; a pool, which a kernel is leased
+            from; or an open kernel, which stays open.
         notebook: a path, a file object, a node of nbformat or a dictionary, what `read_notebook` gave, or a `NotebookJob`. It
             stays as it is: the one with the outputs is the result's. What breaks the format is mended, and one warning of the
             logger `trio_gateway.notebooks` names the places.
@@ -350,7 +351,7 @@ class PreparedRun:
         self.ended = None
         self._prepared = prepared
 
-    def open_ground(self, where: Gateway | KernelPool | Kernel) -> AbstractAsyncContextManager[Ground]:
+    def open_ground(self, where: Gateway | Fleet | KernelPool | Kernel) -> AbstractAsyncContextManager[Ground]:
         """Open what it runs on: see `kernels.open_ground`."""
         prepared = self._prepared
         return open_ground(where, prepared.document, prepared.options, kernel_name=prepared.kernel_name, earlier=prepared.earlier)
@@ -367,7 +368,7 @@ class PreparedRun:
         return self.ended
 
     @asynccontextmanager
-    async def open(self, where: Gateway | KernelPool | Kernel, events: EventQueue) -> AsyncGenerator[OpenRun]:
+    async def open(self, where: Gateway | Fleet | KernelPool | Kernel, events: EventQueue) -> AsyncGenerator[OpenRun]:
         """Run it in the background of the block, and give what tells of it.
 
         Args:
@@ -481,9 +482,9 @@ class OpenRun(AsyncIterator[RunEvent]):
             self._work.saver.stop()
 
 
-@refuse_faces("notebooks", Gateway, KernelPool, Kernel)
+@refuse_faces("notebooks", Gateway, Fleet, KernelPool, Kernel)
 def open_run(
-    where: Gateway | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]
+    where: Gateway | Fleet | KernelPool | Kernel, notebook: object, **settings: Unpack[RunSettings]
 ) -> AbstractAsyncContextManager[OpenRun]:
     """Run a notebook, and tell of what happens as it happens.
 
@@ -498,8 +499,8 @@ def open_run(
     Leaving the block before the run has ended ends it as a cancellation does.
 
     Args:
-        where: a gateway, which a kernel is started on that ends with the block; a pool, which a kernel is leased from; or an
-            open kernel, which stays open.
+        where: a gateway or a fleet, which a kernel is started on that ends with the block; a pool, which a kernel is leased
+            from; or an open kernel, which stays open.
         notebook: as for `run`.
         **settings: as for `run`.
 
@@ -517,7 +518,9 @@ def open_run(
 
 @block("notebooks.open_run")
 @asynccontextmanager
-async def _open_run(where: Gateway | KernelPool | Kernel, notebook: object, settings: RunSettings) -> AsyncGenerator[OpenRun]:
+async def _open_run(
+    where: Gateway | Fleet | KernelPool | Kernel, notebook: object, settings: RunSettings
+) -> AsyncGenerator[OpenRun]:
     check_trio("trio_gateway.notebooks.open_run()", OTHER_DOORS)
     prepared = await prepare(where, notebook, **settings)
     events = EventQueue()

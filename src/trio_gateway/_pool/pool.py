@@ -50,6 +50,9 @@ __all__ = ["KernelPool", "open_kernel_pool"]
 AskSpec: TypeAlias = Callable[[], Awaitable[KernelSpec | None]]
 """Asks the gateway for the kernelspec of a pool's kernels; None where it does not tell which is its default."""
 
+IsUnwanted: TypeAlias = Callable[[str], bool]
+"""Says of a kernel, by its id, whether it is not to be handed out any more, though it is well."""
+
 _logger = logging.getLogger("trio_gateway.pool")
 
 ATTEMPTS: Final = 3
@@ -95,8 +98,10 @@ class KernelPool:
         url: str,
         name: str,
         ask_spec: AskSpec,
+        is_unwanted: IsUnwanted | None,
         rng: RandomSource,
     ) -> None:
+        self._is_unwanted = is_unwanted
         self._start = start
         self._options = options
         self._services = services
@@ -376,10 +381,16 @@ class KernelPool:
         now = trio.current_time()
         while self._ready:
             member = self._ready.pop()
-            if not member.is_too_old(now):
+            if not self._is_done(member, now):
                 return member
             self._end(member)
         return None
+
+    def _is_done(self, member: Member, now: float) -> bool:
+        """Whether a kernel is not to be handed out any more, though it may be well."""
+        if member.is_too_old(now):
+            return True
+        return self._is_unwanted is not None and member.kernel is not None and self._is_unwanted(member.kernel.id)
 
     def _lease(self, member: Member) -> None:
         member.stage = Stage.LEASED
@@ -400,7 +411,7 @@ class KernelPool:
         now = trio.current_time()
         if member.stage is not Stage.LEASED:
             return
-        if self._closed or not member.can_be_used_again(now):
+        if self._closed or self._is_done(member, now) or not member.can_be_used_again(now):
             self._end(member)
         else:
             member.stage = Stage.STARTING
@@ -436,7 +447,7 @@ class KernelPool:
             self._tally.started += 1
             self._plan.succeeded()
             self._tell("ready", member, seconds=trio.current_time() - member.asked_at)
-        if self._closed:
+        if self._closed or self._is_done(member, trio.current_time()):
             self._end(member)
         else:
             self._offer(member)
@@ -491,6 +502,10 @@ class KernelPool:
         self._changed.unpark_all()
         self._look()
 
+    def look_again(self) -> None:
+        """Have it end those kernels that are unwanted by now, and start others. For fleets."""
+        self._look()
+
     def _look(self) -> None:
         """Have the task that starts and ends kernels look again."""
         self._wake.set()
@@ -505,8 +520,8 @@ class KernelPool:
 
     def _step(self) -> float:
         now = trio.current_time()
-        aged = [member for member in self._ready if member.is_too_old(now)]
-        for member in aged:
+        done = [member for member in self._ready if self._is_done(member, now)]
+        for member in done:
             self._end(member)
         ready = sorted(self._ready, key=lambda member: member.used_at)
         old = sorted(self._ready, key=lambda member: member.started_at)
@@ -576,6 +591,7 @@ def open_kernel_pool(
     url: str,
     name: str,
     ask_spec: AskSpec,
+    is_unwanted: IsUnwanted | None = None,
     rng: RandomSource | None = None,
 ) -> AbstractAsyncContextManager[KernelPool]:
     """Open a pool; its kernels are shut down with the block.
@@ -587,12 +603,16 @@ def open_kernel_pool(
         url: the gateway's URL, for events.
         name: the kernelspec, for events and for people; `""` for the gateway's default.
         ask_spec: asks for that kernelspec.
+        is_unwanted: says which kernels are not to be handed out any more, though they are well; None for none. Those that are
+            ready then are ended when `look_again` is called, or when one is wanted.
         rng: gives the pauses after failures their jitter.
 
     Cancellation: waits, shielded and at most for the setting `cleanup_timeout`, until its kernels are shut down, all at once.
     """
     rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, no secret
-    return _open(partial(KernelPool, start, options, emit=emit, url=url, name=name, ask_spec=ask_spec, rng=rng))
+    return _open(
+        partial(KernelPool, start, options, emit=emit, url=url, name=name, ask_spec=ask_spec, is_unwanted=is_unwanted, rng=rng)
+    )
 
 
 @asynccontextmanager

@@ -14,6 +14,8 @@ from typing import Any, Final
 import attrs
 
 from .._documents.sessions import Sessions
+from .._fleet.fleet import Fleet
+from .._fleet.kernels import FleetKernels, FleetKernelSpecs
 from .._gateway.gateway import Gateway
 from .._gateway.kernels import Kernels
 from .._gateway.kernelspecs import KernelSpecDirectory
@@ -72,14 +74,29 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.COUNTS_EVENTS: ("dropped_events",),
         How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_channels", "open_pool"),
         How.GIVES_CLIENT: ("http_client",),
-        How.INTERNAL: ("start_prepared",),
+        How.INTERNAL: ("start_prepared", "be_called"),
+    },
+    Fleet: {
+        How.ON_THE_SPOT: ("gateway",),
+        How.IN_TRIO: ("gateways", "resume"),
+        How.PART: ("kernels", "kernelspecs"),
+        How.COUNTS_EVENTS: ("dropped_events",),
+        How.AWAITS: ("drain",),
+        How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_pool"),
+    },
+    FleetKernels: {
+        How.AWAITS: ("list", "get", "interrupt", "restart", "shutdown"),
+    },
+    FleetKernelSpecs: {
+        How.AWAITS: ("list", "get", "default_name"),
+        How.INTERNAL: ("find_listed",),
     },
     KernelPool: {
         How.ON_THE_SPOT: ("size", "warm", "map"),
         How.IN_TRIO: ("statistics",),
         How.AWAITS: ("run", "wait_ready", "drain"),
         How.GIVES_BLOCK: ("kernel",),
-        How.INTERNAL: ("became_ready", "start_failed", "was_lost", "has_gone", "keep", "close"),
+        How.INTERNAL: ("became_ready", "start_failed", "was_lost", "has_gone", "keep", "close", "look_again"),
     },
     JobResults: {
         How.CLOSES: ("aclose",),

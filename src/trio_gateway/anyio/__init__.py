@@ -14,7 +14,8 @@ On asyncio:
 """
 
 from .. import *  # noqa: F403 - whatever the library's names are, these are the same
-from .._portal.opening import open_gateway as open_gateway  # the alias makes it public
+from .._portal.opening import open_fleet as open_fleet  # the alias makes it public
+from .._portal.opening import open_gateway as open_gateway
 from .._portal.opening import open_hub as open_hub
 from .._portal.opening import open_local_gateway as open_local_gateway
 

@@ -20,7 +20,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .._config import GatewayConfig as GatewayConfig
 from .._config import GatewaySettings as GatewaySettings
@@ -50,6 +50,7 @@ from .._errors import KernelRestartedError as KernelRestartedError
 from .._errors import KernelSpecNotFoundError as KernelSpecNotFoundError
 from .._errors import KernelUnresponsiveError as KernelUnresponsiveError
 from .._errors import MessageTooLargeError as MessageTooLargeError
+from .._errors import NoGatewayError as NoGatewayError
 from .._errors import PoolClosedError as PoolClosedError
 from .._errors import ProtocolError as ProtocolError
 from .._errors import SessionNotFoundError as SessionNotFoundError
@@ -57,6 +58,11 @@ from .._errors import SessionStoreError as SessionStoreError
 from .._errors import SlowConsumerError as SlowConsumerError
 from .._errors import TokenCommandError as TokenCommandError
 from .._events import GatewayEvent as GatewayEvent
+from .._fleet import fleet as _fleet
+from .._fleet import kernels as _fleet_kernels
+from .._fleet.options import FleetGateway as FleetGateway
+from .._fleet.options import FleetKernelModel as FleetKernelModel
+from .._fleet.options import GatewayStatus as GatewayStatus
 from .._gateway import gateway as _gateway
 from .._gateway import kernels as _kernels
 from .._gateway import kernelspecs as _kernelspecs
@@ -108,6 +114,7 @@ if TYPE_CHECKING:
     from .._transport.http.httpx_face import Client
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 # A class here says which members there are, in the order of the Trio class. What they take, give and mean stands there; what they
 # do is made from `_portal.members`. So no body in them is ever run: they are read by people, editors and type checkers.
@@ -462,13 +469,72 @@ class Gateway(BlockingFace, of=_gateway.Gateway):
     def http_client(self) -> AbstractContextManager[Client]: ...
 
 
+class FleetKernels(BlockingFace, of=_fleet_kernels.FleetKernels):
+    @like(_fleet_kernels.FleetKernels.list)
+    def list(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernels.get)
+    def get(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernels.interrupt)
+    def interrupt(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernels.restart)
+    def restart(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernels.shutdown)
+    def shutdown(self) -> None: ...
+
+
+class FleetKernelSpecs(BlockingFace, of=_fleet_kernels.FleetKernelSpecs):
+    @like(_fleet_kernels.FleetKernelSpecs.list)
+    def list(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernelSpecs.get)
+    def get(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernelSpecs.default_name)
+    def default_name(self) -> None: ...
+
+
+class Fleet(BlockingFace, of=_fleet.Fleet):
+    @property
+    def gateways(self) -> tuple[GatewayStatus, ...]: ...
+
+    @property
+    def kernels(self) -> FleetKernels: ...
+
+    @property
+    def kernelspecs(self) -> FleetKernelSpecs: ...
+
+    @property
+    def dropped_events(self) -> int: ...
+
+    def gateway(self, name: str) -> Gateway: ...
+
+    @like(_fleet.Fleet.start_kernel, Kernel)
+    def start_kernel(self) -> None: ...
+
+    @like(_fleet.Fleet.attach_kernel, Kernel)
+    def attach_kernel(self) -> None: ...
+
+    @like(_fleet.Fleet.open_pool, KernelPool)
+    def open_pool(self) -> None: ...
+
+    @like(_fleet.Fleet.drain)
+    def drain(self) -> None: ...
+
+    @like(_fleet.Fleet.resume)
+    def resume(self) -> None: ...
+
+
 def _opening(
-    origin: Callable[P, AbstractAsyncContextManager[_gateway.Gateway]],
-) -> Callable[[Callable[[], None]], Callable[P, AbstractContextManager[Gateway]]]:
+    origin: Callable[P, AbstractAsyncContextManager[Any]], gives: type[T]
+) -> Callable[[Callable[[], None]], Callable[P, AbstractContextManager[T]]]:
     """Make a blocking opener with the parameters and the docstring of `origin`."""
 
-    def decorate(name_only: Callable[[], None]) -> Callable[P, AbstractContextManager[Gateway]]:
-        def opener(*args: P.args, **arguments: P.kwargs) -> AbstractContextManager[Gateway]:
+    def decorate(name_only: Callable[[], None]) -> Callable[P, AbstractContextManager[T]]:
+        def opener(*args: P.args, **arguments: P.kwargs) -> AbstractContextManager[T]:
             hidden: Any = hidden_settings(arguments, but=_gateway.PLAIN_ARGUMENTS)
             first: Any = tuple(map(_gateway.hidden_url, args))
             del args, arguments
@@ -476,19 +542,23 @@ def _opening(
 
         dressed: Any = functools.update_wrapper(opener, name_only)
         dressed.__doc__ = origin.__doc__
-        dressed.__signature__ = inspect.signature(origin).replace(return_annotation="AbstractContextManager[Gateway]")
+        dressed.__signature__ = inspect.signature(origin).replace(return_annotation=f"AbstractContextManager[{gives.__name__}]")
         return opener
 
     return decorate
 
 
-@_opening(_gateway.open_gateway)
+@_opening(_fleet.open_fleet, Fleet)
+def open_fleet() -> None: ...
+
+
+@_opening(_gateway.open_gateway, Gateway)
 def open_gateway() -> None: ...
 
 
-@_opening(_hub.open_hub)
+@_opening(_hub.open_hub, Gateway)
 def open_hub() -> None: ...
 
 
-@_opening(_gateway.open_local_gateway)
+@_opening(_gateway.open_local_gateway, Gateway)
 def open_local_gateway() -> None: ...

@@ -32,7 +32,7 @@ from ..notebooks import RunSaved as RunSaved
 from ..notebooks import RunSettings as RunSettings
 from ..notebooks import RunStarted as RunStarted
 from ..notebooks import read_notebook as read_notebook
-from . import Gateway, Kernel, KernelPool
+from . import Fleet, Gateway, Kernel, KernelPool
 
 # As in the package: a class and a function here say which names there are, for people, editors and type checkers.
 # mypy: disable-error-code="empty-body"
@@ -58,12 +58,12 @@ class Runs(Reader[NotebookRun], of=_trio.Runs, declared=MEMBERS[_trio.Runs]):
 
 
 @function_like(_trio.run, FUNCTIONS)
-def run(where: Gateway | KernelPool | Kernel) -> None: ...
+def run(where: Gateway | Fleet | KernelPool | Kernel) -> None: ...
 
 
 @function_like(_trio.open_run, FUNCTIONS, OpenRun)
-def open_run(where: Gateway | KernelPool | Kernel) -> None: ...
+def open_run(where: Gateway | Fleet | KernelPool | Kernel) -> None: ...
 
 
 @function_like(_trio.run_many, FUNCTIONS, Runs)
-def run_many(where: Gateway | KernelPool) -> None: ...
+def run_many(where: Gateway | Fleet | KernelPool) -> None: ...

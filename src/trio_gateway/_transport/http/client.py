@@ -68,6 +68,8 @@ class HttpClient:
     """How large a WebSocket message the gateway takes, in bytes; None where that is not known, as mostly."""
     handshakes: Handshakes
     """Where WebSocket handshakes are made."""
+    called: str
+    """What the gateway is called in a fleet; `""` where it is in none."""
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class HttpClient:
         self.emit = emit
         self.addresses = Addresses(config, emit)
         self.takes_bytes = None
+        self.called = ""
         self.handshakes = handshakes
         self._rng = rng
         self._identity = Identity(config)

@@ -1,0 +1,1 @@
+"""Fleets: several gateways that are used as one."""

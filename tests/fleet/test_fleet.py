@@ -1,0 +1,452 @@
+"""A fleet of fake gateways, in virtual time: where kernels start, what happens when a gateway falls, and draining."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tools.notebook_tools import notebook_of
+from trio_gateway import (
+    ConfigError,
+    ConnectionLostError,
+    GatewayConnectionError,
+    GatewayError,
+    GatewayHTTPError,
+    GatewayTimeoutError,
+    InvalidInputError,
+    KernelCulledError,
+    KernelDiedError,
+    KernelSpecNotFoundError,
+    NoGatewayError,
+    notebooks,
+    open_fleet,
+)
+from trio_gateway.testing import FakeGateway, FakeKernelSpec
+
+from .fleet_kit import QUICK, Ground, Network, entry, make_fakes, open_ground, start
+
+# ------------------------------------------------------------------------------------------------------------------ opening
+
+
+async def test_a_fleet_asks_each_gateway_what_it_has(autojump_clock: MockClock) -> None:
+    async with open_ground(labels={"a": {"gpu"}}, weights={"b": 2}) as ground:
+        a, b = ground.fleet.gateways
+        assert (a.name, a.url, a.labels, a.weight, a.state, a.reason, a.kernels) == (
+            *("a", "http://a.invalid", {"gpu"}, 1, "up", "", 0),
+        )
+        assert (b.name, b.weight, b.labels) == ("b", 2, frozenset())
+        assert repr(ground.fleet) == "<Fleet of 2 gateways, 2 up>"
+        assert len(ground.told("up")) == 2
+
+
+async def test_one_that_is_down_fails_nothing(autojump_clock: MockClock) -> None:
+    async with open_ground(down=("a",)) as ground:
+        assert ground.status("a").state == "down"
+        assert "refused" in ground.status("a").reason
+        async with ground.fleet.start_kernel() as kernel:
+            assert (await kernel.execute("1")).text == "1"
+            assert ground.counts() == {"a": 0, "b": 1}
+
+
+async def test_one_that_does_not_answer_does_not_hold_up_the_others(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a", "b")
+    fakes["a"].faults.black_hole()
+    began = trio.current_time()
+    async with open_ground(fakes) as ground:
+        assert trio.current_time() - began < 5
+        assert ground.status("a").state == "unknown"
+        async with ground.fleet.start_kernel():
+            assert ground.status("a").state == "down"
+            assert "not answered within 10 s" in ground.status("a").reason
+
+
+async def test_all_down_is_an_error_that_names_each(autojump_clock: MockClock) -> None:
+    with pytest.raises(NoGatewayError) as caught:
+        async with open_ground(down=("a", "b")):
+            pytest.fail("there is no gateway")
+    assert set(caught.value.reasons) == {"a", "b"}
+    assert all("refused" in reason for reason in caught.value.reasons.values())
+
+
+async def test_bad_input_is_refused_before_anything_is_sent(autojump_clock: MockClock) -> None:
+    """G10"""
+    fakes = make_fakes("a")
+    network = Network(fakes)
+
+    async def refuse(gateways: Any, **arguments: Any) -> GatewayError:
+        with pytest.raises(InvalidInputError) as caught:
+            async with open_fleet(gateways, connector=network.connect, **arguments):
+                pytest.fail("it can't be opened")
+        return caught.value
+
+    async with fakes["a"] as fake:
+        a = entry(fake, "a")
+        assert "one gateway or more" in str(await refuse([]))
+        assert "different names" in str(await refuse([a, a]))
+        assert "placement" in str(await refuse([a], placement="best"))
+        assert "on_event" in str(await refuse([a], on_event=1))
+        assert isinstance(await refuse([a], request_timeout=-1), ConfigError)
+        assert fake.conversation.lines == []
+
+
+async def test_what_can_t_be_opened_is_told_with_its_name(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a", "b")
+    gateways = [entry(fakes["a"], "a"), entry(fakes["b"], "b", {"gateway_token_renewer_class": "no.such.Renewer"})]
+    with pytest.raises(ConfigError) as caught:
+        async with open_fleet(gateways, connector=Network(fakes).connect):
+            pytest.fail("it can't be opened")
+    assert caught.value.gateway == "b"
+
+
+# --------------------------------------------------------------------------------------------------------------- placement
+
+
+async def hold(ground: Ground, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED, **arguments: Any) -> None:
+    """Start a kernel and keep it until cancelled; say on which gateway."""
+    async with AsyncExitStack() as stack:
+        task_status.started(await start(ground, stack, **arguments))
+        await trio.sleep_forever()
+
+
+async def test_kernels_go_where_there_are_fewest(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a", "b", "c")
+    async with open_ground(fakes, left=True) as ground, AsyncExitStack() as stack:
+        for _ in range(2):
+            await fakes["a"].start_kernel("python3")  # somebody else's
+        await trio.sleep(20)  # what is known grows old, and is asked for again
+        assert [await start(ground, stack) for _ in range(7)] == ["b", "c", "b", "c", "a", "b", "c"]
+        assert ground.status("a").kernels == 3
+
+
+async def test_starts_at_the_same_time_are_spread_too(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a", "b", start_seconds=1)
+    async with open_ground(fakes) as ground, trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(hold, ground)
+        await trio.sleep(0.5)
+        assert [status.kernels for status in ground.fleet.gateways] == [3, 3]
+        await trio.sleep(1)
+        assert ground.counts() == {"a": 3, "b": 3}
+        nursery.cancel_scope.cancel()
+
+
+async def test_round_robin_and_weights(autojump_clock: MockClock) -> None:
+    async with open_ground(placement="round-robin", weights={"a": 3}) as ground, AsyncExitStack() as stack:
+        assert "".join([await start(ground, stack) for _ in range(8)]) == "aabaaaba"
+
+
+async def test_a_function_of_the_users_own(autojump_clock: MockClock) -> None:
+    async with open_ground(placement=lambda candidates: candidates[-1]) as ground, AsyncExitStack() as stack:
+        assert [await start(ground, stack) for _ in range(3)] == ["b", "b", "b"]
+
+
+async def test_what_a_function_raises_the_start_raises(autojump_clock: MockClock) -> None:
+    def fail(candidates: Any) -> str:
+        raise ZeroDivisionError
+
+    async with open_ground(placement=fail) as ground:
+        with pytest.raises(ZeroDivisionError):
+            async with ground.fleet.start_kernel():
+                pytest.fail("nobody placed it")
+
+
+async def test_labels(autojump_clock: MockClock) -> None:
+    async with open_ground(labels={"b": {"gpu", "large"}}) as ground, AsyncExitStack() as stack:
+        assert [await start(ground, stack, require={"gpu"}) for _ in range(3)] == ["b", "b", "b"]
+        assert await start(ground, stack, require=["gpu", "large"]) == "b"
+        assert await start(ground, stack) == "a"
+        with pytest.raises(InvalidInputError, match="a has none; b has gpu, large") as caught:
+            ground.fleet.start_kernel(require={"tpu"})
+        assert caught.value.field == "require"
+        with pytest.raises(InvalidInputError, match="require"):
+            ground.fleet.start_kernel(require="gpu")
+
+
+async def test_only_where_there_is_the_kernelspec(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a") | {"b": FakeGateway(url="http://b.invalid", kernelspecs=[FakeKernelSpec(name="ir")])}
+    async with open_ground(fakes) as ground, AsyncExitStack() as stack:
+        assert [await start(ground, stack, "ir") for _ in range(3)] == ["b", "b", "b"]
+        assert await start(ground, stack, "python3") == "a"
+        with pytest.raises(KernelSpecNotFoundError) as caught:
+            await start(ground, stack, "julia")
+        assert caught.value.available == ("ir", "python3")
+        # One that was installed meanwhile is found, whatever was known.
+        fakes["a"].kernelspecs["julia"] = FakeKernelSpec(name="julia")
+        assert await start(ground, stack, "julia") == "a"
+
+
+async def test_a_kernelspec_that_a_gateway_which_is_down_may_have(autojump_clock: MockClock) -> None:
+    async with open_ground(down=("b",)) as ground, AsyncExitStack() as stack:
+        with pytest.raises(NoGatewayError) as caught:
+            await start(ground, stack, "ir")
+        assert "no kernelspec 'ir'" in caught.value.reasons["a"]
+        assert "refused" in caught.value.reasons["b"]
+
+
+async def test_arguments_are_checked_at_once(autojump_clock: MockClock) -> None:
+    """G10"""
+    async with open_ground() as ground:
+        with pytest.raises(InvalidInputError, match="launch_timeout"):
+            ground.fleet.start_kernel(launch_timeout=-1)
+        with pytest.raises(InvalidInputError, match="size"):
+            async with ground.fleet.open_pool(size=0):
+                pytest.fail("it has no room")
+
+
+# -------------------------------------------------------------------------------------------------------- starts that fail
+
+
+async def test_a_start_that_fails_goes_to_the_next_gateway(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, AsyncExitStack() as stack:
+        ground.fakes["a"].faults.answer("POST /api/kernels$", status=403, times=1)
+        assert await start(ground, stack) == "b"
+        assert ground.status("a").state == "failing"
+        assert "403" in ground.status("a").reason
+        (moved,) = ground.told("moved")
+        assert moved.message.startswith("a: ")
+        assert await start(ground, stack) == "b", "starts go elsewhere for a while"
+        await trio.sleep(1)
+        assert await start(ground, stack) == "a"
+        assert ground.status("a").state == "up"
+
+
+async def test_one_that_fails_is_taken_where_there_is_no_other(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a")
+    async with open_ground(fakes) as ground, AsyncExitStack() as stack:
+        fakes["a"].faults.answer("POST /api/kernels$", status=403, times=1)
+        with pytest.raises(NoGatewayError, match="403") as caught:
+            await start(ground, stack)
+        assert isinstance(caught.value.__cause__, GatewayHTTPError)
+        assert caught.value.__cause__.gateway == "a"
+        assert await start(ground, stack) == "a"
+
+
+async def test_one_that_fell_unseen_is_found_out_by_the_start(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, AsyncExitStack() as stack:
+        ground.network.fall("a", kernels=False)
+        await trio.sleep(5)  # it is asked first: what is known is too old
+        assert await start(ground, stack) == "b"
+        assert ground.status("a").state == "down"
+
+
+@pytest.mark.parametrize("fault", ["lose_answer", "late"])
+async def test_a_start_that_may_have_happened_goes_nowhere_else(autojump_clock: MockClock, fault: str) -> None:
+    """G2, G4: the kernel may be there, so the caller learns of it, and what was started is ended."""
+    fakes = make_fakes("a", "b", start_seconds=2.0)
+    async with open_ground(fakes) as ground, AsyncExitStack() as stack:
+        if fault == "lose_answer":
+            fakes["a"].faults.lose_answer("POST /api/kernels$", times=1)
+            expected: type[GatewayError] = GatewayConnectionError
+        else:
+            fakes["a"].start_seconds = 60.0
+            expected = GatewayTimeoutError
+        with pytest.raises(expected) as caught:
+            await start(ground, stack)
+        assert caught.value.gateway == "a"
+        assert "gateway a" in caught.value.__notes__
+        assert not fakes["b"].kernels
+        await trio.sleep(200)
+        assert not fakes["a"].kernels, "what was started is looked for, and ended (G2)"
+
+
+async def test_a_start_that_failed_at_its_gateway_goes_on_once_that_says_that_there_is_no_kernel(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_ground() as ground, AsyncExitStack() as stack:
+        ground.fakes["a"].faults.answer("POST /api/kernels$", status=500, body={"message": "no port", "reason": None}, times=1)
+        assert await start(ground, stack) == "b"
+        assert [line for line in map(str, ground.fakes["a"].conversation.lines) if "DELETE" in line], "it was asked"
+
+
+async def test_what_is_wrong_with_the_request_is_tried_nowhere_else(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a", "b")
+    async with open_ground(fakes) as ground, AsyncExitStack() as stack:
+        fakes["a"].faults.answer("GET /api/kernelspecs$", status=500, times=0)
+        with pytest.raises(InvalidInputError):
+            await start(ground, stack, env={"A": 1})
+        assert not ground.told("moved")
+
+
+# ------------------------------------------------------------------------------------------------------- kernels that are lost
+
+
+async def test_a_kernel_never_moves_and_its_loss_names_its_gateway(autojump_clock: MockClock) -> None:
+    async with open_ground(settings=QUICK) as ground:
+        with pytest.raises(ConnectionLostError) as caught:
+            async with ground.fleet.start_kernel() as kernel:
+                ground.network.fall("a")
+                await kernel.execute("1")
+        assert caught.value.gateway == "a"
+        assert "gateway a" in caught.value.__notes__
+        await trio.sleep(2)
+        assert ground.status("a").state == "down", "it is asked because a connection broke"
+        ground.network.rise("a")
+
+
+@pytest.mark.parametrize(("end", "expected"), [("die", KernelDiedError), ("cull", KernelCulledError)])
+async def test_a_kernel_s_end_names_its_gateway(autojump_clock: MockClock, end: str, expected: type[GatewayError]) -> None:
+    async with open_ground() as ground:
+        async with ground.fleet.start_kernel() as kernel:
+            getattr(ground.fakes["a"].kernels[kernel.id], end)()
+            with pytest.raises(expected) as caught:
+                await kernel.execute("1")
+            assert caught.value.gateway == "a"
+
+
+async def test_one_gateway_by_its_name(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground:
+        assert ground.fleet.gateway("b").url == "http://b.invalid"
+        with pytest.raises(InvalidInputError, match="'a', 'b'"):
+            ground.fleet.gateway("c")
+
+
+async def test_notebooks_on_a_fleet(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground:
+        run = await notebooks.run(ground.fleet, notebook_of("print(1)"), parameters={"x": 1})
+        assert run.status == "ok"
+        jobs = [notebooks.NotebookJob(notebook_of("import time; time.sleep(1)"), name=str(number)) for number in range(4)]
+        most: dict[str, int] = {"a": 0, "b": 0}
+        async with notebooks.run_many(ground.fleet, jobs, limit=4) as runs, trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                while True:
+                    most.update({name: max(most[name], count) for name, count in ground.counts().items()})
+                    await trio.sleep(0.1)
+
+            nursery.start_soon(watch)
+            assert [run.status async for run in runs] == ["ok"] * 4
+            nursery.cancel_scope.cancel()
+        assert most == {"a": 2, "b": 2}
+        with pytest.raises(InvalidInputError, match="keep_kernel"):
+            await notebooks.run(ground.fleet, notebook_of("1"), keep_kernel="on_error")
+
+
+# -------------------------------------------------------------------------------------------------------------------- draining
+
+
+async def test_draining_waits_for_what_runs_and_takes_no_starts(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, trio.open_nursery() as nursery:
+        drained: list[bool] = []
+
+        async def drain() -> None:
+            drained.append(await ground.fleet.drain("a"))
+            assert not ground.fakes["a"].kernels, "it waits for their end"
+
+        async with trio.open_nursery() as first:
+            assert await first.start(hold, ground) == "a"
+            nursery.start_soon(drain)
+            await trio.sleep(1)
+            assert ground.status("a").state == "draining"
+            assert [await nursery.start(hold, ground) for _ in range(3)] == ["b", "b", "b"]
+            assert not drained
+            first.cancel_scope.cancel()
+        await trio.sleep(1)
+        assert drained == [True]
+        assert ground.status("a").state == "draining"
+        ground.fleet.resume("a")
+        assert ground.status("a").state == "up"
+        assert await nursery.start(hold, ground) == "a"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_drain_that_is_cancelled_leaves_off_waiting_and_can_be_taken_back(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, trio.open_nursery() as nursery:
+        assert await nursery.start(hold, ground) == "a"
+        with trio.move_on_after(5) as scope:
+            await ground.fleet.drain("a")
+        assert scope.cancelled_caught
+        assert await nursery.start(hold, ground) == "b"
+        told: list[bool] = []
+
+        async def drain() -> None:
+            told.append(await ground.fleet.drain("a"))
+
+        nursery.start_soon(drain)
+        await wait_all_tasks_blocked()
+        ground.fleet.resume("a")
+        await wait_all_tasks_blocked()
+        assert told == [False]
+        with pytest.raises(InvalidInputError, match="gateway"):
+            await ground.fleet.drain("c")
+        with pytest.raises(InvalidInputError, match="gateway"):
+            ground.fleet.resume("c")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_fleet_that_is_drained_says_so(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, AsyncExitStack() as stack:
+        for name in "ab":
+            assert await ground.fleet.drain(name)
+        with pytest.raises(NoGatewayError) as caught:
+            await start(ground, stack)
+        assert all("drained" in reason for reason in caught.value.reasons.values())
+
+
+async def test_a_start_that_is_under_way_counts(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a", "b", start_seconds=5.0)
+    async with open_ground(fakes) as ground, trio.open_nursery() as nursery:
+        nursery.start_soon(hold, ground)
+        await trio.sleep(1)
+        with trio.move_on_after(10) as scope:
+            await ground.fleet.drain("a")
+        assert scope.cancelled_caught, "its kernel came"
+        nursery.cancel_scope.cancel()
+
+
+# ------------------------------------------------------------------------------------------------------------------------ pools
+
+
+async def test_a_pool_on_all_gateways(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=4, warm=4, init="x = 1") as pool:
+        await pool.wait_ready()
+        assert ground.counts() == {"a": 2, "b": 2}
+        assert (await pool.run("x")).text == "1"
+        run = await notebooks.run(pool, notebook_of("print(1)"), parameters={"x": 1})
+        assert run.status == "ok"
+
+
+async def test_a_pool_needs_a_kernelspec_that_there_is(autojump_clock: MockClock) -> None:
+    async with open_ground(labels={"b": {"gpu"}}) as ground:
+        with pytest.raises(KernelSpecNotFoundError):
+            async with ground.fleet.open_pool("ir", size=1):
+                pytest.fail("there is none")
+        with pytest.raises(InvalidInputError, match="require"):
+            async with ground.fleet.open_pool(size=1, require={"tpu"}):
+                pytest.fail("nobody has it")
+        async with ground.fleet.open_pool("python3", size=2, warm=2, require={"gpu"}) as pool:
+            await pool.wait_ready()
+            assert ground.counts() == {"a": 0, "b": 2}
+
+
+async def test_a_pool_goes_on_where_a_gateway_falls(autojump_clock: MockClock) -> None:
+    """Each lease ends in a result or a typed error, and later ones are served by the other."""
+    async with open_ground(settings=QUICK) as ground, ground.fleet.open_pool("python3", size=4, warm=4, reuse="as-is") as pool:
+        await pool.wait_ready()
+        await trio.sleep(2)  # a kernel that was heard of in the last second is handed out unasked
+        ground.network.fall("a")
+        outcomes = [result.ok async for _, result in pool.map(["1"] * 20)]
+        assert outcomes == [True] * 20, "what was ready there is replaced before anybody has it"
+        await pool.wait_ready()
+        assert ground.counts() == {"a": 0, "b": 4}
+        ground.network.rise("a")
+
+
+async def test_a_pool_s_kernels_leave_a_gateway_that_is_drained(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=4, warm=3, reuse="as-is") as pool:
+        await pool.wait_ready()
+        before = ground.counts()["a"]
+        assert before in (1, 2)
+        async with trio.open_nursery() as nursery:
+            async with AsyncExitStack() as stack:
+                leased = [await stack.enter_async_context(pool.kernel()) for _ in range(3)]
+                assert sum(kernel.id in ground.fakes["a"].kernels for kernel in leased) == before
+                nursery.start_soon(ground.fleet.drain, "a")
+                await trio.sleep(30)
+                assert ground.counts()["a"] >= before, "those that are leased stay"
+        await pool.wait_ready()
+        assert ground.counts()["a"] == 0
+        assert ground.counts()["b"] >= 3
