@@ -15,7 +15,9 @@ import trio
 import trio.testing
 import trustme
 
+from tools.failing_calls import FailingCall, os_error
 from trio_gateway._errors import GatewayConnectionError
+from trio_gateway._threads import NO_THREAD
 from trio_gateway._transport import connector
 from trio_gateway._transport.connector import TLSRefusedError, close_now, connect_tcp, open_stream, socket_of
 
@@ -59,6 +61,33 @@ async def test_tcp_without_delays():
             await stream.send_all(b"hello")
             assert await stream.receive_some() == b"hello"
         nursery.cancel_scope.cancel()
+
+
+async def test_a_write_that_fails_ends_what_reads():
+    """G3: after an error that is not the peer's it would wait for ever."""
+    async with trio.open_nursery() as nursery:
+        async with await connect_tcp("127.0.0.1", await serve(nursery, echo)) as stream:
+            read: list[bytes] = []
+
+            async def reads() -> None:
+                with suppress(trio.BrokenResourceError):
+                    read.append(bytes(await stream.receive_some()))
+
+            async with trio.open_nursery() as reader:
+                reader.start_soon(reads)
+                await trio.testing.wait_all_tasks_blocked()
+                call = FailingCall("write", 1, os_error(errno.ENOBUFS))
+                with call.armed(), call.here(), pytest.raises(trio.BrokenResourceError):
+                    await stream.send_all(b"hello")
+            assert read in ([b""], [])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_name_that_is_looked_up_where_there_is_no_thread(nursery: trio.Nursery):
+    port = await serve(nursery, echo)
+    call = FailingCall("thread", 1, RuntimeError(NO_THREAD))
+    with call.armed(), call.here(), pytest.raises(OSError, match=NO_THREAD):
+        await connect_tcp("localhost", port)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux acknowledges at once on request")

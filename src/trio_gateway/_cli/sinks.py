@@ -14,6 +14,7 @@ from typing import BinaryIO, Final, TextIO, cast
 import trio
 
 from .._errors import InvalidInputError
+from .._threads import no_thread
 from .exits import OutputClosedError
 
 __all__ = ["Sink", "standard_error", "standard_output"]
@@ -71,6 +72,10 @@ class Sink:
                 await trio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
         except BrokenPipeError as error:
             raise OutputClosedError from error
+        except RuntimeError as error:
+            if (found := no_thread(error)) is None:
+                raise
+            raise InvalidInputError("stream", self._stream.name, f"a place that can be written to ({found.strerror})") from error
         except OSError as error:
             raise InvalidInputError("stream", self._stream.name, f"a place that can be written to ({error.strerror})") from error
 

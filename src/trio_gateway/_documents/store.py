@@ -25,6 +25,7 @@ import attrs
 import trio
 
 from .._errors import GatewayTimeoutError, InvalidInputError, SessionStoreError
+from .._threads import run_sync
 
 __all__ = ["PathTakenError", "SessionRow", "SessionStore", "make_memory_store", "open_session_store"]
 
@@ -279,7 +280,7 @@ class SessionStore:
             return
         connection, self._connection = self._connection, None
         assert connection is not None
-        await trio.to_thread.run_sync(connection.close, limiter=self._limiter)
+        await run_sync(connection.close, limiter=self._limiter)
 
 
 def make_memory_store(scope: str = "") -> SessionStore:
@@ -342,7 +343,7 @@ async def _in_thread(function: Callable[[], _T], path: Path, limiter: trio.Capac
     pause, paused = _FIRST_PAUSE, 0.0
     while True:
         try:
-            return await trio.to_thread.run_sync(function, limiter=limiter)
+            return await run_sync(function, limiter=limiter)
         except _BusyError as error:
             # Pauses are summed, not measured: waiting for our own thread is no sign of another process.
             if paused >= busy_limit:

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import trio
 
 from .._kernel.kernel import Kernel
+from .._threads import run_sync
 
 __all__ = ["ask", "is_the_same", "put_into_place", "value_of"]
 
@@ -55,7 +56,7 @@ async def _put(kernel: Kernel, directory: str) -> str | None:
         return "the kernel does not answer expressions"
     if where == directory:
         return None  # the gateway has honoured the wish
-    if await trio.to_thread.run_sync(os.path.isdir, directory) and not await is_the_same(kernel, directory):
+    if await run_sync(os.path.isdir, directory) and not await is_the_same(kernel, directory):
         return f"it works in {where} on its own machine, which has no such directory, or another one"
     answer = await ask(kernel, f"(lambda os: os.chdir({directory!r}))(__import__('os'))")
     if answer is None or answer.get("status") != "ok":

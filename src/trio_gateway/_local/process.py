@@ -24,6 +24,7 @@ import trio
 
 from .._errors import GatewayConnectionError, GatewayTimeoutError, InvalidInputError
 from .._secret import Secret, Unshown, hide_values
+from .._threads import run_sync
 from .child import end_kernels
 
 __all__ = ["LocalGatewayProcess", "local_kernel_path", "run_local_gateway"]
@@ -234,7 +235,7 @@ async def _end(process: trio.Process, directory: str) -> None:
         with trio.move_on_after(_LAST_WORDS):
             await process.wait()
     if process.returncode != 0:  # 0: it has seen to its kernels
-        await trio.to_thread.run_sync(end_kernels, directory)
+        await run_sync(end_kernels, directory)
     await process.stdin.aclose()
     await process.stdout.aclose()
 

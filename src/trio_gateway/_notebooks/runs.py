@@ -27,6 +27,7 @@ from .._pool.pool import KernelPool
 from .._portal.faces import refuse_faces
 from .._protocol.code import check_code
 from .._services import open_services
+from .._threads import run_sync
 from .._transport.blocks import block, check_trio
 from .._values import as_object
 from .document import Document, cells_that_run
@@ -104,10 +105,10 @@ async def prepare(where: Gateway | Fleet | KernelPool | Kernel, notebook: object
     given = job.notebook
     path: Path | None = None
     if isinstance(given, str) or hasattr(given, "__fspath__"):
-        read = await trio.to_thread.run_sync(read_notebook, as_path("notebook", given))
+        read = await run_sync(read_notebook, as_path("notebook", given))
     elif hasattr(given, "read"):
         path = Path(name) if isinstance(name := getattr(given, "name", None), str) else None
-        read = await trio.to_thread.run_sync(_read_file_object, given, "notebook" if path is None else str(path))
+        read = await run_sync(_read_file_object, given, "notebook" if path is None else str(path))
     else:
         await trio.lowlevel.checkpoint()
         read = _read_node(given)
@@ -125,7 +126,7 @@ async def prepare(where: Gateway | Fleet | KernelPool | Kernel, notebook: object
         kernel_name, language = await _language_of(where, edited, options.kernel_name)
         # In a thread: there may be many, and they may be formatted.
         work = partial(inject, edited, options.parameters, kernel_name=kernel_name, language=language)
-        injected = await trio.to_thread.run_sync(work)
+        injected = await run_sync(work)
         parameters = injected.parameters
         warnings += [f"notebook_parameters: {name or 'the notebook'}: {warning}" for warning in injected.warnings]
     document = Document(edited, options.max_output_bytes)
@@ -134,8 +135,8 @@ async def prepare(where: Gateway | Fleet | KernelPool | Kernel, notebook: object
     forget_run(document)
     file = None
     if options.output is not None:
-        file = await trio.to_thread.run_sync(NotebookFile, options.output, path)
-    earlier = await trio.to_thread.run_sync(_find_earlier_run, read.notebook, options.output) if options.resume else None
+        file = await run_sync(NotebookFile, options.output, path)
+    earlier = await run_sync(_find_earlier_run, read.notebook, options.output) if options.resume else None
     return Prepared(
         job=job,
         options=options,

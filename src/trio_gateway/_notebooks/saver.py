@@ -15,6 +15,7 @@ import trio
 
 from .._errors import InvalidInputError
 from .._services import alongside
+from .._threads import run_sync
 from .document import Document
 from .file import NotebookFile
 from .writing import pieces_of
@@ -118,7 +119,7 @@ class Saver:
             self._changed = trio.Event()
             notebook = self._notebook.current()
             try:
-                await trio.to_thread.run_sync(self._write, notebook)
+                await run_sync(self._write, notebook)
             except InvalidInputError as error:
                 self._failed(error)
             else:

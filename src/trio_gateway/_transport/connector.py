@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import trio
 
 from .._errors import GatewayConnectionError
+from .._threads import no_thread
 from .tls import CERTIFICATE_EXPIRED, CERTIFICATE_OF_ANOTHER_HOST, CERTIFICATE_OF_THE_FUTURE
 
 __all__ = [
@@ -75,7 +76,14 @@ class _QuickStream(trio.abc.HalfCloseableStream):
         return bytes(data)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            # A part of it may be gone, so no answer can follow. The task that reads is to see the end too: it would wait for ever
+            # after an error that is not the peer's, such as ENOBUFS. What has come already can still be read.
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -102,8 +110,13 @@ async def connect_tcp(host: str, port: int) -> trio.abc.Stream:
     Cancellation:
         Safe: nothing stays open. A look-up of a name runs in a thread, which ends by itself a little later.
     """
-    # Trio sets TCP_NODELAY.
-    return _QuickStream(await trio.open_tcp_stream(host, port))
+    try:
+        stream = await trio.open_tcp_stream(host, port)  # it sets TCP_NODELAY
+    except RuntimeError as error:
+        if (found := no_thread(error)) is not None:
+            raise found from error  # a thread was wanted for the look-up of the name
+        raise
+    return _QuickStream(stream)
 
 
 async def open_stream(

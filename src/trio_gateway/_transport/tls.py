@@ -15,6 +15,7 @@ import trio
 
 from .._config import GatewayConfig
 from .._errors import ConfigError, ConfigProblem
+from .._threads import run_sync
 
 __all__ = [
     "CERTIFICATE_EXPIRED",
@@ -48,7 +49,7 @@ async def load_ssl_context(config: GatewayConfig) -> ssl.SSLContext | None:
     if not (config.base_url.startswith("https:") or config.ws_base_url.startswith("wss:")):
         await trio.lowlevel.checkpoint()
         return None
-    context = await trio.to_thread.run_sync(build_ssl_context, config)
+    context = await run_sync(build_ssl_context, config)
     if not config.validate_cert:
         logger.warning(
             "certificates are not checked (validate_cert is off): everybody between here and the gateway can read the token"

@@ -1,0 +1,157 @@
+"""Each call to the operating system of a whole conversation fails, one at a time, with each error that the system can give.
+
+The conversation goes over loopback: what is below the library is what is tried. A run takes every fourth call (`suite.budgets`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import trio
+
+import trio_gateway
+from suite.budgets import STRIDE, sweep_offset
+from tools.failing_calls import FailingCall, os_error
+from tools.os_view import nothing_left_behind
+from trio_gateway import Stream, notebooks
+from trio_gateway._threads import NO_THREAD
+from trio_gateway.testing import Cell, FakeGateway
+
+pytestmark = pytest.mark.full
+
+SETTINGS: dict[str, Any] = {
+    "gateway_retry_interval": 0.01,
+    "gateway_retry_interval_max": 0.05,
+    "cleanup_timeout": 1.0,  # a start of which nobody knows whether it was sent is looked for as long
+    "launch_timeout": 2.0,
+}
+NO_END = 60.0
+"""Seconds until a conversation hangs; each limit above is much shorter."""
+
+ERRORS: dict[str, list[Callable[[], BaseException]]] = {
+    "resolve": [
+        lambda: socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        lambda: os_error(errno.EMFILE),
+    ],
+    "socket": [lambda: os_error(errno.EMFILE), lambda: os_error(errno.ENOMEM)],
+    "connect": [lambda: os_error(errno.ECONNREFUSED), lambda: os_error(errno.EADDRNOTAVAIL)],
+    "read": [lambda: os_error(errno.ECONNRESET), lambda: os_error(errno.ENOMEM)],
+    "write": [lambda: os_error(errno.EPIPE), lambda: os_error(errno.ENOBUFS)],
+    "option": [lambda: os_error(errno.EINVAL)],
+    "thread": [lambda: RuntimeError(NO_THREAD)],
+    "open": [lambda: os_error(errno.EMFILE), lambda: os_error(errno.ENOSPC)],
+    "replace": [lambda: os_error(errno.ENOSPC)],
+    "sync": [lambda: os_error(errno.EIO), lambda: os_error(errno.ENOSPC)],
+}
+FILES = ("open", "replace", "sync")
+CASES = [
+    pytest.param(kind, number, id=f"{kind}-{getattr(error(), 'errno', None) or 'none'}")
+    for kind, errors in ERRORS.items()
+    for number, error in enumerate(errors)
+]
+
+
+def script(cell: Cell) -> Iterator[object]:
+    yield Stream("stdout", "begin\n")
+    yield "end"
+
+
+def check(fake: FakeGateway) -> None:
+    for kernel in fake.ended_kernels:
+        assert set(kernel.executed.values()) <= {1}, "something ran twice (G4)"
+
+
+Attempt = Callable[[FailingCall], Awaitable[bool]]
+"""Holds the conversation; says whether it was whole."""
+
+
+async def sweep(kind: str, error: Callable[[], BaseException], attempt: Attempt) -> int:
+    """Let the first call fail, the second, and so on, until there are no more; return how many failed."""
+    nth, struck = 1 + sweep_offset(), 0
+    while True:
+        call = FailingCall(kind, nth, error())
+        try:
+            with call.armed(), trio.fail_after(NO_END):
+                whole = await attempt(call)
+        except BaseException as failure:
+            failure.add_note(f"the {nth}. call of the kind {kind!r} failed with {error()!r}")
+            raise
+        if call.calls < nth:
+            assert whole, "it is not whole, though nothing failed"
+            return struck
+        struck += 1
+        nth += STRIDE
+
+
+@pytest.mark.parametrize(("kind", "number"), [case for case in CASES if case.values[0] not in FILES])
+async def test_a_call_fails_in_a_conversation(kind: str, number: int, caplog: pytest.LogCaptureFixture) -> None:
+    """G1 to G5"""
+
+    async def attempt(call: FailingCall) -> bool:
+        caplog.clear()
+        result = None
+        async with FakeGateway(script) as fake, fake.listen() as address:
+            url = address.replace("127.0.0.1", "localhost")  # so that it is looked up
+            with call.here():
+                try:
+                    async with trio_gateway.open_gateway(url, auth_token=fake.token, **SETTINGS) as gateway:
+                        await gateway.kernelspecs.list()
+                        async with gateway.start_kernel() as kernel:
+                            result = await kernel.execute("x")
+                            async with kernel.stream("y") as stream:
+                                async for _ in stream:
+                                    pass
+                            await kernel.interrupt()
+                except trio_gateway.GatewayError as error:
+                    assert not isinstance(error, trio_gateway.GatewayInternalError)  # noqa: PT017 - one of a kind is enough
+            told = {
+                getattr(record, "gateway.kernel_id") for record in caplog.records if record.msg.startswith("kernel_may_be_left")
+            }
+            assert set(fake.kernels) <= told, "a kernel is left, and nobody says so (G2)"
+            check(fake)
+        if result is not None:
+            assert result.text == "begin\nend" or result.output_gaps, "output is missing, and nobody says so (G5)"
+        return result is not None and not result.output_gaps
+
+    caplog.set_level(logging.WARNING, "trio_gateway")
+    with nothing_left_behind():
+        assert await sweep(kind, ERRORS[kind][number], attempt) > 0 or STRIDE > 1
+
+
+@pytest.mark.parametrize(("kind", "number"), [case for case in CASES if case.values[0] in (*FILES, "thread")])
+async def test_a_call_fails_in_a_run_of_a_notebook(kind: str, number: int, tmp_path: Path) -> None:
+    """G1, G2; what is saved is whole."""
+    source, output = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x"), nbformat.v4.new_code_cell("y")]), source)
+
+    async def attempt(call: FailingCall) -> bool:
+        output.unlink(missing_ok=True)
+        run = None
+        async with FakeGateway(script) as fake, fake.open(session_database=tmp_path / "sessions.db") as gateway:
+            with call.here():
+                try:
+                    run = await notebooks.run(gateway, source, output=output)
+                except trio_gateway.InvalidInputError as error:
+                    assert error.field == "output"  # noqa: PT017
+            assert not fake.kernels, "a kernel is left (G2)"
+            check(fake)
+        if output.exists():
+            saved = nbformat.read(output, 4)
+            nbformat.validate(saved)
+            if run is not None:
+                assert [len(cell.outputs) for cell in saved.cells] == [2, 2]
+        else:
+            assert run is None
+        assert set(os.listdir(tmp_path)) <= {"in.ipynb", "out.ipynb", "sessions.db"}  # noqa: PTH208
+        return run is not None and run.status == "ok"
+
+    with nothing_left_behind():
+        assert await sweep(kind, ERRORS[kind][number], attempt) > 0 or STRIDE > 1
