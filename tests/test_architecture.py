@@ -9,6 +9,8 @@ import importlib.metadata
 import importlib.util
 import json
 import pkgutil
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ import attrs
 import pytest
 
 import trio_gateway
+from tools.public_modules import PUBLIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +110,9 @@ def test_all_agrees_with_the_contents(module: str) -> None:
     hidden = [
         f"{origin.__name__}.{name} (line {line})"
         for origin, name, line in imports_from_siblings(module)
-        if name not in getattr(origin, "__all__", [name]) and not isinstance(getattr(origin, name), ModuleType)
+        if name not in getattr(origin, "__all__", [name])
+        and name != "*"  # these are those of `__all__`
+        and not isinstance(getattr(origin, name), ModuleType)
     ]
     assert hidden == [], "imported from elsewhere, so it belongs into __all__ there"
 
@@ -142,12 +147,46 @@ def test_each_module_has_a_test_file_of_its_name() -> None:
 
 def test_the_facade_re_exports_and_does_nothing_else() -> None:
     """Each statement after the docstring is `from .module import name as name`, so type checkers take the name for public."""
-    docstring, *statements = tree_of("trio_gateway").body
+    docstring, *statements, names = tree_of("trio_gateway").body
     assert isinstance(docstring, ast.Expr)
+    assert isinstance(names, ast.Assign)
+    assert ast.unparse(names).startswith("__all__ = [")
     for node in statements:
         assert isinstance(node, ast.ImportFrom), f"line {node.lineno}"
         assert node.level == 1, f"line {node.lineno}"
         assert all(alias.asname == alias.name for alias in node.names), f"line {node.lineno}"
+
+
+def shown_names(module: str) -> set[str]:
+    """Return the names that a module shows to type checkers: what it defines, and what it re-exports as itself."""
+    found: set[str] = set()
+    statements = list(tree_of(module).body)
+    for node in statements:
+        if isinstance(node, ast.Try):
+            statements += node.body
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names if alias.asname == alias.name}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            found.add(node.name)
+    return found
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_module_says_its_names_and_pydoc_shows_them(module: str) -> None:
+    """`__all__` has each name that type checkers take for public, and `python -m pydoc` shows each."""
+    imported = importlib.import_module(module)
+    if module != "trio_gateway.testing.scenarios":  # whose functions are the scenarios, in SCENARIOS
+        assert set(imported.__all__) >= shown_names(module)
+    text = pydoc.plaintext.document(imported)
+    text = text.partition("PACKAGE CONTENTS")[2] or text
+    names = set(imported.__all__) - {"__version__"}  # which pydoc shows as "VERSION"
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_face_for_anyio_has_the_names_of_the_package() -> None:
+    from trio_gateway import anyio
+
+    assert anyio.__all__ == trio_gateway.__all__
 
 
 def test_every_error_is_public_and_has_the_one_root() -> None:

@@ -36,3 +36,30 @@ try:
     from ._notebooks.runs import run as run
 except ModuleNotFoundError as _missing:
     raise missing_extra(_missing, "trio_gateway.notebooks", "notebooks") from None
+
+__all__ = [
+    "CellError",
+    "CellFinished",
+    "CellOutput",
+    "CellRun",
+    "CellStarted",
+    "Jobs",
+    "NotebookJob",
+    "NotebookRun",
+    "NotebookStoppedError",
+    "NotebookTimeoutError",
+    "OnRunEvent",
+    "OpenRun",
+    "ReadNotebook",
+    "RunEvent",
+    "RunFinished",
+    "RunOptions",
+    "RunSaved",
+    "RunSettings",
+    "RunStarted",
+    "Runs",
+    "open_run",
+    "read_notebook",
+    "run",
+    "run_many",
+]

@@ -264,9 +264,11 @@ def test_names_in_the_documents_exist() -> None:
     mentioned = {
         name
         for document in [*DOCUMENTS, ROOT / "CHANGELOG.md"]
+        if document.parent.name != "reference"  # these: test_reference_pages.py
         for name in re.findall(r"\btrio_gateway\.(\w+)", document.read_text(encoding="utf-8"))
     }
     assert "open_gateway" in mentioned
+    mentioned.discard("md")  # reference/trio_gateway.md
     modules = {module.name for module in pkgutil.iter_modules(trio_gateway.__path__) if not module.name.startswith("_")}
     assert {name for name in mentioned - modules if not hasattr(trio_gateway, name)} == set()
 

@@ -33,6 +33,33 @@ from ..notebooks import RunSettings as RunSettings
 from ..notebooks import RunStarted as RunStarted
 from ..notebooks import read_notebook as read_notebook
 
+__all__ = [
+    "CellError",
+    "CellFinished",
+    "CellOutput",
+    "CellRun",
+    "CellStarted",
+    "Jobs",
+    "NotebookJob",
+    "NotebookRun",
+    "NotebookStoppedError",
+    "NotebookTimeoutError",
+    "OnRunEvent",
+    "OpenRun",
+    "ReadNotebook",
+    "RunEvent",
+    "RunFinished",
+    "RunOptions",
+    "RunSaved",
+    "RunSettings",
+    "RunStarted",
+    "Runs",
+    "open_run",
+    "read_notebook",
+    "run",
+    "run_many",
+]
+
 ASYNCIO.faces.update({original: ASYNCIO.derive(original, declared) for original, declared in MEMBERS.items()})
 
 

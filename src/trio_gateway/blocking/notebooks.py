@@ -34,6 +34,33 @@ from ..notebooks import RunStarted as RunStarted
 from ..notebooks import read_notebook as read_notebook
 from . import Fleet, Gateway, Kernel, KernelPool
 
+__all__ = [
+    "CellError",
+    "CellFinished",
+    "CellOutput",
+    "CellRun",
+    "CellStarted",
+    "Jobs",
+    "NotebookJob",
+    "NotebookRun",
+    "NotebookStoppedError",
+    "NotebookTimeoutError",
+    "OnRunEvent",
+    "OpenRun",
+    "ReadNotebook",
+    "RunEvent",
+    "RunFinished",
+    "RunOptions",
+    "RunSaved",
+    "RunSettings",
+    "RunStarted",
+    "Runs",
+    "open_run",
+    "read_notebook",
+    "run",
+    "run_many",
+]
+
 # As in the package: a class and a function here say which names there are, for people, editors and type checkers.
 # mypy: disable-error-code="empty-body"
 

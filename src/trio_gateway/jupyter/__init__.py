@@ -16,3 +16,14 @@ try:
     from ._manager import start_new_kernel as start_new_kernel
 except ModuleNotFoundError as _missing:
     raise missing_extra(_missing, "trio_gateway.jupyter", "jupyter") from None
+
+__all__ = [
+    "BlockingGatewayKernelClient",
+    "BlockingGatewayKernelManager",
+    "GatewayKernelClient",
+    "GatewayKernelManager",
+    "NoSuchKernelError",
+    "NotOnAGatewayError",
+    "start_new_async_kernel",
+    "start_new_kernel",
+]

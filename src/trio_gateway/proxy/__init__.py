@@ -19,3 +19,12 @@ try:
     from ._server import serve as serve
 except ModuleNotFoundError as _missing:
     raise missing_extra(_missing, "trio_gateway.proxy", "proxy") from None
+
+__all__ = [
+    "Listening",
+    "Proxy",
+    "ProxyConfig",
+    "ProxySettings",
+    "create_app",
+    "serve",
+]

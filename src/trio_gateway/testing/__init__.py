@@ -23,3 +23,26 @@ from ._hub import FakeHubToken as FakeHubToken
 from ._kernel import FakeKernel as FakeKernel
 from ._specs import FakeKernelSpec as FakeKernelSpec
 from ._state import FakeSession as FakeSession
+
+__all__ = [
+    "Ask",
+    "Cell",
+    "CellError",
+    "Chaos",
+    "Conversation",
+    "Crash",
+    "FakeComm",
+    "FakeGateway",
+    "FakeHub",
+    "FakeHubServer",
+    "FakeHubToken",
+    "FakeKernel",
+    "FakeKernelSpec",
+    "FakeRequest",
+    "FakeSession",
+    "Fault",
+    "Faults",
+    "Interrupted",
+    "Script",
+    "Sleep",
+]

@@ -1,0 +1,98 @@
+"""Check the site that was built: `python docs/check_site.py build/site`.
+
+Sphinx has checked what it resolves itself. Here the pages are read as a browser reads them: each link inside the site leads to a
+file and to a place in it; each public name has an entry in the index of names; the search knows the words by which people look.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+from sphinx.search.en import SearchEnglish
+from sphinx.util.inventory import InventoryFile
+
+MODULES = importlib.import_module("_site").MODULES
+WORDS = ["timeout", "cancel", "plot", "progress", "token", "proxy", "pandas", "jupyter_client", "FastAPI", "Kubernetes"]
+"""What the site's search has to find."""
+
+
+class Page(HTMLParser):
+    """The links of a page, and the places that can be linked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.places: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what an element says."""
+        del tag
+        values = dict(attrs)
+        if values.get("id"):
+            self.places.add(str(values["id"]))
+        for name in ("href", "src"):
+            if values.get(name):
+                self.links.append(str(values[name]))
+
+
+def broken_links(site: Path) -> list[str]:
+    """Return the links inside the site that lead nowhere."""
+    pages: dict[Path, Page] = {}
+    for path in site.rglob("*.html"):
+        pages[path] = Page()
+        pages[path].feed(path.read_text(encoding="utf-8"))
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            target, place = urldefrag(link)
+            if "://" in target or target.startswith(("data:", "mailto:")):
+                continue
+            there = (path.parent / unquote(target.partition("?")[0])).resolve() if target else path
+            if not there.exists() or (place and there in pages and unquote(place) not in pages[there].places):
+                broken.append(f"{path.relative_to(site)}: {link}")
+    return broken
+
+
+def missing_names(site: Path) -> list[str]:
+    """Return the public names that the index of names has not, under any module."""
+    with (site / "objects.inv").open("rb") as stream:
+        inventory = InventoryFile.load(stream, "", lambda _, path: path)
+    there = {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
+    documented = {name.rpartition(".")[2] for name in there}
+    return [
+        f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__ if name not in documented
+    ]
+
+
+def missing_words(site: Path) -> list[str]:
+    """Return the words that the site's search does not find."""
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text[text.index("(") + 1 : text.rindex(")")])
+    language = SearchEnglish({})
+    known = index["terms"].keys() | index["titleterms"].keys()
+    return [word for word in WORDS if not {language.stem(part.lower()) for part in re.findall(r"\w+", word)} <= known]
+
+
+def main() -> int:
+    """Check all of it, and say what is wrong."""
+    site = Path(sys.argv[1]).resolve()
+    found = {
+        "leads nowhere": broken_links(site),
+        "is no public name of the index": missing_names(site),
+        "is not found": missing_words(site),
+    }
+    for what, those in found.items():
+        for each in those:
+            print(f"{each} {what}")
+    print(f"{len(list(site.rglob('*.html')))} pages")
+    return int(any(found.values()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
