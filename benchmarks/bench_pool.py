@@ -2,6 +2,7 @@
 
 The kernel of a lease is taken as it is (`reuse="as-is"`), so that what is measured is the hand-out and not the next start. Each
 is measured twice: of a kernel that was heard of in the last second, which is handed out unasked, and of one that is asked first.
+What a warm kernel weighs is what this process allocates for it; the fake that has the kernels is a process of its own.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Sequence
 
 import trio
-import trio.testing
 
 import trio_gateway
 from trio_gateway.testing import FakeGateway
@@ -69,23 +71,39 @@ async def lease_on_fake(leases: int) -> float:
         return leases / (time.perf_counter() - begun)
 
 
-async def weigh(kernels: int) -> float:
-    """Return how many bytes a warm kernel takes on our side, the fake's own part not counted."""
-    async with FakeGateway() as fake, fake.open() as gateway, gateway.open_pool(size=2, warm=2) as first:
-        await first.wait_ready()
-        gc.collect()
-        tracemalloc.start()
-        async with gateway.open_pool(size=kernels, warm=kernels, starts_at_once=8) as pool:
-            await pool.wait_ready()
+async def serve_fake() -> None:
+    """Be a fake gateway on a port, for another process: say where, and go on until that has closed our stdin."""
+    async with FakeGateway() as fake, fake.listen() as url:
+        print(json.dumps({"url": url, "auth_token": fake.token}), flush=True)
+        await trio.to_thread.run_sync(sys.stdin.read)
+
+
+async def weigh(url: str, auth_token: str, kernels: int) -> float:
+    """Return how many bytes this process takes for a warm kernel."""
+    async with trio_gateway.open_gateway(url, auth_token=auth_token) as gateway:
+        async with gateway.open_pool(size=2, warm=2) as first:
+            await first.wait_ready()
             gc.collect()
-            snapshot = tracemalloc.take_snapshot()
-            tracemalloc.stop()
-            ours = [
-                statistic.size
-                for statistic in snapshot.statistics("filename")
-                if "trio_gateway/testing" not in statistic.traceback[0].filename
-            ]
-            return sum(ours) / kernels
+            tracemalloc.start()
+            async with gateway.open_pool(size=kernels, warm=kernels, starts_at_once=8) as pool:
+                await pool.wait_ready()
+                gc.collect()
+                taken, _ = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                return taken / kernels
+
+
+def weigh_beside_fake(kernels: int) -> float:
+    """Weigh, with the fake in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.bench_pool", "--serve-fake"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        where = json.loads(server.stdout.readline())
+        try:
+            return trio.run(lambda: weigh(where["url"], where["auth_token"], kernels))
+        finally:
+            assert server.stdin is not None
+            server.stdin.close()
 
 
 def main() -> None:
@@ -95,11 +113,14 @@ def main() -> None:
     parser.add_argument("--asked", type=int, default=30, help="how many of kernels that are asked first (30)")
     parser.add_argument("--cold", type=int, default=10, help="how many starts without a pool (10)")
     parser.add_argument("--kernels", type=int, default=50, help="how many warm kernels are weighed (50)")
+    parser.add_argument("--serve-fake", action="store_true", help="be the fake that such a run weighs beside")
     given = parser.parse_args()
+    if given.serve_fake:
+        trio.run(serve_fake)
+        return
     found: dict[str, object] = dict(trio.run(lambda: lease_warm(given.leases, asked=given.asked, cold=given.cold)))
     found["leases a second on the fake"] = round(trio.run(lease_on_fake, 10 * given.leases))
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    found["bytes of a warm kernel"] = round(trio.run(weigh, given.kernels, clock=clock))
+    found["bytes of a warm kernel"] = round(weigh_beside_fake(given.kernels))
     print(json.dumps(found, indent=2))
 
 
