@@ -308,3 +308,94 @@ def test_a_notebook_goes_through_pipes(cli_here: CliHere, monkeypatch: pytest.Mo
     done = cli_here.run("run", "-", "-q", "-o", "-")
     assert (done.code, done.err) == (0, "")
     assert texts_of(json.loads(done.out)["cells"][0]) == ["through\n"]
+
+
+@pytest.mark.full
+def test_parameters_of_each_kind_reach_the_kernel_and_the_file(cli_here: CliHere) -> None:
+    """Those of files first, then `-p`, then `-r`; the cell with them is replaced when the file is run again."""
+    source = write_notebook(
+        cli_here.cwd / "in.ipynb",
+        "import os",
+        ("year, city, scale, names = 1999, 'nowhere', 0.0, []", ["parameters"]),
+        "print(repr(year), repr(city), repr(scale), repr(names))",
+    )
+    before = source.read_bytes()
+    (cli_here.cwd / "first.yaml").write_text("year: 2001\ncity: Ulm\nnames: [a, ü]\n", encoding="utf-8")
+    (cli_here.cwd / "second.json").write_text('{"city": "Köln", "scale": 0.5}', encoding="utf-8")
+    files = ["--parameters", "first.yaml", "--parameters", "second.json"]
+    done = cli_here.run("run", source, *files, "-p", "year=2024", "-p", "city=Bonn", "-r", "city=7", "-q", "-o", "out.ipynb")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert source.read_bytes() == before
+    cells = cells_of(cli_here.cwd / "out.ipynb")
+    assert [cell["metadata"].get("tags") for cell in cells] == [None, ["parameters"], ["injected-parameters"], None]
+    assert texts_of(cells[-1]) == ["2024 '7' 0.5 ['a', 'ü']\n"]
+
+    done = cli_here.run("run", "out.ipynb", "--inplace", "-q", "-p", "year=None")
+    assert (done.code, done.err) == (0, "")
+    cells = cells_of(cli_here.cwd / "out.ipynb")
+    assert [cell["metadata"].get("tags") for cell in cells] == [None, ["parameters"], ["injected-parameters"], None]
+    assert texts_of(cells[-1]) == ["None 'nowhere' 0.0 []\n"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-p", "2year=1"], "2year"),
+        (["-p", "year"], "year"),
+        (["-r", "class=x"], "class"),
+        (["--parameters", "missing.yaml"], "missing.yaml"),
+        (["--parameters", "in.ipynb.txt"], "in.ipynb.txt"),
+    ],
+)
+def test_parameters_that_can_t_be_are_named_before_a_kernel_starts(
+    cli_here: CliHere, real_gateway: Any, options: list[str], words: str
+) -> None:
+    """G10"""
+    write_notebook(cli_here.cwd / "in.ipynb", ("year = 1", ["parameters"]))
+    (cli_here.cwd / "in.ipynb.txt").write_text("[1, 2]")
+    with trio_gateway.blocking.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway:
+        before = gateway.kernels.list()
+        done = cli_here.run("run", "in.ipynb", *options, "-o", "out.ipynb")
+        assert gateway.kernels.list() == before
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+    assert not (cli_here.cwd / "out.ipynb").exists()
+
+
+@pytest.mark.full
+def test_several_at_a_time_have_the_same_parameters_and_the_worst_says_the_exit_code(cli_here: CliHere) -> None:
+    for number, last in enumerate(("print(rate * 1)", "import os; os._exit(1)", "1 / 0", "print(rate * 2)")):
+        write_notebook(cli_here.cwd / f"{number}.ipynb", ("rate = 0", ["parameters"]), last)
+    names = [f"{number}.ipynb" for number in range(4)]
+    done = cli_here.run("run", *names, "-j", "2", "-p", "rate=10", "-o", "out/{stem}-10.ipynb")
+    assert (done.code, done.out) == (5, ""), "the kernel was lost: worse than an error in a cell"
+    assert done.err.splitlines()[-1].endswith(": 2 succeeded, 1 failed, 1 could not go on.")
+    saved = {path.name: cells_of(path) for path in (cli_here.cwd / "out").iterdir()}
+    assert sorted(saved) == ["0-10.ipynb", "1-10.ipynb", "2-10.ipynb", "3-10.ipynb"]
+    assert all("rate = 10" in "".join(cells[1]["source"]) for cells in saved.values())
+    assert [texts_of(saved[f"{number}-10.ipynb"][-1]) for number in (0, 3)] == [["10\n"], ["20\n"]]
+
+
+@pytest.mark.full
+def test_a_run_is_resumed_on_the_kernel_that_it_left(cli_here: CliHere, real_gateway: Any) -> None:
+    """G2: it is left as long as it is wanted, and no longer."""
+    source = write_notebook(
+        cli_here.cwd / "n.ipynb", "with open('ledger', 'a') as ledger: ledger.write('x')\na = 6", "1 / 0", "print(a * 7)"
+    )
+    before = set(real_gateway.kernel_processes())
+    done = cli_here.run("run", source, "--inplace", "--resume", "--report", "r.json")
+    assert done.code == 1
+    (kernel_id,) = [run["kernel_id"] for run in json.loads((cli_here.cwd / "r.json").read_text())["runs"]]
+    assert f"`trio-gateway kernels shutdown {kernel_id}` ends it" in " ".join(done.err.split())
+    assert len(set(real_gateway.kernel_processes()) - before) == 1
+    again = cli_here.run("run", source, "--inplace", "--resume", "-q")
+    assert again.code == 1, "it fails again, in the same cell"
+    source.write_text(source.read_text().replace("1 / 0", "a += 0"))
+    done = cli_here.run("run", source, "--inplace", "--resume", "--report", "r.json")
+    assert done.code == 0
+    (run,) = json.loads((cli_here.cwd / "r.json").read_text())["runs"]
+    assert (run["kernel_id"], run["status"]) == (kernel_id, "ok")
+    assert [texts_of(cell) for cell in cells_of(source)] == [[], [], ["42\n"]]
+    assert (cli_here.cwd / "ledger").read_text() == "x"
+    assert set(real_gateway.kernel_processes()) - before == set()
