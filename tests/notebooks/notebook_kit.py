@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -32,6 +33,7 @@ class RecordingFile:
     """Stands for the notebook's file, and notes when it was written and what."""
 
     def __init__(self, *, is_special: bool = False) -> None:
+        self.path = Path("recorded.ipynb")
         self.is_special = is_special
         self.saves: list[tuple[float, list[list[str]]]] = []
         self.failure: Exception | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from functools import partial
 from pathlib import Path
@@ -82,8 +83,9 @@ async def test_what_has_come_is_saved_when_the_kernel_dies(autojump_clock: trio.
 
 
 async def test_a_file_that_can_not_be_written_is_told_once_and_fails_the_run_only_at_its_end(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     file: Any = RecordingFile()
     file.failure = InvalidInputError("--output", "x", "a file that can be written (No space left on device)")
     kernel = FakeKernel({"a": [Stream("stdout", "1"), partial(trio.sleep, 10)], "b": [Stream("stdout", "2")]})
@@ -92,7 +94,23 @@ async def test_a_file_that_can_not_be_written_is_told_once_and_fails_the_run_onl
     assert result.status == "failed"
     assert "No space left" in str(result.failure)
     assert kernel.executed == ["a", "b"]
-    assert len(run.warnings) == 1
+    first, last = run.warnings
+    assert "No space left" in first
+    (saved,) = tmp_path.iterdir()  # noqa: ASYNC240
+    assert saved.name.startswith("recorded-")
+    assert f"it was saved as {saved} instead" in last
+    assert [texts_of(cell) for cell in json.loads(saved.read_bytes())["cells"]] == [["1"], ["2"]]
+
+
+async def test_a_notebook_that_can_be_saved_nowhere_is_told(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    file: Any = RecordingFile()
+    file.failure = InvalidInputError("--output", "x", "a file that can be written")
+    run = Run(FakeKernel({}), "a", file=file)
+    assert (await run()).status == "failed"
+    assert f"nor can it be saved in {tmp_path / 'gone'}: No such file or directory" in run.warnings[-1]
 
 
 async def test_a_save_that_failed_is_tried_again(autojump_clock: trio.testing.MockClock) -> None:
@@ -108,12 +126,15 @@ async def test_a_save_that_failed_is_tried_again(autojump_clock: trio.testing.Mo
     assert file.saves[0] == (2, [["1"]])
 
 
-async def test_a_failing_save_does_not_hide_what_ended_the_run(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_failing_save_does_not_hide_what_ended_the_run(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     file: Any = RecordingFile()
     file.failure = InvalidInputError("--output", "x", "a file that can be written")
     run = Run(FakeKernel({"a": [KernelDiedError("id", "gone")]}), "a", file=file)
     assert isinstance((await run()).failure, KernelDiedError)
-    assert len(run.warnings) == 1
+    assert "instead" in run.warnings[-1]
 
 
 async def test_a_device_or_pipe_is_written_to_once(autojump_clock: trio.testing.MockClock) -> None:

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,11 @@ async def test_a_call_fails_in_a_run_of_a_notebook(kind: str, number: int, tmp_p
         else:
             assert run is None
         assert set(os.listdir(tmp_path)) <= {"in.ipynb", "out.ipynb", "sessions.db"}  # noqa: PTH208
+        elsewhere = list(Path(tempfile.gettempdir()).glob("out-*.ipynb"))  # noqa: ASYNC240
+        assert run is not None or elsewhere or not output.exists(), "what the run has come to is nowhere"
+        for path in elsewhere:
+            assert [len(cell.outputs) for cell in nbformat.read(path, 4).cells] == [2, 2]
+            path.unlink()
         return run is not None and run.status == "ok"
 
     with nothing_left_behind():

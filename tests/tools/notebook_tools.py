@@ -26,7 +26,7 @@ class Threads:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    async def run_sync(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def run_sync(self, function: Callable[..., Any], *arguments: Any, limiter: trio.CapacityLimiter | None = None) -> Any:
         with trio.CancelScope(shield=True):  # a thread can't be cancelled
             await trio.sleep(self.seconds)
         return function(*arguments)

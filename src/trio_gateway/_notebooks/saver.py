@@ -6,9 +6,12 @@ time, however large the notebook grows.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import trio
@@ -63,7 +66,8 @@ class Saver:
         """Do the work, save while it lasts, and save what is left at its end, however it ends.
 
         Raises:
-            InvalidInputError: the work ended well, and the file can't be written. If it ended otherwise, this is a warning.
+            InvalidInputError: the work ended well, and the file can't be written. If it ended otherwise, this is a warning. In
+                both cases the notebook is saved in the folder for temporary files, if it can be, and a warning says where.
             Exception: what the work raises.
 
         Cancellation: reaches the work.
@@ -71,9 +75,10 @@ class Saver:
         try:
             result = await alongside(self._keep_saving, work)
         except BaseException:
-            self._save_or_warn()
+            with suppress(InvalidInputError):
+                self._save_last()
             raise
-        self._save_all()
+        self._save_last()
         return result
 
     def changed(self) -> None:
@@ -132,6 +137,22 @@ class Saver:
             self._save_all()
         except InvalidInputError as error:
             self._failed(error)
+
+    def _save_last(self) -> None:
+        """Save what the run has come to, elsewhere if need be: hours of work may be in it, and it is nowhere else."""
+        try:
+            self._save_all()
+        except InvalidInputError as error:
+            notebook = self._notebook.current()
+            try:
+                descriptor, name = tempfile.mkstemp(prefix=f"{self._file.path.stem[:50]}-", suffix=".ipynb")
+                with os.fdopen(descriptor, "wb") as file:
+                    file.writelines(pieces_of(notebook))
+            except OSError as another:
+                self._warn(f"{error}; nor can it be saved in {tempfile.gettempdir()}: {another.strerror}")
+            else:
+                self._warn(f"{error}; it was saved as {name} instead")
+            raise
 
     def _save_all(self) -> None:
         self._write(self._notebook.current())
