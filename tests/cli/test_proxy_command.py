@@ -22,6 +22,7 @@ import trustme
 import trio_gateway
 from proxy.front import PATIENCE, open_front
 from proxy.proxy_kit import TOKEN, Upstream, open_upstream
+from tools.ports import held_port
 from trio_gateway._cli.app import run_app
 from trio_gateway.proxy import create_app, serve
 from trio_gateway.testing import FakeGateway
@@ -49,9 +50,9 @@ class Command:
 
 
 @asynccontextmanager
-async def run(upstream: Upstream, *arguments: str | Path) -> AsyncGenerator[Command]:
+async def run(upstream: Upstream, *arguments: str | Path, before: str = "") -> AsyncGenerator[Command]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER_GATEWAY_")}
-    environment |= {"JUPYTER_GATEWAY_URL": upstream.url, "JUPYTER_GATEWAY_AUTH_TOKEN": upstream.token}
+    environment |= {"JUPYTER_GATEWAY_URL": before + upstream.url, "JUPYTER_GATEWAY_AUTH_TOKEN": upstream.token}
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "trio_gateway", "proxy", "--port", "0", *map(str, arguments)],
         env=environment,
@@ -75,6 +76,23 @@ async def curl(*arguments: str) -> tuple[int, str]:
     done = await trio.run_process(["curl", "-sS", "-w", "\n%{http_code}", *arguments], capture_stdout=True, capture_stderr=True)
     body, _, status = done.stdout.decode().rpartition("\n")
     return int(status), body
+
+
+async def test_the_next_address_is_used_where_the_first_is_down(behind: Behind, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first", encoding="utf-8")
+    with held_port() as dead:
+        async with (
+            open_upstream(behind) as upstream,
+            run(upstream, "--proxy-token-file", tmp_path / "token", before=f"http://127.0.0.1:{dead},") as command,
+        ):
+            found = await command.hears(r"Listening on (http://127\.0\.0\.1:(\d+)/) with")
+            asked = ("-H", "Authorization: token first", f"{found[1]}api/kernels")
+            status, made = await curl("-X", "POST", *asked)
+            assert status == 201, made
+            kernel_id = json.loads(made)["id"]
+            async with open_front(int(found[2]), kernel_id, headers=[("Authorization", "token first")]) as front:
+                assert await front.run("print(6 * 7)") == "42\n"
+            assert (await curl("-X", "DELETE", *asked[:2], f"{asked[2]}/{kernel_id}"))[0] == 204
 
 
 async def test_a_random_token_is_printed_and_sigterm_drains(behind: Behind) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from trio_gateway.jupyter import (
     start_new_async_kernel,
     start_new_kernel,
 )
+from trio_gateway.testing import FakeGateway
 
 from .manager_kit import ID, PATIENCE, Fake, Own, start_elsewhere, with_own
 
@@ -46,6 +48,32 @@ def test_the_next_address_is_used_where_the_first_is_down(fake: Fake, kind: type
 
     with held_port() as port:
         with_own(attrs.evolve(fake, url=f"http://127.0.0.1:{port},{fake.url}"), kind, use)
+
+
+def test_the_gateway_of_a_name(fake: Fake, kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trait takes a name from the file of gateways, with whatever stands there."""
+    path = tmp_path / "gateways.toml"
+    path.write_text(f'[prod]\nurl = "{fake.url}"\ntoken_env = "PROD_TOKEN"\n', encoding="utf-8")
+    monkeypatch.setenv("TRIO_GATEWAY_FILE", str(path))
+    monkeypatch.setenv("PROD_TOKEN", fake.gateway.token)
+    named = attrs.evolve(fake, url="", gateway=FakeGateway(token=""))
+
+    async def use(own: Own) -> None:
+        await own.start_kernel()
+        assert list(fake.gateway.kernels) == [own.manager.kernel_id]
+        await own.shutdown_kernel()
+        assert fake.gateway.kernels == {}
+
+    with_own(named, kind, use, gateway_name="prod")
+
+    async def fail(own: Own) -> None:
+        with pytest.raises(trio_gateway.InvalidInputError, match=said):
+            await own.start_kernel()
+
+    said = "expected a gateway of"
+    with_own(named, kind, fail, gateway_name="prd")
+    said = "where gateway_name is 'prod'"
+    with_own(fake, kind, fail, gateway_name="prod")
 
 
 def test_a_manager_without_an_id_takes_a_new_one_each_time(fake: Fake, kind: type[Any]) -> None:

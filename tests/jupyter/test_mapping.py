@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from jupyter_client.kernelspec import NoSuchKernel
 from tornado import web
 
 from trio_gateway._portal.asyncio_side import LoopCaller
-from trio_gateway.testing import FakeKernelSpec
+from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 from .manager_kit import App, Fake, start_elsewhere, with_app
+
+
+def test_the_gateway_of_a_name(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trait takes a name from the file of gateways, in place of a URL."""
+    path = tmp_path / "gateways.toml"
+    path.write_text(f'[prod]\nurl = "{fake.url}"\ntoken_env = "PROD_TOKEN"\n', encoding="utf-8")
+    monkeypatch.setenv("TRIO_GATEWAY_FILE", str(path))
+    monkeypatch.setenv("PROD_TOKEN", fake.gateway.token)
+
+    async def use(app: App) -> None:
+        kernel_id = await app.kernel_manager.start_kernel()
+        assert list(fake.gateway.kernels) == [kernel_id]
+        await app.kernel_manager.shutdown_kernel(kernel_id)
+
+    with_app(attrs.evolve(fake, url="", gateway=FakeGateway(token="")), use, gateway_name="prod")
 
 
 @pytest.mark.parametrize("lists", [True, False, None], ids=["listed", "forbidden", "lacking"])

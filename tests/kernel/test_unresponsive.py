@@ -148,7 +148,7 @@ async def test_a_kernel_that_never_answered_while_code_ran_is_not_taken_for_unre
     async with open_scene(
         known=False, spec=FakeKernelSpec(name="python3", control_at_work=False), unresponsive_timeout=limit
     ) as scene:
-        for seconds in (0.5, 3, 7, 36_000):
+        for seconds in (0.5, 3, 7, 5_000):
             result = await scene.kernel.execute(f"import time\ntime.sleep({seconds})\n42")
             assert result.text == "42"
         evidence = scene.kernel.hb.evidence
@@ -382,3 +382,36 @@ async def test_by_default_code_in_c_that_holds_the_lock_runs_to_its_end(real_gat
         assert "unresponsive" in told, "it could not be told apart"
         assert await kernel.hb.check() is Verdict.ALIVE
         assert (await kernel.execute("6 * 7")).text == "42"
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_a_gateway_that_forgets_a_kernel_which_it_can_not_reach_does_not_prove_its_end(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, silent: bool
+) -> None:  # G2: as Enterprise Gateway does, whose other replica looks for the kernel, and deletes what it has of it
+    async with FakeGateway() as fake:
+        with pytest.raises(trio_gateway.KernelCulledError) as caught:
+            async with fake.open(ping_interval=PING) as gateway, gateway.start_kernel() as kernel:
+                await kernel.execute("import time\ntime.sleep(5)")
+                assert kernel.hb.evidence.answers_at_work
+                async with trio.open_nursery() as nursery:
+
+                    async def fail() -> None:
+                        with pytest.raises(trio_gateway.KernelCulledError):
+                            await kernel.execute(LONG)
+
+                    nursery.start_soon(fail)
+                    await trio.sleep(1)
+                    if silent:
+                        fake.kernels[kernel.id].cut_off()
+                    await trio.sleep(1.5 * PING)
+                    fake.faults.answer(
+                        f"[A-Z]+ /api/kernels/{kernel.id}.*", 404, {"message": f"Kernel does not exist: {kernel.id}"}
+                    )
+                    fake.cut_connections()
+                assert kernel.verdict is Verdict.CULLED
+                assert kernel.hb.evidence.silent_when_lost is silent
+                await kernel.execute("1")
+        fake.faults.clear()
+        assert list(fake.kernels) == [kernel.id]
+    assert ("out of the gateway's reach" in str(caught.value)) is silent
+    assert (f"kernel_may_be_left: {kernel.id}: the gateway does not know it any more" in caplog.text) is silent

@@ -77,12 +77,13 @@ async def test_memory_is_bounded_where_a_limit_is_set(
 
 async def prints_and_is_counted(cell: Cell) -> None:
     for _ in range(MANY_PIECES):
-        cell.stdout(PIECE)
+        cell.stdout(LARGE_PIECE)
         await cell.sleep(0.001)
 
 
-MANY, AT_A_TIME, MANY_PIECES = 40, 4, 100
-"""Forty notebooks that print a megabyte each."""
+LARGE_PIECE = PIECE * 5
+MANY, AT_A_TIME, MANY_PIECES = 40, 4, 20
+"""Forty notebooks that print a megabyte each, in few messages: what many take is in the tests above."""
 
 
 @pytest.mark.parametrize("reads", [True, pytest.param(False, marks=pytest.mark.full)])
@@ -108,6 +109,6 @@ async def test_memory_of_many_is_that_of_those_that_run(
         finally:
             tracemalloc.stop()
     assert done == MANY
-    printed = MANY_PIECES * len(PIECE)
+    printed = MANY_PIECES * len(LARGE_PIECE)
     held = AT_A_TIME * (2 if reads else 3)  # those that run, their results, and those that wait for their reader
     assert taken < held * 2 * printed + BESIDE < MANY * printed

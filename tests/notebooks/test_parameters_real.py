@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import json
 import math
-import sys
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import nbformat
 import pytest
 import trio
 from papermill import inspection
 
 import trio_gateway
+from neighbours.notebooks import run_all_with_neighbours
+from tools import with_neighbours
 from tools.notebook_tools import notebook_of, texts_of, write_notebook
 from trio_gateway import notebooks
 
@@ -125,13 +128,40 @@ SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 TIMES = ("start_time", "end_time", "duration")
 
 
-async def by_papermill(source: Path, output: Path, parameters: dict[str, Any]) -> bool:
-    """Run a notebook with papermill itself, on a kernel of this machine; say whether it failed. It leaves sockets open."""
-    command = [sys.executable, "-W", "ignore", "-m", "papermill", str(source), str(output), "--cwd", str(source.parent)]
-    command += ["--no-progress-bar", *(["--parameters_yaml", json.dumps(parameters)] if parameters else [])]
-    done = await trio.run_process(command, check=False, capture_stdout=True, capture_stderr=True)
-    assert done.returncode == 0 or b"PapermillExecutionError" in done.stderr, done.stderr.decode()
-    return done.returncode != 0
+@attrs.frozen
+class ByPapermill:
+    """What papermill made of a notebook."""
+
+    source: Path
+    output: Path
+    verdict: str
+    """In the words of `tools.with_neighbours`."""
+
+
+@pytest.fixture(scope="module")
+def by_papermill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ByPapermill]:
+    """Run all notebooks with papermill itself, on kernels of this machine: two processes run them all."""
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    jobs: list[with_neighbours.Job] = []
+    for cells, parameters in SHAPES.values():
+        folder = tmp_path_factory.mktemp("papermill")
+        source = folder / "in.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=copy.deepcopy(cells), metadata={"kernelspec": kernelspec}), source)
+        jobs.append(
+            {
+                "by": "papermill",
+                "notebook": str(source),
+                "output": str(folder / "theirs.ipynb"),
+                "cwd": str(folder),
+                "limit": None,
+                "parameters": parameters,
+            }
+        )
+    verdicts = trio.run(run_all_with_neighbours, jobs)
+    return {
+        shape: ByPapermill(Path(job["notebook"]), Path(job["output"]), verdict)
+        for shape, job, verdict in zip(SHAPES, jobs, verdicts, strict=True)
+    }
 
 
 def comparable(path: Path) -> Any:
@@ -165,14 +195,16 @@ def comparable(path: Path) -> Any:
 
 @pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_the_document_is_the_one_that_papermill_makes(shape: str, gateway: trio_gateway.Gateway, tmp_path: Path) -> None:
+async def test_the_document_is_the_one_that_papermill_makes(
+    shape: str, by_papermill: dict[str, ByPapermill], gateway: trio_gateway.Gateway
+) -> None:
     """papermill runs it on a kernel of this machine: the same cells, tags, outputs and records."""
-    cells, parameters = SHAPES[shape]
-    source, theirs, ours = (tmp_path / name for name in ("in.ipynb", "theirs.ipynb", "ours.ipynb"))
-    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=copy.deepcopy(cells), metadata={"kernelspec": kernelspec}), source)
-    failed = await by_papermill(source, theirs, parameters)
-    result = await notebooks.run(gateway, source, output=ours, parameters=parameters, cwd=tmp_path)
+    theirs = by_papermill[shape]
+    assert re.fullmatch(r"ok|error \w+", theirs.verdict)
+    failed = theirs.verdict != "ok"
+    folder = theirs.source.parent
+    ours = folder / "ours.ipynb"
+    result = await notebooks.run(gateway, theirs.source, output=ours, parameters=SHAPES[shape][1], cwd=folder)
     assert failed == any(cell.status == "error" for cell in result.cells), "papermill raises an error in the end that may be"
     assert (result.status == "error") == (failed and shape != "a cell that may fail")
-    assert comparable(ours) == comparable(theirs)
+    assert comparable(ours) == comparable(theirs.output)

@@ -23,10 +23,27 @@ if TYPE_CHECKING:
 
 _SPREAD = re.compile(r"_(sweep|soak)\.py::")
 _KNOWN = {
-    "tests/servers/test_notebooks_beside_nbclient.py": 120.0,
-    "tests/benchmarks/test_bench_notebooks.py": 60.0,
-    "tests/proxy/test_openapi.py": 60.0,
+    "tests/benchmarks/test_bench_notebooks.py": 40.0,
+    "tests/benchmarks/test_smoke.py": 40.0,
+    "tests/cli/test_real.py": 15.0,
     "tests/clusters/test_provisioners.py": 120.0,
+    "tests/docs/test_examples.py": 15.0,
+    "tests/jupyter/test_lab.py": 20.0,
+    "tests/jupyter/test_saved_widgets.py": 20.0,
+    "tests/kernel/test_sloppy_kernels.py": 25.0,
+    "tests/notebooks/test_many_real.py": 100.0,
+    "tests/notebooks/test_memory.py": 30.0,
+    "tests/notebooks/test_parameters_kernels.py": 20.0,
+    "tests/notebooks/test_parameters_real.py": 30.0,
+    "tests/portal/test_thread.py": 15.0,
+    "tests/proxy/test_lab.py": 20.0,
+    "tests/proxy/test_openapi.py": 25.0,
+    "tests/proxy/test_page.py": 20.0,
+    "tests/servers/test_enterprise_gateway.py": 35.0,
+    "tests/servers/test_execute.py": 45.0,
+    "tests/servers/test_kernel_life.py": 30.0,
+    "tests/servers/test_notebooks_beside_nbclient.py": 90.0,
+    "tests/servers/test_scenarios.py": 25.0,
 }
 """How long a file takes whose fixtures do not show it, in seconds and roughly: what `--durations=0` says."""
 _COSTS = {
@@ -34,7 +51,7 @@ _COSTS = {
     "provisioned": 20.0, "real_gateway": 1.0, "forbidding_gateway": 1.0,
 }  # fmt: skip
 """How long a test takes that has this fixture, likewise."""
-_SWEEPS = {"tests/hostile/test_echoing_sweep.py": 0.2}
+_SWEEPS = {"tests/hostile/test_echoing_sweep.py": 0.2, "tests/sweeps/test_cancel_sweep.py": 5.0}
 _COST_OF_A_SWEEP = 20.0
 """How long a test of a sweep takes, of these files and of any other, likewise."""
 _COST = 0.05

@@ -195,8 +195,14 @@ class Gateway:
             attempt: learns, when the start fails, whether it is certain that nothing was started.
         """
         request = await self._kernels.fit(request)
-        owning = own_kernel(self._api, request, is_left=is_left, searches=self._searches, attempt=attempt)
+        opened: list[Kernel] = []
+
+        def may_live() -> bool:
+            return any(kernel.hb.evidence.silent_when_lost for kernel in opened)
+
+        owning = own_kernel(self._api, request, is_left=is_left, may_live=may_live, searches=self._searches, attempt=attempt)
         async with owning as model, self._open(model.id, model.name) as kernel:
+            opened.append(kernel)
             yield kernel
 
     def be_called(self, name: str) -> None:

@@ -50,6 +50,7 @@ async def own_kernel(
     request: StartRequest,
     *,
     is_left: Callable[[], bool] = lambda: False,
+    may_live: Callable[[], bool] = lambda: False,
     searches: Searches | None = None,
     attempt: StartAttempt | None = None,
 ) -> AsyncGenerator[KernelModel]:
@@ -60,6 +61,8 @@ async def own_kernel(
         request: what to start.
         is_left: asked when the block ends, but for cancellation: whether the kernel is left running all the same, as nobody's.
             The caller says so to whom it may concern.
+        may_live: asked where the gateway does not know the kernel in the end: whether that shows nothing, since the kernel
+            answered nobody before: a gateway that can't reach a kernel's host may forget the kernel.
         searches: as for `launch`.
         attempt: learns what is certain, as for `launch`.
 
@@ -72,10 +75,10 @@ async def own_kernel(
         yield model
     except BaseException as error:
         if not (isinstance(error, Exception) and is_left()):
-            await _shutdown(api, model, limit, quietly=True)  # noqa: ASYNC102 - it shields and bounds itself
+            await _shutdown(api, model, limit, quietly=True, may_live=may_live)  # noqa: ASYNC102 - it shields and bounds itself
         raise
     if not is_left():
-        await _shutdown(api, model, limit, quietly=False)
+        await _shutdown(api, model, limit, quietly=False, may_live=may_live)
 
 
 async def launch(
@@ -239,7 +242,9 @@ async def end_unheard(api: KernelApi, model: KernelModel, limit: float) -> None:
     await _shutdown(api, model, limit, quietly=True)
 
 
-async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly: bool) -> None:
+async def _shutdown(
+    api: KernelApi, model: KernelModel, limit: float, *, quietly: bool, may_live: Callable[[], bool] = lambda: False
+) -> None:
     """Shut a kernel down, shielded and bounded; gone already is fine. A failure is raised, or logged if `quietly`."""
     failure: GatewayError | None = None
     kernel_id = model.id
@@ -247,7 +252,10 @@ async def _shutdown(api: KernelApi, model: KernelModel, limit: float, *, quietly
     with trio.move_on_after(limit, shield=True) as scope:
         try:
             await _shutdown_in_the_end(api, model, unreached)
-        except (KernelNotFoundError, HubServerNotRunningError):
+        except KernelNotFoundError:
+            if may_live():
+                say_left(api, kernel_id, "the gateway does not know it any more, and it answered nobody before")
+        except HubServerNotRunningError:
             pass  # a server that a hub stops takes its kernels with it
         except GatewayError as error:
             failure = error

@@ -201,7 +201,11 @@ class KernelSession:
         if self.connections == 0:
             return KernelNotFoundError(self.kernel_id)
         self.status.change(kernel="culled")
-        return KernelCulledError(self.kernel_id, "the gateway does not know it any more: it was culled, or shut down by someone")
+        reason = "the gateway does not know it any more: it was culled, or shut down by someone"
+        if self.status.liveness.silent_when_lost:
+            # An Enterprise Gateway that can't reach a kernel's host says the same, and forgets the kernel.
+            reason += "; or it still runs, out of the gateway's reach, since it answered nobody before the connection broke"
+        return KernelCulledError(self.kernel_id, reason)
 
     def reconnect(self, *, as_another: bool = False) -> None:
         """Drop the connection, if there is one; a new one is made at once, with the same session id or, as another, a new one."""

@@ -82,6 +82,9 @@ class Evidence:
     """Whether it was seen to answer a probe while code ran. Only then a probe without an answer counts against it."""
     restarts: int
     """How often its process was replaced while this session lasted, by us, by others, or by the gateway when it had died."""
+    silent_when_lost: bool = False
+    """Whether such a probe was open when the connection broke that was not made again yet: what the gateway says of the kernel
+    from then on may be about the gateway's own way to it."""
 
 
 class Liveness:
@@ -110,6 +113,7 @@ class Liveness:
         "patience",
         "progressed",
         "restarts",
+        "silent_when_lost",
     )
 
     interval: float
@@ -123,6 +127,8 @@ class Liveness:
     """Whether the kernel was seen to answer a question while code ran."""
     restarts: int
     """How often the kernel's process was replaced."""
+    silent_when_lost: bool
+    """Whether a question was open when the connection broke, of a kernel that answers while code runs, until it is made again."""
     progressed: bool
     """Whether the latest connection has carried something: a message of the kernel's, or a ping and its answer. (That it was made
     is nothing: a gateway can accept, say what it says to everyone, and hang up, again and again.)"""
@@ -136,6 +142,7 @@ class Liveness:
         self.answers_at_work = False
         self.restarts = 0
         self.progressed = False
+        self.silent_when_lost = False
         self.carried = now
         self._since = now
         self._heard = now
@@ -187,11 +194,14 @@ class Liveness:
         self._connected = True
         self._asked = None
         self.progressed = False
+        self.silent_when_lost = False
         self._since = now
         self.heard(now)
 
     def lost(self) -> None:
         """The connection broke."""
+        if self._connected:
+            self.silent_when_lost = self.answers_at_work and self._asked is not None
         self._connected = False
         self._pinged = self._asked = None
         self._feed("lost")
@@ -289,6 +299,7 @@ class Liveness:
             unanswered=_ago(self.unanswered_since, now),
             answers_at_work=self.answers_at_work,
             restarts=self.restarts,
+            silent_when_lost=self.silent_when_lost,
         )
 
     def _feed(self, event: str) -> None:

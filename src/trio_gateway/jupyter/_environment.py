@@ -1,4 +1,4 @@
-"""Which variables go along with a start that one of Jupyter's own tools asks for.
+"""What Jupyter's own tools say of a gateway, and which variables go along with a start that they ask for.
 
 The one idea: to jupyter_client, `env` is the whole environment of a process on this machine, so callers write
 `env=dict(os.environ, X="1")`, and Jupyter Server does. A gateway is another machine, and nobody who writes so wants to send it
@@ -11,15 +11,44 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from .._errors import InvalidInputError
+from .._config import GatewayConfig, hidden_settings
+from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._gateway.starting import KERNEL_VARIABLES, Inherited, check_variable, is_named
+from .._secret import Secret
 
-__all__ = ["SESSION_NAME", "absolute_directory", "choose_directory", "choose_variables"]
+__all__ = ["NAME_HELP", "SESSION_NAME", "absolute_directory", "choose_directory", "choose_variables", "opened_by"]
 
+NAME_HELP: Final = "The gateway's name in the file of gateways, in place of url; `trio-gateway gateways` lists them."
 SESSION_NAME: Final = "JPY_SESSION_NAME"
 """The notebook's path, which Jupyter Server adds for the kernel of a session."""
+
+
+def opened_by(
+    name: str, url: str, auth_token: str, settings: Mapping[str, Any]
+) -> tuple[tuple[GatewayConfig, ...], dict[str, Any]]:
+    """Return the arguments of `open_gateway` that a manager's traits make.
+
+    Args:
+        name: the gateway's name in the file of gateways; `""` for none.
+        url: its URL; `""` for the environment's.
+        auth_token: its token; `""` for the environment's.
+        settings: other settings.
+
+    Raises:
+        ConfigError: there is no gateway of this name, or its settings can't be used.
+    """
+    given: dict[str, Any] = dict(hidden_settings(cast("Any", settings)))
+    if url:
+        given["url"] = url
+    if auth_token:
+        given["auth_token"] = Secret.of(auth_token)
+    if not name:
+        return (), given
+    if "url" in given:
+        raise ConfigError([ConfigProblem("url", url or None, f"nothing, where gateway_name is {name!r}: the file has its URL")])
+    return (GatewayConfig.from_file(name, **given),), {}
 
 
 def choose_variables(

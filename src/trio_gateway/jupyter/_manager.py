@@ -19,7 +19,6 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager, KernelManager, in_pending_state
 from traitlets import Dict, DottedObjectName, Type, Unicode, default
 
-from .._config import hidden_settings
 from .._errors import ForkedProcessError, GatewayError, GatewayHTTPError, KernelNotFoundError, ProtocolError
 from .._gateway.gateway import Gateway, open_gateway
 from .._gateway.placing import put_into_place
@@ -28,11 +27,11 @@ from .._portal.asyncio_faces import translate
 from .._portal.asyncio_side import Crossing, PortalCrossing, call
 from .._portal.faces import original_of
 from .._portal.portal import Portal
-from .._secret import Secret, hide_values
+from .._secret import hide_values
 from . import _forks  # noqa: F401 - it does its work by being there
 from ._absent import WithoutProcess
 from ._client import BlockingGatewayKernelClient, GatewayKernelClient, Place
-from ._environment import absolute_directory, choose_directory, choose_variables
+from ._environment import NAME_HELP, absolute_directory, choose_directory, choose_variables, opened_by
 from ._errors import NotOnAGatewayError, as_jupyter_client
 from ._link import Link
 from ._pairs import awaiting, blocking
@@ -228,6 +227,7 @@ class _ManagerOnGateway(KernelOnGateway):
     kernel_id: Any
     kernel_name: Any
 
+    gateway_name: Any = Unicode("", help=NAME_HELP).tag(config=True)
     url: Any = Unicode("", help="The gateway's URL, or several with commas; empty for JUPYTER_GATEWAY_URL.").tag(config=True)
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)
     settings: Any = Dict(help="Other settings of trio_gateway.GatewayConfig, by name.").tag(config=True)
@@ -245,12 +245,8 @@ class _ManagerOnGateway(KernelOnGateway):
 
     def _open_gateway(self, portal: Portal) -> AbstractAsyncContextManager[Gateway]:
         self._portal = portal
-        settings = hidden_settings(self.settings)
-        if self.url:
-            settings["url"] = self.url
-        if self.auth_token:
-            settings["auth_token"] = Secret.of(self.auth_token)
-        return open_gateway(**settings)
+        config, settings = opened_by(self.gateway_name, self.url, self.auth_token, self.settings)
+        return open_gateway(*config, **settings)
 
     @property
     def has_kernel(self) -> bool:

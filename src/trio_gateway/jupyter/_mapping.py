@@ -23,7 +23,6 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado import web
 from traitlets import Dict, Unicode, default
 
-from .._config import hidden_settings
 from .._errors import GatewayHTTPError, KernelNotFoundError, ProtocolError
 from .._events import GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
@@ -35,9 +34,9 @@ from .._portal.faces import original_of
 from .._portal.portal import Portal
 from .._protocol.culling import CullPolicy
 from .._protocol.rest import kernels_path
-from .._secret import Secret, hide_values
+from .._secret import hide_values
 from ._client import Place
-from ._environment import SESSION_NAME, choose_directory, choose_variables
+from ._environment import NAME_HELP, SESSION_NAME, choose_directory, choose_variables, opened_by
 from ._http_errors import as_http
 from ._server_kernel import GatewayKernel
 from ._wire import Wire
@@ -49,13 +48,15 @@ _MAX_GONE: Final = 1000
 
 
 class GatewayMappingKernelManager(AsyncMappingKernelManager):
-    """Jupyter Server's `kernel_manager_class`: kernels on a gateway. Configured by `url`, `auth_token` and `settings`.
+    """Jupyter Server's `kernel_manager_class`: kernels on a gateway. Configured by `url` or `gateway_name`, `auth_token`,
+    and `settings`.
 
     The traits `cull_idle_timeout`, `cull_interval`, `cull_busy` and `cull_connected` are honoured by this side.
     """
 
     last_kernel_activity: Any
 
+    gateway_name: Any = Unicode("", help=NAME_HELP).tag(config=True)
     url: Any = Unicode("", help="The gateway's URL, or several with commas; empty for JUPYTER_GATEWAY_URL.").tag(config=True)
     auth_token: Any = Unicode("", help="The gateway's token; empty for JUPYTER_GATEWAY_AUTH_TOKEN.").tag(config=True)
     settings: Any = Dict(help="Other settings of trio_gateway.GatewayConfig, by name.").tag(config=True)
@@ -96,11 +97,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
 
     def _open(self, portal: Portal) -> AbstractAsyncContextManager[Gateway]:
         self.portal = portal
-        settings = hidden_settings(self.settings)
-        if self.url:
-            settings["url"] = self.url
-        if self.auth_token:
-            settings["auth_token"] = Secret.of(self.auth_token)
+        config, settings = opened_by(self.gateway_name, self.url, self.auth_token, self.settings)
         loop = asyncio.get_running_loop()
 
         def observe(event: GatewayEvent) -> None:
@@ -109,7 +106,7 @@ class GatewayMappingKernelManager(AsyncMappingKernelManager):
                 with suppress(RuntimeError):  # the loop was closed
                     loop.call_soon_threadsafe(self._note_culled, event.kernel_id, event.status, event.message, event.status_code)
 
-        return open_gateway(cull=self._policy(), on_event=observe, **settings)
+        return open_gateway(*config, cull=self._policy(), on_event=observe, **settings)
 
     async def close_gateway(self) -> None:
         """Close the gateway; the next question opens it again."""
