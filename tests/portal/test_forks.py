@@ -270,23 +270,32 @@ def test_a_loop_that_was_made_before_the_fork(fake_gateway_server: GatewayConfig
         loop.close()
 
 
-@pytest.mark.full
-@pytest.mark.gateway
-def test_a_pool_of_workers_after_a_notebook_in_the_parent(real_gateway: RunningGateway) -> None:
-    """Three workers run twelve notebooks, five times; wake-ups that went to a sibling made one in two of these hang."""
-    gateway = (real_gateway.url, real_gateway.token)
+def run_in_workers(url: str, token: str) -> None:
+    """Run a notebook here, then twelve in three workers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        for _ in range(5):
-            assert run_notebook_on(*gateway, 1) == "7"
-            with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork")) as pool:
-                workers = [pool.submit(run_notebook_on, *gateway, number) for number in range(12)]
-                try:
-                    assert [worker.result(timeout=200) for worker in workers] == [str(number * 7) for number in range(12)]
-                except TimeoutError:
-                    for process in pool._processes.values():
-                        process.kill()
-                    raise
+        assert run_notebook_on(url, token, 1) == "7"
+        with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork")) as pool:
+            workers = [pool.submit(run_notebook_on, url, token, number) for number in range(12)]
+            try:
+                assert [worker.result(timeout=200) for worker in workers] == [str(number * 7) for number in range(12)]
+            except TimeoutError:
+                for process in pool._processes.values():
+                    process.kill()
+                raise
+
+
+@pytest.mark.full
+def test_a_pool_of_workers_after_a_notebook_in_the_parent(fake_gateway_server: GatewayConfig) -> None:
+    """Five times, for wake-ups that went to a sibling made one in two of these hang."""
+    for _ in range(5):
+        run_in_workers(fake_gateway_server.url, str(fake_gateway_server.auth_token))
+
+
+@pytest.mark.full
+@pytest.mark.gateway
+def test_a_pool_of_workers_on_a_real_gateway(real_gateway: RunningGateway) -> None:
+    run_in_workers(real_gateway.url, real_gateway.token)
 
 
 JUPYTER: dict[str, Callable[[Any, Any], object]] = {
