@@ -88,9 +88,11 @@ def cluster() -> Iterator[Replicas]:
         gateways = {"eg1": first, "eg2": EnterpriseGateway(hosts["eg2"], kernel_hosts, hosts.folder, first.token)}
         try:
             for gateway in gateways.values():
-                gateway.start()
+                gateway.begin()
         except CannotBeHad as error:
             pytest.skip(str(error))
+        for gateway in gateways.values():
+            gateway.wait()
         balancer = Balancer(hosts["lb"], list(gateways.values()), hosts.folder)
         balancer.start()
         yield Replicas(hosts, kernel_hosts, gateways, balancer)

@@ -124,21 +124,37 @@ class _Gateway:
         """What it says."""
         return self.folder / f"{self.host.name}.log"
 
+    def start(self) -> None:
+        """Run it; when this returns, it listens."""
+        self.begin()
+        self.wait()
+
+    def begin(self, *options: str) -> None:
+        """Run it.
+
+        Raises:
+            CannotBeHad: its environment can't be made.
+        """
+        raise NotImplementedError
+
+    def wait(self) -> None:
+        """Wait until it listens."""
+        wait_until(f"a gateway on {self.host.name}", lambda: listens(self.host, PORT), self.log)
+
     def _run(self, command: Sequence[str | Path], environment: dict[str, str]) -> None:
         runtime = {
             "JUPYTER_RUNTIME_DIR": str(self.folder / f"run-{self.host.name}"),
             "JUPYTER_DATA_DIR": str(self.folder / "data"),
         }
         self.host.start(command, self.log, {**environment, **runtime}, inherits=False)
-        wait_until(f"a gateway on {self.host.name}", lambda: listens(self.host, PORT), self.log)
 
 
 @attrs.define
 class KernelGateway(_Gateway):
     """A Kernel Gateway whose kernels gateway_provisioners starts on other hosts."""
 
-    def start(self) -> None:
-        """Run it; when this returns, it listens."""
+    def begin(self, *options: str) -> None:
+        """Run it, with more options on its command line."""
         environment = provisioners()
         spec = json.loads((environment / SPEC / "kernel.json").read_text(encoding="utf-8"))
         spec["argv"][0] = str(environment / "bin" / "python")
@@ -158,7 +174,7 @@ class KernelGateway(_Gateway):
         options = {"ip": self.host.address, "port": PORT, "port_retries": 0, "allow_root": True, "default_kernel_name": SPEC.name}
         given = [f"--KernelGatewayApp.{name}={value}" for name, value in options.items()]
         programs = environment / "bin"
-        command = [programs / "python", "-W", "ignore", "-m", "kernel_gateway", *given]
+        command = [programs / "python", "-W", "ignore", "-m", "kernel_gateway", *given, *options]
         self._run(command, {**_places(self.folder, programs), **variables})
 
 
@@ -168,8 +184,8 @@ class EnterpriseGateway(_Gateway):
 
     NAME = "python_ssh"
 
-    def start(self) -> None:
-        """Run it; when this returns, it listens."""
+    def begin(self, *options: str) -> None:
+        """Run it, with more options on its command line."""
         python = enterprise_python()
         launcher = provisioners() / SPEC / "scripts" / "launch_ipykernel.py"
         names = ("kernel-id", "response-address", "public-key", "port-range")
@@ -203,6 +219,7 @@ class EnterpriseGateway(_Gateway):
             f"--ip={self.host.address}",
             f"--port={PORT}",
             "--log-level=DEBUG",
+            *options,
         ]
         self._run(command, {**_places(self.folder, python.parent), **variables})
 

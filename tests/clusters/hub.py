@@ -52,13 +52,14 @@ c.JupyterHub.allow_named_servers = True
 c.Spawner.cmd = [os.path.join(os.path.dirname(sys.executable), "jupyterhub-singleuser"), "--allow-root"]
 c.Spawner.environment = {"PATH": os.path.dirname(sys.executable) + os.pathsep + given["PATH"]}
 c.Spawner.http_timeout = 120
+c.Spawner.poll_interval = 10
 c.JupyterHub.services = [{"name": "tests", "api_token": given["TEST_TOKEN"]}]
 scopes = ["admin:users", "admin:servers", "access:servers", "tokens"]
 c.JupyterHub.load_roles = [{"name": "tests", "services": ["tests"], "scopes": scopes}]
 
 
 async def before(spawner):
-    if spawner.user.name == "slow":
+    if spawner.user.name.startswith("slow"):
         await asyncio.sleep(15)
     if spawner.user.name == "broken":
         raise RuntimeError("no such image")

@@ -43,9 +43,10 @@ class _Site:
         with suppress(AssertionError):
             wait_until("no kernel on any host", lambda: set().union(*self.kernels().values()) <= but_for(), patience=60.0)
 
-    def until_a_kernel_starts(self) -> None:
-        """Wait until there is a kernel's process on a host, whoever knows of it."""
+    def hold_start(self) -> None:
+        """Wait until there is a kernel's process on a host, whoever knows of it, and stop it, as on a busy host."""
         wait_until("a kernel on a host", self.kernels)
+        self.signal_kernels(signal.SIGSTOP)
 
     def end_kernels(self) -> None:
         """End what the gateway has lost sight of."""
@@ -86,22 +87,32 @@ class Replicas(_Site):
             accept_cookies=True,
         )  # fmt: skip
 
-    def in_use(self) -> EnterpriseGateway:
-        """Return that to which most connections lead."""
-        return max(self.gateways.values(), key=lambda gateway: self.balancer.sessions(gateway.host.name))
+    def lead_to(self, name: str) -> None:
+        """Have the balancer lead new clients to this replica alone; the others stay for those that they know."""
+        for other in self.gateways:
+            self.balancer.set_state(other, "ready" if other == name else "drain")
 
-    def kill_the_one_in_use(self) -> None:
-        """Kill that to which most connections lead, as a power cut does."""
-        self.in_use().host.kill()
+    def kill(self, name: str) -> None:
+        """Kill a replica, as a power cut does; the balancer goes on with the other one."""
+        for other in self.gateways:
+            self.balancer.set_state(other, "ready")
+        self.gateways[name].host.kill()
+
+    def start_again(self, *options: str) -> None:
+        """Have those replicas run that do not, with these options, and wait until the balancer leads to all."""
+        killed = [gateway for gateway in self.gateways.values() if not gateway.host.processes("enterprisegateway")]
+        for gateway in killed:
+            gateway.host.kill()
+            gateway.begin(*options)
+        for gateway in killed:
+            gateway.wait()
+        for name in self.gateways:
+            self.balancer.set_state(name, "ready")
+        self.balancer.wait_for(dict.fromkeys(self.gateways, "UP"))
 
     def mend(self) -> None:
         """Have all as it was in the beginning: each link up, both replicas, no kernel."""
         for host in self.hosts.values():
             host.set_link(up=True)
-        for name, gateway in self.gateways.items():
-            if not gateway.host.processes("enterprisegateway"):
-                gateway.host.kill()
-                gateway.start()
-            self.balancer.set_state(name, "ready")
-        self.balancer.wait_for(dict.fromkeys(self.gateways, "UP"))
         self.end_kernels()
+        self.start_again()

@@ -50,6 +50,12 @@ def alice(hub: RealHub) -> str:
     return hub.add_user("alice")
 
 
+@pytest.fixture
+def command(alice: str, tmp_path: Path) -> Cli:
+    """The command with that token."""
+    return Cli({**clean_environment(), "JUPYTER_GATEWAY_AUTH_TOKEN": alice}, tmp_path)
+
+
 def shown(error: BaseException) -> str:
     return f"`{type(error).__name__}`"
 
@@ -103,18 +109,21 @@ def test_in_synchronous_code(hub: RealHub, alice: str) -> None:
     assert hub.server("alice") is None
 
 
-async def test_a_service_opens_a_named_server_and_leaves_one_that_runs(hub: RealHub, alice: str) -> None:
+async def test_a_service_opens_a_named_server_and_leaves_one_that_runs(hub: RealHub, alice: str, command: Cli) -> None:
     async with open_hub(hub.url, token=hub.token, user="alice", server="gpu") as gateway:
         assert gateway.url.endswith("/user/alice/gpu")
         process = hub.process("alice", "gpu")
+        found = await command.run("doctor", "--hub", hub.url, "--hub-server", "gpu")
+        assert found.code == 0, found.out
+        listed = await command.run("kernels", "--json", "--hub", hub.url, "--hub-server", "gpu")
+        assert (listed.code, json.loads(listed.out)["kernels"]) == (0, [])
         async with open_hub(hub.url, token=alice, server="gpu") as again, again.start_kernel() as kernel:
             assert (await kernel.execute("1 + 1")).text == "2"
         assert process.is_running()
     assert hub.server("alice", "gpu") is None
 
 
-async def test_the_command_runs_there(hub: RealHub, alice: str, tmp_path: Path) -> None:
-    command = Cli({**clean_environment(), "JUPYTER_GATEWAY_AUTH_TOKEN": alice}, tmp_path)
+async def test_the_command_runs_there(hub: RealHub, command: Cli) -> None:
     stopped = await command.run("kernels", "--hub", hub.url)
     assert (stopped.code, stopped.out) == (3, "")
     assert f"{hub.url}/hub/spawn/alice" in stopped.err
@@ -125,11 +134,6 @@ async def test_the_command_runs_there(hub: RealHub, alice: str, tmp_path: Path) 
     unknown = await command.run("exec", "1", "--hub", hub.url, JUPYTER_GATEWAY_AUTH_TOKEN="nobodys")
     assert unknown.code == 3
     assert f"Make a token at {hub.url}/hub/token" in unknown.err
-    async with open_hub(hub.url, token=alice, server="cli"):
-        found = await command.run("doctor", "--hub", hub.url, "--hub-server", "cli")
-        assert found.code == 0, found.out
-        listed = await command.run("kernels", "--json", "--hub", hub.url, "--hub-server", "cli")
-        assert (listed.code, json.loads(listed.out)["kernels"]) == (0, [])
 
 
 # ------------------------------------------------------------------------------------------------- what is done to servers
@@ -175,44 +179,25 @@ async def broken(
     return seen
 
 
-async def test_a_server_that_is_stopped_in_the_middle_of_a_cell(
+async def test_servers_that_end_in_the_middle_of_a_cell(
     hub: RealHub, alice: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:  # G3
-    def left() -> str:
-        return "nothing" if hub.server("alice") is None else "the server"
+    """One is stopped through the hub, one deleted, and of one the process is killed: at the same time, for each takes long."""
 
-    seen = await broken(
-        request, "stopped", lambda: hub.ask("DELETE", "/users/alice/server"), open_hub(hub.url, token=alice), left
-    )
-    assert len(seen) == 3
-    assert isinstance(seen[-1], HubServerNotRunningError)
-    assert left() == "nothing"
+    async def play(what: str, server: str, do: Callable[[], object]) -> None:
+        def left() -> str:
+            return "nothing" if hub.server("alice", server) is None else "the server"
+
+        seen = await broken(request, what, do, open_hub(hub.url, token=alice, server=server), left)
+        assert len(seen) == 3
+        assert isinstance(seen[-1], HubServerNotRunningError)
+        assert left() == "nothing"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play, "stopped", "", lambda: hub.ask("DELETE", "/users/alice/server"))
+        nursery.start_soon(play, "deleted", "gone", lambda: hub.ask("DELETE", "/users/alice/servers/gone", {"remove": True}))
+        nursery.start_soon(play, "killed", "dead", lambda: hub.process("alice", "dead").kill())
     assert "may_be_left" not in caplog.text
-
-
-async def test_a_named_server_that_is_deleted_in_the_middle_of_a_cell(
-    hub: RealHub, alice: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
-) -> None:  # G3
-    def left() -> str:
-        return "nothing" if hub.server("alice", "gone") is None else "the server"
-
-    def delete() -> None:
-        hub.ask("DELETE", "/users/alice/servers/gone", {"remove": True})
-
-    seen = await broken(request, "deleted", delete, open_hub(hub.url, token=alice, server="gone"), left)
-    assert len(seen) == 3
-    assert isinstance(seen[-1], HubServerNotRunningError)
-    assert left() == "nothing"
-    assert "may_be_left" not in caplog.text
-
-
-async def test_a_server_whose_process_is_killed(hub: RealHub, alice: str, request: pytest.FixtureRequest) -> None:  # G3
-    def left() -> str:
-        return "nothing" if hub.server("alice") is None else "the server"
-
-    seen = await broken(request, "killed", lambda: hub.process("alice").kill(), open_hub(hub.url, token=alice), left)
-    assert len(seen) == 3
-    assert left() == "nothing"
 
 
 # --------------------------------------------------------------------------------------------------------------- starts
@@ -237,19 +222,22 @@ async def test_a_start_that_is_slow(hub: RealHub, request: pytest.FixtureRequest
     assert hub.server("slow") is None
 
 
-@pytest.mark.parametrize("moment", [0.3, 5.0, 12.0])
-async def test_a_slow_start_that_is_cancelled(hub: RealHub, request: pytest.FixtureRequest, moment: float) -> None:  # G2
-    if not any(user["name"] == "slow" for user in hub.ask("GET", "/users")):
-        hub.add_user("slow")
-    with trio.move_on_after(moment) as scope:
-        async with open_hub(hub.url, token=hub.token, user="slow"):
-            pass
-    assert scope.cancelled_caught
-    seconds = trio.current_time() - scope.deadline
-    assert hub.server("slow") is None
-    await trio.sleep(20)  # longer than the start would have taken
-    assert hub.server("slow") is None
-    note(request, f"a slow start that is cancelled after {moment:g} s", "`Cancelled`", seconds, "nothing")
+async def test_slow_starts_that_are_cancelled(hub: RealHub, request: pytest.FixtureRequest) -> None:  # G2
+    async def play(user: str, moment: float) -> None:
+        await trio.to_thread.run_sync(hub.add_user, user)
+        with trio.move_on_after(moment) as scope:
+            async with open_hub(hub.url, token=hub.token, user=user):
+                pass
+        assert scope.cancelled_caught
+        seconds = trio.current_time() - scope.deadline
+        note(request, f"a slow start that is cancelled after {moment:g} s", "`Cancelled`", seconds, "nothing")
+        assert hub.server(user) is None
+        await trio.sleep(20)  # longer than the start would have taken
+        assert hub.server(user) is None
+
+    async with trio.open_nursery() as nursery:
+        for number, moment in enumerate((0.3, 5.0, 12.0)):
+            nursery.start_soon(play, f"slow-{number}", moment)
 
 
 async def test_a_server_that_can_not_be_started(hub: RealHub, request: pytest.FixtureRequest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +11,8 @@ import pytest
 import trio
 
 from trio_gateway import ExecutionResult, GatewayError
+
+from .faces import Meeting
 
 __all__ = ["COUNTING", "Seen", "counting", "named", "note", "watched"]
 
@@ -42,7 +44,7 @@ class Seen:
     result: ExecutionResult | None = None
     error: GatewayError | None = None
     seconds: float = 0.0
-    """From the fault until then."""
+    """From the fault until then, or from the code's start where nothing broke."""
     numbers: list[int] = attrs.field(factory=list)
     """What was printed, as it came."""
 
@@ -54,24 +56,21 @@ class Seen:
         return f"the result, {len(self.numbers)} lines{gaps}"
 
 
-async def watched(kernel: Any, code: str, *faults: Callable[[], object] | float) -> Seen:
-    """Run code; when its first output has come, do what breaks things, in a thread; return when both have ended.
+async def watched(kernel: Any, code: str, meeting: Meeting | None = None) -> Seen:
+    """Run code; when its first output has come, come to the meeting that breaks things; return when both have ended.
 
     Args:
         kernel: of whatever face.
         code: what to run.
-        faults: one after the other; a number is a pause in seconds.
+        meeting: of all who watch.
     """
-    seen, begun, at = Seen(), trio.Event(), [0.0]
+    meeting = meeting or Meeting(parties=1)
+    seen, begun = Seen(), trio.Event()
+    started = trio.current_time()
 
     async def break_things() -> None:
         await begun.wait()
-        at[0] = trio.current_time()
-        for fault in faults:
-            if callable(fault):
-                await trio.to_thread.run_sync(fault)
-            else:
-                await trio.sleep(fault)
+        await meeting.arrive()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(break_things)
@@ -84,11 +83,26 @@ async def watched(kernel: Any, code: str, *faults: Callable[[], object] | float)
             seen.result = outputs.result
         except GatewayError as error:
             seen.error = error
-        seen.seconds = trio.current_time() - at[0]
+        seen.seconds = trio.current_time() - (meeting.at or started)
         begun.set()
     return seen
 
 
-def note(request: pytest.FixtureRequest, what: str, seen: object, seconds: float, left: str) -> None:
-    """Note a row of the table of faults: it is shown at the end of the run, and stands in docs/clusters.md as it was measured."""
-    request.node.user_properties.append(("fault", json.dumps([what, str(seen), f"{seconds:.1f} s", left])))
+def note(request: pytest.FixtureRequest, what: str, seen: Mapping[str, Seen] | str, seconds: float | str, left: str) -> None:
+    """Note a row of the table of faults: it is shown at the end of the run, and stands in docs/clusters.md as it was measured.
+
+    Args:
+        request: the test's.
+        what: what breaks.
+        seen: what the caller saw; or what was seen on each face, of which the row has what differs.
+        seconds: after how long; of what was seen on each face it is known.
+        left: what is left on the hosts.
+    """
+    if not isinstance(seen, str):
+        times = sorted(each.seconds for each in seen.values())
+        seconds = f"{times[0]:.1f} s" if times[-1] - times[0] < 0.1 else f"{times[0]:.1f} to {times[-1]:.1f} s"
+        told = {face: str(each) for face, each in seen.items()}
+        seen = min(told.values()) if len(set(told.values())) == 1 else "; ".join(f"{face}: {each}" for face, each in told.items())
+    elif not isinstance(seconds, str):
+        seconds = f"{seconds:.1f} s"
+    request.node.user_properties.append(("fault", json.dumps([what, seen, seconds, left])))
