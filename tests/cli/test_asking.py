@@ -2,95 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import signal
-import sys
-import termios
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
-import trio
 
 import trio_gateway
 from tools.notebook_tools import write_notebook
 
 from .cli_kit import Cli, CliHere
+from .terminal_kit import at_terminal
 
 pytestmark = pytest.mark.gateway
 
-PATIENCE = 60.0
-"""How long to wait for something to be shown, in seconds."""
 IN_VAIN = "the code asks for input, and standard input is no terminal: run it at one, or write the value into the code"
-
-
-@attrs.define
-class Terminal:
-    """A command that runs at a terminal."""
-
-    process: trio.Process
-    _controller: int
-    _terminal: int
-    shown: str = ""
-    _read: int = 0
-
-    async def until(self, text: str) -> None:
-        """Read what is shown until this text has come after what was read before."""
-        while text not in self.shown[self._read :]:
-            with trio.move_on_after(PATIENCE) as scope:
-                await trio.lowlevel.wait_readable(self._controller)
-            assert not scope.cancelled_caught, f"no {text!r} in {self.shown!r}"
-            self.shown += os.read(self._controller, 1 << 16).decode()
-        self._read = self.shown.index(text, self._read) + len(text)
-
-    def type(self, text: str) -> None:
-        """Type text."""
-        os.write(self._controller, text.encode())
-
-    @property
-    def echoes(self) -> bool:
-        """Whether the terminal shows what is typed."""
-        return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
-
-    async def end(self) -> int:
-        """Wait for the command's end, and return its exit code; what it shows is read."""
-        code = await self.process.wait()
-        os.set_blocking(self._controller, False)
-        try:
-            while piece := os.read(self._controller, 1 << 16):
-                self.shown += piece.decode()
-        except BlockingIOError:
-            pass
-        return code
-
-
-@asynccontextmanager
-async def at_terminal(cli: Cli, *arguments: str | Path, out: int | None = None) -> AsyncGenerator[Terminal]:
-    """Run the command at a terminal of its own."""
-    controller, terminal = pty.openpty()
-    try:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trio_gateway_command", *map(str, arguments)],
-            stdin=terminal,
-            stdout=terminal if out is None else out,
-            stderr=terminal,
-            cwd=cli.cwd,
-            env=cli.environment,
-        )
-        try:
-            yield Terminal(process, controller, terminal)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-    finally:
-        os.close(controller)
-        os.close(terminal)
 
 
 async def test_input_and_a_password_are_asked_for_and_the_password_is_not_shown(cli: Cli) -> None:

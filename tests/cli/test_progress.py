@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -55,6 +56,18 @@ def test_a_board_has_a_line_for_each_row_that_lasts_where_a_person_sees_it(termi
     for words in ("[red]a.ipynb[/red]", "1/10", "[blue]x = 1", "all", "1/3"):
         assert words in text
     assert "b.ipynb" not in text
+
+
+@pytest.mark.parametrize("width", [24, 30, 50])
+def test_a_narrow_terminal_shows_how_far_each_is_and_the_beginnings_of_texts(width: int) -> None:
+    file = io.StringIO()
+    options = Options(console=Console(file=file, force_terminal=True, width=width, color_system=None))
+    with open_board(options, 2) as board:
+        board.begin("reports/of/the/north.ipynb").begin(2, 10, "frame = read_all_of_them()")
+    lines = [line for line in re.split(r"\x1b\[\S*?[A-Za-z]|\n", file.getvalue()) if line.strip()]
+    assert all(len(line) <= width for line in lines)
+    assert any(" 0/2 " in line for line in lines)
+    assert any("re" in line and "…" in line and " 1/10 " in line and "0:00:00" in line for line in lines)
 
 
 def test_nobody_reading_standard_error_is_no_reason_to_end(capfd: pytest.CaptureFixture[str]) -> None:

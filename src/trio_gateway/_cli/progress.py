@@ -9,7 +9,19 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import attrs
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from .exits import printable
 from .options import Options
@@ -84,13 +96,8 @@ def open_progress(options: Options, *, bar: bool, lines: bool = True) -> Generat
     if options.quiet or not bar or not options.console.is_terminal:
         yield Steps(lambda number, total, title: options.say(f"[{number}/{total}] {title}") if lines else None)
         return
-    columns = (
-        SpinnerColumn(),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
+    spinner, count, time = _fixed_columns()
+    columns = (spinner, count, BarColumn(), time, _Shortened("{task.description}"))
     with Progress(*columns, console=options.console, transient=True) as progress:
         task = progress.add_task("", total=None)
         yield Steps(
@@ -109,15 +116,31 @@ def open_board(options: Options, total: int) -> Generator[Board]:
     if options.quiet or not options.console.is_terminal:
         yield Board(None, total)
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[title]}", markup=False),
-    )
+    spinner, count, time = _fixed_columns()
+    columns = (spinner, _Shortened("{task.description}"), count, time, _Shortened("{task.fields[title]}"))
     with Progress(*columns, console=options.console, transient=True) as progress:
         yield Board(progress, total)
+
+
+class _Shortened(TextColumn):
+    """A text in one line, which loses its end where the terminal has no room for all columns."""
+
+    def __init__(self, text_format: str) -> None:
+        super().__init__(text_format, markup=False, table_column=Column())  # unlike its default, one that gives way
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+
+def _fixed_columns() -> tuple[ProgressColumn, ProgressColumn, ProgressColumn]:
+    """Return the columns that keep their width: something that moves, how many are done, and the time."""
+    return (
+        SpinnerColumn(table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+    )
 
 
 @contextmanager
