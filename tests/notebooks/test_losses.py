@@ -243,5 +243,6 @@ async def test_where_the_end_of_a_cell_was_not_heard_the_run_ends(autojump_clock
         await kernel.kernel_info()
         fake.faults.drop("shell execute_reply", nth=1)
         fake.faults.drop("iopub status")
-        with pytest.raises(ConnectionLostError):
+        with pytest.raises(ConnectionLostError, match=r"resume=True.*--resume") as caught:
             await notebooks.run(kernel, notebook_of("a", "b"), record_timing=False)
+        assert isinstance(caught.value.__cause__, ConnectionLostError)

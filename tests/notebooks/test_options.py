@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_gateway import InvalidInputError
-from trio_gateway._notebooks.options import RunOptions, RunSettings, as_path
+from trio_gateway import ConfigError, InvalidInputError, notebooks
+from trio_gateway._notebooks.options import RunOptions, RunSettings, as_path, options_of
+from trio_gateway.testing import FakeGateway
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,35 @@ def test_a_path_is_text_or_a_path() -> None:
     assert as_path("x", "a") == as_path("x", Path("a")) == Path("a")
     with pytest.raises(InvalidInputError, match="x: 5 can't be used; expected a path"):
         as_path("x", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cell_timout", "cell_timout: there is no setting of this name; did you mean cell_timeout?"),
+        ("execution_timeout", "did you mean cell_timeout?"),
+        ("kernel", "did you mean kernel_name?"),
+        ("xyzzy", "xyzzy: there is no setting of this name"),
+    ],
+)
+async def test_an_option_that_there_is_not_is_named_with_what_may_have_been_meant(name: str, words: str) -> None:
+    """G10: at each door, and no kernel is started."""
+    settings: Any = {name: 1, "resume": True}
+    with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
+        options_of(settings)
+    async with FakeGateway() as fake, fake.open() as gateway:
+        with pytest.raises(ConfigError):
+            await notebooks.run(gateway, {}, **settings)
+        with pytest.raises(ConfigError):
+            async with notebooks.open_run(gateway, {}, **settings):
+                pass
+        with pytest.raises(ConfigError):
+            async with notebooks.run_many(gateway, [{}], limit=1, **settings):
+                pass
+        assert fake.requests == []
+
+
+def test_all_that_there_are_not_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        options_of({"a": 1, "b": 2})  # type: ignore[typeddict-unknown-key]
+    assert [problem.field for problem in caught.value.problems] == ["a", "b"]

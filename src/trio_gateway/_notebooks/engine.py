@@ -56,6 +56,11 @@ REPLY_LOST: Final = OutputGap(
     "only, as some errors, is not known",
 )
 """What is missing of a cell whose reply was lost, and nothing else."""
+_AGAIN: Final = (
+    "nobody knows how the cell ended, and no cell is sent twice: look at what it has done, and go on with it by resume=True, on "
+    'the kernel that keep_kernel="on_error" leaves (the command\'s --resume does both)'
+)
+"""What to do where nobody knows how a cell ended."""
 _TIMED: Final = frozenset({"status", "execute_input"})
 """What is published of a cell whose time is recorded."""
 _REPLIES: Final = 16
@@ -679,10 +684,11 @@ class Engine:
         """
         try:
             await outputs.run_out()
-        except ConnectionLostError:
+        except ConnectionLostError as error:
             told = outputs.told_end()
             if told is None:
-                raise
+                lost = ConnectionLostError(f"{error}; {_AGAIN}", attempts=error.attempts, seconds=error.seconds)
+                raise lost from error
             return attrs.evolve(told, output_gaps=(REPLY_LOST,))  # noqa: ASYNC910 - it has waited for the end
         return None
 

@@ -28,7 +28,7 @@ from .._transport.blocks import block, check_trio
 from .claims import Claims
 from .event_queue import EventQueue
 from .events import RunEvent, RunFinished
-from .options import NotebookJob, RunOptions, RunSettings, as_path, hidden_settings
+from .options import NotebookJob, RunSettings, as_path, hidden_settings, options_of
 from .results import NotebookRun, NotebookStoppedError
 from .runs import OTHER_DOORS, Prepared, PreparedRun, prepare
 from .saver import stop_savers
@@ -416,7 +416,7 @@ async def _run_many(
         raise InvalidInputError("stop_on_failure", stop_on_failure, "True or False")
     if on_event is not None and not callable(on_event):
         raise InvalidInputError("on_event", on_event, "a function of a NotebookJob and an event, or None")
-    if RunOptions(**settings).keep_kernel != "never":
+    if options_of(settings).keep_kernel != "never":
         expected = '"never" where there are many: kernels that are left would be more than the limit'
         raise InvalidInputError("keep_kernel", settings.get("keep_kernel"), expected)
     source = _Source(jobs)

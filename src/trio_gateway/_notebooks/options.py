@@ -13,12 +13,12 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 import attrs
 
-from .._errors import InvalidInputError
+from .._errors import ConfigError, ConfigProblem, InvalidInputError
 from .._kernel_resources import KernelResources
 from .._protocol.code import Stdin
 from .._secret import hide_values
 
-__all__ = ["KeepKernel", "NotebookJob", "OnError", "RunOptions", "RunSettings", "as_path", "hidden_settings"]
+__all__ = ["KeepKernel", "NotebookJob", "OnError", "RunOptions", "RunSettings", "as_path", "hidden_settings", "options_of"]
 
 OnError: TypeAlias = Literal["stop", "continue"]
 """What becomes of a run whose cell has raised an error, or run out of its time."""
@@ -202,3 +202,22 @@ class RunOptions:
     It is never left by a run that ends well or is cancelled, nor where the kernel itself has ended. Nobody holds it then: end it
     with `gateway.kernels.shutdown(result.kernel_id)`, if no run goes on with it. A kernel that was open already stays in any
     case; there `"on_error"` only has the notebook say what `resume` needs to know."""
+
+
+def options_of(settings: RunSettings) -> RunOptions:
+    """Return a run's options.
+
+    Raises:
+        ConfigError: there are no options of such names; it tells all of them, and what may have been meant.
+        InvalidInputError: an option has a value that can't be used.
+    """
+    known = [field.name for field in attrs.fields(RunOptions)]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        import difflib  # only for a typing error
+
+        near = [difflib.get_close_matches(name, known, n=1) for name in unknown]
+        raise ConfigError(
+            [ConfigProblem(name, None, "".join(found), unknown=True) for name, found in zip(unknown, near, strict=True)]
+        )
+    return RunOptions(**settings)

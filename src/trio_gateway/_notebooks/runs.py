@@ -36,7 +36,7 @@ from .event_queue import EventQueue, Listener, Nobody
 from .events import RunEvent, RunFinished, RunSaved
 from .file import NotebookFile, read_notebook
 from .kernels import EarlierRun, Ground, check_where, open_ground
-from .options import NotebookJob, RunOptions, RunSettings, as_path, hidden_settings
+from .options import NotebookJob, RunOptions, RunSettings, as_path, hidden_settings, options_of
 from .papermill_metadata import remove_error_markers
 from .parameters import inject
 from .reading import ReadNotebook, kernel_name_of, language_name_of, parse_notebook
@@ -99,7 +99,7 @@ async def prepare(where: Gateway | Fleet | KernelPool | Kernel, notebook: object
     Cancellation: safe; a file that is being read is read to its end.
     """
     job = notebook if isinstance(notebook, NotebookJob) else NotebookJob(notebook)
-    options = RunOptions(**settings)
+    options = options_of(settings)
     options = _with_own(options, job)
     check_where(where, options)
     given = job.notebook
