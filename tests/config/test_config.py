@@ -85,6 +85,7 @@ def test_defaults() -> None:
         "max_message_size": 256 * 2**20,
         "max_response_size": 64 * 2**20,
         "max_connections": 100,
+        "reconnects_at_once": 16,
         "ping_interval": 20.0,
         "unresponsive_timeout": math.inf,
         "cleanup_timeout": 30.0,

@@ -75,7 +75,16 @@ SECONDS = INFINITE | ZERO | {"launch_timeout", "cleanup_timeout"}
 
 
 COUNTS = {"gateway_retry_max": 0, "max_request_retries": 0} | dict.fromkeys(
-    ("max_message_size", "max_response_size", "max_connections", "buffer_messages", "buffer_bytes", "max_output_bytes"), 1
+    (
+        "max_message_size",
+        "max_response_size",
+        "max_connections",
+        "reconnects_at_once",
+        "buffer_messages",
+        "buffer_bytes",
+        "max_output_bytes",
+    ),
+    1,
 )
 
 

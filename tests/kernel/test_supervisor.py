@@ -6,6 +6,7 @@ import math
 import random
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import attrs
@@ -462,3 +463,46 @@ async def test_a_first_handshake_that_meets_a_replica_that_has_not_heard_of_the_
         async with gateway.start_kernel() as kernel:
             assert (await kernel.execute("6 * 7")).text == "42"
     assert len(fake.ended_kernels) == 1
+
+
+# Many at once -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "times", "expected"),
+    [(1.0, None, [4, 8, 12]), (1e6, 4, [0, 0, 0, 0, 8])],
+    ids=["each takes a second", "four hang"],
+)
+async def test_so_many_sessions_reconnect_at_once(
+    autojump_clock: Clock, seconds: float, times: int | None, expected: list[int]
+) -> None:
+    """A gateway that comes back is not buried, and those that hang keep nobody out for good (G3)."""
+    watcher = Watcher()
+    async with FakeGateway() as fake, fake.open(on_event=watcher, reconnects_at_once=4) as gateway, AsyncExitStack() as stack:
+        kernels = [await stack.enter_async_context(gateway.start_kernel()) for _ in range(12)]
+        fake.faults.stall_handshake(seconds, times=times)
+        fake.cut_connections()
+        resumed = []
+        await trio.sleep(0.5)
+        for _ in expected:
+            await trio.sleep(1)
+            resumed.append(watcher.actions.count("resume"))
+        assert resumed == expected
+        fake.faults.clear()
+        if times is None:
+            assert [(await kernel.execute("1")).text for kernel in kernels] == ["1"] * 12
+
+
+async def test_first_connections_wait_for_nobody(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open(reconnects_at_once=1) as gateway:
+        fake.faults.stall_handshake(1.0)
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+
+            async def use() -> None:
+                async with gateway.start_kernel() as kernel:
+                    await kernel.execute("1")
+
+            for _ in range(8):
+                nursery.start_soon(use)
+        assert trio.current_time() - began < 2

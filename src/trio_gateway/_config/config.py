@@ -220,6 +220,9 @@ class GatewayConfig:
     """The largest HTTP body to accept, in bytes."""
     max_connections: int = attrs.field(default=100, metadata=whole("connections", 1))
     """How many HTTP connections may be open at a time; WebSockets do not count."""
+    reconnects_at_once: int = attrs.field(default=16, metadata=whole("kernels", 1))
+    """How many kernels' sessions reconnect at the same time, so that a gateway that has just come back is not buried; the others
+    wait, first come, first served. One that has no answer after 5 seconds holds up nobody any more."""
     ping_interval: float = attrs.field(default=20.0, metadata=number(infinite=True))
     """Seconds between WebSocket pings; `inf` for none."""
     unresponsive_timeout: float = attrs.field(

@@ -50,7 +50,7 @@ _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     "retry": ("max_request_retries", "gateway_retry_max"),
     "retries": ("max_request_retries", "gateway_retry_max"),
     "attempts": ("max_request_retries", "gateway_retry_max"),
-    "reconnect": ("reconnect_timeout", "gateway_retry_max"),
+    "reconnect": ("reconnect_timeout", "gateway_retry_max", "reconnects_at_once"),
     "backoff": ("gateway_retry_interval", "gateway_retry_interval_max"),
     "heartbeat": ("ping_interval",),
     "keepalive": ("ping_interval",),

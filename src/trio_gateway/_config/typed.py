@@ -47,6 +47,7 @@ class LocalSettings(TypedDict, total=False):
     max_message_size: int
     max_response_size: int
     max_connections: int
+    reconnects_at_once: int
     ping_interval: float
     unresponsive_timeout: float
     cleanup_timeout: float

@@ -43,6 +43,7 @@ from .._protocol.retry import reconnect_delay
 from .._transport.addresses import SILENT_STATUS_CODES
 from .._transport.connector import TLSRefusedError
 from .._transport.http.client import HttpClient
+from .._transport.turnstile import Turnstile
 from .._transport.websocket.opening import (
     Connection,
     HandshakeRejected,
@@ -261,7 +262,8 @@ class Supervisor:
         making = trio.CancelScope(deadline=outage.until(limit)) if outage.failures and self._session.connections else None
         with making or nullcontext():
             session = self._session
-            opening = open_channels(self._http, session.kernel_id, session.session_id, self._subprotocols)
+            turnstile = None if making is None else self._http.reconnects
+            opening = open_channels(self._http, session.kernel_id, session.session_id, self._subprotocols, turnstile=turnstile)
             async with opening as (websocket, address):
                 self._address = address
                 if making is not None:
@@ -426,7 +428,7 @@ class _Outage:
 
 @asynccontextmanager
 async def open_channels(
-    http: HttpClient, kernel_id: str, session_id: str, subprotocols: list[str]
+    http: HttpClient, kernel_id: str, session_id: str, subprotocols: list[str], *, turnstile: Turnstile | None = None
 ) -> AsyncGenerator[tuple[WebSocket, int]]:
     """Open a WebSocket to a kernel with the gateway's credentials, at the first of its addresses that answers, and keep the
     cookies that come with it.
@@ -436,6 +438,7 @@ async def open_channels(
         kernel_id: the kernel.
         session_id: what the gateway buffers and replays by.
         subprotocols: the framings to offer.
+        turnstile: where it waits until it is its turn to connect; None for nowhere.
 
     Yields:
         The WebSocket, and the number of the address.
@@ -446,7 +449,8 @@ async def open_channels(
         GatewayError: another reason why it could not be made.
     """
     path = rest.channels_path(http.config.kernels_endpoint, kernel_id, session_id)
-    connection, address = await _connect_somewhere(http, path, subprotocols)
+    async with nullcontext() if turnstile is None else turnstile.place():
+        connection, address = await _connect_somewhere(http, path, subprotocols)
     try:
         received = [value for name, value in connection.engine.response_headers if name == "set-cookie"]
         http.store_cookies(received, http.config.websocket_url(path, address))

@@ -30,6 +30,7 @@ from ..._secret import SecretBytes, hide_values
 from ..addresses import Addresses
 from ..connector import Connector, connect_tcp
 from ..tls import load_ssl_context
+from ..turnstile import Turnstile
 from ..websocket.handshakes import Handshakes, open_handshakes
 from .attempt import CLOSE_LIMIT, AttemptFailed, Attempts, Call, HttpResponse
 from .identity import Identity
@@ -50,6 +51,10 @@ class _Unset:
 UNSET: Final = _Unset()
 """No JSON is sent; None would be sent as `null`."""
 
+RECONNECT_SECONDS: Final = 5.0
+"""How long a kernel that is connected to again may hold up the next ones, in seconds: a gateway withholds its answer to a
+handshake for up to a minute while a kernel does not answer."""
+
 
 class HttpClient:
     """HTTP to one gateway. Made by [open_http_client][]; any number of tasks may use it."""
@@ -68,6 +73,8 @@ class HttpClient:
     """How large a WebSocket message the gateway takes, in bytes; None where that is not known, as mostly."""
     handshakes: Handshakes
     """Where WebSocket handshakes are made."""
+    reconnects: Turnstile
+    """Where those wait that connect to a kernel again."""
     called: str
     """What the gateway is called in a fleet; `""` where it is in none."""
 
@@ -89,6 +96,7 @@ class HttpClient:
         self.addresses = Addresses(config, emit)
         self.takes_bytes = None
         self.called = ""
+        self.reconnects = Turnstile(config.reconnects_at_once, RECONNECT_SECONDS)
         self.handshakes = handshakes
         self._rng = rng
         self._identity = Identity(config)
