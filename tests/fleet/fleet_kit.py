@@ -36,8 +36,8 @@ class Network:
         """Have a gateway fall: nobody listens there any more, its connections break, and mostly its kernels are gone."""
         self.down.add(name)
         fake = self.fakes[name]
-        if kernels:
-            fake.kernels.clear()
+        for kernel in list(fake.kernels.values()) if kernels else ():
+            fake.remove_kernel(kernel, quietly=True)
         fake.cut_connections()
 
     def rise(self, name: str) -> None:

@@ -262,6 +262,56 @@ async def pool_map(world: World) -> None:
                     break
 
 
+@asynccontextmanager
+async def open_fleet(world: World) -> AsyncGenerator[trio_gateway.Fleet]:
+    """A fleet whose first gateway refuses starts, whose second is down, and whose third is the world's."""
+    async with FakeGateway(url="http://refusing.invalid", seed=1) as refusing:
+        refusing.faults.answer("POST /api/kernels$", status=403)
+
+        async def connect(host: str, port: int) -> trio.abc.Stream:
+            if host == "down.invalid":
+                await trio.lowlevel.checkpoint()
+                raise ConnectionRefusedError(111, "Connection refused")
+            return await (refusing if host == "refusing.invalid" else world.fake).connector(host, port)
+
+        gateways = [
+            trio_gateway.FleetGateway(trio_gateway.GatewayConfig(url=url, auth_token=token), name=name)
+            for name, url, token in [
+                ("refusing", refusing.url, refusing.token),
+                ("down", "http://down.invalid", ""),
+                ("good", world.fake.url, world.fake.token),
+            ]
+        ]
+        try:
+            async with trio_gateway.open_fleet(gateways, connector=connect) as fleet:
+                yield fleet
+        finally:
+            assert not refusing.kernels
+
+
+async def fleet(world: World) -> None:
+    """A start that goes on to another gateway."""
+    async with open_fleet(world) as opened:
+        async with opened.start_kernel("python3") as kernel:
+            assert (await kernel.execute("1")).text == "1"
+        async with opened.attach_kernel(world.kernel.id):
+            pass
+        assert [model.gateway for model in await opened.kernels.list()] == ["good"]
+
+
+async def fleet_drain(world: World) -> None:
+    async with open_fleet(world) as opened, trio.open_nursery() as nursery:
+        async with opened.start_kernel() as kernel:
+            nursery.start_soon(opened.drain, "good")
+            await kernel.execute("import time; time.sleep(1)")
+
+
+async def fleet_pool(world: World) -> None:
+    async with open_fleet(world) as opened, opened.open_pool(size=2, warm=1, reuse="as-is") as pool:
+        assert (await pool.run("1")).text == "1"
+        await opened.drain("good")
+
+
 CELLS = ("import time\nprint('a', flush=True)\ntime.sleep(1)", "print('b')")
 
 
@@ -321,6 +371,9 @@ OPERATIONS = [
     pool,
     pool_with_reuse,
     pool_map,
+    fleet,
+    fleet_drain,
+    fleet_pool,
 ]
 
 

@@ -27,6 +27,7 @@ from .._errors import (
     KernelNotFoundError,
     KernelUnresponsiveError,
     ProtocolError,
+    name_gateway,
 )
 from .._models import KernelModel
 from .._protocol import codec
@@ -454,16 +455,20 @@ class Checks(Carrier):
             why = f"the connection broke while it was being sent, {pending.sent_bytes} bytes"
         if pending.garbled is not None and isinstance(pending, PendingExecution) and pending.execution.saw_idle:
             pending.give_up_reply()
-        elif pending.garbled is not None:
+            return
+        if pending.garbled is not None:
             text = f"no reply to the {kind} can be made out: a message came that can't be understood ({pending.garbled})"
-            pending.fail(ProtocolError(f"kernel {kernel_id}: {text}, and {why}; {once}"))
+            error: Exception = ProtocolError(f"kernel {kernel_id}: {text}, and {why}; {once}")
         else:
             lost = f"the {kind} or its reply was lost on the way"
-            pending.fail(ConnectionLostError(f"kernel {kernel_id}: {why}, so {lost}; {once}"))
+            error = ConnectionLostError(f"kernel {kernel_id}: {why}, so {lost}; {once}")
+        name_gateway(error, self._api.http.called)
+        pending.fail(error)
 
     def give_up(self, requests: Iterable[str], seconds: float) -> None:
         """The kernel has been silent for that long: fail these requests."""
         error = KernelUnresponsiveError(self._kernel_id, self._status.liveness.limit, seconds=seconds)
+        name_gateway(error, self._api.http.called)
         for msg_id in requests:
             pending = self._requests.pending.get(msg_id)
             if pending is not None:
