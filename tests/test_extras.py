@@ -17,6 +17,7 @@ EXTRAS = {
     "notebooks": ("nbformat", "papermill"),
     "otel": ("opentelemetry",),
     "proxy": ("starlette", "prometheus_client"),
+    "python": ("cloudpickle", "numpy", "pandas", "polars", "pyarrow"),
 }
 PROGRAM = """
 import sys

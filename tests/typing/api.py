@@ -282,3 +282,22 @@ class Renewer(TokenRenewer):
     async def get_token(self, auth_header_key: str, auth_scheme: str | None, auth_token: str, **kwargs: Any) -> str:
         """Return a token."""
         return auth_token
+
+
+async def values_and_calls(kernel: Kernel) -> None:
+    from trio_gateway.python import Name, Progress, Python, RemoteItems, open_python
+
+    def train(epochs: int) -> float:
+        return float(epochs)
+
+    async def train_later(epochs: int) -> str:
+        return str(epochs)
+
+    async with open_python(kernel, trust="pickle", on_progress=lambda progress: assert_type(progress, Progress)) as python:
+        assert_type(python, Python)
+        assert_type(python.using(trust=None), Python)
+        assert_type(python.name("x"), Name)
+        assert_type(await python.call(train, 3), float)
+        assert_type(await python.call(train_later, 3), str)
+        async with python.stream(range, 3) as items:
+            assert_type(items, RemoteItems)

@@ -1,0 +1,97 @@
+"""What can go wrong with a value or a call, as errors. Pure.
+
+The one idea: a caller has to know whose turn it is: its own (a value that can't be carried), the code's in the kernel, or the
+way's in between. What the kernel sends and can't be understood, or is not taken from it, is `ProtocolError` as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._errors import GatewayError
+
+__all__ = ["RemoteError", "TransferError", "ValueNotCarriedError"]
+
+
+class ValueNotCarriedError(GatewayError, TypeError):
+    """A value, or a part of it, can't be carried to the kernel or from it. Nothing was bound, and no call was made.
+
+    Args:
+        place: where in the value the part is, such as `frame['when'][3]`.
+        reason: why it can't be carried.
+    """
+
+    place: str
+    """Where in the value the part is, such as `frame['when'][3]`."""
+    reason: str
+    """Why it can't be carried."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(place, reason)
+        self.place = place
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+class TransferError(GatewayError):
+    """A value did not come through whole, so it is not there at all.
+
+    Args:
+        what: the value, for people.
+        done: how much of it had come through, in bytes.
+        total: how long it is, in bytes.
+        reason: what stood in the way.
+    """
+
+    what: str
+    """The value, for people."""
+    done: int
+    """How much of it had come through, in bytes."""
+    total: int
+    """How long it is, in bytes."""
+    reason: str
+    """What stood in the way."""
+
+    def __init__(self, what: str, done: int, total: int, reason: str) -> None:
+        super().__init__(what, done, total, reason)
+        self.what = what
+        self.done = done
+        self.total = total
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.done} of {self.total} bytes came through, then {self.reason}"
+
+
+class RemoteError(GatewayError):
+    """Code that was called or evaluated in the kernel raised an exception.
+
+    With `trust="pickle"` the exception itself is its `__cause__`, where it could be pickled.
+
+    Args:
+        type_name: the name of the exception's class, with its module unless that is `builtins`.
+        text: its text.
+        traceback: its traceback as Python prints it, one string a frame.
+        notes: its notes.
+    """
+
+    type_name: str
+    """The name of the exception's class, with its module unless that is `builtins`."""
+    text: str
+    """Its text."""
+    traceback: tuple[str, ...]
+    """Its traceback as Python prints it, one string a frame; for code that was interrupted, as IPython does."""
+    notes: tuple[str, ...]
+    """Its notes."""
+
+    def __init__(self, type_name: str, text: str, traceback: Sequence[str] = (), notes: Sequence[str] = ()) -> None:
+        super().__init__(type_name, text, tuple(traceback), tuple(notes))
+        self.type_name = type_name
+        self.text = text
+        self.traceback = tuple(traceback)
+        self.notes = tuple(notes)
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.text}" if self.text else self.type_name

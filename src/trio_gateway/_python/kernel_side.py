@@ -1,0 +1,441 @@
+"""What works in the kernel for `open_python`: values are evaluated, taken, bound and sent here, and functions called.
+
+The one idea: the client asks for one step at a time, by a silent execution. What is large goes over a comm, piece by piece, and
+only so many pieces as were asked for; so what is lost on its way is asked for again, and a value is bound when it is whole. Where
+the kernel does not hear of comms (xeus-python), a piece goes in the step itself.
+
+This file, `codec` and `libraries` are sent to the kernel as they are, and live there in `sys.modules` alone. They run on Python
+3.9 and later, in ipykernel, async-kernel and xeus-python.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections.abc
+import importlib
+import inspect
+import json
+import pickle
+import sys
+import time
+import traceback
+from typing import Any
+
+from . import codec
+from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
+
+__all__ = ["ask", "finish", "forget", "register", "told"]
+
+TARGET = __package__ or "trio_gateway"
+"""The comms' target: with the version of these files in it, so that two versions don't meet."""
+INLINE = 32 * 1024
+"""A value of so many bytes at most is told in the answer itself."""
+BATCH_SECONDS = 0.05
+BATCH_ITEMS = 1000
+BATCH_BYTES = 1024 * 1024
+"""A generator's items are told together: what comes in so long, so many, or about so much. The first one is waited for."""
+
+_boxes: dict[str, Any] = {}
+"""What is under way, by tokens of the client's: an _Outgoing, a codec.Receiver, an _Items, or an awaitable."""
+_answers: dict[str, Any] = {}
+"""What the client has asked for and not read yet."""
+
+
+class Answer:
+    """An answer's JSON, as a kernel shows it for `user_expressions`."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __repr__(self) -> Any:
+        return json.dumps(self._content, separators=(",", ":"))
+
+
+class _Outgoing:
+    """A value that is fetched piece by piece."""
+
+    def __init__(self, encoded: Any) -> None:
+        self.encoded = encoded
+        self.comm = None
+
+
+class _Items:
+    """What a generator of the user's has not given yet."""
+
+    def __init__(self, iterator: Any, how: Any) -> None:
+        self.iterator = iterator
+        self.how = how
+
+
+def ask(token: Any, step: Any, text: Any) -> None:
+    """Do one step; what comes of it is `told`. Raises nothing, but what is no Exception of the user's code is told too."""
+    _note(token, _STEPS[step], json.loads(text))
+
+
+async def finish(token: Any, step: Any, text: Any) -> None:
+    """Do a step that awaits."""
+    arguments = json.loads(text)
+    try:
+        answer = await _ASYNC_STEPS[step](token, **arguments)
+    except BaseException as error:  # also an interrupt: it is the call's end
+        answer = _failure(error, arguments)
+    _answers[token] = answer
+
+
+def told(token: Any) -> Any:
+    """Return what came of a step."""
+    return Answer(_answers.pop(token, {"gone": True}))
+
+
+def forget(token: Any) -> None:
+    """Forget what is under way: the client does not want it any more."""
+    _answers.pop(token, None)
+    box = _boxes.pop(token, None)
+    if isinstance(box, _Items) and hasattr(box.iterator, "close"):
+        box.iterator.close()
+    elif inspect.iscoroutine(box):
+        box.close()
+
+
+def _note(token: Any, step: Any, arguments: Any) -> None:
+    try:
+        _answers[token] = step(token, **arguments)
+    except BaseException as error:  # also an interrupt: it is the call's end
+        _answers[token] = _failure(error, arguments)
+
+
+def _failure(error: Any, arguments: Any) -> Any:
+    """Tell an exception, in a way that can always be told."""
+    if isinstance(error, codec.CannotCarry):
+        return {"carry": [str(error.reason), str(error.place)]}
+    if isinstance(error, codec.BadData):
+        return {"bad": str(error)}
+    told = {"type": codec.name_of(type(error)), "text": _text(error), "notes": [], "traceback": []}
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, (list, tuple)):
+        told["notes"] = [str(note) for note in notes]
+    try:
+        shown = error.__traceback__
+        while shown is not None and shown.tb_frame.f_globals.get("__package__") == __package__:
+            shown = shown.tb_next
+        told["traceback"] = traceback.format_exception(type(error), error, shown)
+    except Exception:
+        told["traceback"] = traceback.format_exception_only(type(error), None)
+    if arguments.get("pickled"):
+        try:
+            told["pickle"] = base64.b64encode(pickle.dumps(error, 5)).decode("ascii")
+        except Exception:
+            told["pickle"] = ""
+    return {"error": told}
+
+
+def _text(error: Any) -> Any:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text can't be made)"
+
+
+def _namespace() -> Any:
+    """Where the user's names are."""
+    try:
+        from IPython import get_ipython
+
+        shell = get_ipython()
+    except ImportError:
+        shell = None
+    return sys.modules["__main__"].__dict__ if shell is None else shell.user_ns
+
+
+def _named(name: Any) -> Any:
+    namespace = _namespace()
+    if name not in namespace:
+        raise NameError(f"name {name!r} is not defined")
+    return namespace[name]
+
+
+# ------------------------------------------------------------------------------------------------------------------- giving
+
+
+def _give(token: Any, value: Any, pickled: Any = False, classes: Any = ()) -> Any:
+    """Tell a value, or how large it is."""
+    pickler = _pickled if pickled else None
+    known = {kind for kind in map(_loaded, classes) if kind is not None}
+    encoded = codec.encode(value, pickled=pickler, classes=known)
+    check = encoded.checksum()
+    if encoded.total <= INLINE:
+        return {"data": base64.b64encode(encoded.joined()).decode("ascii"), "check": check}
+    _boxes[token] = _Outgoing(encoded)
+    return {"total": encoded.total, "check": check}
+
+
+def _pickled(value: Any, callback: Any) -> Any:
+    try:
+        import cloudpickle
+    except ImportError:
+        return pickle.dumps(value, 5, buffer_callback=callback)
+    return cloudpickle.dumps(value, 5, buffer_callback=callback)
+
+
+def _loaded(name: Any) -> Any:
+    """Return the class of that module and name, if its module is there."""
+    found = sys.modules.get(name[0])
+    for part in name[1].split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None
+
+
+def _forget(token: Any) -> Any:
+    forget(token)
+    return {}
+
+
+def _evaluate(token: Any, expression: Any, pickled: Any, classes: Any) -> Any:
+    value = eval(compile(expression, "<pulled>", "eval"), _namespace())
+    return _give(token, value, pickled, classes)
+
+
+def _send(token: Any, start: Any, stop: Any, inline: Any = False) -> Any:
+    """Send the pieces of a value from `start` to `stop` over its comm, or in the answer."""
+    box = _boxes.get(token)
+    if not isinstance(box, _Outgoing):
+        return {"gone": True}
+    if inline:
+        return {"piece": base64.b64encode(b"".join(codec.cut(box.encoded.parts, start, stop))).decode("ascii")}
+    if box.comm is None:
+        return {"sent": False}
+    for piece in codec.cut(box.encoded.parts, start, stop):
+        # A copy: what is sent leaves in a thread, when the user's code may go on to write there.
+        box.comm.send({"start": start}, buffers=[bytes(piece)])
+        start += piece.nbytes
+    return {"sent": True}
+
+
+# ------------------------------------------------------------------------------------------------------------------- taking
+
+
+_heard: set[Any] = set()
+"""The tokens of comms that were opened only to see whether they come."""
+
+
+def _opened(comm: Any, message: Any) -> None:
+    """A comm of the client's: it brings pieces, or fetches some, or says what is not wanted any more."""
+    data = message["content"]["data"]
+    token = data["token"]
+    if data.get("forget"):
+        forget(token)
+        return
+    if data.get("hello"):
+        _heard.add(token)
+        return
+    if "total" in data and not isinstance(_boxes.get(token), codec.Receiver):
+        _boxes[token] = codec.Receiver(data["total"], data["check"])
+    box = _boxes.get(token)
+    if isinstance(box, _Outgoing):
+        box.comm = comm
+    elif isinstance(box, codec.Receiver):
+        comm.on_msg(lambda message: _take(box, message))
+
+
+def _take(receiver: Any, message: Any) -> None:
+    start = message["content"]["data"]["start"]
+    if start == receiver.received:  # else it came before, or one before it did not come: it will be sent again
+        for piece in message["buffers"]:
+            receiver.feed(piece)
+
+
+def _have(token: Any, total: Any = None, check: Any = None, start: Any = 0, piece: Any = None) -> Any:
+    """Say how much of a value is there; nothing where it is not known. A piece of it may come with the question."""
+    box = _boxes.get(token)
+    if piece is not None:
+        if not isinstance(box, codec.Receiver):
+            box = _boxes[token] = codec.Receiver(total, check)
+        if start == box.received:
+            box.feed(base64.b64decode(piece))
+    return {"have": box.received if isinstance(box, codec.Receiver) else None}
+
+
+def _taken(token: Any, data: Any, check: Any) -> Any:
+    """Return the value that came, in the step itself or before it."""
+    if data is None:
+        receiver = _boxes.pop(token, None)
+        if not isinstance(receiver, codec.Receiver):
+            raise codec.BadData("it is not there any more")
+    else:
+        raw = base64.b64decode(data)
+        receiver = codec.Receiver(len(raw), check)
+        receiver.feed(raw)
+    return receiver.value(loads=codec.read_pickle, find=codec.find_dataclass, named=_named)
+
+
+def _knows(token: Any, module: Any, name: Any) -> Any:
+    """Say whether a function can be imported here."""
+    return {"knows": callable(_imported(module, name))}
+
+
+def _bind(token: Any, data: Any = None, check: Any = None) -> Any:
+    """Bind the names of a dictionary that came, all at once."""
+    _namespace().update(_taken(token, data, check))
+    return {"bound": True}
+
+
+# ------------------------------------------------------------------------------------------------------------------ calling
+
+
+def _call(token: Any, result: Any, pickled: Any, classes: Any, stream: Any = False, data: Any = None, check: Any = None) -> Any:
+    function, args, kwargs = _taken(token, data, check)
+    if type(function) is list:
+        module, name = function
+        function = _imported(module, name)
+        if function is None:
+            raise ImportError(f"the kernel has no {module}.{name} any more")
+    given = function(*args, **kwargs)
+    how = {"pickled": pickled, "classes": classes}
+    if stream:
+        if inspect.isawaitable(given):
+            _boxes[result] = given
+            return {"await": True}
+        return _begin(result, given, how)
+    if inspect.isawaitable(given):
+        _boxes[result] = given
+        return {"await": True}
+    return _give(result, given, **how)
+
+
+def _imported(module: Any, name: Any) -> Any:
+    """Return the function of that name, or None where this kernel has no such module."""
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module + ".").startswith(error.name + "."):
+            return None
+        raise
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+async def _await(token: Any, result: Any, pickled: Any, classes: Any, stream: Any = False) -> Any:
+    awaitable = _boxes.pop(result, None)
+    if not inspect.isawaitable(awaitable):
+        return {"gone": True}
+    given = await awaitable
+    how = {"pickled": pickled, "classes": classes}
+    return _begin(result, given, how) if stream else _give(result, given, **how)
+
+
+def _begin(result: Any, given: Any, how: Any) -> Any:
+    """Have the items of what a call has returned told from now on."""
+    asynchronous = isinstance(given, collections.abc.AsyncIterable)
+    if asynchronous or isinstance(given, collections.abc.Iterable):
+        _boxes[result] = _Items(given.__aiter__() if asynchronous else iter(given), how)
+        return {"stream": "async" if asynchronous else "sync"}
+    raise TypeError(f"the call has returned a {codec.name_of(type(given))}, which has no items")
+
+
+def _next(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
+    """Tell the next items of a generator."""
+    box = _boxes.get(stream)
+    if not isinstance(box, _Items):
+        return {"gone": True}
+    batch = _Batch()
+    while not batch.full:
+        try:
+            batch.add(next(box.iterator))
+        except StopIteration:
+            return _told_items(batch, stream, result, box, {"end": True})
+        except BaseException as error:
+            return _told_items(batch, stream, result, box, _failure(error, {"pickled": pickled}))
+    return _told_items(batch, stream, result, box, {})
+
+
+async def _anext(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
+    box = _boxes.get(stream)
+    if not isinstance(box, _Items):
+        return {"gone": True}
+    batch = _Batch()
+    while not batch.full:
+        try:
+            batch.add(await box.iterator.__anext__())
+        except StopAsyncIteration:
+            return _told_items(batch, stream, result, box, {"end": True})
+        except BaseException as error:
+            return _told_items(batch, stream, result, box, _failure(error, {"pickled": pickled}))
+    return _told_items(batch, stream, result, box, {})
+
+
+async def _aclose(token: Any, stream: Any) -> Any:
+    """Close an asynchronous generator."""
+    box = _boxes.pop(stream, None)
+    if isinstance(box, _Items) and hasattr(box.iterator, "aclose"):
+        await box.iterator.aclose()
+    return {"closed": True}
+
+
+class _Batch:
+    """Items that are told together."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self._bytes = 0
+        self._until = time.monotonic() + BATCH_SECONDS
+
+    def add(self, item: Any) -> None:
+        self.items.append(item)
+        self._bytes += getattr(item, "nbytes", 0) or sys.getsizeof(item, 64)
+
+    @property
+    def full(self) -> Any:
+        enough = len(self.items) >= BATCH_ITEMS or self._bytes >= BATCH_BYTES
+        return bool(self.items) and (enough or time.monotonic() >= self._until)
+
+
+def _told_items(batch: Any, stream: Any, result: Any, box: Any, end: Any) -> Any:
+    if end:
+        _boxes.pop(stream, None)
+    try:
+        return dict(_give(result, batch.items, **box.how), after=end)
+    except codec.CannotCarry:
+        forget(stream)
+        raise
+
+
+def _install(token: Any, source: Any) -> Any:
+    """Make cloudpickle of the client's source, for functions that come by value."""
+    try:
+        importlib.import_module("cloudpickle")
+    except ImportError:
+        kind: Any = type(sys)
+        package, module = kind("cloudpickle"), kind("cloudpickle.cloudpickle")
+        package.__path__ = []
+        module.__package__ = package.__package__ = "cloudpickle"
+        sys.modules["cloudpickle.cloudpickle"] = module
+        exec(compile(source, "<cloudpickle>", "exec"), module.__dict__)
+        package.__dict__.update({name: item for name, item in vars(module).items() if not name.startswith("__")})
+        package.cloudpickle = module
+        sys.modules["cloudpickle"] = package
+    return {"installed": True}
+
+
+_STEPS: dict[str, Any] = {
+    "evaluate": _evaluate,
+    "send": _send,
+    "have": _have,
+    "bind": _bind,
+    "call": _call,
+    "next": _next,
+    "cloudpickle": _install,
+    "knows": _knows,
+    "forget": _forget,
+    "about": lambda token: {"python": list(sys.version_info[:2]), "comms": token in _heard},
+}
+_ASYNC_STEPS: dict[str, Any] = {"await": _await, "next": _anext, "close": _aclose}
+
+
+def register() -> None:
+    """Take the client's comms from now on. What installs this file calls it."""
+    try:
+        import comm
+    except ImportError:
+        return
+    comm.get_comm_manager().register_target(TARGET, _opened)

@@ -1,0 +1,336 @@
+"""Values of numpy, pandas, polars and pyarrow, beside those of `codec`. This file is sent to kernels too.
+
+The one idea: what lies in one piece is sent as it lies, and taken as it comes. A frame's columns are arrays where numpy has their
+type, Arrow where it is one of pandas' own, and element by element where they hold objects; so each type comes back as itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import math
+import sys
+import zoneinfo
+from typing import Any
+
+from .codec import DIMENSIONS, READERS, WRITERS, BadData, CannotCarry, at, items_of, no_other_error, shortened, zone_of
+
+__all__ = ["writer_of"]
+
+
+def _ndarray(writer: Any, value: Any, depth: Any) -> Any:
+    return {"ndarray": _array_parts(writer, value)}
+
+
+def _array_parts(writer: Any, value: Any) -> Any:
+    import numpy as np
+
+    if value.dtype.hasobject:
+        raise CannotCarry(f"an array of {value.dtype} holds Python objects")
+    descr = np.lib.format.dtype_to_descr(value.dtype)
+    if isinstance(descr, str) and np.dtype(descr) != value.dtype:
+        raise CannotCarry(f"an array of {value.dtype} has a type of its own")
+    shape = list(value.shape)
+    order = "C"
+    if not value.flags.c_contiguous:
+        if value.flags.f_contiguous:
+            value, order = value.T, "F"
+        else:
+            value = np.ascontiguousarray(value)
+    view = memoryview(b"") if value.nbytes == 0 else memoryview(value.reshape(-1).view(np.uint8))
+    return [descr, shape, order, writer.buffer(view)]
+
+
+def _numpy_scalar(writer: Any, value: Any, depth: Any) -> Any:
+    import numpy as np
+
+    if value.dtype.hasobject:
+        raise CannotCarry(f"a scalar of {value.dtype} holds Python objects")
+    return {"scalar": _array_parts(writer, np.asarray(value))}
+
+
+def _arrow(writer: Any, value: Any, depth: Any) -> Any:
+    import pyarrow as pa
+
+    batch = isinstance(value, pa.RecordBatch)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, value.schema) as stream:
+        stream.write(value)
+    return {"arrow": ["batch" if batch else "table", writer.buffer(sink.getvalue())]}
+
+
+def _polars(writer: Any, value: Any, depth: Any) -> Any:
+    import polars as pl
+
+    frame = value.to_frame() if isinstance(value, pl.Series) else value
+    for name, kind in frame.schema.items():
+        if kind == pl.Object:
+            with at(f"[{name!r}]"):
+                raise CannotCarry("a column of Python objects has no counterpart in Arrow")
+    stream = io.BytesIO()
+    frame.write_ipc_stream(stream)
+    # A frame without columns has rows that no stream tells.
+    return {"polars": ["series" if isinstance(value, pl.Series) else "frame", writer.buffer(stream.getbuffer())]}
+
+
+def _pandas_frame(writer: Any, value: Any, depth: Any) -> Any:
+    columns = []
+    for index in range(value.shape[1]):
+        with at(f"[{shortened(value.columns[index])}]"):
+            columns.append(_pandas_column(writer, value.iloc[:, index], depth))
+    attrs = writer.tree(dict(value.attrs), depth)
+    return {"frame": [_index(writer, value.index, depth), _index(writer, value.columns, depth), columns, attrs]}
+
+
+def _pandas_series(writer: Any, value: Any, depth: Any) -> Any:
+    with at(".name"):
+        name = writer.tree(value.name, depth)
+    return {"series": [_index(writer, value.index, depth), _pandas_column(writer, value, depth), name]}
+
+
+def _pandas_index(writer: Any, value: Any, depth: Any) -> Any:
+    return {"index": _index(writer, value, depth)}
+
+
+def _index(writer: Any, value: Any, depth: Any) -> Any:
+    """A pandas index: what makes it, with its names."""
+    import pandas as pd
+
+    names = [writer.tree(name, depth) for name in value.names]
+    if isinstance(value, pd.RangeIndex):
+        return ["range", [value.start, value.stop, value.step], names]
+    if isinstance(value, pd.MultiIndex):
+        levels = [_pandas_column(writer, level, depth) for level in value.levels]
+        return ["multi", [levels, [_array_parts(writer, codes) for codes in map(_as_array, value.codes)]], names]
+    freq = getattr(value, "freqstr", None) if isinstance(value, (pd.DatetimeIndex, pd.TimedeltaIndex)) else None
+    with at(".index"):
+        return ["plain", [_pandas_column(writer, value, depth), freq], names]
+
+
+def _as_array(value: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(value)
+
+
+def _pandas_column(writer: Any, values: Any, depth: Any) -> Any:
+    """One column: as it lies in memory where it is numpy's, element by element where it holds objects, else as Arrow."""
+    import numpy as np
+    import pandas as pd
+
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype):
+        data = values.to_numpy()
+        return ["objects", items_of(writer, list(data), depth)] if dtype.hasobject else ["numpy", _array_parts(writer, data)]
+    if isinstance(dtype, pd.CategoricalDtype):
+        codes = values.array.codes
+        return ["category", _pandas_column(writer, dtype.categories, depth), _array_parts(writer, codes), bool(dtype.ordered)]
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        stamps = pd.DatetimeIndex(values).tz_convert("UTC").tz_localize(None)
+        return ["zoned", _array_parts(writer, stamps.to_numpy()), zone_of(_plain_zone(dtype.tz))]
+    with no_other_error(type(values.array)):
+        import pyarrow as pa
+
+        table = pa.table({"x": pa.array(values.array)})
+        storage = None
+        if isinstance(dtype, pd.StringDtype):
+            storage = [dtype.storage, "NA" if getattr(dtype, "na_value", pd.NA) is pd.NA else "nan"]
+        return ["arrow", _arrow(writer, table, depth)["arrow"], str(dtype), storage]
+
+
+def _plain_zone(zone: Any) -> Any:
+    """A time zone of pytz or dateutil by the name that zoneinfo has for it, where it has one."""
+    if isinstance(zone, (dt.timezone, zoneinfo.ZoneInfo)):
+        return zone
+    key = getattr(zone, "zone", None)
+    return zoneinfo.ZoneInfo(key) if isinstance(key, str) and key in zoneinfo.available_timezones() else zone
+
+
+_OTHERS = {
+    ("numpy", "ndarray"): _ndarray,
+    ("pandas", "DataFrame"): _pandas_frame,
+    ("pandas", "Series"): _pandas_series,
+    ("pandas", "Index"): _pandas_index,
+    ("pandas", "RangeIndex"): _pandas_index,
+    ("pandas", "MultiIndex"): _pandas_index,
+    ("pandas", "DatetimeIndex"): _pandas_index,
+    ("pandas", "TimedeltaIndex"): _pandas_index,
+    ("pandas", "CategoricalIndex"): _pandas_index,
+    ("polars", "DataFrame"): _polars,
+    ("polars", "Series"): _polars,
+    ("pyarrow", "Table"): _arrow,
+    ("pyarrow", "RecordBatch"): _arrow,
+}
+
+
+def writer_of(kind: Any) -> Any:
+    """Return what writes values of a library that is loaded, or None."""
+    package = kind.__module__.partition(".")[0]
+    module = sys.modules.get(package)
+    known = _OTHERS.get((package, kind.__name__))
+    if module is None:
+        return None
+    if known is not None:
+        return known if getattr(module, kind.__name__, None) is kind else None
+    if package == "numpy" and issubclass(kind, getattr(module, "generic", ())):
+        return _numpy_scalar
+    return None
+
+
+def _read_array(reader: Any, content: Any) -> Any:
+    import numpy as np
+
+    descr, shape, order, reference = content
+    dtype = np.dtype(descr) if type(descr) is str else np.lib.format.descr_to_dtype(_as_descr(descr))
+    if dtype.hasobject:
+        raise BadData("an array of Python objects is refused")
+    if (
+        type(shape) is not list
+        or len(shape) > DIMENSIONS
+        or not all(type(size) is int and size >= 0 for size in shape)
+        or order not in ("C", "F")
+    ):
+        raise BadData("an array has no shape")
+    data = reader.buffer(reference)
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise BadData("an array is not as large as its shape says")
+    if not data:
+        return np.empty(shape, dtype, order)
+    return np.frombuffer(data, dtype).reshape(shape, order=order)
+
+
+def _read_arrow(reader: Any, content: Any) -> Any:
+    import pyarrow as pa
+
+    kind, reference = content
+    with pa.ipc.open_stream(pa.py_buffer(reader.buffer(reference))) as stream:
+        table = stream.read_all()
+    table.validate(full=True)
+    if kind == "batch":
+        batches = table.to_batches()
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    return table
+
+
+def _read_polars(reader: Any, content: Any) -> Any:
+    import polars as pl
+
+    kind, reference = content
+    frame = pl.read_ipc_stream(io.BytesIO(reader.buffer(reference)))
+    return frame.to_series() if kind == "series" else frame
+
+
+def _read_index(reader: Any, content: Any) -> Any:
+    import pandas as pd
+
+    kind, what, names = content
+    names = reader.values(names)
+    if kind == "range":
+        start, stop, step = what
+        return pd.RangeIndex(start, stop, step, name=names[0])
+    if kind == "multi":
+        levels, codes = what
+        found = [_plain_index(_read_column(reader, level)) for level in levels]
+        return pd.MultiIndex(found, [_read_array(reader, code) for code in codes], names=names, verify_integrity=True)
+    column, freq = what
+    index = _plain_index(_read_column(reader, column), names[0])
+    if type(freq) is str:
+        index.freq = freq
+    return index
+
+
+def _plain_index(values: Any, name: Any = None) -> Any:
+    import pandas as pd
+
+    return pd.Index(values, dtype=values.dtype, name=name, tupleize_cols=False)
+
+
+def _read_column(reader: Any, content: Any) -> Any:
+    """Return one column: a numpy array, or one of pandas' own."""
+    import numpy as np
+    import pandas as pd
+
+    kind, *what = content
+    if kind == "numpy":
+        return _read_array(reader, what[0])
+    if kind == "objects":
+        items = reader.values(what[0])
+        found: Any = np.empty(len(items), object)
+        for index, item in enumerate(items):
+            found[index] = item
+        return found
+    if kind == "category":
+        categories = _plain_index(_read_column(reader, what[0]))
+        return pd.Categorical.from_codes(_read_array(reader, what[1]), categories=categories, ordered=bool(what[2]))
+    if kind == "zoned":
+        stamps = _read_array(reader, what[0])
+        if stamps.dtype.kind != "M":
+            raise BadData("times are numbers")
+        return pd.DatetimeIndex(stamps).tz_localize("UTC").tz_convert(reader.zone(what[1])).array
+    if kind != "arrow":
+        raise BadData("a column is of no kind")
+    table, name, storage = what
+    column = _read_arrow(reader, table).column(0)
+    dtype = name
+    if type(storage) is list:
+        dtype = pd.StringDtype(storage[0], na_value=float("nan") if storage[1] == "nan" else pd.NA)
+    elif type(name) is not str or name == "object":
+        raise BadData("a column has no type")
+    elif name.endswith("[pyarrow]"):
+        return pd.arrays.ArrowExtensionArray(column)
+    dtype = pd.api.types.pandas_dtype(dtype)
+    return dtype.__from_arrow__(column)
+
+
+def _read_frame(reader: Any, content: Any) -> Any:
+    import pandas as pd
+
+    rows, columns, values, attrs = content
+    index = _read_index(reader, rows)
+    found = [_read_column(reader, column) for column in values]
+    if any(len(column) != len(index) for column in found):
+        raise BadData("a column is not as long as its frame")
+    # With its type, because pandas makes text of objects that are text.
+    columns_of = {number: pd.Series(column, index, column.dtype, copy=False) for number, column in enumerate(found)}
+    frame = pd.DataFrame(columns_of, index=index, copy=False)
+    frame.columns = _read_index(reader, columns)
+    frame.attrs.update(reader.value(attrs))
+    return frame
+
+
+def _read_series(reader: Any, content: Any) -> Any:
+    import pandas as pd
+
+    rows, column, name = content
+    values = _read_column(reader, column)
+    return pd.Series(values, _read_index(reader, rows), values.dtype, reader.value(name), copy=False)
+
+
+def _as_descr(descr: Any) -> Any:
+    """A structured type's description, as numpy writes it: JSON has no tuples."""
+    if type(descr) is not list:
+        return descr
+    found: list[Any] = []
+    for field in descr:
+        name, kind, *shape = field
+        name = tuple(name) if type(name) is list else name
+        found.append((name, _as_descr(kind), *(tuple(one) for one in shape)))
+    return found
+
+
+def _read_scalar(reader: Any, content: Any) -> Any:
+    return _read_array(reader, content)[()]
+
+
+WRITERS.append(writer_of)
+READERS.update(
+    {
+        "ndarray": _read_array,
+        "scalar": _read_scalar,
+        "arrow": _read_arrow,
+        "polars": _read_polars,
+        "frame": _read_frame,
+        "series": _read_series,
+        "index": _read_index,
+    }
+)

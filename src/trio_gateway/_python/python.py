@@ -1,0 +1,549 @@
+"""`open_python`: values in and out of a kernel's Python, and functions called there.
+
+The one idea: a value is carried as data (`codec`), whole or not at all (`transfer`), by steps that are silent executions
+(`link`). What comes from a kernel is data as well: nothing that it sends is imported, called or unpickled here, unless `trust`
+says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import keyword
+import pickle
+import re
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from types import ModuleType
+from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
+
+import attrs
+import trio
+
+from .._errors import InvalidInputError, ProtocolError, missing_extra
+from .._kernel.kernel import Kernel
+from .._limits import points_to_limits
+from .._portal.faces import refuse_faces
+from .._transport.blocks import block
+from .._values import as_lines, as_object
+from . import codec
+from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
+from .errors import ValueNotCarriedError
+from .link import Link, OnOutput, new_token, remote_error
+from .transfer import INLINE, OnProgress, fetch, put
+
+__all__ = ["Name", "Python", "RemoteItems", "Trust", "open_python"]
+
+Trust: TypeAlias = Literal["pickle"]
+"""`"pickle"`: pickles that the kernel sends are read, so it may run any code here."""
+Name: TypeAlias = codec.Name
+
+R = TypeVar("R")
+
+_UNSET: Final[Any] = object()
+
+
+@attrs.frozen
+class _Options:
+    trust: Trust | None = None
+    on_output: OnOutput | None = None
+    on_progress: OnProgress | None = None
+
+
+@block("open_python")
+@asynccontextmanager
+async def _open_python(kernel: Kernel, options: _Options, classes: set[type]) -> AsyncGenerator[Python]:
+    link = Link(kernel)
+    await link.install()
+    yield Python(link, options, classes)
+
+
+@refuse_faces("python", Kernel)
+def open_python(
+    kernel: Kernel,
+    *,
+    trust: Trust | None = None,
+    dataclasses: Collection[type] = (),
+    on_output: OnOutput | None = None,
+    on_progress: OnProgress | None = None,
+) -> AbstractAsyncContextManager[Python]:
+    """Open the way to the values and functions of a Python kernel.
+
+    Example::
+
+        async with gateway.start_kernel() as kernel, open_python(kernel) as python:
+            await python.push(frame=frame)
+            total = await python.pull("frame['x'].sum()")
+
+    Nothing has to be installed in the kernel but what its values need, and nothing is left among the user's names, in the history
+    or in the counter.
+
+    Args:
+        kernel: the kernel, whose language is Python.
+        trust: `"pickle"` to read pickles that the kernel sends. It may run any code here then: so only where all who can reach
+            the kernel may do that anyway.
+        dataclasses: the dataclasses that may come from the kernel, beside those whose instances were pushed. Their own code is
+            not run when they come.
+        on_output: called, and awaited, with what called functions print, and at the end with what of it is missing (`OutputGap`).
+            Without it nothing of that is kept.
+        on_progress: called, and awaited, with how far a value has come, after each piece.
+
+    Returns:
+        A context manager; it gives a `Python`.
+
+    Raises:
+        InvalidInputError: an argument can't be used; nothing was sent.
+        ProtocolError: the kernel is none of Python's.
+        GatewayError: as for `kernel.execute`.
+
+    Cancellation: as for `kernel.execute`.
+    """
+    if not isinstance(kernel, Kernel):
+        raise InvalidInputError("kernel", kernel, "an open Kernel of trio_gateway")
+    classes = set(dataclasses)
+    for kind in classes:
+        if not isinstance(kind, type) or not _is_dataclass(kind):
+            raise InvalidInputError("dataclasses", kind, "dataclasses")
+    return _open_python(kernel, _checked(trust, on_output, on_progress), classes)
+
+
+def _is_dataclass(kind: type) -> bool:
+    """Whether a class is a dataclass."""
+    return hasattr(kind, "__dataclass_fields__")
+
+
+def _checked(trust: object, on_output: Any, on_progress: Any) -> _Options:
+    if trust not in (None, "pickle"):
+        raise InvalidInputError("trust", trust, '"pickle", or None to read no pickles of the kernel')
+    for field, handler in (("on_output", on_output), ("on_progress", on_progress)):
+        if handler is not None and not callable(handler):
+            raise InvalidInputError(field, handler, "a function or an async function")
+    return _Options("pickle" if trust else None, on_output, on_progress)
+
+
+@points_to_limits
+class Python:
+    """A kernel's Python: its values and its functions. Made by `open_python`.
+
+    All methods may be called from any number of tasks at once; in the kernel one step runs after the other, and between the steps
+    of one call other code may run there.
+    """
+
+    def __init__(self, link: Link, options: _Options, classes: set[type]) -> None:
+        self._link = link
+        self._options = options
+        self._classes = classes
+
+    def __repr__(self) -> str:
+        return f"<Python of {self._link.kernel!r}>"
+
+    def using(
+        self,
+        *,
+        trust: Trust | None = _UNSET,
+        on_output: OnOutput | None = _UNSET,
+        on_progress: OnProgress | None = _UNSET,
+    ) -> Python:
+        """Return the same with other options, for instance for one call: `python.using(on_output=print).call(train)`.
+
+        Args:
+            trust: as for `open_python`; what is not given stays as it is.
+            on_output: likewise.
+            on_progress: likewise.
+
+        Raises:
+            InvalidInputError: an option can't be used.
+        """
+        given = {"trust": trust, "on_output": on_output, "on_progress": on_progress}
+        merged = {name: getattr(self._options, name) if value is _UNSET else value for name, value in given.items()}
+        return Python(self._link, _checked(**merged), self._classes)
+
+    def name(self, name: str) -> Name:
+        """Stand for what has that name in the kernel: an argument of a call, or a part of one, that is not carried.
+
+        Raises:
+            InvalidInputError: it is no name.
+        """
+        return codec.Name(_checked_name("name", name))
+
+    async def push(self, values: Mapping[str, object] | None = None, /, **named: object) -> None:
+        """Bind names in the kernel to values: all of them, or, after an error, none.
+
+        Args:
+            values: the values by name.
+            named: more of them.
+
+        Raises:
+            InvalidInputError: a name is none, or is given twice; nothing was sent.
+            ValueNotCarriedError: a value can't be carried, or the kernel can't make it; nothing is bound.
+            TransferError: a value did not come through; nothing is bound.
+            GatewayError: as for `kernel.execute`. Where an answer was lost with the connection it is open whether they are bound.
+
+        Cancellation: nothing is bound, unless all had come through.
+        """
+        given = dict(values or {})
+        for name in given:
+            _checked_name("values", name)
+            if name in named:
+                raise InvalidInputError("values", name, "names that are not given twice")
+        given.update(named)
+        encoded = await self._encode(given, _place_of_name)
+        await self._step("bind", {}, encoded, ", ".join(given), runs=False)
+
+    async def pull(self, expression: str, *, trust: Trust | None = _UNSET, on_progress: OnProgress | None = _UNSET) -> Any:
+        """Evaluate an expression in the kernel, and return its value.
+
+        Args:
+            expression: the expression, such as a name.
+            trust: `"pickle"` to read a pickle where the value is none of those that are carried as data; else as for the block.
+            on_progress: as for `open_python`.
+
+        Raises:
+            InvalidInputError: the expression is no text.
+            RemoteError: it raised an exception.
+            ValueNotCarriedError: its value can't be carried.
+            TransferError: its value did not come through, or has changed while it was carried.
+            ProtocolError: what came is no value, or one that is not taken from this kernel.
+            GatewayError: as for `kernel.execute`.
+
+        Cancellation: as for `kernel.execute`; nothing is kept in the kernel.
+        """
+        if not isinstance(expression, str):
+            raise InvalidInputError("expression", expression, "an expression of Python's (str)")
+        if trust is not _UNSET or on_progress is not _UNSET:
+            return await self.using(trust=trust, on_progress=on_progress).pull(expression)
+        async with self._ticket() as ticket:
+            asked = {"expression": expression, **self._reading()}
+            answer = await self._link.ask("evaluate", asked, token=ticket.token, on_output=self._options.on_output, shows=True)
+            return await self._value(answer, ticket, expression)
+
+    @overload
+    async def call(self, function: Callable[..., Awaitable[R]], /, *args: Any, **kwargs: Any) -> R: ...
+    @overload
+    async def call(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R: ...
+    @overload
+    async def call(self, function: Name, /, *args: Any, **kwargs: Any) -> Any: ...
+    async def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function in the kernel, once, and return what it returns; an async one is awaited there.
+
+        The function is imported where the kernel has its module, and else sent by value, with what it refers to: that takes the
+        same minor version of Python.
+
+        Args:
+            function: the function; or one that the kernel has, by `python.name("f")`.
+            args: its arguments; with `python.name("x")` in them for what is there.
+            kwargs: its named arguments.
+
+        Raises:
+            InvalidInputError: it is no function.
+            RemoteError: it raised an exception.
+            ValueNotCarriedError: the function, an argument or the result can't be carried. (The result is lost then, and the
+                function has run.)
+            TransferError: an argument did not come through, and nothing was called; or the result did not.
+            GatewayError: as for `kernel.execute`: the function is never called twice.
+
+        Cancellation: as for `kernel.execute`: the function is interrupted.
+        """
+        async with self._ticket() as ticket:
+            answer = await self._start(function, args, kwargs, ticket, stream=False)
+            return await self._value(answer, ticket, f"what {_shown(function)} returns")
+
+    def stream(self, function: Any, /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[RemoteItems]:
+        """Call a generator function in the kernel, and give its items as they come; an async one too, or any that has items.
+
+        Example::
+
+            async with python.stream(read_lines, "data.txt") as lines:
+                async for line in lines:
+                    print(line)
+
+        It goes on in the kernel only while the next items are waited for: a reader that is slow slows it down. Leaving the block
+        before the end closes it.
+
+        Args:
+            function: as for `call`.
+            args: its arguments.
+            kwargs: its named arguments.
+
+        Returns:
+            A context manager; it gives the items.
+
+        Raises:
+            GatewayError: as for `call`.
+
+        Cancellation: as for `call`; the generator is closed.
+        """
+        return self._stream(function, args, kwargs)
+
+    @block("python.stream")
+    @asynccontextmanager
+    async def _stream(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[RemoteItems]:
+        async with self._ticket() as ticket:
+            answer = await self._start(function, args, kwargs, ticket, stream=True)
+            kind = answer.get("stream")
+            if kind not in ("sync", "async"):
+                raise ProtocolError(f"{_shown(function)}: the kernel does not say how its items come")
+            items = RemoteItems(self, ticket, f"an item of {_shown(function)}", asynchronous=kind == "async")
+            yield items
+            if ticket.held and kind == "async":
+                await self._link.ask(
+                    "close", {"stream": ticket.token}, awaits=True, on_output=self._options.on_output, shows=True
+                )
+                ticket.held = False
+
+    # How it is done ---------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _ticket(self) -> AsyncGenerator[_Ticket]:
+        """Name something that is to be under way in the kernel, and have it forgotten where it may be there at the end."""
+        ticket = _Ticket(new_token())
+        try:
+            yield ticket
+        finally:
+            if ticket.held:
+                await self._link.forget(ticket.token)  # noqa: ASYNC102 - shielded and bounded there
+
+    def _reading(self) -> dict[str, Any]:
+        """What the kernel is to know of how its values are read here."""
+        classes = [[kind.__module__, kind.__qualname__] for kind in self._classes]
+        return {"pickled": self._options.trust == "pickle", "classes": classes}
+
+    async def _encode(self, value: object, what: Callable[[str], str], by_value: ModuleType | None = None) -> codec.Encoded:
+        """Make ready what is sent, and the kernel for it."""
+        needs_cloudpickle = False
+
+        def pickled(part: object, callback: Callable[[Any], object]) -> bytes:
+            nonlocal needs_cloudpickle
+            cloudpickle = _cloudpickle()
+            with _by_value(by_value):
+                data = bytes(cloudpickle.dumps(part, 5, buffer_callback=callback))
+            needs_cloudpickle |= b"cloudpickle" in data
+            return data
+
+        try:
+            encoded: codec.Encoded = codec.encode(value, pickled=pickled)
+        except codec.CannotCarry as error:
+            raise ValueNotCarriedError(what(error.place), error.reason) from error.__cause__
+        self._classes |= encoded.classes
+        if needs_cloudpickle:
+            await self._bring_cloudpickle(what(""))
+        return encoded
+
+    async def _bring_cloudpickle(self, what: str) -> None:
+        """Have cloudpickle there, for what goes by value: code, which means something to the same Python alone."""
+        link = self._link
+        if link.version != sys.version_info[:2]:
+            here, there = (".".join(map(str, version)) for version in (sys.version_info[:2], link.version))
+            raise ValueNotCarriedError(
+                what, f"it goes by value, from Python {here} to {there}; put it into a module that both have"
+            )
+        if not link.has_cloudpickle:
+            source = inspect.getsource(_cloudpickle().cloudpickle)
+            self._answer(await link.ask("cloudpickle", {"source": source}), what)
+            link.has_cloudpickle = True
+
+    async def _step(
+        self, step: str, arguments: Mapping[str, Any], encoded: codec.Encoded, what: str, *, runs: bool
+    ) -> Mapping[str, Any]:
+        """Bring a value to the kernel, and have a step done with it; return the step's answer, which is none of an error."""
+        token, options = new_token(), self._options
+        try:
+            given = await put(self._link, encoded, what=what, token=token, on_progress=options.on_progress)
+            asked = {**arguments, **given}
+            answer = await self._link.ask(step, asked, token=token, on_output=options.on_output if runs else None, shows=runs)
+            return self._answer(answer, what)
+        finally:
+            if encoded.total > INLINE:
+                await self._link.forget(token)  # noqa: ASYNC102 - shielded and bounded there
+
+    async def _start(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ticket: _Ticket, *, stream: bool
+    ) -> Mapping[str, Any]:
+        """Call a function; return the answer that tells what it returned."""
+        if not callable(function) and not isinstance(function, codec.Name):
+            raise InvalidInputError("function", function, "a function, or python.name(...) for one that the kernel has")
+        shown = _shown(function)
+        sent, by_value = function, None
+        owner = getattr(function, "__objclass__", function)  # a method of a type that is written in C has no module
+        module, name = getattr(owner, "__module__", None), getattr(function, "__qualname__", None)
+        if isinstance(module, str) and isinstance(name, str) and _resolves(function, module, name):
+            if await self._is_known(module, name):
+                sent = [module, name]
+            else:
+                by_value = sys.modules[module]
+
+        def place(inside: str) -> str:
+            for index, words in enumerate((shown, f"{shown}: arguments", f"{shown}: named arguments")):
+                if inside.startswith(f"[{index}]"):
+                    return words + inside[len(f"[{index}]") :]
+            return shown + inside
+
+        encoded = await self._encode((sent, args, kwargs), place, by_value)
+        ticket.held = True
+        asked = {"result": ticket.token, "stream": stream, **self._reading()}
+        answer = await self._step("call", asked, encoded, shown, runs=True)
+        if answer.get("await"):
+            answer = await self._link.ask("await", asked, awaits=True, on_output=self._options.on_output, shows=True)
+        return self._answer(answer, shown)
+
+    async def fill(self, ready: deque[Any], ticket: _Ticket, what: str, *, asynchronous: bool) -> Exception | None:
+        """Fetch the next items of a generator; return the error that comes after them. For `RemoteItems`."""
+        async with self._ticket() as batch:
+            asked = {"stream": ticket.token, "result": batch.token, "pickled": self._options.trust == "pickle"}
+            try:
+                answer = await self._link.ask(
+                    "next", asked, token=batch.token, awaits=asynchronous, on_output=self._options.on_output, shows=True
+                )
+                items = await self._value(answer, batch, what)
+            except trio.Cancelled:
+                raise
+            except Exception:
+                ticket.held = False
+                raise
+            if not isinstance(items, list):
+                raise ProtocolError(f"{what}: the kernel does not send items")
+            ready.extend(items)
+            after = as_object(answer.get("after"))
+            ticket.held = not after
+            return self._remote(after["error"]) if "error" in after else None
+
+    async def _is_known(self, module: str, name: str) -> bool:
+        """Whether the kernel can import a function. It is asked once."""
+        if module == "__main__":
+            return False
+        known = self._link.known.get((module, name))
+        if known is None:
+            answer = self._answer(await self._link.ask("knows", {"module": module, "name": name}), f"{module}.{name}")
+            known = self._link.known[module, name] = answer.get("knows") is True
+        return known
+
+    async def _value(self, answer: Mapping[str, Any], ticket: _Ticket, what: str) -> Any:
+        """Read the value that an answer tells, or has ready."""
+        ticket.held = "total" in answer
+        self._answer(answer, what)
+        how = {"loads": codec.read_pickle if self._options.trust == "pickle" else None, "find": self._find}
+        return await fetch(self._link, answer, what=what, token=ticket.token, on_progress=self._options.on_progress, how=how)
+
+    def _find(self, module: str, name: str) -> type | None:
+        """The dataclass of that name, if it may come."""
+        return next((kind for kind in self._classes if (kind.__module__, kind.__qualname__) == (module, name)), None)
+
+    def _answer(self, answer: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+        """Raise the error that an answer tells; else return it."""
+        if "error" in answer:
+            raise self._remote(answer["error"])
+        if "carry" in answer:
+            reason, place = [*as_lines(answer["carry"]), "", ""][:2]
+            raise ValueNotCarriedError(what + place, reason)
+        if "bad" in answer:
+            raise ValueNotCarriedError(what, f"the kernel can't make it: {answer['bad']}")
+        if answer.get("gone"):
+            raise ProtocolError(f"{what}: the kernel does not know any more what was asked of it")
+        return answer
+
+    def _remote(self, told: object) -> Exception:
+        """Make the error of what the kernel tells of an exception."""
+        error = remote_error(told)
+        if self._options.trust == "pickle" and isinstance(told, dict):
+            with suppress(Exception):  # it could not be pickled there, or is of a class that is not here
+                original = pickle.loads(base64.b64decode(told.get("pickle", "")))  # noqa: S301 - the caller trusts the kernel
+                if isinstance(original, BaseException):
+                    error.__cause__ = original
+        return error
+
+
+@attrs.define
+class _Ticket:
+    """Something that is to be under way in the kernel."""
+
+    token: str
+    held: bool = True
+    """Whether it may be there."""
+
+
+@points_to_limits
+class RemoteItems(AsyncIterator[Any]):
+    """The items of a generator in the kernel, in order. Iterate over it once. Made by `Python.stream`."""
+
+    def __init__(self, python: Python, ticket: _Ticket, what: str, *, asynchronous: bool) -> None:
+        self._python = python
+        self._ticket = ticket
+        self._what = what
+        self._asynchronous = asynchronous
+        self._ready: deque[Any] = deque()
+        self._failure: Exception | None = None
+        self._lock = trio.Lock()
+
+    def __aiter__(self) -> RemoteItems:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Wait for the next item.
+
+        Raises:
+            StopAsyncIteration: there are no more.
+            RemoteError: the generator raised an exception; all items before it were given.
+            ValueNotCarriedError: an item can't be carried, and the generator is closed.
+            GatewayError: as for `Python.call`.
+
+        Cancellation: what the generator is doing is interrupted, so it is at its end.
+        """
+        async with self._lock:
+            while not self._ready:
+                if not self._ticket.held:
+                    failure, self._failure = self._failure, None
+                    if failure is not None:
+                        raise failure
+                    raise StopAsyncIteration
+                self._failure = await self._python.fill(self._ready, self._ticket, self._what, asynchronous=self._asynchronous)
+            return self._ready.popleft()
+
+
+def _cloudpickle() -> Any:
+    """Return the package that pickles functions by value."""
+    try:
+        import cloudpickle
+    except ModuleNotFoundError as missing:
+        raise missing_extra(missing, "a function or value that goes to a kernel as a pickle", "python") from None
+    return cloudpickle
+
+
+@contextmanager
+def _by_value(module: ModuleType | None) -> Iterator[None]:
+    """Have what a module defines pickled by value meanwhile."""
+    cloudpickle = _cloudpickle()
+    if module is None or module.__name__ in cloudpickle.list_registry_pickle_by_value():
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def _resolves(function: object, module: str, name: str) -> bool:
+    """Whether a function is found under its own name."""
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _shown(function: object) -> str:
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else repr(function)[:60]
+
+
+def _place_of_name(inside: str) -> str:
+    """Where in what is pushed something is: `['frame']['when'][3]` is in the frame."""
+    found = re.match(r"\['(\w+)'\]", inside)
+    return found[1] + inside[found.end() :] if found else "what is pushed" + inside
+
+
+def _checked_name(field: str, name: object) -> str:
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise InvalidInputError(field, name, "names of Python's (str)")
+    return name

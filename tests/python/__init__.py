@@ -1,0 +1,1 @@
+"""Values in and out of a Python kernel, and functions called there."""

@@ -1,0 +1,39 @@
+"""The errors of values and calls: their words, their fields, and that they can be copied."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from trio_gateway import GatewayError
+from trio_gateway.python import RemoteError, TransferError, ValueNotCarriedError
+
+SAMPLES = [
+    (
+        ValueNotCarriedError("frame['when'][3]", "it is a lock"),
+        "frame['when'][3]: it is a lock",
+        {"place": "frame['when'][3]", "reason": "it is a lock"},
+    ),
+    (
+        TransferError("weights", 5, 9, "the line went"),
+        "weights: 5 of 9 bytes came through, then the line went",
+        {"what": "weights", "done": 5, "total": 9, "reason": "the line went"},
+    ),
+    (
+        RemoteError("app.Wrong", "so", ["a\n", "b\n"], ["n"]),
+        "app.Wrong: so",
+        {"type_name": "app.Wrong", "text": "so", "traceback": ("a\n", "b\n"), "notes": ("n",)},
+    ),
+    (RemoteError("KeyboardInterrupt", ""), "KeyboardInterrupt", {"traceback": (), "notes": ()}),
+]
+
+
+@pytest.mark.parametrize(("error", "text", "fields"), SAMPLES)
+def test_words_and_fields(error: GatewayError, text: str, fields: dict[str, object]) -> None:
+    assert str(error) == text
+    for again in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(again) is type(error)
+        assert fields.items() <= vars(again).items()
+        assert str(again) == text

@@ -1,0 +1,191 @@
+"""The kernel's side, played in this process: steps, their answers, and what is kept between them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from trio_gateway._python import codec, kernel_side
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept() -> Iterator[None]:
+    yield
+    assert kernel_side._answers == {}
+    assert kernel_side._boxes == {}
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(kernel_side, "_namespace", lambda: found)
+    return found
+
+
+def ask(step: str, token: str = "t", **arguments: Any) -> Any:
+    kernel_side.ask(token, step, json.dumps(arguments))
+    return json.loads(repr(kernel_side.told(token)))
+
+
+def inline(value: Any) -> dict[str, Any]:
+    encoded = codec.encode(value)
+    return {"data": base64.b64encode(encoded.joined()).decode(), "check": encoded.checksum()}
+
+
+def evaluate(expression: str, token: str = "t") -> Any:
+    return ask("evaluate", token, expression=expression, pickled=False, classes=[])
+
+
+class FakeComm:
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, bytes]] = []
+        self.take: Any = None
+
+    def on_msg(self, callback: Any) -> None:
+        self.take = callback
+
+    def send(self, data: Any, buffers: Any) -> None:
+        self.sent.append((data["start"], bytes(buffers[0])))
+
+    def bring(self, start: int, piece: bytes) -> None:
+        self.take({"content": {"data": {"start": start}}, "buffers": [memoryview(piece)]})
+
+
+def opened(**data: Any) -> FakeComm:
+    comm = FakeComm()
+    kernel_side._opened(comm, {"content": {"data": data}})
+    return comm
+
+
+def test_a_small_value_is_in_the_answer(names: dict[str, Any]) -> None:
+    names["x"] = [1, (2, 3)]
+    answer = evaluate("x + [None]")
+    assert codec.of_bytes(base64.b64decode(answer["data"])) == [1, (2, 3), None]
+
+
+def test_a_large_value_is_sent_as_far_as_was_asked_for(names: dict[str, Any]) -> None:
+    names["x"] = bytes(range(256)) * 200_000
+    answer = evaluate("x")
+    assert ask("send", start=0, stop=5) == {"sent": False}, "no comm was opened yet"
+    comm = opened(token="t")
+    assert ask("send", start=0, stop=5_000_000) == {"sent": True}
+    assert max(len(piece) for _, piece in comm.sent) <= codec.PIECE
+    assert sum(len(piece) for _, piece in comm.sent) == 5_000_000
+    ask("send", start=5_000_000, stop=answer["total"])
+    receiver = codec.Receiver(answer["total"], answer["check"])
+    for _, piece in comm.sent:
+        receiver.feed(piece)
+    assert receiver.value() == names["x"]
+    opened(token="t", forget=True)
+    assert ask("send", start=0, stop=5) == {"gone": True}
+
+
+def test_names_are_bound_when_all_has_come_and_a_lost_piece_may_come_again(names: dict[str, Any]) -> None:
+    encoded = codec.encode({"a": b"x" * 100_000, "b": 1})
+    data = encoded.joined()
+    assert ask("have") == {"have": None}
+    comm = opened(token="t", total=encoded.total, check=encoded.checksum())
+    comm.bring(0, data[:1000])
+    comm.bring(5000, data[5000:])  # the one before it was lost
+    comm.bring(0, data[:1000])  # it came twice
+    assert ask("have") == {"have": 1000}
+    again = opened(token="t", total=encoded.total, check=encoded.checksum())
+    again.bring(1000, data[1000:])
+    assert ask("have") == {"have": len(data)}
+    assert names == {}
+    assert ask("bind") == {"bound": True}
+    assert names == {"a": b"x" * 100_000, "b": 1}
+
+
+def test_what_is_not_whole_or_changed_binds_nothing(names: dict[str, Any]) -> None:
+    encoded = codec.encode({"a": b"x" * 100_000})
+    opened(token="t", total=encoded.total, check=encoded.checksum()).bring(0, encoded.joined()[:50_000])
+    assert "not whole" in ask("bind")["bad"]
+    opened(token="t", total=encoded.total, check=1).bring(0, encoded.joined())
+    assert "checksum" in ask("bind")["bad"]
+    assert names == {}
+
+
+def test_a_name_that_is_not_there_is_the_callers_error(names: dict[str, Any]) -> None:
+    call = {"result": "r", "pickled": False, "classes": []}
+    answer = ask("call", **call, **inline((["builtins", "len"], (codec.Name("missing"),), {})))
+    assert (answer["error"]["type"], answer["error"]["text"]) == ("NameError", "name 'missing' is not defined")
+
+
+class Odd(Exception):
+    def __init__(self) -> None:
+        super().__init__()
+        self.__notes__ = ["one", 2]  # type: ignore[list-item]
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_any_exception_can_be_told(names: dict[str, Any]) -> None:
+    def fail() -> None:
+        raise Odd
+
+    names["fail"] = fail
+    told = evaluate("fail()")["error"]
+    assert told["type"].endswith("Odd")
+    assert told["text"] == "(its text can't be made)"
+    assert told["notes"] == ["one", "2"]
+    names["stop"] = sys.exit
+    assert evaluate("stop(3)")["error"]["type"] == "SystemExit"
+
+
+def test_the_traceback_shows_the_users_frames_only(names: dict[str, Any]) -> None:
+    lines = evaluate("1 / 0")["error"]["traceback"]
+    assert not any("kernel_side" in line for line in lines)
+    assert lines[-1] == "ZeroDivisionError: division by zero\n"
+
+
+def test_items_are_told_in_batches_and_the_end_with_the_last(names: dict[str, Any]) -> None:
+    def count(n: int) -> Iterator[int]:
+        yield from range(n)
+        raise ValueError("no more")
+
+    names["count"] = count
+    call = {"result": "s", "pickled": False, "classes": [], "stream": True}
+    assert ask("call", **call, **inline((codec.Name("count"), (1500,), {}))) == {"stream": "sync"}
+    found: list[int] = []
+    while True:
+        answer = ask("next", stream="s", result="r", pickled=False)
+        found += codec.of_bytes(base64.b64decode(answer["data"]))
+        assert len(found) <= 1500
+        if answer["after"]:
+            break
+    assert found == list(range(1500))
+    assert answer["after"]["error"]["text"] == "no more"
+    assert ask("next", stream="s", result="r", pickled=False) == {"gone": True}
+
+
+def test_a_generator_that_is_forgotten_is_closed(names: dict[str, Any]) -> None:
+    closed = []
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(True)
+
+    names["items"] = items
+    ask("call", result="s", pickled=False, classes=[], stream=True, **inline((codec.Name("items"), (), {})))
+    ask("next", stream="s", result="r", pickled=False)
+    ask("forget", "s")
+    assert closed == [True]
+
+
+def test_a_module_that_is_not_there_is_told_from_one_that_fails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "fails_here.py").write_text("import not_there_either", encoding="utf-8")
+    assert ask("knows", module="json.decoder", name="JSONDecoder.decode") == {"knows": True}
+    assert ask("knows", module="not_there.at_all", name="f") == {"knows": False}
+    assert ask("knows", module="json", name="nothing") == {"knows": False}
+    assert ask("knows", module="fails_here", name="f")["error"]["type"] == "ModuleNotFoundError"

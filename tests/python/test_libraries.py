@@ -1,0 +1,217 @@
+"""Arrays, frames and tables: type, shape, order and names come back; what has no counterpart is named; bad data is refused."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import zoneinfo
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+
+from python.test_codec import carried, dumps
+from python.values import arrays, frames, same
+from trio_gateway._python import codec, libraries
+
+
+@given(arrays())
+def test_an_array_comes_back(value: Any) -> None:
+    found = carried({"a": [value]})["a"][0]
+    assert same(found, value)
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.array([(1, 2.5, b"ab")], dtype=[("a", "<i4"), ("b", ">f8", (2,)), ("c", "S2")]),
+        np.zeros(3, dtype=np.dtype({"names": ["x", "y"], "formats": ["i1", "f8"]}, align=True)),
+        np.array(["2020-01-01T00:00:01"], "M8[s]"),
+        np.array(["NaT"], "m8[ns]"),
+        np.array(5.0),
+        np.empty((0, 3, 2), "c8"),
+        np.array(["", "é\0"]),
+        np.float16(1.5),
+        np.datetime64("2020-01-01"),
+        np.bool_(True),
+        np.str_("é"),
+        np.void(b"abc"),
+    ],
+)
+def test_arrays_and_scalars_of_each_kind(value: Any) -> None:
+    found = carried(value)
+    assert same(found, value)
+    assert not value.ndim or found.flags.f_contiguous == value.flags.f_contiguous
+
+
+def test_an_array_is_not_copied_and_what_comes_is_its_memory() -> None:
+    value = np.arange(100_000.0)
+    encoded = codec.encode([value])
+    assert np.shares_memory(np.frombuffer(encoded.parts[1], "f8"), value)
+    whole = [bytearray(part) for part in encoded.parts[1:]]
+    memory = whole[0]
+    found = codec.decode([{"ndarray": ["<f8", [100_000], "C", 0]}], whole)[0]
+    assert np.shares_memory(found, np.frombuffer(memory, "f8"))
+
+
+@given(frames())
+def test_a_frame_comes_back(value: pd.DataFrame) -> None:
+    assert same(carried(value), value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.Series([1, 2], name=("a", 1)),
+        pd.Series(["a", None], dtype=object, index=pd.Index([0.5, 1.5], name="at")),
+        pd.DataFrame({"text": np.array(["a", "b"], object)}, index=pd.Index(["x", "y"], dtype=object)),
+        pd.DataFrame(index=[1, 2]),
+        pd.DataFrame(columns=["a"]),
+        pd.DataFrame({"x": [1]}, index=pd.MultiIndex.from_tuples([("a", 1)], names=["u", "v"])),
+        pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", 1), ("a", 1)])),
+        pd.DataFrame([[1, 2]], columns=pd.date_range("2020", periods=2)),
+        pd.MultiIndex.from_product([["a", "b"], pd.date_range("2020", periods=2, tz="Asia/Tokyo")]),
+        pd.Index([("a", 1), "b"], tupleize_cols=False),
+        pd.RangeIndex(0, 10, 3),
+        pl.DataFrame(
+            {"a": [1, None], "b": [["x"], []], "c": [dt.datetime(2020, 1, 1, tzinfo=dt.UTC), None], "ü": [{"k": 1}, {"k": None}]}
+        ),
+        pl.DataFrame({"e": pl.Series(["a", "b", "a"], dtype=pl.Categorical)}),
+        pl.DataFrame(),
+        pl.Series("s", [1.5, None]),
+        pa.table({"a": [1, None], "b": pa.array(["x", "x"]).dictionary_encode()}),
+        pa.table([pa.array([1]), pa.array(["b"])], names=["a", "a"]),
+        pa.table({}),
+        pa.RecordBatch.from_pylist([{"a": [1, 2]}]),
+        pa.RecordBatch.from_pylist([], schema=pa.schema({"a": pa.int8()})),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_tables_of_each_library(value: Any) -> None:
+    assert same(carried(value), value)
+
+
+def test_what_a_frame_says_of_itself_comes_too() -> None:
+    frame = pd.DataFrame({"x": [1]})
+    frame.attrs["source"] = ["a", 1]
+    assert carried(frame).attrs == {"source": ["a", 1]}
+
+
+def test_a_column_of_numbers_needs_no_arrow_and_is_not_copied() -> None:
+    frame = pd.DataFrame({"x": np.arange(10_000.0), "y": np.arange(10_000)})
+    encoded = codec.encode(frame)
+    assert [part.nbytes for part in encoded.parts[1:]] == [80_000, 80_000]
+    assert np.shares_memory(np.frombuffer(encoded.parts[1], "f8"), frame["x"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (
+            {"frame": pd.DataFrame({"x": [1, 2], "when": np.array([dt.date(2020, 1, 1), object()], object)})},
+            "['frame']['when'][1]",
+        ),
+        (pd.DataFrame({"x": pd.arrays.SparseArray([0, 1])}), "['x']"),
+        (pd.DataFrame({"x": [1]}, index=pd.Index([object()])), ".index[0]"),
+        ([np.array([1, None], object)], "[0]"),
+        ([np.ma.masked_array([1, 2], [0, 1])], "[0]"),
+        (pl.DataFrame({"o": [object()]}), "['o']"),
+        (pl.LazyFrame({"a": [1]}), ""),
+        (pa.array([1]), ""),
+        (pd.Timestamp("2020-01-01"), ""),
+    ],
+)
+def test_what_cannot_be_carried_is_named(value: Any, place: str) -> None:
+    with pytest.raises(codec.CannotCarry) as caught:
+        codec.encode(value)
+    assert caught.value.place == place
+
+
+def test_what_has_no_counterpart_goes_as_a_pickle_with_its_buffers_beside() -> None:
+    value = np.ma.masked_array(np.arange(10_000), np.arange(10_000) % 2)
+    encoded = codec.encode(value, pickled=dumps)
+    assert len(encoded.parts) > 1
+    found = codec.of_bytes(encoded.joined(), loads=codec.read_pickle)
+    assert (found == value).all()
+
+
+def test_a_zone_that_pandas_has_of_another_library_comes_as_that_of_zoneinfo() -> None:
+    zone = carried(pd.Series(pd.date_range("2020", periods=1, tz="Europe/Berlin"))).dt.tz
+    assert isinstance(zone, zoneinfo.ZoneInfo)
+    assert zone.key == "Europe/Berlin"
+
+
+BYTES = base64.b64encode(bytes(8)).decode()
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"ndarray": ["|O", [1], "C", BYTES]},
+        {"ndarray": [[["a", "|O"]], [1], "C", BYTES]},
+        {"ndarray": ["<f8", [2], "C", BYTES]},
+        {"ndarray": ["<f8", [2**62, 2**62], "C", BYTES]},
+        {"ndarray": ["<f8", [-1], "C", BYTES]},
+        {"ndarray": ["<f8", [1] * 65, "C", BYTES]},
+        {"ndarray": ["<f8", [1], "K", BYTES]},
+        {"ndarray": ["<f8", "1", "C", BYTES]},
+        {"ndarray": ["no type", [1], "C", BYTES]},
+        {"ndarray": [{"os": "system"}, [1], "C", BYTES]},
+        {"ndarray": ["<f8", [0, 2**70], "C", ""]},
+        {"scalar": ["|O", [], "C", BYTES]},
+        {"arrow": ["table", BYTES]},
+        {"arrow": ["table", ""]},
+        {"polars": ["frame", BYTES]},
+        {"polars": ["frame", ""]},
+        {
+            "frame": [
+                ["range", [0, 2, 1], [None]],
+                ["plain", [["objects", ["a"]], None], [None]],
+                [["numpy", ["<f8", [1], "C", BYTES]]],
+                {"map": {}},
+            ]
+        },
+        {"frame": [["range", [0, 2, "x"], [None]], 1, [], {"map": {}}]},
+        {
+            "series": [
+                ["range", [0, 1, 1], [None]],
+                ["category", ["objects", ["a"]], ["<i8", [1], "C", base64.b64encode(b"\x07" + bytes(7)).decode()], True],
+                None,
+            ]
+        },
+        {"series": [["range", [0, 1, 1], [None]], ["unheard of"], None]},
+        {"series": [["range", [0, 1, 1], [None]], ["zoned", ["<f8", [1], "C", BYTES], "UTC"], None]},
+        {"index": ["multi", [[["objects", ["a"]]], [["<i8", [1], "C", base64.b64encode(b"\x07" + bytes(7)).decode()]]], [None]]},
+    ],
+)
+def test_bad_data_is_refused(tree: Any) -> None:
+    with pytest.raises(codec.BadData):
+        codec.decode(tree, [])
+
+
+@pytest.mark.parametrize("where", range(0, 400, 7))
+def test_a_table_that_was_changed_on_its_way_makes_no_wrong_memory(where: int) -> None:
+    """Arrow's own validation is asked: an offset that leads out of a buffer would be read later on."""
+    table = pa.table({"s": ["abc", None, "defg"], "l": [[1], [2, 3], None]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write(table)
+    data = bytearray(sink.getvalue())
+    data[-1 - where % len(data)] ^= 0xFF
+    try:
+        found = codec.decode({"arrow": ["table", 0]}, [data])
+    except codec.BadData:
+        return
+    found.validate(full=True)
+
+
+def test_types_that_only_look_like_a_librarys_are_none() -> None:
+    kind = type("DataFrame", (), {"__module__": "pandas"})
+    assert libraries.writer_of(kind) is None
+    assert libraries.writer_of(type("ndarray", (), {"__module__": "not_there"})) is None
