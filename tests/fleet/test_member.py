@@ -50,6 +50,18 @@ async def test_one_whose_token_is_refused_is_left_out(autojump_clock: MockClock)
         assert ground.status("a").state == "down"
 
 
+async def test_one_that_a_start_found_down_comes_back_too(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, AsyncExitStack() as stack:
+        ground.network.fall("a")
+        await trio.sleep(60)
+        assert ground.status("a").state == "up", "nobody has noticed"
+        assert await start(ground, stack) == "b"
+        assert ground.status("a").state == "down"
+        ground.network.rise("a")
+        await trio.sleep(31)
+        assert ground.status("a").state == "up"
+
+
 async def test_a_connection_that_breaks_has_the_gateway_asked(autojump_clock: MockClock) -> None:
     """And many that break at once have it asked once."""
     async with open_ground() as ground, AsyncExitStack() as stack:

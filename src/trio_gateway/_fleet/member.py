@@ -216,8 +216,11 @@ class Member:
     async def watch(self) -> None:
         """Ask it how it is: at first, when something went wrong, and again and again while it does not answer. A service."""
         while True:
-            with trio.move_on_at(math.inf if self.is_up else self.health.look_again_at):
+            with trio.move_on_at(math.inf if self.is_up else self.health.look_again_at) as pause:
                 await self._doubt.wait()
+            if not self.is_up and not pause.cancelled_caught:
+                self._doubt = trio.Event()
+                continue  # a start has found out that it is down: it is asked when the pause is over
             if self.is_up:  # many connections may break at once
                 await trio.sleep_until(self.health.looked_at + _DOUBT_SECONDS)
             self._doubt = trio.Event()
@@ -277,6 +280,8 @@ class Member:
 
     def _note(self, is_news: bool) -> None:
         if is_news:
+            if not self.is_up:
+                self.doubt()  # its watch may wait for nothing else
             self.tell("up" if self.is_up else "down", self.health.reason, failed=not self.is_up)
             _logger.debug(
                 "gateway_%s", self.health.state, extra={"gateway.name": self.name, "gateway.reason": self.health.reason}
