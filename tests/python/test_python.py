@@ -24,7 +24,7 @@ from trio_gateway._python import python as python_module
 from trio_gateway._python.link import NAME
 from trio_gateway.python import Progress, Python, RemoteError, TransferError, ValueNotCarriedError, open_python
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.gateway, pytest.mark.full]
 
 SIDE = f"__import__('sys').modules['{NAME}.kernel_side']"
 

@@ -16,7 +16,7 @@ from trio_gateway._python import transfer
 from trio_gateway._python.link import NAME
 from trio_gateway.python import Progress, RemoteError, open_python
 
-pytestmark = pytest.mark.gateway
+pytestmark = [pytest.mark.gateway, pytest.mark.full]
 
 SIDE = f"__import__('sys').modules['{NAME}.kernel_side']"
 VALUE = np.random.default_rng(7).random(4_500_000)
