@@ -9,8 +9,9 @@ from trio_gateway import python
 
 
 def test_it_re_exports_and_does_nothing_else() -> None:
-    docstring, *names = ast.parse(Path(python.__file__).read_text(encoding="utf-8")).body
+    docstring, *names, said = ast.parse(Path(python.__file__).read_text(encoding="utf-8")).body
     assert isinstance(docstring, ast.Expr)
+    assert isinstance(said, ast.Assign), "__all__"
     for node in names:
         assert isinstance(node, ast.ImportFrom)
         assert all(alias.asname == alias.name for alias in node.names)

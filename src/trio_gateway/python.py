@@ -20,3 +20,17 @@ from ._python.python import Trust as Trust
 from ._python.python import open_python as open_python
 from ._python.transfer import OnProgress as OnProgress
 from ._python.transfer import Progress as Progress
+
+__all__ = [
+    "Name",
+    "OnOutput",
+    "OnProgress",
+    "Progress",
+    "Python",
+    "RemoteError",
+    "RemoteItems",
+    "TransferError",
+    "Trust",
+    "ValueNotCarriedError",
+    "open_python",
+]
