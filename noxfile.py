@@ -5,9 +5,11 @@ The commands stand here and nowhere else; `.ci/run` calls these sessions with `-
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -240,3 +242,64 @@ def bench(session: nox.Session) -> None:
     """The library beside its peers, on the built wheel: `nox -s bench -- --help`; an hour, or some minutes with `-- --quick`."""
     install_wheel(session, "all,bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+EXTRAS = ("cli", "events", "fast", "html", "jupyter", "local", "notebooks", "otel", "proxy")
+"""What users install; a test compares them with `pyproject.toml`."""
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version that runs, or None: one of the path, or of pyenv."""
+    for found in (
+        shutil.which(f"python{version}"),
+        *sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"), reverse=True),
+    ):
+        if found and subprocess.run([found, "-c", "pass"], check=False, capture_output=True).returncode == 0:  # noqa: S603
+            return str(found)
+    return None
+
+
+@nox.session(name="release-check")
+def release_check(session: nox.Session) -> None:
+    """What of a release a machine can check: the same files twice, metadata and contents, and installations from nothing."""
+    session.install("build>=1.2", "twine>=6.1", "check-wheel-contents>=0.6.1")
+    folder = Path(session.create_tmp()).resolve() / "release"
+    shutil.rmtree(folder, ignore_errors=True)
+    moment = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
+    # What is committed, and nothing else that lies in this folder.
+    folder.mkdir(parents=True)
+    session.run("git", "archive", "--output", str(folder / "source.tar"), "HEAD", external=True)
+    shutil.unpack_archive(folder / "source.tar", folder / "source", filter="data")
+    builds = []
+    for turn in ("first", "second"):
+        build = ("python", "-m", "build", "--outdir", str(folder / turn), str(folder / "source"))
+        session.run(*build, env={"SOURCE_DATE_EPOCH": str(moment).strip()}, silent=True)
+        builds.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / turn).iterdir()})
+    if builds[0] != builds[1]:
+        session.error(f"two builds of one commit differ: {builds}")
+    for name, digest in builds[0].items():
+        session.log(f"{name}: sha256 {digest}, twice")
+    files = [str(path) for path in (folder / "first").iterdir()]
+    (wheel,) = [path for path in files if path.endswith(".whl")]
+    session.run("twine", "check", "--strict", *files)
+    session.run("check-wheel-contents", wheel)
+    without = []
+    for version in PYTHONS:
+        python = find_python(version)
+        if python is None:
+            without.append(version)
+            continue
+        # Each extra alone on one Python; on the others what most people install.
+        for number, extras in enumerate(["", "all", *(EXTRAS if version == PYTHONS[0] else ())]):
+            place = folder / f"{version}-{number}"
+            session.run(python, "-m", "venv", "--without-pip", str(place), external=True)
+            wanted = f"trio-gateway[{extras}] @ {Path(wheel).as_uri()}"
+            session.run("python", "-m", "pip", "--python", str(place / "bin" / "python"), "install", "--quiet", wanted)
+            session.run(
+                str(place / "bin" / "python"), "-W", "error::SyntaxWarning", ".ci/imports.py", *extras.split(), external=True
+            )
+            if extras == "all" and version == PYTHONS[0]:
+                session.run(str(place / "bin" / "python"), "docs/dependencies.py", "--check", external=True)
+            shutil.rmtree(place)
+    if without:
+        session.error(f"not tried, for it is not installed here: Python {', '.join(without)}")

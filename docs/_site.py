@@ -275,16 +275,15 @@ def page(app: Sphinx, name: str, source: list[str]) -> None:
         text = re.sub(rf"\]\({re.escape(there)}(#[^)]*)?\)", lambda found, here=here: f"]({here}{found[1] or ''})", text)
     # A folder beside `docs` has no page: its name is left.
     text = re.sub(r"\[([^\]]+)\]\((\.\./[^)#]*)\)", lambda found: found[0] if (DOCS / found[2]).is_file() else found[1], text)
-    drawn = iter(range(1000))
-    source[0] = MERMAID.sub(lambda _: drawing(f"{name}-{next(drawn)}"), text)
+    source[0] = MERMAID.sub(lambda found: as_table(found[0]), text)
 
 
-def drawing(name: str) -> str:
-    """Return the block that shows a drawing of `docs/pictures`; inside the page, so that its colours are the page's."""
-    path = DOCS / "pictures" / f"{name}.svg"
-    return (
-        f'```{{raw}} html\n<figure class="drawing">\n{path.read_text(encoding="utf-8")}</figure>\n```' if path.exists() else "…"
-    )
+def as_table(drawing: str) -> str:
+    """Return a state machine, which GitHub draws, as a table: each reader's browser would have to fetch what draws it."""
+    rows = ["| From | Event | To |", "|---|---|---|"]
+    for before, after, event in re.findall(r"^ +(\S+) --> (\S+?)(?:: (.*))?$", drawing, re.MULTILINE):
+        rows.append(f"| {'(begin)' if before == '[*]' else f'`{before}`'} | {event} | `{after}` |")
+    return "\n".join(rows)
 
 
 def setup(app: Sphinx) -> dict[str, object]:
