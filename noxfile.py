@@ -244,7 +244,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
-EXTRAS = ("cli", "events", "fast", "html", "jupyter", "local", "notebooks", "otel", "proxy")
+EXTRAS = ("cli", "events", "fast", "html", "jupyter", "local", "notebooks", "otel", "proxy", "python")
 """What users install; a test compares them with `pyproject.toml`."""
 
 

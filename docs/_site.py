@@ -27,6 +27,7 @@ DOCS = Path(__file__).parent
 MODULES = [
     "trio_gateway",
     "trio_gateway.notebooks",
+    "trio_gateway.python",
     "trio_gateway.events",
     "trio_gateway.proxy",
     "trio_gateway.testing",
@@ -192,6 +193,8 @@ def resolve(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
         found = domain.resolve_xref(env, node["refdoc"], app.builder, "obj", home, node, contnode)
         if found is not None:
             return found
+    if len(target) == 1 and target.isupper():  # a type variable
+        return contnode
     if target in BARE or target.startswith(("t.", "collections.abc.Callable[[")) or exists(target):
         return contnode
     if target.startswith("trio_gateway._"):  # what lies inside is no business of readers: its name alone

@@ -20,6 +20,7 @@ WHY = {
     "anyio": "says on what the callers of `trio_gateway.anyio` run, and httpcore2 stands on it",
     "attrs": "values: settings, models, outputs",
     "cattrs": "JSON of the gateway into these values",
+    "cloudpickle": "functions that go by value into a kernel",
     "h11": "reads HTTP/1.1 of answers, strictly",
     "httpcore2": "the pool of HTTP connections",
     "httpx": "`gateway.http_client()`",
