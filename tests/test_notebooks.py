@@ -9,10 +9,11 @@ from trio_gateway import notebooks
 
 
 def test_it_re_exports_and_does_nothing_else() -> None:
-    docstring, error, names = ast.parse(Path(notebooks.__file__).read_text(encoding="utf-8")).body
+    docstring, error, names, *said = ast.parse(Path(notebooks.__file__).read_text(encoding="utf-8")).body
     assert isinstance(docstring, ast.Expr)
     assert isinstance(error, ast.ImportFrom)
     assert isinstance(names, ast.Try)
+    assert [type(node) for node in said] == [ast.Assign], "__all__"
     for node in names.body:
         assert isinstance(node, ast.ImportFrom)
         assert all(alias.asname == alias.name for alias in node.names)
