@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -124,7 +125,12 @@ class CliHere:
                 patch.setenv(name, value)
             patch.chdir(self.cwd)
             self._capture.readouterr()
-            code = run_app([str(argument) for argument in arguments])
+            log = logging.getLogger("trio_gateway")
+            level = log.level
+            try:
+                code = run_app([str(argument) for argument in arguments])
+            finally:
+                log.setLevel(level)  # `--debug` sets it
             return Done(code, *self._capture.readouterr())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import trio
@@ -91,7 +92,7 @@ def test_a_kernel_that_the_gateway_has_not_gives_code_2_and_its_names(cli_here: 
     found = statuses(done.out)
     assert (found["kernelspecs"], found["kernel"], found["websocket"]) == ("FAILED", "skipped", "ok")
     assert "klingon" in done.out
-    assert "it has python3" in done.out
+    assert re.search(r"it has (\w+, )*python3", done.out)  # and what else is installed here
 
 
 @pytest.mark.gateway
