@@ -573,7 +573,8 @@ def _read_memoryview(reader: Any, content: Any) -> Any:
 
 def _read_array(reader: Any, content: Any) -> Any:
     code, size, order, reference = content
-    found = array.array(code)
+    make: Any = array.array  # of characters it is deprecated
+    found = make(code)
     if found.itemsize != size or order not in ("little", "big"):
         raise BadData("an array's items are not as large here")
     found.frombytes(reader.buffer(reference))

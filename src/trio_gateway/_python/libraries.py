@@ -278,8 +278,8 @@ def _read_column(reader: Any, content: Any) -> Any:
         raise BadData("a column has no type")
     elif name.endswith("[pyarrow]"):
         return pd.arrays.ArrowExtensionArray(column)
-    dtype = pd.api.types.pandas_dtype(dtype)
-    return dtype.__from_arrow__(column)
+    made: Any = pd.api.types.pandas_dtype(dtype)
+    return made.__from_arrow__(column)
 
 
 def _read_frame(reader: Any, content: Any) -> Any:

@@ -31,7 +31,7 @@ __all__ = ["NAME", "Link", "OnOutput", "new_token", "remote_error"]
 OnOutput: TypeAlias = Callable[[Output | OutputGap], Awaitable[object] | object]
 
 _SOURCES: Final = tuple(
-    (part, resources.files(__package__).joinpath(f"{part}.py").read_text(encoding="utf-8"))
+    (part, resources.files("trio_gateway._python").joinpath(f"{part}.py").read_text(encoding="utf-8"))
     for part in ("codec", "libraries", "kernel_side")
 )
 NAME: Final = "_trio_gateway_" + hashlib.sha256(repr(_SOURCES).encode()).hexdigest()[:12]

@@ -14,7 +14,7 @@ import pickle
 import re
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from types import ModuleType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
@@ -511,7 +511,7 @@ def _cloudpickle() -> Any:
 
 
 @contextmanager
-def _by_value(module: ModuleType | None) -> Iterator[None]:
+def _by_value(module: ModuleType | None) -> Generator[None]:
     """Have what a module defines pickled by value meanwhile."""
     cloudpickle = _cloudpickle()
     if module is None or module.__name__ in cloudpickle.list_registry_pickle_by_value():
