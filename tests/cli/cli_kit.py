@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -19,7 +18,8 @@ import trio
 
 import trio_gateway.testing
 from tools.notebook_tools import FakeKernel
-from trio_gateway._cli.app import run_app
+
+from .in_process import run
 
 
 @attrs.frozen
@@ -125,13 +125,7 @@ class CliHere:
                 patch.setenv(name, value)
             patch.chdir(self.cwd)
             self._capture.readouterr()
-            log = logging.getLogger("trio_gateway")
-            level = log.level
-            try:
-                code = run_app([str(argument) for argument in arguments])
-            finally:
-                log.setLevel(level)  # `--debug` sets it
-            return Done(code, *self._capture.readouterr())
+            return Done(run(*arguments), *self._capture.readouterr())
 
 
 @attrs.frozen

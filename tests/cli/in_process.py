@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -42,7 +43,13 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str | Path) -> int:
-    return run_app([str(argument) for argument in arguments])
+    """Run the command to its end, and leave the log as loud as it was: `--debug` sets that."""
+    log = logging.getLogger("trio_gateway")
+    level = log.level
+    try:
+        return run_app([str(argument) for argument in arguments])
+    finally:
+        log.setLevel(level)
 
 
 class FakeConfigured:

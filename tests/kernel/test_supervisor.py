@@ -387,6 +387,30 @@ async def test_a_token_that_expires_is_asked_for_until_the_command_gives_one(
     assert watcher.actions == ["lost", "retry", "retry", "resume"]
 
 
+class Rotating(trio_gateway.TokenRenewer):
+    """Gives the token that is in force."""
+
+    token = "old"
+
+    def get_token(self, *args: Any, **kwargs: Any) -> str:
+        return self.token
+
+
+async def test_a_handshake_whose_token_was_renewed_meanwhile_is_made_again(autojump_clock: Clock) -> None:
+    """G3: what it was refused for is that token, and there is another."""
+    renewer = Rotating()
+    async with FakeGateway(token="old") as fake, fake.open(token_renewer=renewer) as gateway, gateway.start_kernel() as kernel:
+        await kernel.execute("x = 1")
+        fault = fake.faults.delay_answer("GET .*/channels", 5, times=1)
+        fake.cut_connections()
+        await trio.sleep(2)
+        assert fault.hits == 1
+        fake.expire_token("new")
+        renewer.token = "new"
+        await gateway.kernelspecs.list()  # renews it
+        assert (await kernel.execute("x")).text == "1"
+
+
 async def test_a_command_that_never_gives_one_ends_the_session_in_time(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # G3

@@ -200,7 +200,7 @@ class Supervisor:
                 if isinstance(last, AuthenticationError):
                     another: bool | Exception = False
                     with trio.CancelScope(deadline=outage.until(config.reconnect_timeout)):
-                        another = not renewed and await self._ask_for_token()
+                        another = not renewed and await self._ask_for_token(rejected.token)
                     if another is True:
                         renewed = True
                         continue
@@ -276,10 +276,10 @@ class Supervisor:
                 return await self._pump(websocket)
         raise GatewayTimeoutError("reconnecting", limit, "reconnect_timeout", detail=f"kernel {self._session.kernel_id}")
 
-    async def _ask_for_token(self) -> bool | Exception:
+    async def _ask_for_token(self, refused: str) -> bool | Exception:
         """Ask for a token in place of the refused one; return whether there is another, or why nobody could give one now."""
         try:
-            return await self._http.renew_token()
+            return await self._http.renew_token(refused)
         except (TokenCommandError, GatewayTimeoutError) as error:
             return error
 
@@ -468,12 +468,15 @@ async def _connect_somewhere(http: HttpClient, path: str, subprotocols: list[str
     while True:
         url = config.websocket_url(path, way.index)
         failure: Exception
+        token = ""
         try:
+            headers = await http.handshake_headers(url)
+            token = http.token
             connection = await connect_websocket(
                 url,
                 connector=http.connector,
                 ssl_context=http.ssl_context,
-                headers=await http.handshake_headers(url),
+                headers=headers,
                 subprotocols=subprotocols,
                 options=options,
                 handshakes=http.handshakes,
@@ -482,6 +485,7 @@ async def _connect_somewhere(http: HttpClient, path: str, subprotocols: list[str
         except HandshakeRejected as rejected:
             if rejected.status_code not in SILENT_STATUS_CODES:
                 way.answered()
+                rejected.token = token
                 raise
             failure = rejected
         except (GatewayConnectionError, GatewayTimeoutError) as error:

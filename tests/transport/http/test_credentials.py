@@ -207,6 +207,7 @@ async def test_without_a_renewer_a_refusal_is_final(renewer: TokenRenewer | None
 async def test_a_handshakes_refusal_asks_too():
     async with bench(in_turn(response()), auth_token="zero", token_renewer=Async("one", "one", "two")) as it:
         assert await it.http.renew_token()
+        assert await it.http.renew_token("zero")  # renewed while the handshake was under way: nobody is asked
         assert not await it.http.renew_token()
         assert await it.http.renew_token()
 

@@ -334,8 +334,17 @@ class HttpClient:
         """
         self._identity.store_cookies(set_cookie_values, url)
 
-    async def renew_token(self) -> bool:
+    @property
+    def token(self) -> str:
+        """The token that logs in now, a secret."""
+        return self._identity.token
+
+    async def renew_token(self, used: str | None = None) -> bool:
         """Ask for a new token because a handshake was refused.
+
+        Args:
+            used: the token that was refused; None for the one that logs in now. If that is another one already, nobody is asked:
+                a request may have renewed it while the handshake was under way.
 
         Returns:
             Whether there is another token now.
@@ -347,7 +356,7 @@ class HttpClient:
         Cancellation:
             Safe.
         """
-        return await self._identity.renew(self._identity.token)
+        return await self._identity.renew(self._identity.token if used is None else used)
 
     # ------------------------------------------------------------------------------------------------------------- rest
 

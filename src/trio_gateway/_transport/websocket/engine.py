@@ -84,6 +84,8 @@ class HandshakeRejected(Exception):
         self.status_code = status_code
         self.headers = headers
         self.body = body
+        self.token = ""
+        """The token that was refused, where the caller notes it: a secret."""
 
     def __str__(self) -> str:
         return f"the WebSocket handshake was answered {self.status_code} {reason_phrase(self.status_code)}"
