@@ -331,7 +331,7 @@ class KernelUnresponsiveError(GatewayTimeoutError):
 
     def __init__(self, kernel_id: str, limit: float, *, seconds: float | None = None, unsent: bool = False) -> None:
         super().__init__("the kernel's answer", limit, "unresponsive_timeout", seconds=seconds)
-        self.args = (kernel_id, limit)
+        self.args: tuple[Any, ...] = (kernel_id, limit)
         self.kernel_id = kernel_id
         self.unsent = unsent
 

@@ -78,9 +78,9 @@ class Link:
         self.kernel = kernel
         self.known: dict[tuple[str, str], bool] = {}
         """Whether the kernel can import a function, by module and name."""
-        self.has_cloudpickle = False
+        self.has_cloudpickle: bool = False
         """Whether it is known to have cloudpickle."""
-        self.has_comms = False
+        self.has_comms: bool = False
         """Whether the kernel hears of comms."""
         self.version: tuple[int, int] = (0, 0)
         """Its Python."""
