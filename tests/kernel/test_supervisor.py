@@ -392,7 +392,7 @@ class Rotating(trio_gateway.TokenRenewer):
 
     token = "old"
 
-    def get_token(self, *args: Any, **kwargs: Any) -> str:
+    async def get_token(self, *args: Any, **kwargs: Any) -> str:  # in a thread it would be late for a virtual clock
         return self.token
 
 
