@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import asynccontextmanager
 from functools import partial
+from queue import Empty
 from typing import Any
 
 import pytest
@@ -22,7 +23,14 @@ from trio_gateway._portal.deadlines import move_on_after
 from trio_gateway._portal.messages import Entered, Returned, Stopped
 from trio_gateway._portal.portal import Portal
 from trio_gateway._portal.prefetch import Reading
-from trio_gateway._portal.thread_side import BlockingCrossing, BlockingPortalCrossing, ThreadCaller, block_on, take_blocking
+from trio_gateway._portal.thread_side import (
+    SIGNAL_SECONDS,
+    BlockingCrossing,
+    BlockingPortalCrossing,
+    ThreadCaller,
+    block_on,
+    take_blocking,
+)
 
 INTERRUPTED = """
 import sys
@@ -217,6 +225,48 @@ def test_g3_a_call_that_takes_too_long_is_cancelled() -> None:
         with move_on_after(0) as scope, BlockingCrossing(portal, _nothing(), give_portal):
             pytest.fail("it was entered")
         assert scope.cancelled_caught
+
+
+class NoticesWaits:
+    """Stands for a caller's queue: its first wait ends without anything, and the answer is there then."""
+
+    def __init__(self, caller: ThreadCaller) -> None:
+        self.caller = caller
+        self.limits: list[float | None] = []
+
+    def put(self, item: None) -> None:
+        pass
+
+    def get(self, timeout: float | None = None) -> None:
+        self.limits.append(timeout)
+        self.caller.deliver(Returned(7))
+        raise Empty
+
+
+def limits_of_waits() -> list[float | None]:
+    caller = ThreadCaller()
+    caller._wake = queue = NoticesWaits(caller)  # type: ignore[assignment]
+    assert caller.converse(lambda: None, lambda: None) == Returned(7)
+    return queue.limits
+
+
+def test_g3_no_wait_of_the_main_thread_lasts_for_ever() -> None:
+    """A signal that comes between Python's look for signals and the sleep interrupts nothing (seen once: Ctrl-C in a stream)."""
+    assert limits_of_waits() == [SIGNAL_SECONDS]
+    with move_on_after(SIGNAL_SECONDS / 2):
+        (limit,) = limits_of_waits()
+        assert limit is not None
+        assert 0 < limit <= SIGNAL_SECONDS / 2
+    with move_on_after(60):
+        assert limits_of_waits() == [SIGNAL_SECONDS]
+
+
+def test_other_threads_get_no_signals_and_wait_as_long_as_it_takes() -> None:
+    found: list[list[float | None]] = []
+    thread = threading.Thread(target=lambda: found.append(limits_of_waits()))
+    thread.start()
+    thread.join()
+    assert found == [[None]]
 
 
 def test_an_answer_that_comes_with_a_signal_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:

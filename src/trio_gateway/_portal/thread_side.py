@@ -8,12 +8,13 @@ around it (see `deadlines`).
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from .._errors import InvalidInputError
 from .._transport.blocks import OnlyWith
@@ -26,6 +27,10 @@ from .prefetch import Reading, forget, have_readers_answer
 __all__ = ["BlockingCrossing", "BlockingPortalCrossing", "ThreadCaller", "block_on", "take_blocking"]
 
 T = TypeVar("T")
+
+SIGNAL_SECONDS: Final = 0.5
+"""How long one wait of the main thread lasts, in seconds. A signal that comes after Python has looked for signals, and before the
+thread sleeps, interrupts no sleep: it is raised when the wait is over, so that none may last for ever."""
 
 
 @final
@@ -97,6 +102,8 @@ class ThreadCaller:
         left = seconds_left()
         if left == 0:
             raise Cancelled
+        if threading.current_thread() is threading.main_thread():  # the only one that signals are raised in
+            left = SIGNAL_SECONDS if left is None else min(left, SIGNAL_SECONDS)
         with suppress(Empty):
             self._wake.get(timeout=left)
 
