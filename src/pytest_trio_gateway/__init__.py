@@ -15,18 +15,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from trio_gateway import Gateway, GatewayConfig, GatewayEvent, Kernel, KernelPool
-    from trio_gateway.testing import FakeGateway
+    from trio_gateway import Fleet, FleetGateway, Gateway, GatewayConfig, GatewayEvent, Kernel, KernelPool
+    from trio_gateway.testing import FakeFleet, FakeGateway
 
 __all__ = [
+    "fake_fleet",
+    "fake_fleet_server",
     "fake_gateway",
     "fake_gateway_client",
+    "fake_gateway_fleet",
     "fake_gateway_kernel",
     "fake_gateway_pool",
     "fake_gateway_server",
     "gateway_events",
     "local_gateway",
     "local_gateway_client",
+    "local_gateway_fleet",
     "local_gateway_kernel",
     "local_gateway_pool",
 ]
@@ -34,11 +38,14 @@ __all__ = [
 _MARKER = "trio_gateway"
 _ASYNC_FIXTURES = frozenset(
     {
+        "fake_fleet",
         "fake_gateway",
         "fake_gateway_client",
+        "fake_gateway_fleet",
         "fake_gateway_kernel",
         "fake_gateway_pool",
         "local_gateway_client",
+        "local_gateway_fleet",
         "local_gateway_kernel",
         "local_gateway_pool",
     }
@@ -53,7 +60,7 @@ which needs no configuration for it, or mark the test for anyio's plugin, with t
 _FOR_A_PLAIN_TEST = """\
 This test is a plain function, and {fixture} is for async ones. Either write
   async def {test}(...):
-or take the fixture {instead}, a GatewayConfig, and open that with trio_gateway.blocking."""
+or take the fixture {instead}, {what}, and open that with trio_gateway.blocking."""
 _fakes: pytest.StashKey[list[FakeGateway]] = pytest.StashKey()
 
 
@@ -61,8 +68,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        f"{_MARKER}(kernelspec=None, fake={{}}, pool={{}}, **settings): which kernelspec and settings the fixtures of"
-        " trio_gateway use, and arguments of FakeGateway and of open_pool",
+        f"{_MARKER}(kernelspec=None, fake={{}}, pool={{}}, fleet={{}}, **settings): which kernelspec and settings the fixtures of"
+        " trio_gateway use, and arguments of FakeGateway, of open_pool and of FakeFleet",
     )
 
 
@@ -100,8 +107,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         used = _used(item, plain=True) if report.when == "setup" else []
         if used:
             # Beside the error, not in its place: another plugin may make sense of such a test, and have failed otherwise.
-            instead = "local_gateway" if used[0].startswith("local") else "fake_gateway_server"
-            words = _FOR_A_PLAIN_TEST.format(fixture=used[0], test=item.name.partition("[")[0], instead=instead)
+            server = "fake_fleet_server" if "fleet" in used[0] else "fake_gateway_server"
+            instead = "local_gateway" if used[0].startswith("local") else server
+            what = "a list of FleetGateways" if instead == "fake_fleet_server" else "a GatewayConfig"
+            test = item.name.partition("[")[0]
+            words = _FOR_A_PLAIN_TEST.format(fixture=used[0], test=test, instead=instead, what=what)
             report.sections.append((_MARKER, words))
         for fake in item.stash.get(_fakes, ()):
             report.sections.append((f"Conversation with {fake!r}", str(fake.conversation)))
@@ -119,7 +129,7 @@ def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return {name: value for name, value in _marked(request).items() if name not in {"fake", "kernelspec", "pool"}}
+    return {name: value for name, value in _marked(request).items() if name not in {"fake", "fleet", "kernelspec", "pool"}}
 
 
 def _pool(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -128,17 +138,41 @@ def _pool(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"name": said.get("kernelspec"), "size": 2, **said.get("pool", {})}
 
 
-def _make_fake(request: pytest.FixtureRequest) -> FakeGateway:
-    from trio_gateway.testing import FakeGateway, FakeKernelSpec
+def _fake_arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
+    from trio_gateway.testing import FakeKernelSpec
 
     said = _marked(request)
     arguments = dict(said.get("fake", {}))
     name = said.get("kernelspec")
     if name is not None and "kernelspecs" not in arguments:
         arguments["kernelspecs"] = [FakeKernelSpec(name=name, script=arguments.pop("script", None))]
-    fake = FakeGateway(**arguments)
+    return arguments
+
+
+def _make_fake(request: pytest.FixtureRequest) -> FakeGateway:
+    from trio_gateway.testing import FakeGateway
+
+    fake = FakeGateway(**_fake_arguments(request))
     request.node.stash.setdefault(_fakes, []).append(fake)
     return fake
+
+
+def _fleet(request: pytest.FixtureRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the marker says of the gateways of a fleet, and what of the fleet."""
+    said = dict(_marked(request).get("fleet", {}))
+    opening = {"placement": said.pop("placement")} if "placement" in said else {}
+    return said, opening
+
+
+def _make_fakes(request: pytest.FixtureRequest) -> FakeFleet:
+    from trio_gateway.testing import FakeFleet
+
+    arguments = _fleet(request)[0]
+    if not isinstance(arguments.get("gateways"), dict):
+        arguments = {**_fake_arguments(request), **arguments}
+    fakes = FakeFleet(**arguments)
+    request.node.stash.setdefault(_fakes, []).extend(fakes.gateways.values())
+    return fakes
 
 
 @pytest.fixture
@@ -178,6 +212,22 @@ async def fake_gateway_pool(request: pytest.FixtureRequest, fake_gateway_client:
     """
     async with fake_gateway_client.open_pool(**_pool(request)) as pool:
         yield pool
+
+
+@pytest.fixture
+async def fake_fleet(request: pytest.FixtureRequest) -> AsyncGenerator[FakeFleet]:
+    """Two fake gateways in memory, `a` and `b`, which fall and rise. The marker's `fleet` has the arguments of `FakeFleet`."""
+    async with _make_fakes(request) as fakes:
+        yield fakes
+
+
+@pytest.fixture
+async def fake_gateway_fleet(
+    request: pytest.FixtureRequest, fake_fleet: FakeFleet, gateway_events: list[GatewayEvent]
+) -> AsyncGenerator[Fleet]:
+    """These gateways, opened as a `trio_gateway.Fleet` with the marker's settings, and its `fleet`'s `placement`."""
+    async with fake_fleet.open(on_event=gateway_events.append, **_fleet(request)[1], **_settings(request)) as fleet:
+        yield fleet
 
 
 @contextmanager
@@ -242,13 +292,23 @@ def fake_gateway_server(request: pytest.FixtureRequest) -> Iterator[GatewayConfi
         yield config
 
 
-@pytest.fixture(scope="session")
-def local_gateway() -> Iterator[GatewayConfig]:
-    """A real Kernel Gateway process, one for the session (with pytest-xdist, for each worker): its URL and token.
+@pytest.fixture
+def fake_fleet_server(request: pytest.FixtureRequest) -> Iterator[list[FleetGateway]]:
+    """Fake gateways on real loopback ports, in real time, for asyncio and for programs without Trio: what `open_fleet` takes."""
 
-    It needs the extra `local`. Leave no kernel behind in it.
-    """
+    async def serve(ready: Callable[[object], None]) -> None:
+        import trio
 
+        async with _make_fakes(request) as fakes, fakes.listen(**_settings(request)) as gateways:
+            ready(gateways)
+            await trio.sleep_forever()
+
+    with _in_trio_thread(serve, "fake_fleet_server") as gateways:
+        yield gateways
+
+
+@contextmanager
+def _local_gateway(name: str) -> Generator[GatewayConfig]:
     async def serve(ready: Callable[[object], None]) -> None:
         import trio
 
@@ -258,7 +318,23 @@ def local_gateway() -> Iterator[GatewayConfig]:
             ready(gateway.config)
             await trio.sleep_forever()
 
-    with _in_trio_thread(serve, "local_gateway") as config:
+    with _in_trio_thread(serve, name) as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
+def local_gateway() -> Iterator[GatewayConfig]:
+    """A real Kernel Gateway process, one for the session (with pytest-xdist, for each worker): its URL and token.
+
+    It needs the extra `local`. Leave no kernel behind in it.
+    """
+    with _local_gateway("local_gateway") as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
+def _second_local_gateway() -> Iterator[GatewayConfig]:
+    with _local_gateway("second_local_gateway") as config:
         yield config
 
 
@@ -288,3 +364,30 @@ async def local_gateway_pool(request: pytest.FixtureRequest, local_gateway_clien
     """A pool of the real gateway's kernels: a `trio_gateway.KernelPool`. The marker's `pool` has its arguments."""
     async with local_gateway_client.open_pool(**_pool(request)) as pool:
         yield pool
+
+
+@pytest.fixture
+async def local_gateway_fleet(
+    request: pytest.FixtureRequest,
+    local_gateway: GatewayConfig,
+    _second_local_gateway: GatewayConfig,
+    gateway_events: list[GatewayEvent],
+) -> AsyncGenerator[Fleet]:
+    """Two real gateways, `a` and `b`, as a `trio_gateway.Fleet`: `local_gateway`, and one more for the session.
+
+    The marker's `fleet` has `labels`, `weights` and `placement`.
+    """
+    from trio_gateway import FleetGateway, open_fleet
+    from trio_gateway._transport.blocks import check_trio
+
+    check_trio("the fixture local_gateway_fleet", "for asyncio open a fleet of your own gateways with trio_gateway.anyio")
+    said, opening = _fleet(request)
+    if "gateways" in said:
+        raise pytest.UsageError(f"the marker {_MARKER}'s fleet has no gateways for local_gateway_fleet: they are a and b")
+    labels, weights = said.get("labels", {}), said.get("weights", {})
+    gateways = [
+        FleetGateway(config, name=name, labels=labels.get(name, ()), weight=weights.get(name, 1.0))
+        for name, config in (("a", local_gateway), ("b", _second_local_gateway))
+    ]
+    async with open_fleet(gateways, on_event=gateway_events.append, **opening, **_settings(request)) as fleet:
+        yield fleet

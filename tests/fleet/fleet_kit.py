@@ -7,42 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
-import trio
 
-from trio_gateway import Fleet, FleetGateway, GatewayConfig, GatewayEvent, GatewayStatus, open_fleet
-from trio_gateway.testing import FakeGateway
+from trio_gateway import Fleet, FleetGateway, GatewayConfig, GatewayEvent, GatewayStatus
+from trio_gateway.testing import FakeFleet, FakeGateway
 
-__all__ = ["QUICK", "Ground", "Network", "entry", "make_fakes", "open_ground", "start"]
+__all__ = ["QUICK", "Ground", "entry", "make_fakes", "open_ground", "start"]
 
 QUICK = {"gateway_retry_interval": 0.1, "gateway_retry_max": 2}
 """Settings of sessions that soon give up."""
-
-
-class Network:
-    """Leads each name to its fake; a name that is down refuses connections."""
-
-    def __init__(self, fakes: Mapping[str, FakeGateway]) -> None:
-        self.fakes = fakes
-        self.down: set[str] = set()
-
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
-        name = host.partition(".")[0]
-        if name in self.down:
-            await trio.lowlevel.checkpoint()
-            raise ConnectionRefusedError(111, "Connection refused")
-        return await self.fakes[name].connector(host, port)
-
-    def fall(self, name: str, *, kernels: bool = True) -> None:
-        """Have a gateway fall: nobody listens there any more, its connections break, and mostly its kernels are gone."""
-        self.down.add(name)
-        fake = self.fakes[name]
-        for kernel in list(fake.kernels.values()) if kernels else ():
-            fake.remove_kernel(kernel, quietly=True)
-        fake.cut_connections()
-
-    def rise(self, name: str) -> None:
-        """Have it listen again."""
-        self.down.discard(name)
 
 
 @attrs.define
@@ -50,7 +22,7 @@ class Ground:
     """Fakes, and a fleet of them."""
 
     fakes: dict[str, FakeGateway]
-    network: Network
+    network: FakeFleet
     fleet: Fleet
     events: list[GatewayEvent]
 
@@ -69,7 +41,7 @@ class Ground:
 
 def make_fakes(*names: str, **arguments: Any) -> dict[str, FakeGateway]:
     """Make a fake for each name; of one seed, so that nothing is left to chance."""
-    return {name: FakeGateway(url=f"http://{name}.invalid", seed=number, **arguments) for number, name in enumerate(names)}
+    return FakeFleet(names, **arguments).gateways
 
 
 def entry(fake: FakeGateway, name: str, settings: Mapping[str, Any] | None = None, **fields: Any) -> FleetGateway:
@@ -91,17 +63,13 @@ async def open_ground(
 ) -> AsyncGenerator[Ground]:
     """Open a fleet of fakes; afterwards no kernel of it is left, unless that is expected."""
     fakes = make_fakes("a", "b") if fakes is None else fakes
-    network = Network(fakes)
-    network.down.update(down)
+    network = FakeFleet(fakes, labels=labels, weights=weights)
+    for name in down:
+        network.fall(name)
     events: list[GatewayEvent] = []
-    async with AsyncExitStack() as stack:
-        for fake in fakes.values():
-            await stack.enter_async_context(fake)
-        gateways = [
-            entry(fake, name, settings, labels=(labels or {}).get(name, set()), weight=(weights or {}).get(name, 1.0))
-            for name, fake in fakes.items()
-        ]
-        async with open_fleet(gateways, connector=network.connect, on_event=events.append, **arguments) as fleet:
+    async with network:
+        given: Any = {**(settings or {}), **arguments}
+        async with network.open(on_event=events.append, **given) as fleet:
             yield Ground(fakes, network, fleet, events)
         if not left:
             assert all(not fake.kernels for fake in fakes.values()), "a kernel is left (G2)"

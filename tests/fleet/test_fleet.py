@@ -25,9 +25,9 @@ from trio_gateway import (
     notebooks,
     open_fleet,
 )
-from trio_gateway.testing import FakeGateway, FakeKernelSpec
+from trio_gateway.testing import FakeFleet, FakeGateway, FakeKernelSpec
 
-from .fleet_kit import QUICK, Ground, Network, entry, make_fakes, open_ground, start
+from .fleet_kit import QUICK, Ground, entry, make_fakes, open_ground, start
 
 # ------------------------------------------------------------------------------------------------------------------ opening
 
@@ -75,11 +75,11 @@ async def test_all_down_is_an_error_that_names_each(autojump_clock: MockClock) -
 async def test_bad_input_is_refused_before_anything_is_sent(autojump_clock: MockClock) -> None:
     """G10"""
     fakes = make_fakes("a")
-    network = Network(fakes)
+    network = FakeFleet(fakes)
 
     async def refuse(gateways: Any, **arguments: Any) -> GatewayError:
         with pytest.raises(InvalidInputError) as caught:
-            async with open_fleet(gateways, connector=network.connect, **arguments):
+            async with open_fleet(gateways, connector=network.connector, **arguments):
                 pytest.fail("it can't be opened")
         return caught.value
 
@@ -97,7 +97,7 @@ async def test_what_can_t_be_opened_is_told_with_its_name(autojump_clock: MockCl
     fakes = make_fakes("a", "b")
     gateways = [entry(fakes["a"], "a"), entry(fakes["b"], "b", {"gateway_token_renewer_class": "no.such.Renewer"})]
     with pytest.raises(ConfigError) as caught:
-        async with open_fleet(gateways, connector=Network(fakes).connect):
+        async with open_fleet(gateways, connector=FakeFleet(fakes).connector):
             pytest.fail("it can't be opened")
     assert caught.value.gateway == "b"
 

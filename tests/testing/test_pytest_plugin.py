@@ -94,6 +94,75 @@ def test_a_pool(pytester: pytest.Pytester) -> None:
     ).assert_outcomes(passed=2, failed=1)
 
 
+def test_a_fleet(pytester: pytest.Pytester) -> None:
+    """The marker says what it is; its gateways fall and rise; one that cannot be fails the test."""
+    result = run_pytest(
+        pytester,
+        """
+        import pytest
+        import trio_gateway
+
+        async def test_plain(fake_gateway_fleet, fake_fleet, gateway_events, autojump_clock):
+            assert isinstance(fake_gateway_fleet, trio_gateway.Fleet)
+            assert [(one.name, one.state) for one in fake_gateway_fleet.gateways] == [("a", "up"), ("b", "up")]
+            fake_fleet.fall("a")
+            async with fake_gateway_fleet.open_pool(size=2, warm=2) as pool:
+                assert (await pool.run("6 * 7")).text == "42"
+                assert not fake_fleet.gateways["a"].kernels
+            assert gateway_events
+
+        @pytest.mark.trio_gateway(
+            fleet={"gateways": ["x", "y", "z"], "labels": {"z": {"gpu"}}, "weights": {"y": 2}, "placement": "round-robin"},
+            kernelspec="julia", fake={"token": "mine"}, request_timeout=7,
+        )
+        async def test_marked(fake_gateway_fleet, fake_fleet, autojump_clock):
+            assert [one.weight for one in fake_gateway_fleet.gateways] == [1, 2, 1]
+            assert {fake.token for fake in fake_fleet.gateways.values()} == {"mine"}
+            assert fake_gateway_fleet.gateway("y").config.request_timeout == 7
+            async with fake_gateway_fleet.start_kernel(require={"gpu"}) as kernel:
+                assert kernel.name == "julia"
+                assert list(fake_fleet.gateways["z"].kernels) == [kernel.id]
+
+        @pytest.mark.trio_gateway(fleet={"labels": {"c": {"gpu"}}})
+        async def test_wrong(fake_gateway_fleet):
+            pass
+
+        async def test_fails(fake_gateway_fleet):
+            async with fake_gateway_fleet.start_kernel() as kernel:
+                await kernel.execute("'findme'")
+                assert False
+        """,
+    )
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(["*names of gateways: 'a', 'b'*"])
+    result.stdout.fnmatch_lines(["*Conversation with <FakeGateway*", "*shell execute_request*findme*"])
+
+
+def test_a_fleet_on_ports_for_the_other_faces(pytester: pytest.Pytester) -> None:
+    run_pytest(
+        pytester,
+        """
+        import asyncio
+        import trio_gateway.anyio
+        import trio_gateway.blocking
+
+        def test_without_async(fake_fleet_server):
+            with trio_gateway.blocking.open_fleet(fake_fleet_server) as fleet:
+                assert [one.state for one in fleet.gateways] == ["up", "up"]
+                with fleet.open_pool(size=1) as pool:
+                    assert pool.run("6 * 7").text == "42"
+
+        def test_on_asyncio(fake_fleet_server):
+            async def main():
+                async with trio_gateway.anyio.open_fleet(fake_fleet_server) as fleet, fleet.start_kernel() as kernel:
+                    assert (await kernel.execute("6 * 7")).text == "42"
+
+            asyncio.run(main())
+        """,
+        ini="[pytest]\n",
+    ).assert_outcomes(passed=2)
+
+
 def test_a_failure_shows_the_conversation_without_the_token(pytester: pytest.Pytester) -> None:
     result = run_pytest(
         pytester,
@@ -150,6 +219,12 @@ def test_a_real_gateway_for_the_session(pytester: pytest.Pytester) -> None:
         async def test_pool(local_gateway_pool):
             assert (await local_gateway_pool.run("6 * 7")).text == "42"
 
+        async def test_fleet(local_gateway_fleet, local_gateway):
+            assert [one.state for one in local_gateway_fleet.gateways] == ["up", "up"]
+            assert local_gateway_fleet.gateway("a").url == local_gateway.url != local_gateway_fleet.gateway("b").url
+            async with local_gateway_fleet.start_kernel() as kernel:
+                assert (await kernel.execute("6 * 7")).text == "42"
+
         def test_second(local_gateway):
             assert local_gateway.auth_token
             import pathlib
@@ -159,7 +234,7 @@ def test_a_real_gateway_for_the_session(pytester: pytest.Pytester) -> None:
             import pathlib
             assert local_gateway_client.url == pathlib.Path("url").read_text()
         """,
-    ).assert_outcomes(passed=4)
+    ).assert_outcomes(passed=5)
 
 
 def test_a_server_that_does_not_start_says_why(pytester: pytest.Pytester) -> None:
@@ -208,7 +283,12 @@ def test_where_nothing_runs_it_that_is_said(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fixture", "instead"), [("fake_gateway_kernel", "fake_gateway_server"), ("local_gateway_kernel", "local_gateway")]
+    ("fixture", "instead"),
+    [
+        ("fake_gateway_kernel", "fake_gateway_server, a Gateway"),
+        ("fake_gateway_fleet", "fake_fleet_server, a list of Fleet"),
+        ("local_gateway_kernel", "local_gateway, a Gateway"),
+    ],
 )
 @pytest.mark.parametrize("mode", ["", "trio_mode = true\n"])
 def test_who_forgets_async_is_told_what_to_write(pytester: pytest.Pytester, fixture: str, instead: str, mode: str) -> None:
@@ -221,9 +301,7 @@ def test_who_forgets_async_is_told_what_to_write(pytester: pytest.Pytester, fixt
     """
     result = run_pytest(pytester, program, ini=f"[pytest]\n{mode}")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(
-        ["This test is a plain function*", "  async def test_mine(...):", f"*fixture {instead}, a Gateway*"]
-    )
+    result.stdout.fnmatch_lines(["This test is a plain function*", "  async def test_mine(...):", f"*fixture {instead}*"])
 
 
 @pytest.mark.parametrize("fixture", ["fake_gateway_kernel", "fake_gateway"])

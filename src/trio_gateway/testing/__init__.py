@@ -15,6 +15,7 @@ from ._conversation import Conversation as Conversation
 from ._faults import Chaos as Chaos
 from ._faults import Fault as Fault
 from ._faults import Faults as Faults
+from ._fleet import FakeFleet as FakeFleet
 from ._gateway import FakeGateway as FakeGateway
 from ._http import FakeRequest as FakeRequest
 from ._hub import FakeHub as FakeHub
@@ -32,6 +33,7 @@ __all__ = [
     "Conversation",
     "Crash",
     "FakeComm",
+    "FakeFleet",
     "FakeGateway",
     "FakeHub",
     "FakeHubServer",
