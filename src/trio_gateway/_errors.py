@@ -39,7 +39,7 @@ from __future__ import annotations
 import copy
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "AsyncLibraryError",
@@ -94,6 +94,16 @@ class GatewayError(Exception):
 
     gateway: str = ""
     """What the gateway that it is about is called in its fleet; `""` where there is no fleet, or it is about no one gateway."""
+    _entry: ClassVar[str]  # of a class that has no entry of its own: that of the public class that it is a kind of
+
+    @property
+    def help_page(self) -> str:
+        """The entry of the documentation about this class, as a page and a place in it: cause, example, remedy.
+
+        Such as `"errors.html#kerneldiederror"`, on the site. A class of a program's own has that of the class it derives from.
+        """
+        own = next(cls for cls in type(self).__mro__ if cls.__module__.partition(".")[0] == "trio_gateway")
+        return f"errors.html#{own.__dict__.get('_entry', own.__name__).lower()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, dict(self.__dict__))

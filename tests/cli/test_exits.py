@@ -6,6 +6,7 @@ import pytest
 
 from trio_gateway import (
     GatewayConnectionError,
+    GatewayError,
     KernelSpecNotFoundError,
 )
 from trio_gateway._cli.exits import EXIT_CODES_HELP, ExitCode, printable
@@ -46,7 +47,9 @@ def test_each_error_becomes_a_code_and_a_few_lines(
     err = capfd.readouterr().err
     assert words in err
     assert "Traceback" not in err
-    assert len(err.splitlines()) == 2
+    known = isinstance(error, GatewayError)
+    assert len(err.splitlines()) == 2 + known
+    assert err.splitlines()[-1].startswith("More in the documentation: errors.html#") == known
     assert run("exec", "-q", "--debug", "1") == code
     assert "Traceback" in capfd.readouterr().err
 
@@ -57,7 +60,8 @@ def test_of_a_local_gateway_that_does_not_start_nobody_is_asked_for_the_address(
     fake_gateway(GatewayConnectionError("the local gateway ended with status 1"))
     assert run("exec", "-q", "1") == 3
     assert capfd.readouterr().err.splitlines()[1:] == [
-        "A gateway that runs already is used where --url or JUPYTER_GATEWAY_URL names it."
+        "A gateway that runs already is used where --url or JUPYTER_GATEWAY_URL names it.",
+        "More in the documentation: errors.html#gatewayconnectionerror",
     ]
     monkeypatch.setenv("JUPYTER_GATEWAY_URL", "http://127.0.0.1:1")
     assert run("exec", "-q", "1") == 3

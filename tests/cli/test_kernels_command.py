@@ -325,9 +325,10 @@ def test_a_gateway_that_takes_nothing_now_is_told_at_once_and_no_kernel_is_looke
     done = gateway.cli.run(*arguments)
     assert (done.code, done.out) == (3, "")
     assert set(gateway.asked) == {"GET /api/kernelspecs"}
-    first, advice = done.err.splitlines()
+    first, advice, more = done.err.splitlines()
     assert "answered 503" in first
     assert "trio-gateway doctor" in advice
+    assert more == "More in the documentation: errors.html#gatewayhttperror"
 
 
 def test_a_gateway_that_tells_of_no_kernelspecs_starts_kernels_all_the_same(served: Served) -> None:

@@ -23,6 +23,7 @@ from .options import Options, common_options, json_option, kernel_option, pass_o
 from .sinks import standard_output
 from .supervision import run_command
 from .tables import write_json, write_table
+from .wording import more_about
 
 __all__ = ["doctor"]
 
@@ -142,6 +143,7 @@ def _line(check: Check, *, coloured: bool) -> str:
     lines = [f"{word}  {check.name:{_WIDTH}}  {first}{'' if more else seconds}", *[f"{indent}{line}" for line in more]]
     if check.advice:
         lines.append(f"{indent}-> {printable(check.advice)}")
+    lines += [f"{indent}   {more}" for more in more_about(check.error)]
     return "\n".join(lines) + "\n"
 
 

@@ -21,7 +21,7 @@ from .._config import gateways_file, read_file, readable_by_all
 from .._errors import InvalidInputError
 from .._secret import Secret
 from .exits import printable
-from .wording import Failure, describe
+from .wording import Failure, describe, more_about
 
 __all__ = [
     "Options",
@@ -206,10 +206,11 @@ class Options:
 
     def complain(self, failure: Failure | Exception) -> Failure:
         """Tell why the command failed, in words and in the JSON object, which has the first reason if there are several."""
+        more = more_about(failure)
         failure = failure if isinstance(failure, Failure) else describe(failure, local=not self.has_gateway)
         if self.failure is None:
             self.failure = failure
-        lines = failure.lines
+        lines = [*failure.lines, *more]
         self.console.print(Text.assemble(("trio-gateway: error: ", "bold red"), "\n".join(map(printable, lines))))
         return failure
 

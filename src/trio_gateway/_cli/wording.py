@@ -34,7 +34,7 @@ from .._errors import (
 )
 from .exits import OutOfTimeError
 
-__all__ = ["DOCTOR", "Failure", "describe", "names_api_twice"]
+__all__ = ["DOCTOR", "Failure", "describe", "more_about", "names_api_twice"]
 
 DOCTOR: Final = "`trio-gateway doctor` goes the way to the gateway and to a kernel step by step, and says where it ends."
 
@@ -99,6 +99,13 @@ def describe(error: Exception, *, local: bool = False) -> Failure:
     known = isinstance(error, (GatewayError, OutOfTimeError))
     message = _message(error) if known else f"{type(error).__name__}: {error}"
     return Failure(type(error).__name__, message, _advice(error, local=local))
+
+
+def more_about(error: object) -> list[str]:
+    """Return a line on where the documentation has more about an error; none for what a person mistyped: all of that is said."""
+    if isinstance(error, GatewayError) and not isinstance(error, InvalidInputError):
+        return [f"More in the documentation: {error.help_page}"]
+    return []
 
 
 def _message(error: Exception) -> str:

@@ -86,6 +86,7 @@ class PathTakenError(InvalidInputError):
 
     holder: SessionRow
     """The session that has the path."""
+    _entry = "InvalidInputError"
 
     def __init__(self, holder: SessionRow) -> None:
         super().__init__("path", holder.path, f"a path that no other session has; session {holder.id} has it")

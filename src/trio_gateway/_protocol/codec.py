@@ -53,6 +53,7 @@ class TooLargeError(ProtocolError):
         message: it, without metadata, content and buffers; None where its beginning does not say what it was.
     """
 
+    _entry = "ProtocolError"
     length: int
     """How many bytes it had."""
     message: Message | None

@@ -51,6 +51,8 @@ _TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 class TLSRefusedError(GatewayConnectionError):
     """The TLS handshake failed for a reason that trying again does not change, such as a certificate that is not trusted."""
 
+    _entry = "GatewayConnectionError"
+
 
 class _QuickStream(trio.abc.HalfCloseableStream):
     """A TCP stream that acknowledges at once what it reads.
