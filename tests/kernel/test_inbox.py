@@ -19,7 +19,7 @@ from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from trio_gateway._errors import GatewayError, KernelDiedError, SlowConsumerError
 from trio_gateway._kernel import inbox as inbox_module
-from trio_gateway._kernel.inbox import Inbox, InboxStatistics, WhenFull
+from trio_gateway._kernel.inbox import FAIRNESS, Inbox, InboxStatistics, WhenFull
 from trio_gateway._kernel.spool import Spool
 from trio_gateway._protocol.messages import Header, Message
 
@@ -366,12 +366,51 @@ async def test_a_message_that_is_there_costs_no_turn(inboxes: Any) -> None:
         assert turns == 0
 
 
-async def test_the_end_is_a_checkpoint(inboxes: Any) -> None:
+async def test_the_end_costs_no_turn_but_one_who_asks_for_it_again_and_again_lets_others_run(inboxes: Any) -> None:
     inbox = inboxes()
     inbox.close()
-    with assert_checkpoints():
-        with pytest.raises(trio.EndOfChannel):
+    turns = []
+
+    async def other() -> None:
+        turns.append(1)
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(trio.EndOfChannel):
+                await inbox.get()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await ask(FAIRNESS - 1)
+        assert not turns
+        await ask(1)
+        assert turns
+
+
+async def test_the_end_can_be_cancelled(inboxes: Any) -> None:
+    inbox = inboxes()
+    inbox.close()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await inbox.get()
+    assert scope.cancelled_caught
+
+
+async def test_one_who_waits_for_anything_is_woken_by_it(inboxes: Any) -> None:
+    inbox = inboxes()
+    happens = {"a message": lambda: inbox.put(message(1)), "a call": inbox.wake, "the end": inbox.close}
+    for name, happen in happens.items():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inbox.wait_woken)
+            await wait_all_tasks_blocked()
+            assert inbox.waits
+            happen()
+            await wait_all_tasks_blocked()
+            assert not nursery.child_tasks, name
+        if inbox.ready:
+            assert not inbox.waits
             await inbox.get()
+        assert inbox.waits == (name != "the end")
 
 
 @pytest.mark.parametrize("count", [1, 64, 100])

@@ -173,8 +173,7 @@ class Inbox:
         if not self._closed:
             self._closed = True
             self._failure = failure
-            self._waiting.unpark_all()
-            self._room.unpark_all()
+            self._let_go()
 
     def discard(self) -> None:
         """Forget everything and remove the temporary file; nobody will read any more."""
@@ -182,8 +181,13 @@ class Inbox:
         self._memory.clear()
         self._bytes = 0
         self._spool.close()
-        self._waiting.unpark_all()
-        self._room.unpark_all()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._waiting:  # mostly nobody does, and to ask the lot costs more than all else here
+            self._waiting.unpark_all()
+        if self._room:
+            self._room.unpark_all()
 
     async def get(self) -> Message:
         """Wait for the next message.
@@ -193,20 +197,20 @@ class Inbox:
             SlowConsumerError: what did not fit into memory fits on no disk either, or can't be read back from it.
             Exception: a copy of what it was closed with.
 
-        Cancellation: safe, no message is lost. A message that is there already costs no scheduling, but for every 64th.
+        Cancellation: safe, no message is lost. What is there already, a message or the end, costs no scheduling, but for every
+            64th time.
         """
         try:
             while True:
-                if self._memory or self._spool:
+                if self._memory or self._spool or self._closed:
                     self._since_checkpoint += 1
                     if self._since_checkpoint >= FAIRNESS:
                         self._since_checkpoint = 0
                         await trio.lowlevel.checkpoint()
                         continue
                     await trio.lowlevel.checkpoint_if_cancelled()
-                    return self.take()
-                if self._closed:
-                    await trio.lowlevel.checkpoint()
+                    if self.ready:
+                        return self.take()
                     if self._failure is None:
                         raise trio.EndOfChannel
                     raise fresh(self._failure)
@@ -216,6 +220,24 @@ class Inbox:
             if self.ready:
                 self._waiting.unpark()  # we may have been woken for it, and it is another consumer's now
             raise
+
+    @property
+    def waits(self) -> bool:
+        """Whether `get` would wait: nothing is there, and it is not the end."""
+        return not (self._memory or self._spool or self._closed)
+
+    async def wait_woken(self) -> None:
+        """Wait for a message, the end or `wake`, where `get` would wait; what it was may be another consumer's by then.
+
+        Cancellation: safe.
+        """
+        await self._waiting.park()
+        self._since_checkpoint = 0
+
+    def wake(self) -> None:
+        """Have those look around who wait in `wait_woken`."""
+        if self._waiting:
+            self._waiting.unpark_all()
 
     async def wait_ready(self) -> None:
         """Wait until `get` would not wait: a message is there, or the end. Cancellation: safe."""

@@ -401,6 +401,8 @@ class PendingExecution(Pending):
     def _note_reply(self) -> None:
         """From now on `idle` may be overdue: the caller waits for so long only."""
         self._answered.set()
+        if self.inbox is not None:
+            self.inbox.wake()
         if self._idle_scope is not None and self._idle_scope.deadline == math.inf:
             self._idle_scope.deadline = trio.current_time() + self.idle_grace
 
@@ -473,11 +475,13 @@ class PendingExecution(Pending):
         """
         inbox = self.inbox
         assert inbox is not None
-        if inbox.ready:
-            return await inbox.get()
-        with self._until_idle_is_overdue():
-            return await inbox.get()
-        return None
+        while inbox.waits:
+            if self.execution.replied:
+                with self._until_idle_is_overdue():
+                    return await inbox.get()
+                return None
+            await inbox.wait_woken()  # without a scope, which costs more than all else here: the reply wakes us
+        return await inbox.get()
 
     def result(self) -> ExecutionResult:
         """Return what came of it, or raise what it failed with; call it when it is settled."""
