@@ -435,6 +435,128 @@ async def test_a_pool_goes_on_where_a_gateway_falls(autojump_clock: MockClock) -
         ground.network.rise("a")
 
 
+async def test_warm_kernels_of_a_gateway_that_fell_hold_up_no_lease(autojump_clock: MockClock) -> None:
+    """Before the fleet knows, those that have a connection come first; once it knows, the others are dropped."""
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=6, warm=4, reuse="as-is") as pool:
+        await pool.wait_ready()
+        await trio.sleep(30)
+        ground.network.fall("a")
+        await wait_all_tasks_blocked()
+        assert ground.status("a").state == "up", "nobody was asked yet"
+        began = trio.current_time()
+        for _ in range(6):
+            async with pool.kernel() as kernel:
+                assert kernel.id in ground.fakes["b"].kernels
+        assert trio.current_time() == began
+        await trio.sleep(2)
+        assert ground.status("a").state == "down"
+        assert pool.statistics().lost == 2, "they are dropped without having been asked for"
+        await trio.sleep(30)
+        assert ground.counts() == {"a": 0, "b": 4}
+
+
+async def test_a_lease_gets_whichever_is_ready_first_where_all_are_in_doubt(autojump_clock: MockClock) -> None:
+    """One that has lost its connection is looked at, and another one started meanwhile."""
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=8, warm=2, reuse="as-is") as pool:
+        await pool.wait_ready()
+        assert ground.counts() == {"a": 1, "b": 1}
+        await trio.sleep(30)
+        async with pool.kernel() as first, AsyncExitStack() as stack:
+            other = "b" if first.id in ground.fakes["a"].kernels else "a"
+            await pool.wait_ready()
+            ground.network.fall(other)
+            await wait_all_tasks_blocked()
+            began = trio.current_time()
+            leased = [await stack.enter_async_context(pool.kernel()) for _ in range(2)]
+            assert trio.current_time() - began < 1
+            assert all(kernel.id not in ground.fakes[other].kernels for kernel in leased)
+        ground.network.rise(other)
+
+
+async def test_one_that_says_nothing_any_more_holds_up_one_lease(autojump_clock: MockClock) -> None:
+    """Nobody knows until a kernel there was asked. From then on its other kernels come last."""
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=6, warm=6, reuse="as-is") as pool:
+        await pool.wait_ready()
+        await trio.sleep(30)
+        hole = ground.fakes["a"].faults.black_hole()
+        ground.fakes["a"].swallow_connections()
+        waits: list[float] = []
+        for _ in range(12):
+            began = trio.current_time()
+            async with pool.kernel() as kernel:
+                waits.append(trio.current_time() - began)
+                assert kernel.id in ground.fakes["b"].kernels
+        assert sum(wait > 0.5 for wait in waits) <= 1, waits
+        await trio.sleep(200)
+        assert ground.status("a").state == "down"
+        assert pool.statistics().lost == 3
+        assert ground.counts() == {"a": 3, "b": 6}, "what nobody could shut down is there"
+        hole.remove()
+        await trio.sleep(60)
+        assert ground.status("a").state == "up"
+        assert ground.counts() == {"a": 0, "b": 6}, "and is shut down when its gateway is back (G2)"
+
+
+async def test_a_question_to_a_kernel_is_given_up_when_its_gateway_proves_to_be_away(autojump_clock: MockClock) -> None:
+    fakes = make_fakes("a", "b")
+    async with open_ground(fakes) as ground, ground.fleet.open_pool("python3", size=1, warm=1, require=()) as pool:
+        await pool.wait_ready()
+        (place,) = [name for name, fake in fakes.items() if fake.kernels]
+        await trio.sleep(30)
+        fakes[place].swallow_connections()
+        began = trio.current_time()
+
+        async def fall() -> None:
+            await trio.sleep(0.5)
+            ground.network.fall(place)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fall)
+            async with pool.kernel() as kernel:
+                assert kernel.id not in fakes[place].kernels
+                assert trio.current_time() - began < 4, "it was asked, and would have had five seconds"
+        ground.network.rise(place)
+
+
+async def test_kernels_that_outlive_their_gateway_s_absence_are_shut_down_when_it_is_back(autojump_clock: MockClock) -> None:
+    """G2: also where only the network was away, and the pool has gone on elsewhere."""
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=4, warm=4, reuse="as-is") as pool:
+        await pool.wait_ready()
+        ground.network.fall("a", kernels=False)
+        await trio.sleep(100)
+        assert ground.counts() == {"a": 2, "b": 4}
+        ground.network.rise("a")
+        await trio.sleep(60)
+        assert ground.counts() == {"a": 0, "b": 4}
+        assert (await pool.run("6 * 7")).text == "42"
+
+
+async def test_a_kernel_that_is_just_made_ready_does_not_wait_for_its_gateway_either(autojump_clock: MockClock) -> None:
+    init = "import time; time.sleep(20)"
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=2, warm=2, init=init) as pool:
+        await trio.sleep(5)
+        assert ground.counts() == {"a": 1, "b": 1}
+        ground.network.fall("a")
+        await trio.sleep(20)
+        assert ground.status("a").state == "down"
+        await trio.sleep(10)
+        assert ground.counts() == {"a": 0, "b": 2}, "another was begun at once"
+        await pool.wait_ready()
+        assert trio.current_time() < 60
+
+
+async def test_a_connection_that_is_cut_costs_no_kernel(autojump_clock: MockClock) -> None:
+    async with open_ground() as ground, ground.fleet.open_pool("python3", size=4, warm=4, reuse="as-is") as pool:
+        await pool.wait_ready()
+        for _ in range(3):
+            for fake in ground.fakes.values():
+                fake.cut_connections()
+            assert [result.ok async for _, result in pool.map(["1"] * 8)] == [True] * 8
+            await trio.sleep(5)
+        assert pool.statistics().lost == 0
+        assert [status.state for status in ground.fleet.gateways] == ["up", "up"]
+
+
 async def test_a_pool_s_kernels_leave_a_gateway_that_is_drained(autojump_clock: MockClock) -> None:
     async with open_ground() as ground, ground.fleet.open_pool("python3", size=4, warm=3, reuse="as-is") as pool:
         await pool.wait_ready()

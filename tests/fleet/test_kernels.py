@@ -52,7 +52,8 @@ async def test_the_kernels_of_all_with_their_gateways(autojump_clock: MockClock)
         ground.network.fall("b", kernels=False)
         with pytest.raises(NoGatewayError):
             await ground.fleet.kernels.list()
-        ground.network.down.clear()
+        for name in "ab":
+            ground.network.rise(name)
 
 
 async def test_the_kernelspecs_of_all(autojump_clock: MockClock) -> None:

@@ -36,6 +36,9 @@ class Owner:
         member.stage = Stage.ENDING
         member.nudge()
 
+    def is_cut_off(self, member: Member) -> None:
+        self.told.append("cut off")
+
     def has_gone(self, member: Member) -> None:
         self.told.append("gone")
 
@@ -133,6 +136,43 @@ async def test_a_question_that_was_lost_is_asked_again(autojump_clock: MockClock
         else:
             fake.cut_connections()
         assert (await member.ask()) == ""
+
+
+async def test_one_that_is_cut_off_says_so_and_is_checked(autojump_clock: MockClock) -> None:
+    """A check leaves alone what it is: `init` does not run again, and it was not used."""
+    async with open_member(init="x = 1", reuse="restart") as (fake, owner, member):
+        used_at = member.used_at
+        fake.cut_connections()
+        await trio.sleep(1)
+        assert owner.told[:2] == ["ready", "cut off"]
+        member.stage = Stage.STARTING
+        member.check()
+        await trio.sleep(1)
+        assert (owner.told[-1], member.stage, member.used_at) == ("settled", Stage.READY, used_at)
+        (kernel,) = fake.kernels.values()
+        assert kernel.restarts == 0
+        kernel.stall()
+        member.stage = Stage.STARTING
+        member.check()
+        await trio.sleep(2 * ANSWER_SECONDS)
+        assert owner.told[-2:] == [f"lost: no answer in {ANSWER_SECONDS:g} s", "gone"]
+
+
+async def test_a_question_can_be_given_up(autojump_clock: MockClock) -> None:
+    async with open_member() as (fake, _, member), trio.open_nursery() as nursery:
+        (kernel,) = fake.kernels.values()
+        kernel.stall()
+        began = trio.current_time()
+
+        async def give_up() -> None:
+            await trio.sleep(1)
+            member.stop_asking()
+
+        nursery.start_soon(give_up)
+        assert await member.ask() == "its gateway does not answer"
+        assert trio.current_time() == began + 1
+        member.stop_asking()
+        kernel.resume()
 
 
 async def test_another_process_is_noticed_though_nothing_told_of_it(autojump_clock: MockClock) -> None:

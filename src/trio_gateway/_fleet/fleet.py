@@ -25,6 +25,7 @@ from .._gateway.ownership import StartAttempt
 from .._kernel.kernel import Kernel
 from .._kernel_resources import KernelResources
 from .._limits import points_to_limits
+from .._pool.member import Standing
 from .._pool.options import PoolOptions, Reuse
 from .._pool.pool import KernelPool, open_kernel_pool
 from .._secret import hide_values
@@ -55,6 +56,8 @@ class Fleet:
         self._pools: set[KernelPool] = set()
         self._kernels = FleetKernels(members)
         self._kernelspecs = FleetKernelSpecs(members)
+        for member in members:
+            member.on_news = self._look_at_pools
 
     @property
     def gateways(self) -> tuple[GatewayStatus, ...]:
@@ -206,9 +209,11 @@ class Fleet:
         """
         fitting = [member for member in self._members if labels <= member.labels]
         candidates = [member for member in fitting if member.name not in tried and not member.is_draining]
-        stale = [member for member in candidates if member.is_stale and member.health.state != "down"]
+        # Where something went wrong just now, a start would wait for an answer that may not come.
+        sure = [member for member in candidates if not member.is_doubtful] or candidates
+        stale = [member for member in sure if member.is_stale and member.health.state != "down"]
         await look_at(stale, LOOK_SECONDS)
-        usable = [member for member in candidates if member.is_up and member.has_spec(name)]
+        usable = [member for member in sure if member.is_up and member.has_spec(name)]
         if not usable:
             # What was known is no reason to refuse a start: all are asked, but for those that have just been.
             await look_at([member for member in candidates if member not in stale or not member.is_up])
@@ -359,7 +364,7 @@ class Fleet:
             url="",
             name=name or "",
             ask_spec=partial(self._kernelspecs.find_listed, name),
-            is_unwanted=self._is_drained,
+            surroundings=self,
         ) as pool:
             self._pools.add(pool)
             try:
@@ -376,8 +381,15 @@ class Fleet:
                 raise self._refusal(name, fitting, {})
         await trio.lowlevel.checkpoint()
 
-    def _is_drained(self, kernel_id: str) -> bool:
-        return any(member.is_draining and member.has(kernel_id) for member in self._members)
+    def standing(self, kernel_id: str) -> Standing:
+        """What is known of the gateway that a kernel of the fleet is on. For pools."""
+        return next((member.standing for member in self._members if member.has(kernel_id)), Standing.WELL)
+
+    def has_lost(self, kernel_id: str) -> None:
+        """A kernel of a pool did not answer: its gateway is asked how it is. For pools."""
+        for member in self._members:
+            if member.has(kernel_id) and member.is_up:
+                member.doubt()
 
     # ----------------------------------------------------------------------------------------------------------------- draining
 
@@ -425,6 +437,10 @@ class Fleet:
 
     def _note_drain(self, member: Member) -> None:
         member.note_change()
+        self._look_at_pools()
+
+    def _look_at_pools(self) -> None:
+        """Have the pools look again which of their kernels can be handed out."""
         for pool in self._pools:
             pool.look_again()
 

@@ -27,6 +27,7 @@ from .._errors import (
 from .._events import EventSink, GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
 from .._models import KernelSpecs, find_started
+from .._pool.member import Standing
 from .._protocol.retry import RandomSource
 from .._transport.connector import Connector
 from .health import Health, is_absent
@@ -40,6 +41,8 @@ FRESH_SECONDS: Final = 2.0
 """For how long what a gateway has said of itself holds for placing kernels, in seconds."""
 LOOK_SECONDS: Final = 10.0
 """How long a start waits for a gateway's word while others may do, in seconds."""
+_MOST_LEFT: Final = 1000
+"""So many kernels that may be left on a gateway are remembered."""
 _DOUBT_SECONDS: Final = 1.0
 """A gateway that is up is not asked again sooner because it is in doubt, in seconds."""
 
@@ -80,6 +83,11 @@ class Member:
         self._looking = trio.Lock()
         self._looks = 0
         self._doubt = trio.Event()
+        self.is_doubtful = False
+        """Whether something went wrong there, and it was not asked since."""
+        self.on_news: Callable[[], None] = lambda: None
+        """Called when it comes or goes."""
+        self._left: dict[str, None] = {}
 
     # ------------------------------------------------------------------------------------------------------- what is known
 
@@ -116,6 +124,15 @@ class Member:
     def has(self, kernel_id: str) -> bool:
         """Whether a kernel is there, as far as is known."""
         return kernel_id in self._running or kernel_id in self._listed
+
+    @property
+    def standing(self) -> Standing:
+        """What is known of it, for the kernels of pools there."""
+        if self.is_draining:
+            return Standing.UNWANTED
+        if self.health.state == "down":
+            return Standing.AWAY
+        return Standing.DOUBTFUL if self.is_doubtful else Standing.WELL
 
     def ids(self) -> frozenset[str]:
         """The kernels that the fleet uses there."""
@@ -189,10 +206,11 @@ class Member:
             self._note(self.health.absent(said(error), now))
         elif not isinstance(error, KernelSpecNotFoundError):
             self.health.start_failed(said(error), now)
-        self.doubt()
+        self._doubt.set()
 
     def doubt(self) -> None:
         """Have it asked how it is."""
+        self.is_doubtful = True
         self._doubt.set()
 
     # ---------------------------------------------------------------------------------------------------------------- its tasks
@@ -224,13 +242,34 @@ class Member:
             if self.is_up:  # many connections may break at once
                 await trio.sleep_until(self.health.looked_at + _DOUBT_SECONDS)
             self._doubt = trio.Event()
-            await self.look()
+            await self.look(LOOK_SECONDS if self.is_up else math.inf)
+            if self.is_up and self._left:
+                await self._end_left()
 
     def _hear(self, event: GatewayEvent) -> None:
         """Hand on the gateway's events; a connection that breaks, or can't be made, puts it in doubt."""
         self._emit(event)
         if event.kind == "connection" and event.status == "error" and self.is_up:
             self.doubt()
+        if (event.kind, event.action) == ("kernel", "cleanup") and event.kernel_id is not None:
+            self._left[event.kernel_id] = None
+            if len(self._left) > _MOST_LEFT:
+                del self._left[next(iter(self._left))]
+            self.doubt()
+
+    async def _end_left(self) -> None:
+        """End the kernels that may be left there, now that it answers: the fleet's, which could not be shut down before.
+
+        Cancellation: leaves those for another time that it has not come to.
+        """
+        for kernel_id in tuple(self._left):
+            try:
+                await self.gateway.kernels.shutdown(kernel_id)
+            except GatewayError as error:
+                _logger.debug("kernel_still_left", extra={"gateway.kernel_id": kernel_id, "gateway.reason": repr(error)})
+                await trio.lowlevel.checkpoint()
+                return
+            self._left.pop(kernel_id, None)
 
     async def look(self, limit: float = math.inf) -> None:  # noqa: ASYNC910 - a request checkpoints
         """Ask it which kernelspecs and kernels it has. Raises nothing: what came of it is in `health`.
@@ -279,9 +318,11 @@ class Member:
         self._listed = frozenset(listed - (before - self.ids()))
 
     def _note(self, is_news: bool) -> None:
+        self.is_doubtful = False
         if is_news:
             if not self.is_up:
-                self.doubt()  # its watch may wait for nothing else
+                self._doubt.set()  # its watch may wait for nothing else
+            self.on_news()
             self.tell("up" if self.is_up else "down", self.health.reason, failed=not self.is_up)
             _logger.debug(
                 "gateway_%s", self.health.state, extra={"gateway.name": self.name, "gateway.reason": self.health.reason}

@@ -21,7 +21,7 @@ from .._outputs import Error
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .options import PoolOptions
 
-__all__ = ["HEARD_LATELY", "Member", "Owner", "Stage", "Start"]
+__all__ = ["HEARD_LATELY", "Member", "Owner", "Stage", "Standing", "Start", "Surroundings"]
 
 Start = Callable[[], AbstractAsyncContextManager[Kernel]]
 """Starts a kernel of the pool's kind: gives a block that owns it."""
@@ -43,6 +43,31 @@ class Stage(enum.Enum):
     ENDING = "ending"
 
 
+class Standing(enum.Enum):
+    """What is known of the gateway that a kernel is on, apart from the kernel."""
+
+    WELL = "well"
+    """It can be used."""
+    DOUBTFUL = "doubtful"
+    """Something went wrong there: its kernels are handed out when there are no others."""
+    AWAY = "away"
+    """It does not answer: a kernel whose session has no connection either is lost."""
+    UNWANTED = "unwanted"
+    """Its kernels are well, and not to be handed out any more."""
+
+
+class Surroundings(Protocol):
+    """What a pool asks about the gateways that its kernels are on, where there are several."""
+
+    def standing(self, kernel_id: str) -> Standing:
+        """What is known of the gateway that a kernel is on."""
+        ...
+
+    def has_lost(self, kernel_id: str) -> None:
+        """A kernel did not answer, or its session ended."""
+        ...
+
+
 class Owner(Protocol):
     """What a member asks of its pool."""
 
@@ -56,6 +81,10 @@ class Owner(Protocol):
 
     def was_lost(self, member: Member, reason: str) -> None:
         """It was ready, and is of no use any more."""
+        ...
+
+    def is_cut_off(self, member: Member) -> None:
+        """Its session lost its connection, while it was ready, and tries to get it back."""
         ...
 
     def has_gone(self, member: Member) -> None:
@@ -73,6 +102,8 @@ class Member:
     """
 
     __slots__ = (
+        "_asking",
+        "_checks",
         "_nudge",
         "_options",
         "_owner",
@@ -105,6 +136,8 @@ class Member:
         self._start = start
         self._options = options
         self._nudge: trio.CancelScope | None = None
+        self._asking: trio.CancelScope | None = None
+        self._checks = False
         self._process = ""
         self._restarts = 0
         self.stage = Stage.STARTING
@@ -117,6 +150,11 @@ class Member:
         """Have the task look at the stage again."""
         if self._nudge is not None:
             self._nudge.cancel(reason="the kernel's stage has changed")
+
+    def check(self) -> None:
+        """Have the task see whether the kernel is still there, for which it is not ready meanwhile."""
+        self._checks = True
+        self.nudge()
 
     async def run(self) -> None:  # noqa: ASYNC910 - a start checkpoints
         """Own the kernel until the pool wants it no more. A service of the pool's block."""
@@ -140,9 +178,15 @@ class Member:
         self.kernel = kernel
         used = False
         while True:
-            is_start = not used or self._options.reuse == "restart"
+            checks, self._checks = self._checks, False
+            is_start = not checks and (not used or self._options.reuse == "restart")
             try:
-                if is_start:
+                if checks:
+                    if not await self._settles(kernel):
+                        self._owner.was_lost(self, f"no answer in {ANSWER_SECONDS:g} s")
+                        await trio.lowlevel.checkpoint()
+                        return
+                elif is_start:
                     self._process = ""
                     if used:
                         await self._restart(kernel)
@@ -162,7 +206,8 @@ class Member:
                 await trio.lowlevel.checkpoint()
                 return
             self._restarts = kernel.hb.evidence.restarts
-            self.used_at = trio.current_time()
+            if not checks:
+                self.used_at = trio.current_time()
             self.started_at = min(self.started_at, self.used_at)
             self.stage = Stage.READY
             self._owner.became_ready(self, is_start=is_start)
@@ -177,6 +222,8 @@ class Member:
                 async for _ in kernel.changes():
                     if self.stage is Stage.READY and not self._is_well(kernel):
                         self._owner.was_lost(self, f"{kernel.state.value}, {kernel.connection_state.value}")
+                    elif self.stage is Stage.READY and self.is_cut_off:
+                        self._owner.is_cut_off(self)
                 if self.stage is Stage.READY:
                     self._owner.was_lost(self, "its session has ended")
                 await trio.sleep_forever()  # what it was leased for may still be told of its end
@@ -214,6 +261,11 @@ class Member:
             return False
         return kernel.state in (KernelState.IDLE, KernelState.BUSY)
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether its session has no connection now."""
+        return self.kernel is not None and self.kernel.connection_state is not ConnectionState.CONNECTED
+
     def look(self) -> str | None:
         """Say whether the kernel can be handed out, as far as is known without asking it.
 
@@ -239,12 +291,25 @@ class Member:
         kernel = self.kernel
         assert kernel is not None
         await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            if not await self._answers(kernel, ANSWER_SECONDS):
-                return f"no answer in {ANSWER_SECONDS:g} s"
-        except GatewayError as error:
-            return str(error)
+        answers = False
+        asking = self._asking = trio.CancelScope()
+        with asking:
+            try:
+                answers = await self._answers(kernel, ANSWER_SECONDS)
+            except GatewayError as error:
+                return str(error)
+            finally:
+                self._asking = None
+        if asking.cancelled_caught:
+            return "its gateway does not answer"
+        if not answers:
+            return f"no answer in {ANSWER_SECONDS:g} s"
         return "" if self._is_well(kernel) else "it was restarted"
+
+    def stop_asking(self) -> None:
+        """Have `ask` wait no longer, because its gateway does not answer."""
+        if self._asking is not None:
+            self._asking.cancel(reason="the kernel's gateway does not answer")
 
     async def _answers(self, kernel: Kernel, limit: float) -> bool:
         """Ask the kernel whether it is the process that was made ready; again where that was lost: it does no harm twice."""

@@ -8,6 +8,7 @@ dead changes some counts, and nothing can be half done.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from bisect import bisect
 from collections import deque
@@ -40,7 +41,7 @@ from .._protocol.retry import RandomSource
 from .._services import Services, open_services
 from .._transport.blocks import block
 from .jobs import JobResults
-from .member import HEARD_LATELY, Member, Stage, Start
+from .member import HEARD_LATELY, Member, Stage, Standing, Start, Surroundings
 from .options import PoolOptions
 from .plan import Counts, Plan
 from .statistics import PoolStatistics, Tally
@@ -49,9 +50,6 @@ __all__ = ["KernelPool", "open_kernel_pool"]
 
 AskSpec: TypeAlias = Callable[[], Awaitable[KernelSpec | None]]
 """Asks the gateway for the kernelspec of a pool's kernels; None where it does not tell which is its default."""
-
-IsUnwanted: TypeAlias = Callable[[str], bool]
-"""Says of a kernel, by its id, whether it is not to be handed out any more, though it is well."""
 
 _logger = logging.getLogger("trio_gateway.pool")
 
@@ -98,10 +96,10 @@ class KernelPool:
         url: str,
         name: str,
         ask_spec: AskSpec,
-        is_unwanted: IsUnwanted | None,
+        surroundings: Surroundings | None,
         rng: RandomSource,
     ) -> None:
-        self._is_unwanted = is_unwanted
+        self._surroundings = surroundings
         self._start = start
         self._options = options
         self._services = services
@@ -377,20 +375,49 @@ class KernelPool:
         return waiter.member
 
     def _pop_ready(self) -> Member | None:
-        """Take the kernel that was used last; those that are too old are ended."""
+        """Take the kernel that was used last. Where only those are left that are in doubt, one is checked, and none is taken.
+
+        So a caller gets whichever is ready first: that one, if it is there, or another.
+        """
         now = trio.current_time()
-        while self._ready:
-            member = self._ready.pop()
-            if not self._is_done(member, now):
+        in_doubt: Member | None = None
+        for member in reversed(tuple(self._ready)):
+            if self._drops(member, now):
+                continue
+            if not member.is_cut_off and self._standing(member) is Standing.WELL:
+                self._ready.remove(member)
                 return member
-            self._end(member)
+            in_doubt = in_doubt or member
+        if in_doubt is not None:
+            self._ready.remove(in_doubt)
+            in_doubt.stage = Stage.STARTING
+            in_doubt.asked_at = now
+            in_doubt.check()
         return None
+
+    def _standing(self, member: Member) -> Standing:
+        """What is known of the gateway that a kernel is on."""
+        if self._surroundings is None or member.kernel is None:
+            return Standing.WELL
+        return self._surroundings.standing(member.kernel.id)
+
+    def _drops(self, member: Member, now: float) -> bool:
+        """End a kernel that is ready, and of no use any more; say whether it was so."""
+        if self._is_away(member):
+            self.was_lost(member, "its gateway does not answer")
+        elif self._is_done(member, now):
+            self._end(member)
+        else:
+            return False
+        return True
+
+    def _is_away(self, member: Member) -> bool:
+        """Whether a kernel can't be reached: as its session says, and all else that is known of its gateway."""
+        return member.is_cut_off and self._standing(member) is Standing.AWAY
 
     def _is_done(self, member: Member, now: float) -> bool:
         """Whether a kernel is not to be handed out any more, though it may be well."""
-        if member.is_too_old(now):
-            return True
-        return self._is_unwanted is not None and member.kernel is not None and self._is_unwanted(member.kernel.id)
+        return member.is_too_old(now) or self._standing(member) is Standing.UNWANTED or self._is_away(member)
 
     def _lease(self, member: Member) -> None:
         member.stage = Stage.LEASED
@@ -478,6 +505,13 @@ class KernelPool:
             self._plan.lost(trio.current_time(), member.asked_at, member.used_at)
         self._end(member)
         self._tell("lost", member, message=reason)
+        if self._surroundings is not None and member.kernel is not None:
+            self._surroundings.has_lost(member.kernel.id)
+
+    def is_cut_off(self, member: Member) -> None:
+        """A kernel that is ready has no connection now. For the pool's members."""
+        if self._is_away(member):
+            self._look()
 
     def has_gone(self, member: Member) -> None:
         """A kernel is shut down. For the pool's members."""
@@ -503,7 +537,17 @@ class KernelPool:
         self._look()
 
     def look_again(self) -> None:
-        """Have it end those kernels that are unwanted by now, and start others. For fleets."""
+        """Have it end those kernels that are unwanted or away by now, and start others. For fleets."""
+        for member in tuple(self._members):
+            if member.stage is Stage.LEASED:
+                if self._is_away(member):
+                    member.stop_asking()
+            elif self._is_away(member) and member.stage is Stage.STARTING:
+                # What is to make it ready would wait for its connection.
+                if member.used_at < math.inf:
+                    self.was_lost(member, "its gateway does not answer")
+                else:
+                    self._end(member)
         self._look()
 
     def _look(self) -> None:
@@ -520,9 +564,8 @@ class KernelPool:
 
     def _step(self) -> float:
         now = trio.current_time()
-        done = [member for member in self._ready if self._is_done(member, now)]
-        for member in done:
-            self._end(member)
+        for member in tuple(self._ready):
+            self._drops(member, now)
         ready = sorted(self._ready, key=lambda member: member.used_at)
         old = sorted(self._ready, key=lambda member: member.started_at)
         step = self._plan.step(self._counts(), [member.used_at for member in ready], [member.started_at for member in old], now)
@@ -591,7 +634,7 @@ def open_kernel_pool(
     url: str,
     name: str,
     ask_spec: AskSpec,
-    is_unwanted: IsUnwanted | None = None,
+    surroundings: Surroundings | None = None,
     rng: RandomSource | None = None,
 ) -> AbstractAsyncContextManager[KernelPool]:
     """Open a pool; its kernels are shut down with the block.
@@ -603,15 +646,15 @@ def open_kernel_pool(
         url: the gateway's URL, for events.
         name: the kernelspec, for events and for people; `""` for the gateway's default.
         ask_spec: asks for that kernelspec.
-        is_unwanted: says which kernels are not to be handed out any more, though they are well; None for none. Those that are
-            ready then are ended when `look_again` is called, or when one is wanted.
+        surroundings: says what is known of the gateways that the kernels are on; None where there is only one. What it says is
+            looked at again when `look_again` is called, and when a kernel is wanted.
         rng: gives the pauses after failures their jitter.
 
     Cancellation: waits, shielded and at most for the setting `cleanup_timeout`, until its kernels are shut down, all at once.
     """
     rng = random.Random() if rng is None else rng  # noqa: S311 - jitter, no secret
     return _open(
-        partial(KernelPool, start, options, emit=emit, url=url, name=name, ask_spec=ask_spec, is_unwanted=is_unwanted, rng=rng)
+        partial(KernelPool, start, options, emit=emit, url=url, name=name, ask_spec=ask_spec, surroundings=surroundings, rng=rng)
     )
 
 

@@ -83,6 +83,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.COUNTS_EVENTS: ("dropped_events",),
         How.AWAITS: ("drain",),
         How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_pool"),
+        How.INTERNAL: ("standing", "has_lost"),
     },
     FleetKernels: {
         How.AWAITS: ("list", "get", "interrupt", "restart", "shutdown"),
@@ -96,7 +97,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.IN_TRIO: ("statistics",),
         How.AWAITS: ("run", "wait_ready", "drain"),
         How.GIVES_BLOCK: ("kernel",),
-        How.INTERNAL: ("became_ready", "start_failed", "was_lost", "has_gone", "keep", "close", "look_again"),
+        How.INTERNAL: ("became_ready", "start_failed", "was_lost", "is_cut_off", "has_gone", "keep", "close", "look_again"),
     },
     JobResults: {
         How.CLOSES: ("aclose",),

@@ -115,7 +115,7 @@ class FakeFleet(AsyncBlock):
     async def _running(self) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             for fake in self.gateways.values():
-                await stack.enter_async_context(fake)
+                _ = await stack.enter_async_context(fake)
             yield
 
     def entries(self, **settings: Unpack[FleetSettings]) -> list[FleetGateway]:
@@ -185,7 +185,8 @@ class FakeFleet(AsyncBlock):
             name: what it is called.
             kernels: whether its kernels end with it; else they run on, as where only the network is away.
         """
-        fake = self._find(name)
+        self._check(name)
+        fake = self.gateways[name]
         if name not in self._refusals:
             self._refusals[name] = fake.faults.refuse()
         for kernel in list(fake.kernels.values()) if kernels else ():
@@ -198,11 +199,10 @@ class FakeFleet(AsyncBlock):
         Args:
             name: what it is called.
         """
-        self._find(name)
+        self._check(name)
         if name in self._refusals:
             self._refusals.pop(name).remove()
 
-    def _find(self, name: str) -> FakeGateway:
+    def _check(self, name: str) -> None:
         if name not in self.gateways:
             raise InvalidInputError("name", name, f"the name of a gateway: {', '.join(map(repr, self.gateways))}")
-        return self.gateways[name]
