@@ -261,7 +261,8 @@ class GatewayConnectionError(GatewayError, ConnectionError):
     seconds: float
     """How long all attempts took together, in seconds."""
     sent: bool
-    """Whether the last attempt may have sent something; False where there was no connection."""
+    """Whether the last attempt may have sent a whole request; False where there was no connection, or where it broke before the
+    system had taken the last byte: no server acts on a part of a request."""
 
     def __init__(self, message: str, *, attempts: int = 1, seconds: float = 0.0) -> None:
         super().__init__(message)

@@ -315,6 +315,57 @@ async def test_without_a_connection_nothing_is_looked_for(autojump_clock: MockCl
     assert not caplog.records
 
 
+@attrs.define(eq=False)
+class BreakingInAStart(trio.abc.HalfCloseableStream):
+    """A connection that breaks in the middle of the first start's bytes."""
+
+    inner: trio.abc.HalfCloseableStream
+    starts: list[int]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if bytes(data).startswith(b"POST /api/kernels "):
+            self.starts.append(len(data))
+            if len(self.starts) == 1:
+                await self.inner.send_all(bytes(data)[:-1])
+                await self.inner.aclose()
+                raise trio.BrokenResourceError
+        await self.inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.inner.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self.inner.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            return await self.inner.receive_some(max_bytes)
+        except trio.ClosedResourceError:
+            raise trio.BrokenResourceError from None
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+async def test_a_start_that_was_not_sent_to_its_last_byte_is_sent_again(autojump_clock: MockClock) -> None:
+    """Nothing can have come of it, so it is neither looked for nor reported."""
+    starts: list[int] = []
+    async with FakeGateway() as fake:
+        config = trio_gateway.GatewayConfig(url=fake.url, auth_token=fake.token)
+
+        async def connect(host: str, port: int) -> trio.abc.Stream:
+            stream = await fake.connector(host, port)
+            assert isinstance(stream, trio.abc.HalfCloseableStream)
+            return BreakingInAStart(stream, starts)
+
+        began = trio.current_time()
+        async with trio_gateway.open_gateway(config, connector=connect) as gateway, gateway.start_kernel() as kernel:
+            assert set(fake.kernels) == {kernel.id}
+            assert trio.current_time() - began < 5
+        assert len(starts) == 2
+        assert len(fake.ended_kernels) == 1
+
+
 async def test_a_gateway_that_goes_away_with_the_answer_is_looked_for_twice_and_the_kernel_named(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -76,15 +76,42 @@ async def test_a_connection_closed_by_the_server_is_not_used_again():
 
 
 async def test_a_server_that_never_reads_and_hangs_up():
+    """What it has not read whole it can't have acted on: even a POST is sent again, and the error says that nothing arrived."""
+    connections = 0
+
     async def connect(host: str, port: int) -> trio.abc.Stream:
+        nonlocal connections
+        connections += 1
         ours, theirs = trio.testing.memory_stream_pair()
         await ours.aclose()
         return theirs
 
     async with bench(in_turn(response())) as it:
         it.http._attempts._pool._connector = connect
-        with pytest.raises(GatewayConnectionError, match="closed the connection before its answer was complete"):
+        with pytest.raises(GatewayConnectionError, match="closed the connection before the request was sent") as caught:
             await it.http.request("POST", "/")
+        assert not caught.value.sent
+        assert connections == caught.value.attempts > 1
+
+
+async def test_a_server_that_reads_and_hangs_up():
+    """It may have acted on what it read: a POST is not sent again."""
+    connections = 0
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        nonlocal connections
+        connections += 1
+        ours, theirs = trio.testing.memory_stream_pair()
+        assert theirs.send_stream is not None
+        theirs.send_stream.send_all_hook = ours.aclose
+        return theirs
+
+    async with bench(in_turn(response())) as it:
+        it.http._attempts._pool._connector = connect
+        with pytest.raises(GatewayConnectionError, match="closed the connection before its answer was complete") as caught:
+            await it.http.request("POST", "/")
+        assert caught.value.sent
+        assert connections == caught.value.attempts == 1
 
 
 async def test_a_request_that_can_not_be_sent_shows_nothing():

@@ -93,7 +93,7 @@ class AttemptFailed(Exception):  # never leaves the client
 
     Args:
         error: what the caller sees, unless another attempt succeeds.
-        safe: repeating is safe whatever the method, because nothing was sent.
+        safe: repeating is safe whatever the method, because no whole request was sent.
         worth: repeating may help.
         elsewhere: another address of the gateway may answer, because this one did not.
         after: what the gateway asked to wait, in seconds.
@@ -299,7 +299,7 @@ class Attempts:
 
     def _failure(self, call: Call, error: Exception) -> Exception:
         """Say what went wrong while an answer came."""
-        from .connection import BodyOverflow, NotHTTP
+        from .connection import BodyOverflow, NotHTTP, NotTaken
 
         if isinstance(error, BodyOverflow):
             return self._too_large()
@@ -308,10 +308,13 @@ class Attempts:
             return ProtocolError(f"{call.url} does not answer in HTTP/1.1: {what}")
         if self._closed:
             return closed_error()
-        text = f"{call.url} closed the connection before its answer was complete"
-        return AttemptFailed(
-            GatewayConnectionError(text, attempts=call.attempts, seconds=call.seconds()), worth=True, elsewhere=True
+        taken = not isinstance(error, NotTaken)
+        what = "its answer was complete" if taken else "the request was sent"
+        broken = GatewayConnectionError(
+            f"{call.url} closed the connection before {what}", attempts=call.attempts, seconds=call.seconds()
         )
+        broken.sent = taken
+        return AttemptFailed(broken, safe=not taken, worth=True, elsewhere=True)
 
     def _complete(self, call: Call, url: str, answer: Answer, content: io.BytesIO) -> HttpResponse:
         """Make the answer of what came. This is where our secrets are taken out of it; a request of the user's own gets all."""

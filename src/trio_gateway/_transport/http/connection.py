@@ -18,7 +18,7 @@ import trio
 from ..._errors import GatewayConnectionError, GatewayTimeoutError
 from ..connector import close_now, describe_tls_error, socket_of
 
-__all__ = ["BodyOverflow", "Broken", "ConnectFailed", "Connection", "NotHTTP", "NotSendable"]
+__all__ = ["BodyOverflow", "Broken", "ConnectFailed", "Connection", "NotHTTP", "NotSendable", "NotTaken"]
 
 KEEPALIVE = 30.0
 """How long a connection may be idle, in seconds, and still be used again: less than a network or a proxy forgets it in."""
@@ -43,6 +43,10 @@ class ConnectFailed(Exception):
 
 class Broken(Exception):
     """The connection ended before the answer did."""
+
+
+class NotTaken(Broken):
+    """It ended before the system had taken the whole request: no server can have read it to its end, so none acts on it."""
 
 
 class NotHTTP(Exception):
@@ -136,7 +140,7 @@ class Connection(httpcore2.AsyncConnectionInterface):
 
         Raises:
             ConnectFailed: there is no connection.
-            Broken: it ended before the answer came.
+            Broken: it ended before the answer came; `NotTaken` where the request was not sent whole either.
             NotHTTP: what came is no answer.
             NotSendable: h11 refuses the request.
         """
@@ -149,8 +153,13 @@ class Connection(httpcore2.AsyncConnectionInterface):
         try:
             if self._stream is None:
                 await self._open()
-            await self._send(request)
-            head = await self._read_head()
+            taken = await self._send(request)
+            try:
+                head = await self._read_head()
+            except Broken as broken:
+                if taken:
+                    raise
+                raise NotTaken from broken
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self.aclose()
@@ -168,7 +177,8 @@ class Connection(httpcore2.AsyncConnectionInterface):
         self._stream = stream
         self._state = _State.ACTIVE
 
-    async def _send(self, request: httpcore2.Request) -> None:
+    async def _send(self, request: httpcore2.Request) -> bool:
+        """Send the request; say whether the system took all of it."""
         on_sending: Callable[[], object] | None = request.extensions["on_sending"]
         data = self._encode(request)
         if data is None:
@@ -181,8 +191,10 @@ class Connection(httpcore2.AsyncConnectionInterface):
         except trio.BrokenResourceError:
             # A server may answer and hang up before it has read everything: look what it said.
             await trio.lowlevel.checkpoint()
+            return False
         except trio.ClosedResourceError:
             raise Broken from None
+        return True
 
     def _encode(self, request: httpcore2.Request) -> memoryview | None:
         """Return the request's bytes, in something that does not show them; None where h11 refuses them."""
