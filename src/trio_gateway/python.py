@@ -9,9 +9,11 @@ Functions that go by value, and values that go as pickles, need the extra `pytho
 else.
 """
 
+from ._python.errors import FileAccessError as FileAccessError
 from ._python.errors import RemoteError as RemoteError
 from ._python.errors import TransferError as TransferError
 from ._python.errors import ValueNotCarriedError as ValueNotCarriedError
+from ._python.files import FileCopy as FileCopy
 from ._python.link import OnOutput as OnOutput
 from ._python.python import Name as Name
 from ._python.python import Python as Python
@@ -22,6 +24,8 @@ from ._python.transfer import OnProgress as OnProgress
 from ._python.transfer import Progress as Progress
 
 __all__ = [
+    "FileAccessError",
+    "FileCopy",
     "Name",
     "OnOutput",
     "OnProgress",

@@ -17,7 +17,7 @@ from trio_gateway import _errors as errors
 from trio_gateway._notebooks.results import CellError, NotebookStoppedError, NotebookTimeoutError
 from trio_gateway._outputs import Error
 from trio_gateway._protocol.codec import TooLargeError
-from trio_gateway._python.errors import RemoteError, TransferError, ValueNotCarriedError
+from trio_gateway._python.errors import FileAccessError, RemoteError, TransferError, ValueNotCarriedError
 from trio_gateway._transport.blocks import OTHER_DOORS
 from trio_gateway._transport.connector import TLSRefusedError
 from trio_gateway.jupyter import NoSuchKernelError, NotOnAGatewayError
@@ -78,6 +78,10 @@ MADE: dict[str, tuple[Exception, tuple[str, ...]]] = {
     "NotebookTimeoutError": (NotebookTimeoutError("report.ipynb", 3, "train()", "cell_timeout", 600), ()),
     "NotebookStoppedError": (NotebookStoppedError("report.ipynb", "other.ipynb"), ()),
     "RemoteError": (RemoteError("ValueError", "no such column"), ()),
+    "FileAccessError": (
+        FileAccessError("data.parquet", "kernel", "other", "it is no regular file"),
+        ("it is no regular file",),
+    ),
     "TransferError": (
         TransferError("frame", 8_388_608, 80_000_000, "the kernel closed the comm"),
         ("the kernel closed the comm",),

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from trio_gateway import GatewayError
-from trio_gateway.python import RemoteError, TransferError, ValueNotCarriedError
+from trio_gateway.python import FileAccessError, RemoteError, TransferError, ValueNotCarriedError
 
 SAMPLES = [
     (
@@ -21,6 +21,12 @@ SAMPLES = [
         "weights: 5 of 9 bytes came through, then the line went",
         {"what": "weights", "done": 5, "total": 9, "reason": "the line went"},
     ),
+    (
+        FileAccessError("a.csv", "kernel", "full", "No space left on device"),
+        "a.csv in the kernel: No space left on device",
+        {"path": "a.csv", "side": "kernel", "kind": "full", "reason": "No space left on device"},
+    ),
+    (FileAccessError("a.csv", "here", "busy", "x"), "a.csv here: x", {"side": "here"}),
     (
         RemoteError("app.Wrong", "so", ["a\n", "b\n"], ["n"]),
         "app.Wrong: so",

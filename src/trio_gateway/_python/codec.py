@@ -47,6 +47,7 @@ __all__ = [
     "name_of",
     "no_other_error",
     "of_bytes",
+    "pieces",
     "read_pickle",
     "shortened",
     "zone_of",
@@ -125,6 +126,13 @@ def cut(parts: Any, start: Any, stop: Any) -> Any:
         at += part.nbytes
         if at >= stop:
             return
+
+
+def pieces(parts: Any, start: Any, stop: Any) -> Any:
+    """Yield the bytes from `start` to `stop` in pieces of PIECE bytes; what lies in several parts is copied into one."""
+    for first in range(start, stop, PIECE):
+        found = list(cut(parts, first, min(first + PIECE, stop)))
+        yield found[0] if len(found) == 1 else b"".join(found)
 
 
 # ---------------------------------------------------------------------------------------------------------------- to bytes

@@ -7,10 +7,11 @@ way's in between. What the kernel sends and can't be understood, or is not taken
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from .._errors import GatewayError
 
-__all__ = ["RemoteError", "TransferError", "ValueNotCarriedError"]
+__all__ = ["FileAccessError", "RemoteError", "TransferError", "ValueNotCarriedError"]
 
 
 class ValueNotCarriedError(GatewayError, TypeError):
@@ -63,6 +64,37 @@ class TransferError(GatewayError):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.done} of {self.total} bytes came through, then {self.reason}"
+
+
+class FileAccessError(GatewayError):
+    """A file can't be read or written. Nothing is under the name that was not there before.
+
+    Args:
+        path: the file.
+        side: where it is: `"here"` or `"kernel"`.
+        kind: what is wrong, for programs: `"missing"`, `"directory"`, `"permission"`, `"full"` (the disk), `"outside"` (of the
+            directory that was given), `"busy"` (another call is writing it), or `"other"`.
+        reason: the same for people.
+    """
+
+    path: str
+    """The file."""
+    side: Literal["here", "kernel"]
+    """Where it is."""
+    kind: str
+    """What is wrong: `"missing"`, `"directory"`, `"permission"`, `"full"`, `"outside"`, `"busy"` or `"other"`."""
+    reason: str
+    """The same for people."""
+
+    def __init__(self, path: str, side: Literal["here", "kernel"], kind: str, reason: str) -> None:
+        super().__init__(path, side, kind, reason)
+        self.path = path
+        self.side = side
+        self.kind = kind
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} {'here' if self.side == 'here' else 'in the kernel'}: {self.reason}"
 
 
 class RemoteError(GatewayError):

@@ -4,14 +4,15 @@ The one idea: the client asks for one step at a time, by a silent execution. Wha
 only so many pieces as were asked for; so what is lost on its way is asked for again, and a value is bound when it is whole. Where
 the kernel does not hear of comms (xeus-python), a piece goes in the step itself.
 
-This file, `codec` and `libraries` are sent to the kernel as they are, and live there in `sys.modules` alone. They run on Python
-3.9 and later, in ipykernel, async-kernel and xeus-python.
+This file, `codec`, `file_side` and `libraries` are sent to the kernel as they are, and live there in `sys.modules` alone. They
+run on Python 3.9 and later, in ipykernel, async-kernel and xeus-python.
 """
 
 from __future__ import annotations
 
 import base64
 import collections.abc
+import contextlib
 import importlib
 import inspect
 import json
@@ -21,7 +22,7 @@ import time
 import traceback
 from typing import Any
 
-from . import codec
+from . import codec, file_side
 from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
 
 __all__ = ["ask", "finish", "forget", "register", "told"]
@@ -36,7 +37,7 @@ BATCH_BYTES = 1024 * 1024
 """A generator's items are told together: what comes in so long, so many, or about so much. The first one is waited for."""
 
 _boxes: dict[str, Any] = {}
-"""What is under way, by tokens of the client's: an _Outgoing, a codec.Receiver, an _Items, or an awaitable."""
+"""What is under way, by tokens of the client's: an _Outgoing, a codec.Receiver, a file, an _Items, or an awaitable."""
 _answers: dict[str, Any] = {}
 """What the client has asked for and not read yet."""
 
@@ -57,6 +58,10 @@ class _Outgoing:
     def __init__(self, encoded: Any) -> None:
         self.encoded = encoded
         self.comm = None
+
+    def pieces(self, start: Any, stop: Any) -> Any:
+        """Yield the bytes from `start` to `stop`, some at a time."""
+        return codec.pieces(self.encoded.parts, start, stop)
 
 
 class _Items:
@@ -95,6 +100,8 @@ def forget(token: Any) -> None:
         box.iterator.close()
     elif inspect.iscoroutine(box):
         box.close()
+    elif isinstance(box, _FILES):
+        box.discard()
 
 
 def _note(token: Any, step: Any, arguments: Any) -> None:
@@ -110,6 +117,8 @@ def _failure(error: Any, arguments: Any) -> Any:
         return {"carry": [str(error.reason), str(error.place)]}
     if isinstance(error, codec.BadData):
         return {"bad": str(error)}
+    if isinstance(error, file_side.FileProblem):
+        return {"file": [str(error.kind), str(error.path), str(error.reason)]}
     told = {"type": codec.name_of(type(error)), "text": _text(error), "notes": [], "traceback": []}
     notes = getattr(error, "__notes__", None)
     if isinstance(notes, (list, tuple)):
@@ -198,16 +207,16 @@ def _evaluate(token: Any, expression: Any, pickled: Any, classes: Any) -> Any:
 def _send(token: Any, start: Any, stop: Any, inline: Any = False) -> Any:
     """Send the pieces of a value from `start` to `stop` over its comm, or in the answer."""
     box = _boxes.get(token)
-    if not isinstance(box, _Outgoing):
+    if not isinstance(box, _OUT):
         return {"gone": True}
     if inline:
-        return {"piece": base64.b64encode(b"".join(codec.cut(box.encoded.parts, start, stop))).decode("ascii")}
+        return {"piece": base64.b64encode(b"".join(box.pieces(start, stop))).decode("ascii")}
     if box.comm is None:
         return {"sent": False}
-    for piece in codec.cut(box.encoded.parts, start, stop):
+    for piece in box.pieces(start, stop):
         # A copy: what is sent leaves in a thread, when the user's code may go on to write there.
-        box.comm.send({"start": start}, buffers=[bytes(piece)])
-        start += piece.nbytes
+        box.comm.send({"start": start}, buffers=[piece if type(piece) is bytes else bytes(piece)])
+        start += len(piece)
     return {"sent": True}
 
 
@@ -231,28 +240,31 @@ def _opened(comm: Any, message: Any) -> None:
     if "total" in data and not isinstance(_boxes.get(token), codec.Receiver):
         _boxes[token] = codec.Receiver(data["total"], data["check"])
     box = _boxes.get(token)
-    if isinstance(box, _Outgoing):
+    if isinstance(box, _OUT):
         box.comm = comm
-    elif isinstance(box, codec.Receiver):
+    elif isinstance(box, _IN):
         comm.on_msg(lambda message: _take(box, message))
 
 
 def _take(receiver: Any, message: Any) -> None:
     start = message["content"]["data"]["start"]
     if start == receiver.received:  # else it came before, or one before it did not come: it will be sent again
-        for piece in message["buffers"]:
-            receiver.feed(piece)
+        with contextlib.suppress(file_side.FileProblem):  # the file remembers it, and who asks how much there is hears of it
+            for piece in message["buffers"]:
+                receiver.feed(piece)
 
 
 def _have(token: Any, total: Any = None, check: Any = None, start: Any = 0, piece: Any = None) -> Any:
     """Say how much of a value is there; nothing where it is not known. A piece of it may come with the question."""
     box = _boxes.get(token)
     if piece is not None:
-        if not isinstance(box, codec.Receiver):
+        if not isinstance(box, _IN) and total is not None:
             box = _boxes[token] = codec.Receiver(total, check)
-        if start == box.received:
+        if isinstance(box, _IN) and start == box.received:
             box.feed(base64.b64decode(piece))
-    return {"have": box.received if isinstance(box, codec.Receiver) else None}
+    if isinstance(box, file_side.Writing) and box.failure is not None:
+        raise box.failure
+    return {"have": box.received if isinstance(box, _IN) else None}
 
 
 def _taken(token: Any, data: Any, check: Any) -> Any:
@@ -400,6 +412,53 @@ def _told_items(batch: Any, stream: Any, result: Any, box: Any, end: Any) -> Any
         raise
 
 
+# -------------------------------------------------------------------------------------------------------------------- files
+
+_FILES = (file_side.Reading, file_side.Writing)
+_OUT = (_Outgoing, file_side.Reading)
+"""What is fetched piece by piece."""
+_IN = (codec.Receiver, file_side.Writing)
+"""What is brought piece by piece."""
+
+
+def _write_file(token: Any, path: Any, within: Any, total: Any, resume: Any) -> Any:
+    """Begin to write a file; tell how much of it there is from before."""
+    # Where another client left such a file, nobody goes on with it.
+    box = _boxes[token] = file_side.Writing(path, within, total, resume=resume, takes_over=True)
+    return {"have": box.received, "digest": box.digest()}
+
+
+def _rewrite_file(token: Any) -> Any:
+    box = _boxes.get(token)
+    if not isinstance(box, file_side.Writing):
+        return {"gone": True}
+    box.restart()
+    return {"have": 0}
+
+
+def _keep_file(token: Any, digest: Any, mode: Any) -> Any:
+    box = _boxes.pop(token, None)
+    return {"path": box.keep(digest, mode)} if isinstance(box, file_side.Writing) else {"gone": True}
+
+
+def _read_file(token: Any, path: Any) -> Any:
+    """Begin to read a file."""
+    box = _boxes[token] = file_side.Reading(path)
+    return {"total": box.total, "mode": box.mode}
+
+
+def _digest_file(token: Any, stop: Any = None) -> Any:
+    """Tell the checksum of a file that is read: of its beginning, or of all of it."""
+    box = _boxes.get(token)
+    if not isinstance(box, file_side.Reading):
+        return {"gone": True}
+    return {"digest": box.whole() if stop is None else box.digest(stop)}
+
+
+def _find_files(token: Any, directory: Any, pattern: Any) -> Any:
+    return {"files": file_side.find(directory, pattern)}
+
+
 def _install(token: Any, source: Any) -> Any:
     """Make cloudpickle of the client's source, for functions that come by value."""
     try:
@@ -426,6 +485,12 @@ _STEPS: dict[str, Any] = {
     "next": _next,
     "cloudpickle": _install,
     "knows": _knows,
+    "write_file": _write_file,
+    "rewrite_file": _rewrite_file,
+    "keep_file": _keep_file,
+    "read_file": _read_file,
+    "digest_file": _digest_file,
+    "find_files": _find_files,
     "forget": _forget,
     "about": lambda token: {"python": list(sys.version_info[:2]), "comms": token in _heard},
 }

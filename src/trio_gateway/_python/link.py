@@ -32,7 +32,7 @@ OnOutput: TypeAlias = Callable[[Output | OutputGap], Awaitable[object] | object]
 
 _SOURCES: Final = tuple(
     (part, resources.files("trio_gateway._python").joinpath(f"{part}.py").read_text(encoding="utf-8"))
-    for part in ("codec", "libraries", "kernel_side")
+    for part in ("codec", "libraries", "file_side", "kernel_side")
 )
 NAME: Final = "_trio_gateway_" + hashlib.sha256(repr(_SOURCES).encode()).hexdigest()[:12]
 """What the kernel's side is called in `sys.modules` there, and its comms' target: another one for each version of it."""

@@ -14,7 +14,7 @@ import pickle
 import re
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from types import ModuleType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
@@ -31,6 +31,19 @@ from .._values import as_lines, as_object
 from . import codec
 from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
 from .errors import ValueNotCarriedError
+from .files import (
+    FileCopy,
+    FileOptions,
+    Path,
+    Total,
+    copy_down,
+    copy_up,
+    file_error,
+    find_here,
+    find_there,
+    refuse_pattern,
+    text_of,
+)
 from .link import Link, OnOutput, new_token, remote_error
 from .transfer import INLINE, OnProgress, fetch, put
 
@@ -293,6 +306,150 @@ class Python:
                 )
                 ticket.held = False
 
+    async def upload(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        within: Path | None = None,
+        resume: bool = False,
+        on_progress: OnProgress | None = _UNSET,
+    ) -> FileCopy:
+        """Copy a file to where the kernel runs. It is under its name there when it is whole, in place of what was there.
+
+        Its permissions are kept. Directories that are missing are made. Meanwhile it is `.NAME.part` beside its place.
+
+        Args:
+            source: the file here.
+            target: its path there, from the kernel's working directory. A link there is replaced, and not followed.
+            within: a directory there that the file must be in, wherever links lead; None for any.
+            resume: whether to go on where an earlier call with `resume` was given up, if the beginning is still the same (by its
+                SHA-256); and to leave `.NAME.part` there for a later one if this call fails or is cancelled.
+            on_progress: as for `open_python`. It is also called before the first piece.
+
+        Returns:
+            What there is now.
+
+        Raises:
+            InvalidInputError: an argument is no path.
+            FileAccessError: a file can't be read or written: it is missing, a directory, outside of `within`, not permitted, or
+                the disk is full. `side` says where.
+            TransferError: it did not come through, or has changed meanwhile.
+            GatewayError: as for `kernel.execute`. Where the last answer was lost with the connection it is open whether the file
+                is there: whole, or as it was.
+
+        Cancellation: what was under the name stays, unless the new file had come through.
+        """
+        options = self._file_options(within, resume, on_progress)
+        source, target = text_of("source", source), text_of("target", target)
+        return await self._copy_up(source, target, options)
+
+    async def download(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        within: Path | None = None,
+        resume: bool = False,
+        on_progress: OnProgress | None = _UNSET,
+    ) -> FileCopy:
+        """Copy a file from where the kernel runs. It is under its name here when it is whole, in place of what was there.
+
+        Its permissions are kept, those aside that give a program its owner's rights. It is as long as the kernel says:
+        `on_progress` hears of that before the first piece, and may raise.
+
+        Args:
+            source: its path there, from the kernel's working directory.
+            target: where it shall be here. A link there is replaced, and not followed.
+            within: a directory here that the file must be in, wherever links lead; None for any.
+            resume: as for `upload`.
+            on_progress: as for `upload`.
+
+        Returns:
+            What there is now.
+
+        Raises:
+            InvalidInputError: an argument is no path.
+            FileAccessError: as for `upload`.
+            TransferError: it did not come through, or has changed meanwhile.
+            ProtocolError: the kernel answers with something else.
+            GatewayError: as for `kernel.execute`.
+
+        Cancellation: what was under the name stays, unless the new file had come through.
+        """
+        options = self._file_options(within, resume, on_progress)
+        source, target = text_of("source", source), text_of("target", target)
+        return await self._copy_down(source, target, options)
+
+    async def upload_all(
+        self,
+        source: Path,
+        target: Path,
+        pattern: str = "**/*",
+        *,
+        within: Path | None = None,
+        resume: bool = False,
+        on_progress: OnProgress | None = _UNSET,
+    ) -> tuple[FileCopy, ...]:
+        """Copy the files below a directory to where the kernel runs, one after the other, each to the same path below another.
+
+        Args:
+            source: the directory here.
+            target: the directory there; it is made where it is missing. No link in it is followed out of it.
+            pattern: which files: as for `pathlib.Path.glob`. All that are there when it begins; at most 100,000.
+            within: as for `upload`; None: the target itself.
+            resume: as for `upload`, for each file.
+            on_progress: as for `upload`; told of all files together.
+
+        Returns:
+            What there is now, in the order of the paths; nothing where no file matches.
+
+        Raises:
+            GatewayError: as for `upload`. The files before this one have been copied.
+
+        Cancellation: as for `upload`; the files before this one have been copied.
+        """
+        options = self._file_options(within, resume, on_progress)
+        source, target = text_of("source", source), text_of("target", target)
+        refuse_pattern(pattern)
+        found = await find_here(source, pattern)
+        return await self._copy_all(self._copy_up, found, source, target, options)
+
+    async def download_all(
+        self,
+        source: Path,
+        target: Path,
+        pattern: str = "**/*",
+        *,
+        within: Path | None = None,
+        resume: bool = False,
+        on_progress: OnProgress | None = _UNSET,
+    ) -> tuple[FileCopy, ...]:
+        """Copy the files below a directory of the kernel's, one after the other, each to the same path below one here.
+
+        Args:
+            source: the directory there.
+            target: the directory here; it is made where it is missing. Nothing that the kernel says leads out of it.
+            pattern: as for `upload_all`.
+            within: as for `download`; None: the target itself.
+            resume: as for `upload`, for each file.
+            on_progress: as for `upload_all`.
+
+        Returns:
+            What there is now, in the order of the paths; nothing where no file matches.
+
+        Raises:
+            FileAccessError: as for `upload`; or the kernel names a path that leads out of the directory, and nothing was copied.
+            GatewayError: as for `download`. The files before this one have been copied.
+
+        Cancellation: as for `download`; the files before this one have been copied.
+        """
+        options = self._file_options(within, resume, on_progress)
+        source, target = text_of("source", source), text_of("target", target)
+        refuse_pattern(pattern)
+        found = await find_there(self._link, self._answer, source, pattern)
+        return await self._copy_all(self._copy_down, found, source, target, options)
+
     # How it is done ---------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -309,6 +466,39 @@ class Python:
         """What the kernel is to know of how its values are read here."""
         classes = [[kind.__module__, kind.__qualname__] for kind in self._classes]
         return {"pickled": self._options.trust == "pickle", "classes": classes}
+
+    def _file_options(self, within: Path | None, resume: object, on_progress: OnProgress | None) -> FileOptions:
+        if not isinstance(resume, bool):
+            raise InvalidInputError("resume", resume, "True or False")
+        handler = self._options.on_progress if on_progress is _UNSET else _checked(None, None, on_progress).on_progress
+        return FileOptions(None if within is None else text_of("within", within), resume, handler)
+
+    async def _copy_up(self, source: str, target: str, options: FileOptions) -> FileCopy:
+        async with self._ticket() as ticket:
+            copy = await copy_up(self._link, self._answer, ticket.token, source, target, options)
+            ticket.held = False
+            return copy
+
+    async def _copy_down(self, source: str, target: str, options: FileOptions) -> FileCopy:
+        async with self._ticket() as ticket:
+            return await copy_down(self._link, self._answer, ticket.token, source, target, options)
+
+    async def _copy_all(
+        self,
+        copy: Callable[[str, str, FileOptions], Awaitable[FileCopy]],
+        found: Sequence[tuple[str, int]],
+        source: str,
+        target: str,
+        options: FileOptions,
+    ) -> tuple[FileCopy, ...]:
+        within = target if options.within is None else options.within
+        told = Total(options.on_progress, sum(size for _, size in found))
+        copies: list[FileCopy] = []
+        for name, _ in found:
+            each = attrs.evolve(options, within=within, on_progress=told.of_next())
+            copies.append(await copy(f"{source}/{name}", f"{target}/{name}", each))
+            told.before += copies[-1].size
+        return tuple(copies)
 
     async def _encode(self, value: object, what: Callable[[str], str], by_value: ModuleType | None = None) -> codec.Encoded:
         """Make ready what is sent, and the kernel for it."""
@@ -437,6 +627,8 @@ class Python:
         if "carry" in answer:
             reason, place = [*as_lines(answer["carry"]), "", ""][:2]
             raise ValueNotCarriedError(what + place, reason)
+        if "file" in answer:
+            raise file_error(answer["file"])
         if "bad" in answer:
             raise ValueNotCarriedError(what, f"the kernel can't make it: {answer['bad']}")
         if answer.get("gone"):

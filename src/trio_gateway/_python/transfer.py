@@ -14,18 +14,33 @@ import math
 import zlib
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 import trio
 
 from .._errors import ConnectionLostError, GatewayError, ProtocolError
 from .._kernel.comms import Comm, CommMessage
+from .._protocol.messages import Buffer
 from . import codec
 from .errors import TransferError
 from .link import NAME, Link
 
-__all__ = ["INLINE", "WINDOW", "OnProgress", "Progress", "fetch", "put"]
+__all__ = [
+    "GONE",
+    "INLINE",
+    "WINDOW",
+    "OnProgress",
+    "Progress",
+    "Sink",
+    "Source",
+    "Tries",
+    "bring",
+    "fetch",
+    "put",
+    "take",
+    "tell",
+]
 
 INLINE: Final = 32 * 1024
 """A value of so many bytes at most goes in the step itself."""
@@ -63,6 +78,34 @@ async def tell(on_progress: OnProgress | None, done: int, total: int) -> None:
 # ------------------------------------------------------------------------------------------------------------ to the kernel
 
 
+class Source(Protocol):
+    """What is brought to the kernel in pieces."""
+
+    total: int
+    """Its length in bytes."""
+
+    async def piece(self, start: int) -> Buffer:
+        """Return the next bytes from there on: some, at most `codec.PIECE`."""
+        ...
+
+
+class _Value:
+    """A value, as a source.
+
+    Args:
+        encoded: the value.
+    """
+
+    def __init__(self, encoded: codec.Encoded) -> None:
+        self.total: int = encoded.total
+        self._parts = encoded.parts
+
+    async def piece(self, start: int) -> Buffer:
+        await trio.lowlevel.checkpoint()
+        found: Buffer = next(codec.pieces(self._parts, start, min(start + codec.PIECE, self.total)))
+        return found
+
+
 async def put(link: Link, encoded: codec.Encoded, *, what: str, token: str, on_progress: OnProgress | None) -> Mapping[str, Any]:
     """Bring a value to the kernel, where the step that is asked for next finds it.
 
@@ -91,44 +134,79 @@ async def put(link: Link, encoded: codec.Encoded, *, what: str, token: str, on_p
     for piece in codec.cut(encoded.parts, 0, total):
         check = zlib.crc32(piece, check)
         await trio.lowlevel.checkpoint()
-    tries = _Tries(what, total)
     about = {"total": total, "check": check}
+    await bring(link, _Value(encoded), Tries(what, total), about=about, token=token, on_progress=on_progress)
+    return {}
+
+
+async def bring(
+    link: Link,
+    source: Source,
+    tries: Tries,
+    *,
+    about: Mapping[str, Any],
+    token: str,
+    on_progress: OnProgress | None,
+    check: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> None:
+    """Bring to the kernel what is not there yet.
+
+    Args:
+        link: the kernel.
+        source: what is brought.
+        tries: how much of it is there.
+        about: what the kernel is to know of it when it begins.
+        token: the name under which it will be there.
+        on_progress: told how far it has come.
+        check: raises what is wrong with an answer of the kernel's.
+
+    Raises:
+        TransferError: it did not come through.
+        GatewayError: as for `Link.ask`.
+        Exception: what `check`, a handler or the source raises.
+
+    Cancellation: safe.
+    """
+    total = source.total
     while tries.done < total and not link.has_comms:
         with tries.lost_is_tried_again():
-            piece = b"".join(codec.cut(encoded.parts, tries.done, min(tries.done + STEP, total)))
-            asked = {**about, "start": tries.done, "piece": base64.b64encode(piece).decode("ascii")}
-            tries.note((await link.ask("have", asked, token=token)).get("have"))
+            piece = await source.piece(tries.done)
+            asked = {**about, "start": tries.done, "piece": base64.b64encode(piece[:STEP]).decode("ascii")}
+            tries.note(check(await link.ask("have", asked, token=token)).get("have"))
             await tell(on_progress, tries.done, total)
     while tries.done < total:
         with tries.lost_is_tried_again():
             async with link.kernel.comms.open(NAME, {"token": token, **about}) as comm:
                 while tries.done < total:
-                    await _send_window(comm, encoded, tries.done, on_progress)
-                    answer = await link.ask("have", {}, token=token)
+                    await _send_window(comm, source, tries.done, on_progress)
+                    answer = check(await link.ask("have", {}, token=token))
                     if not tries.note(answer.get("have")):
                         break
-    return {}
 
 
-async def _send_window(comm: Comm, encoded: codec.Encoded, start: int, on_progress: OnProgress | None) -> None:
-    for piece in codec.cut(encoded.parts, start, min(start + WINDOW, encoded.total)):
+async def _send_window(comm: Comm, source: Source, start: int, on_progress: OnProgress | None) -> None:
+    stop = min(start + WINDOW, source.total)
+    while start < stop:
+        piece = await source.piece(start)
         await comm.send({"start": start}, buffers=[piece])
-        start += piece.nbytes
-        await tell(on_progress, start, encoded.total)
+        start += len(piece)
+        await tell(on_progress, start, source.total)
 
 
-class _Tries:
+class Tries:
     """How far a value has come, and how often nothing has come of a try.
 
     Args:
         what: the value, for people.
         total: its length in bytes.
+        restarts: whether a new process of the kernel's is sent all of it again.
     """
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int, *, restarts: bool = True) -> None:
         self.done = 0
         self._what = what
         self._total = total
+        self._restarts = restarts
         self._stalls = 0
 
     def note(self, have: object) -> bool:
@@ -138,6 +216,8 @@ class _Tries:
             TransferError: nothing has come for too long.
         """
         if have is None:
+            if not self._restarts:
+                raise TransferError(self._what, self.done, self._total, GONE)
             have = 0  # a new process has nothing
         if type(have) is not int or not 0 <= have <= self._total:
             raise ProtocolError(f"{self._what}: the kernel says to have {have!r:.40} of {self._total} bytes")
@@ -199,7 +279,7 @@ async def fetch(
             await tell(on_progress, len(raw), len(raw))
         else:
             receiver = codec.Receiver(answer.get("total"), answer.get("check"))
-            await _receive(link, receiver, what, token, on_progress)
+            await take(link, _Into(receiver), what=what, token=token, on_progress=on_progress)
         return receiver.value(**how)
     except codec.Damaged as error:
         raise TransferError(what, receiver.received, receiver.total, str(error)) from None
@@ -207,64 +287,142 @@ async def fetch(
         raise ProtocolError(f"{what}: what the kernel sent is not taken: {error}") from error
 
 
-async def _receive(link: Link, receiver: codec.Receiver, what: str, token: str, on_progress: OnProgress | None) -> None:
-    tries = _Tries(what, receiver.total)
-    while not receiver.complete and not link.has_comms:
+class Sink(Protocol):
+    """What takes pieces from the kernel."""
+
+    @property
+    def total(self) -> int:
+        """How many bytes come."""
+        ...
+
+    @property
+    def received(self) -> int:
+        """How many have come."""
+        ...
+
+    async def feed(self, data: Buffer) -> None:
+        """Take the next bytes. When it is cancelled, they were taken or not, and `received` says so."""
+        ...
+
+
+class _Into:
+    """A value, as a sink.
+
+    Args:
+        receiver: makes the value.
+    """
+
+    def __init__(self, receiver: codec.Receiver) -> None:
+        self.total: int = receiver.total
+        self._receiver = receiver
+
+    @property
+    def received(self) -> int:
+        """How many bytes have come."""
+        found: int = self._receiver.received
+        return found
+
+    async def feed(self, data: Buffer) -> None:
+        """Take the next bytes."""
+        self._receiver.feed(data)
+        await trio.lowlevel.checkpoint()
+
+
+async def take(
+    link: Link,
+    sink: Sink,
+    *,
+    what: str,
+    token: str,
+    on_progress: OnProgress | None,
+    check: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> None:
+    """Take from the kernel what has not come yet.
+
+    Args:
+        link: the kernel.
+        sink: takes it.
+        what: what it is, for people.
+        token: the name under which it is there.
+        on_progress: told how far it has come.
+        check: raises what is wrong with an answer of the kernel's.
+
+    Raises:
+        TransferError: it did not come through.
+        GatewayError: as for `Link.ask`.
+        Exception: what `check`, a handler or the sink raises.
+
+    Cancellation: safe.
+    """
+    total = sink.total
+    tries = Tries(what, total)
+    tries.done = sink.received
+
+    def checked(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        if answer.get("gone"):
+            raise TransferError(what, sink.received, total, GONE)
+        return check(answer)
+
+    while sink.received < total and not link.has_comms:
         with tries.lost_is_tried_again():
-            asked = {"start": receiver.received, "stop": min(receiver.received + STEP, receiver.total), "inline": True}
-            answer = await link.ask("send", asked, token=token)
-            if answer.get("gone"):
-                raise TransferError(what, receiver.received, receiver.total, GONE)
-            receiver.feed(base64.b64decode(answer.get("piece", ""), validate=True))
-            tries.note(receiver.received)
-            await tell(on_progress, receiver.received, receiver.total)
-    while not receiver.complete:
+            start = sink.received
+            asked = {"start": start, "stop": min(start + STEP, total), "inline": True}
+            answer = checked(await link.ask("send", asked, token=token))
+            await sink.feed(base64.b64decode(answer.get("piece", ""), validate=True))
+            tries.note(sink.received)
+            await tell(on_progress, sink.received, total)
+    while sink.received < total:
         with tries.lost_is_tried_again():
             async with link.kernel.comms.open(NAME, {"token": token}) as comm:
-                while not receiver.complete:
-                    answer = await _receive_window(link, comm, receiver, token, on_progress)
-                    if answer.get("gone"):
-                        raise TransferError(what, receiver.received, receiver.total, GONE)
-                    if not tries.note(receiver.received):
+                while sink.received < total:
+                    checked(await _take_window(link, comm, sink, token, on_progress))
+                    if not tries.note(sink.received):
                         break
 
 
-async def _receive_window(
-    link: Link, comm: Comm, receiver: codec.Receiver, token: str, on_progress: OnProgress | None
-) -> Mapping[str, Any]:
+async def _take_window(link: Link, comm: Comm, sink: Sink, token: str, on_progress: OnProgress | None) -> Mapping[str, Any]:
     """Have a window of pieces sent, and take them as they come. Those that are lost are missing afterwards."""
-    start = receiver.received
+    start = sink.received
     failure: Exception | None = None
     answers: list[Mapping[str, Any]] = []
+    waiting = trio.CancelScope()
+    told = False
 
     async def ask() -> None:
-        nonlocal failure
+        nonlocal failure, told
         try:
-            stop = min(start + WINDOW, receiver.total)
+            stop = min(start + WINDOW, sink.total)
             answers.append(await link.ask("send", {"start": start, "stop": stop}, token=token))
         except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery
             failure = error
-        nursery.cancel_scope.cancel()
+        told = True
+        waiting.cancel(reason="the kernel has sent all that it was asked for")
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
         try:
-            async for message in comm:
-                await _take(receiver, message, on_progress)
+            while not told:
+                message = None
+                with trio.CancelScope() as waiting:  # around the wait alone: what is done with a piece is not cut off
+                    message = await comm.receive()
+                if message is not None:
+                    await _take(sink, message, on_progress)
+        except trio.EndOfChannel:
+            await trio.lowlevel.checkpoint()
         except Exception as error:  # noqa: BLE001 - likewise
             failure = error
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
     for message in comm.receive_ready(1_000_000, limit_bytes=math.inf):
-        await _take(receiver, message, on_progress)
+        await _take(sink, message, on_progress)
     return answers[0] if answers else {}
 
 
-async def _take(receiver: codec.Receiver, message: CommMessage, on_progress: OnProgress | None) -> None:
-    if message.data.get("start") == receiver.received:  # else one before it is lost: it will come again
+async def _take(sink: Sink, message: CommMessage, on_progress: OnProgress | None) -> None:
+    if message.data.get("start") == sink.received:  # else one before it is lost: it will come again
         for piece in message.buffers:
-            receiver.feed(piece)
-        await tell(on_progress, receiver.received, receiver.total)
+            await sink.feed(piece)
+        await tell(on_progress, sink.received, sink.total)
     else:
         await trio.lowlevel.checkpoint()
