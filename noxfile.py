@@ -87,8 +87,9 @@ def faces(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The site, in `build/site`: no warning, no link inside that leads nowhere, and its search finds what people look for."""
+    """The site, in `build/site`: plain words, no warning, no link inside that leads nowhere, and a search that finds."""
     install(session, "docs")
+    session.run("python", "docs/check_prose.py")
     session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", "build/site", *session.posargs)
     session.run("python", "docs/check_site.py", "build/site")
 

@@ -143,7 +143,7 @@ def markdown(run: Run) -> str:
         "### The goals",
         _table(GOAL_HEAD, goal_rows(run), 9),
         "### In short",
-        "In brackets: how many times better trio_gateway is.",
+        "In brackets: how many times the peer's figure ours is better by; below 1, the peer is better.",
         _table(SUMMARY_HEAD, summary_rows(run)),
         "### Case by case",
     ]
@@ -162,7 +162,7 @@ def short_markdown(run: Run) -> str:
     return "\n\n".join(
         [
             _table(SUMMARY_HEAD, summary_rows(run)),
-            f"In brackets: how many times better trio_gateway is. {machine_line(run)}.",
+            f"In brackets: how many times the peer's figure ours is better by; below 1, the peer is better. {machine_line(run)}.",
         ]
     )
 

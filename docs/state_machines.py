@@ -57,8 +57,8 @@ model has the kernel. `_protocol/liveness.py` holds the table.
 HEARING = """
 ## Whether a connection leads to its kernel
 
-A session and a relay each have this machine. Over a connection that was made again nothing is sent that could be lost until the
-kernel has answered a question on its control channel (`heard`), or until it is known that its silence proves nothing. A
+A session and a relay each have this machine. Over a connection that was made again nothing is sent that could be lost, until the
+kernel has answered a question on its control channel (`heard`); or until it is known that its silence proves nothing. A
 connection that is `mute` is replaced by one with another session id. `_protocol/recovery.py` holds the table, and all rules.
 """
 
@@ -70,7 +70,7 @@ it is answered, what it overtook is lost. Some kernels answer questions beside c
 which runs in its turn. `_protocol/recovery.py` holds the table.
 
 Both machines together, with a gateway and a kernel, are modelled in [resume.pml](resume.pml) for the checker Spin. It tries every
-order in which requests, cuts, replacements of the kernel's process and another replica of the gateway can come: no request runs
+order in which requests, cuts, replacements of the kernel's process and another replica of the gateway can come. No request runs
 twice, a request that is reported as lost gets no reply any more, and each one ends. With two requests, two cuts and one
 replacement these are 0.7 million states, and 1.8 million with a kernel that answers beside running code: `pytest
 tests/guarantees/test_resume_model.py`. With three requests they are 22 million: `nox -s model`. The checker finds each of four
