@@ -28,6 +28,7 @@ _KNOWN = {
     "tests/cli/test_real.py": 15.0,
     "tests/clusters/test_provisioners.py": 120.0,
     "tests/docs/test_examples.py": 15.0,
+    "tests/docs/test_gallery.py": 35.0,
     "tests/jupyter/test_lab.py": 20.0,
     "tests/jupyter/test_saved_widgets.py": 20.0,
     "tests/kernel/test_sloppy_kernels.py": 25.0,
