@@ -36,8 +36,10 @@ MODULES = [
     "trio_gateway.jupyter.server",
     "trio_gateway.blocking",
     "trio_gateway.blocking.notebooks",
+    "trio_gateway.blocking.python",
     "trio_gateway.anyio",
     "trio_gateway.anyio.notebooks",
+    "trio_gateway.anyio.python",
 ]
 """The public modules; a name that several have is documented in the first of them."""
 

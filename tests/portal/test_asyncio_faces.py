@@ -11,17 +11,19 @@ import trio
 
 import trio_gateway
 import trio_gateway.anyio.notebooks
+import trio_gateway.anyio.python
 from tools.face_tools import ASYNCIO as ASYNCIO_BACKENDS
 from tools.face_tools import run
 from trio_gateway._notebooks.members import MEMBERS as NOTEBOOKS
 from trio_gateway._portal.asyncio_faces import ASYNCIO as ASYNCIO_SIDE
 from trio_gateway._portal.faces import original_of
 from trio_gateway._portal.members import MEMBERS, How
+from trio_gateway._python.members import MEMBERS as PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ALL = {**MEMBERS, **NOTEBOOKS}
+ALL = {**MEMBERS, **NOTEBOOKS, **PYTHON}
 
 
 @pytest.mark.parametrize("original", ALL, ids=lambda original: original.__name__)

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 import trio_gateway.blocking as tg
-import trio_gateway.blocking.notebooks  # noqa: F401 - defines faces
+import trio_gateway.blocking.notebooks
+import trio_gateway.blocking.python  # noqa: F401 - they define faces
 from tools.face_tools import ListeningFake
 from trio_gateway._kernel.channels import Channel
 from trio_gateway._kernel.kernel import Subshell
@@ -19,8 +20,9 @@ from trio_gateway._notebooks.members import MEMBERS as NOTEBOOKS
 from trio_gateway._portal.blocking_faces import BLOCKING, BlockingFace, like
 from trio_gateway._portal.members import MEMBERS, How
 from trio_gateway._protocol.messages import MessageFactory
+from trio_gateway._python.members import MEMBERS as PYTHON
 
-ALL = {**MEMBERS, **NOTEBOOKS}
+ALL = {**MEMBERS, **NOTEBOOKS, **PYTHON}
 RENAMED = {"aclose": "close", "__anext__": "__next__", "__aiter__": "__iter__", "__aenter__": "__enter__"}
 
 

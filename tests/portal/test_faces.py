@@ -6,7 +6,7 @@ import functools
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import attrs
 import pytest
@@ -239,16 +239,37 @@ def test_what_stands_for_a_value(face: Any) -> None:
     assert repr(side.translate(portal, part := Part())) == repr(part)
 
 
+class Options(TypedDict, total=False):
+    stdin: Any
+    on_event: Any
+    more: int
+
+
+def run_code(code: str, stdin: Any = None, **options: Unpack[Options]) -> None:
+    """Take handlers, also among its options."""
+
+
+def carry(values: Any = None, /, *, on_progress: Any = None, **named: object) -> None:
+    """Take a handler, and values of any name."""
+
+
 def test_only_the_callers_functions_are_asked() -> None:
     arguments = {"code": "1", "stdin": "channel", "connector": print}
-    assert asked(arguments) == arguments
-    assert asked({"stdin": None}) == {"stdin": None}
-    replaced = asked({"code": "1", "stdin": print})
+    assert asked(run_code, arguments) == arguments
+    assert asked(run_code, {"stdin": None}) == {"stdin": None}
+    replaced = asked(run_code, {"code": "1", "stdin": print, "on_event": print})
     assert replaced["code"] == "1"
     assert replaced["stdin"] is not print
+    assert replaced["on_event"] is not print
 
 
-def use(where: Original, what: str, **options: Any) -> Any:
+def test_a_value_that_has_a_handlers_name_is_none() -> None:
+    replaced = asked(carry, {"on_progress": print, "on_event": print, "stdin": len})
+    assert (replaced["on_event"], replaced["stdin"]) == (print, len)
+    assert replaced["on_progress"] is not print
+
+
+def use(where: Original, what: str, **options: Unpack[Options]) -> Any:
     """Use it."""
     return where, what, options
 

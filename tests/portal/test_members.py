@@ -12,8 +12,9 @@ import trio_gateway
 from trio_gateway._notebooks.members import MEMBERS as NOTEBOOKS
 from trio_gateway._portal import members
 from trio_gateway._portal.members import How
+from trio_gateway._python.members import MEMBERS as PYTHON
 
-MEMBERS = {**members.MEMBERS, **NOTEBOOKS}
+MEMBERS = {**members.MEMBERS, **NOTEBOOKS, **PYTHON}
 CLASSES = pytest.mark.parametrize("original", MEMBERS, ids=lambda original: original.__name__)
 WAITING = {How.AWAITS, How.CLOSES, How.RECEIVES}
 READ = {How.PART, How.LATE_PART, How.COUNTS_EVENTS}

@@ -11,10 +11,12 @@ import httpx
 import trio_gateway
 import trio_gateway.anyio
 import trio_gateway.anyio.notebooks
+import trio_gateway.anyio.python
 import trio_gateway.blocking as tg
 import trio_gateway.notebooks
 import trio_gateway.proxy
-from trio_gateway.blocking import notebooks
+import trio_gateway.python
+from trio_gateway.blocking import notebooks, python
 
 
 def behind_a_proxy(gateway: trio_gateway.Gateway) -> None:
@@ -126,3 +128,40 @@ def notebooks_blocking(gateway: tg.Gateway, kernel: tg.Kernel) -> None:
     notebooks.run("a.ipynb", gateway)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     notebooks.run(gateway, "a.ipynb", cell_timeout="3")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     notebooks.run(gateway, "a.ipynb", celltimeout=3)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+def _length(text: str) -> int:
+    return len(text)
+
+
+async def _length_later(text: str) -> int:
+    return len(text)
+
+
+async def values_on_asyncio(kernel: trio_gateway.anyio.Kernel) -> None:
+    """The types are the library's own."""
+    async with trio_gateway.anyio.python.open_python(kernel, trust="pickle", on_output=print) as there:
+        assert_type(there, trio_gateway.python.Python)
+        assert_type(await there.call(_length, "x"), int)
+        assert_type(await there.upload("a", "b"), trio_gateway.python.FileCopy)
+        async with there.stream(_length) as items:
+            assert_type(items, trio_gateway.python.RemoteItems)
+    trio_gateway.anyio.python.open_python("kernel")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def values_blocking(kernel: tg.Kernel) -> None:
+    """The types are the library's without `async`."""
+    assert_type(python.open_python(kernel), AbstractContextManager[python.Python])
+    with python.open_python(kernel, on_progress=print) as there:
+        assert_type(there.using(trust=None), python.Python)
+        assert_type(there.call(_length, "x"), int)
+        assert_type(there.call(_length_later, "x"), int)
+        assert_type(there.upload("a", "b", within="c"), python.FileCopy)
+        assert_type(there.download_all("a", "b"), tuple[python.FileCopy, ...])
+        there.push(x=1)
+        there.upload("a", 5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        with there.stream(_length) as items:
+            assert_type(items, python.RemoteItems)
+            for _ in items:
+                pass
+    python.open_python(kernel, trust="yes")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

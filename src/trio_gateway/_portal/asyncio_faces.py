@@ -49,7 +49,7 @@ class AsyncioSide(Side):
 
         @functools.wraps(function)
         async def method(self: Face, *args: Any, **arguments: Any) -> Any:
-            made = functools.partial(function, self._original, *args, **asked(arguments))
+            made = functools.partial(function, self._original, *args, **asked(function, arguments))
             value = await call(self._portal, made, undo=undo_of(function, self._original))
             if closes:
                 forget(self)

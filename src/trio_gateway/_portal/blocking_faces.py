@@ -44,7 +44,7 @@ class BlockingSide(Side):
         """Make a method that blocks until the one in Trio has returned."""
 
         def method(self: Face, *args: Any, **arguments: Any) -> Any:
-            made = functools.partial(function, self._original, *args, **asked(arguments))
+            made = functools.partial(function, self._original, *args, **asked(function, arguments))
             value = block_on(self._portal, made, undo=undo_of(function, self._original))
             if closes:
                 forget(self)

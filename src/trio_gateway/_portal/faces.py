@@ -23,7 +23,7 @@ from .prefetch import Reading, read
 
 __all__ = ["Face", "Method", "Side", "Translate", "asked", "check_door", "hide_environment", "original_of", "refuse_faces"]
 
-CALLBACKS: Final = frozenset({"on_event", "stdin"})
+CALLBACKS: Final = frozenset({"on_event", "on_output", "on_progress", "stdin"})
 """Parameters that are functions of the caller's: they are called, and awaited, by the caller."""
 
 P = ParamSpec("P")
@@ -112,11 +112,21 @@ def refuse_faces(submodule: str, *takes: type) -> Callable[[Callable[P, R]], Cal
     return decorate
 
 
-def asked(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+def asked(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the arguments of a call, with the caller's functions made so that the caller calls them."""
     if CALLBACKS.isdisjoint(arguments):
         return arguments
-    return {name: asking(name, value) if name in CALLBACKS and callable(value) else value for name, value in arguments.items()}
+    own = _callbacks_of(function)  # of a call that carries values, other names are the caller's own
+    return {name: asking(name, value) if name in own and callable(value) else value for name, value in arguments.items()}
+
+
+@functools.cache
+def _callbacks_of(function: Callable[..., Any]) -> frozenset[str]:
+    """Return which arguments are handlers: of a function that takes values of the caller's by any name, those it names itself."""
+    parameters = inspect.signature(function).parameters
+    others = [parameter for parameter in parameters.values() if parameter.kind is parameter.VAR_KEYWORD]
+    typed = all(str(parameter.annotation).startswith("Unpack[") for parameter in others)
+    return CALLBACKS if typed else CALLBACKS & parameters.keys()
 
 
 def hide_environment(arguments: dict[str, Any]) -> None:
@@ -251,7 +261,7 @@ _GETTERS: Final[Mapping[How, Callable[[Side, str], Getter]]] = {
 
 def _on_the_spot(side: Side, function: Method) -> Method:
     def method(self: Face, *args: Any, **arguments: Any) -> Any:
-        return side.translate(self._portal, function(self._original, *args, **arguments))
+        return side.translate(self._portal, function(self._original, *args, **asked(function, arguments)))
 
     return method
 
@@ -267,7 +277,7 @@ def _in_trio(side: Side, function: Method) -> Method:
 
 def _gives_block(side: Side, function: Method) -> Method:
     def method(self: Face, *args: Any, **arguments: Any) -> Any:
-        return side.crossing(self._portal, function(self._original, *args, **asked(arguments)), side.translate)
+        return side.crossing(self._portal, function(self._original, *args, **asked(function, arguments)), side.translate)
 
     return method
 
