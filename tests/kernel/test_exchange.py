@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 import trio
@@ -12,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from kernel.kit import Parts, said
 from trio_gateway import MessageTooLargeError
+from trio_gateway._kernel import exchange as exchange_module
 from trio_gateway._kernel.exchange import MessageExchange
 from trio_gateway._kernel.inbox import Inbox
 from trio_gateway._kernel.pending import PendingReply
@@ -20,9 +23,6 @@ from trio_gateway._protocol import codec
 from trio_gateway._protocol.loss import UNNUMBERED
 from trio_gateway._protocol.messages import Header, Message
 from trio_gateway._transport.websocket.opening import WebSocketClosed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Socket:
@@ -98,17 +98,25 @@ async def test_a_large_read_lets_others_run_and_is_routed_whole() -> None:
 
 
 class Wire:
-    """A WebSocket that takes what is sent."""
+    """A WebSocket that takes what is sent, without waiting too if it is `prompt`."""
 
-    def __init__(self, error: BaseException | None = None) -> None:
+    def __init__(self, error: BaseException | None = None, *, prompt: bool = False) -> None:
         self.sent: list[Message] = []
+        self.sent_now: list[Message] = []
         self.error = error
+        self.prompt = prompt
+        self.unfinished = False
 
     async def send(self, frame: Any) -> None:
         await trio.lowlevel.checkpoint()
         if self.error is not None:
             raise self.error
         self.sent.append(codec.decode(b"".join(map(bytes, frame)), v1=True))
+
+    def send_now(self, frame: Any) -> bool:
+        if self.prompt:
+            self.sent_now.append(codec.decode(b"".join(map(bytes, frame)), v1=True))
+        return self.prompt
 
 
 class Checks:
@@ -246,3 +254,102 @@ async def test_an_answer_for_input_is_noted_with_the_code_that_asked() -> None:
     await parts.requests.send(parts.requests.make("stdin", "input_reply", {"value": "x"}))
     await send_what_waits(exchange, Wire())
     assert pending.input_sent is not None
+
+
+# Without waiting ------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def sending(exchange: MessageExchange, wire: Wire) -> AsyncGenerator[None]:
+    """Have something wait for what is to be sent."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(exchange.send_all, cast("Any", wire))
+        await wait_all_tasks_blocked()
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def ids(messages: Sequence[Message]) -> list[str]:
+    return [message.msg_id for message in messages]
+
+
+async def test_a_small_request_is_written_from_the_task_that_makes_it() -> None:  # G4
+    parts, _, exchange = sender()
+    wire = Wire(prompt=True)
+    async with sending(exchange, wire):
+        first, second = asked(parts), asked(parts)
+        assert ids(wire.sent_now) == ids([first.message, second.message])
+        assert (first.connection, second.connection) == (1, 1)
+        assert 0 < first.order < second.order
+        assert first.sent_bytes > 0
+        assert not parts.requests.withdraw(first), "it is sent"
+        await wait_all_tasks_blocked()
+    assert wire.sent == []
+    assert not first.cut
+
+
+async def test_what_does_not_go_at_once_is_queued_and_keeps_its_place() -> None:  # G4
+    parts, _, exchange = sender()
+    wire = Wire(prompt=True)
+    async with sending(exchange, wire):
+        large, small = asked(parts, exchange_module.SMALL), asked(parts)
+        assert wire.sent_now == []
+        await wait_all_tasks_blocked()
+        assert ids(wire.sent) == ids([large.message, small.message])
+        wire.prompt = False
+        waits = asked(parts)
+        wire.prompt = True
+        behind = asked(parts)
+        await wait_all_tasks_blocked()
+        assert ids(wire.sent[2:]) == ids([waits.message, behind.message])
+        assert wire.sent_now == []
+    after = asked(parts)
+    assert not after.sent, "the connection is over"
+
+
+async def test_what_comes_to_be_held_while_nothing_was_to_be_sent_is_held() -> None:
+    parts, checks, exchange = sender()
+    wire = Wire()
+    async with sending(exchange, wire):
+        checks.holding = True
+        held = asked(parts)
+        await wait_all_tasks_blocked()
+        assert (wire.sent, held.sent, checks.held) == ([], False, 1)
+
+
+async def test_nothing_is_written_at_once_while_it_is_held() -> None:
+    parts, checks, exchange = sender()
+    checks.holding = True
+    wire = Wire(prompt=True)
+    async with sending(exchange, wire):
+        held = asked(parts)
+        await wait_all_tasks_blocked()
+        assert not held.sent
+        assert wire.sent_now == []
+
+
+async def test_what_can_not_be_sent_fails_at_once() -> None:  # G10
+    parts, _, exchange = sender(takes_bytes=1_000)
+    wire = Wire(prompt=True)
+    async with sending(exchange, wire):
+        large = asked(parts, 2_000)
+        assert isinstance(large.failure, MessageTooLargeError)
+    assert not large.sent
+    assert wire.sent == wire.sent_now == []
+
+
+async def test_a_request_of_which_a_part_was_written_when_the_connection_broke_was_cut() -> None:  # G4
+    parts, _, exchange = sender()
+    wire = Wire(prompt=True)
+    async with sending(exchange, wire):
+        whole = asked(parts)
+        assert not exchange.sending
+        wire.unfinished = True
+        part = asked(parts)
+        assert exchange.sending
+    assert (part.sent, part.cut, whole.cut) == (True, True, False)
+    assert not exchange.sending
+    async with sending(exchange, wire):  # another connection: what the first one left is none of its business
+        later = asked(parts)
+        wire.unfinished = False
+    assert not later.cut

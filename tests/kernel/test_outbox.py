@@ -112,3 +112,40 @@ async def test_the_bytes_of_what_left_are_room_again(monkeypatch: pytest.MonkeyP
         for _ in range(2):
             await box.take()
         box.put(message("stays"))
+
+
+async def test_what_is_offered_is_written_at_once_while_the_one_who_sends_waits() -> None:
+    box, written, taken = Outbox(), list[object](), list[object]()
+    room = True
+
+    def write_now(item: object) -> bool:
+        if room:
+            written.append(item)
+        return room
+
+    async def send() -> None:
+        while True:
+            taken.append(await box.take())
+            await trio.lowlevel.checkpoint()
+
+    items = [request(str(number)) for number in range(5)]
+    box.write_now = write_now
+    box.offer(items[0])
+    assert len(box) == 1, "nobody waits for it: it may be that something is being sent"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        box.offer(items[1])
+        assert (written, taken) == ([items[1]], [items[0]])
+        room = False
+        box.offer(items[2])
+        room = True
+        box.offer(items[3])
+        assert written == [items[1]], "what comes after one that waits, waits too"
+        await wait_all_tasks_blocked()
+        assert taken == [items[0], items[2], items[3]]
+        box.write_now = None
+        box.offer(items[4])
+        await wait_all_tasks_blocked()
+        assert taken[-1] is items[4]
+        nursery.cancel_scope.cancel()

@@ -46,6 +46,7 @@ ERRORS: dict[str, list[Callable[[], BaseException]]] = {
     "connect": [lambda: os_error(errno.ECONNREFUSED), lambda: os_error(errno.EADDRNOTAVAIL)],
     "read": [lambda: os_error(errno.ECONNRESET), lambda: os_error(errno.ENOMEM)],
     "write": [lambda: os_error(errno.EPIPE), lambda: os_error(errno.ENOBUFS)],
+    "write at once": [lambda: os_error(errno.EPIPE), lambda: os_error(errno.ENOBUFS), lambda: BlockingIOError(errno.EAGAIN, "")],
     "option": [lambda: os_error(errno.EINVAL)],
     "thread": [lambda: RuntimeError(NO_THREAD)],
     "open": [lambda: os_error(errno.EMFILE), lambda: os_error(errno.ENOSPC)],

@@ -187,3 +187,19 @@ async def test_a_reset_over_tcp_is_one_for_the_client() -> None:
             with pytest.raises(trio.BrokenResourceError):
                 await client.receive_some()
             await stream.aclose()
+
+
+async def test_what_there_is_room_for_goes_without_waiting() -> None:
+    here, there = memory_connection(limit=4)
+    assert here.send_now(b"0123456789") == 4
+    assert here.send_now(b"4") == 0
+    assert await there.receive_some() == b"0123"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive_all, there)  # it is woken
+        await trio.testing.wait_all_tasks_blocked()
+        assert here.send_now(b"45") == 2
+        await trio.testing.wait_all_tasks_blocked()
+        assert here.send_now(b"6789") == 4
+        await here.aclose()
+    assert here.send_now(b"x") == 0
+    assert there.send_now(b"x") == 0

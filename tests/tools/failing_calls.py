@@ -91,6 +91,7 @@ CALLS: dict[str, list[tuple[Any, str]]] = {
     "connect": [(_Socket, "connect")],
     "read": [(_Socket, "recv")],
     "write": [(_Socket, "send")],
+    "write at once": [(os, "write")],  # a small frame, from the task that asks for it
     "option": [(_Socket, "setsockopt")],
     "thread": [(_thread_cache.ThreadCache, "start_thread_soon")],
     "process": [(trio.lowlevel, "open_process"), (trio._subprocess, "open_process")],

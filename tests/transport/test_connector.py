@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -19,7 +21,7 @@ from tools.failing_calls import FailingCall, os_error
 from trio_gateway._errors import GatewayConnectionError
 from trio_gateway._threads import NO_THREAD
 from trio_gateway._transport import connector
-from trio_gateway._transport.connector import TLSRefusedError, close_now, connect_tcp, open_stream, socket_of
+from trio_gateway._transport.connector import TLSRefusedError, close_now, connect_tcp, open_stream, send_now, socket_of
 
 AUTHORITY = trustme.CA()
 
@@ -81,6 +83,52 @@ async def test_a_write_that_fails_ends_what_reads():
                     await stream.send_all(b"hello")
             assert read in ([b""], [])
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a socket is no file")
+async def test_what_a_socket_takes_goes_without_waiting(nursery: trio.Nursery):
+    heard = bytearray()
+    go_on, ended = trio.Event(), trio.Event()
+
+    async def listen(stream: trio.SocketStream) -> None:
+        await go_on.wait()
+        async for data in stream:
+            heard.extend(data)
+        ended.set()
+
+    stream = await connect_tcp("127.0.0.1", await serve(nursery, listen))
+    sent = bytearray()
+    async with stream:
+        while taken := send_now(stream, piece := bytes([len(sent) % 251]) * 1_000_000):
+            sent += piece[:taken]
+        assert len(sent) % 1_000_000, "the last one was taken in part"
+        go_on.set()
+        await stream.send_all(b"rest")
+        await stream.wait_send_all_might_not_block()
+        assert send_now(stream, b"more") == 4
+    await ended.wait()
+    assert bytes(heard) == bytes(sent) + b"restmore"
+    assert send_now(stream, b"x") == 0, "it is closed"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a socket is no file")
+async def test_a_socket_that_has_broken_takes_nothing_at_once_and_says_so_to_one_who_waits(nursery: trio.Nursery):
+    async def hang_up(stream: trio.SocketStream) -> None:
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.socket.close()
+
+    stream = await connect_tcp("127.0.0.1", await serve(nursery, hang_up))
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.receive_some()
+    assert send_now(stream, b"x") == 0
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(b"x")
+    await stream.aclose()
+
+
+async def test_a_stream_of_another_kind_takes_nothing_at_once():
+    ours, _ = trio.testing.memory_stream_pair()
+    assert send_now(ours, b"x") == 0
 
 
 async def test_a_name_that_is_looked_up_where_there_is_no_thread(nursery: trio.Nursery):

@@ -1,7 +1,8 @@
 """What goes over one kernel session's connection: requests out of the outbox, and messages to the session.
 
 The one idea: messages are encoded where they are written and decoded where they are read, and neither task waits for anybody, but
-for a consumer that has asked for that. How the connection is made and kept is the supervisor's business.
+for a consumer that has asked for that. While the one that writes has nothing to do, a small message is written by the task that
+asks for it: that does not wait, so no cancellation can cut it. How the connection is made and kept is the supervisor's business.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import trio
 
 from .._errors import GatewayError, MessageTooLargeError, ProtocolError
 from .._protocol import codec
-from .._protocol.messages import Message
+from .._protocol.messages import Buffer, Message
 from .._transport.websocket.opening import WebSocket, WebSocketClosed
 from .checks import Checks
 from .inbox import FAIRNESS, Inbox
+from .outbox import message_of
 from .pending import Pending
 from .requests import Requests
 from .router import Router
@@ -30,6 +32,8 @@ __all__ = ["MessageExchange"]
 _logger = logging.getLogger("trio_gateway.session")
 
 NOTHING: Final = (0, "", -math.inf)
+SMALL: Final = 16 * 1024
+"""A message of less, in bytes, is written by the task that asks for it."""
 
 
 class MessageExchange:
@@ -43,10 +47,20 @@ class MessageExchange:
         takes_bytes: how many bytes a message may have at most, as far as the gateway's limit is known; else None.
     """
 
-    __slots__ = ("_checks", "_largest", "_requests", "_router", "_status", "_takes_bytes", "_v1", "paused", "sending")
+    __slots__ = (
+        "_begun",
+        "_checks",
+        "_largest",
+        "_requests",
+        "_router",
+        "_status",
+        "_takes_bytes",
+        "_v1",
+        "_websocket",
+        "_writing",
+        "paused",
+    )
 
-    sending: bool
-    """Whether something is being written at the moment."""
     paused: bool
     """Whether nothing is read at the moment because a consumer that asked for that has no room."""
 
@@ -60,8 +74,15 @@ class MessageExchange:
         self._takes_bytes = takes_bytes
         self._v1 = True
         self._largest = NOTHING  # of those that nobody waits for: size, type, when it was sent
-        self.sending = False
+        self._writing = False
+        self._websocket: WebSocket | None = None  # of the task that writes
+        self._begun: Pending | None = None  # what was last written in part, without waiting
         self.paused = False
+
+    @property
+    def sending(self) -> bool:
+        """Whether something is being written at the moment."""
+        return self._writing or (self._websocket is not None and self._websocket.unfinished)
 
     def begin(self, *, v1: bool) -> None:
         """A connection was made, and this framing selected on it."""
@@ -72,32 +93,78 @@ class MessageExchange:
         """The one task that writes messages."""
         outbox, checks, status = self._requests.outbox, self._checks, self._status
         recovery = checks.recovery
+        self._websocket = websocket
+        outbox.write_now = self._write_now
         try:
             while True:
-                if recovery.holding and not status.shutting_down:
-                    item = await outbox.first()
-                    message = item.message if isinstance(item, Pending) else item
-                    if not recovery.may_send(message.msg_id):
-                        await checks.hold()
-                        continue
+                message = message_of(await outbox.first())
+                # Looked at only now: it may have come to be held while nothing was there to be sent.
+                if recovery.holding and not status.shutting_down and not recovery.may_send(message.msg_id):
+                    await checks.hold()
+                    continue
                 await self._send(websocket, await outbox.take())
         except WebSocketClosed:
             return  # the receiver takes in what had come before the end, and tells how it ended
+        finally:
+            outbox.write_now = None
+            if self._begun is not None and websocket.unfinished:
+                self._begun.cut = True
+            self._websocket = self._begun = None
+
+    def _write_now(self, item: Pending | Message) -> bool:
+        """Write something without waiting, if it is small and that can be done; say whether it needs no queue any more.
+
+        The caller sees to it that nothing waits before it.
+        """
+        websocket, recovery = self._websocket, self._checks.recovery
+        held = recovery.holding and not self._status.shutting_down
+        if websocket is None or held or message_of(item).size >= SMALL:
+            return False
+        frame = self._encode(item)
+        if frame is None:
+            return True
+        if not websocket.send_now(frame):
+            return False
+        self._note_sent(item, frame)
+        if isinstance(item, Pending) and websocket.unfinished:
+            self._begun = item
+        return True
 
     async def _send(self, websocket: WebSocket, item: Pending | Message) -> None:
-        status = self._status
-        message = item.message if isinstance(item, Pending) else item
+        frame = self._encode(item)
+        if frame is None:
+            return
+        self._note_sent(item, frame)
+        self._writing = True
+        try:
+            await websocket.send(frame)
+        except BaseException:
+            if isinstance(item, Pending):
+                item.cut = True
+            raise
+        finally:
+            self._writing = False
+
+    def _encode(self, item: Pending | Message) -> bytes | str | Sequence[Buffer] | None:
+        """Return the frame of something; None where it can't be sent, which whoever waits for it has learnt."""
+        message = message_of(item)
         try:
             frame = codec.parts_v1(message) if self._v1 else codec.encode_legacy(message)
             size = codec.frame_size(frame)
             if self._takes_bytes is not None and size > self._takes_bytes:
-                raise MessageTooLargeError(status.kernel_id, message.msg_type, size, self._takes_bytes)
+                raise MessageTooLargeError(self._status.kernel_id, message.msg_type, size, self._takes_bytes)
         except GatewayError as error:
             if isinstance(item, Pending):
                 item.fail(error)
             else:
                 self._note_unsent(message, error)
-            return
+            return None
+        return frame
+
+    def _note_sent(self, item: Pending | Message, frame: bytes | str | Sequence[Buffer]) -> None:
+        """Note when something was sent, or begins to be, and how large it is."""
+        status, size = self._status, codec.frame_size(frame)
+        message = message_of(item)
         if isinstance(item, Pending):
             item.connection = status.connections
             item.order, item.sent_at = self._checks.sent(message.msg_id)
@@ -106,15 +173,6 @@ class MessageExchange:
             self._requests.note_input(item)
         if not isinstance(item, Pending) and (size >= self._largest[0] or status.liveness.carried > self._largest[2]):
             self._largest = (size, message.msg_type, trio.current_time())
-        self.sending = True
-        try:
-            await websocket.send(frame)
-        except BaseException:
-            if isinstance(item, Pending):
-                item.cut = True
-            raise
-        finally:
-            self.sending = False
 
     def refused(self, reason: str) -> bool:
         """The gateway closed the connection because a message is larger than it takes: find out which, and fail it.

@@ -189,7 +189,6 @@ class Executor:
         if on_cancel not in ("interrupt", "abandon"):
             raise InvalidInputError("on_cancel", on_cancel, '"interrupt" or "abandon"')
         session = self._session
-        await trio.lowlevel.checkpoint_if_cancelled()  # else it could be sent before the cancellation is noticed
         try:
             self._turn.acquire_nowait()
             since = math.inf
@@ -200,6 +199,7 @@ class Executor:
         try:
             session.checks.raise_if_given_up(since)
             await session.gate.wait()
+            await trio.lowlevel.checkpoint_if_cancelled()  # else it would be sent before the cancellation is noticed
             message = session.requests.make("shell", "execute_request", content, subshell_id=self._subshell_id)
             pending = PendingExecution(
                 message,

@@ -1,11 +1,14 @@
 """What waits to be sent on one kernel's connection.
 
 The one idea: a queue that many tasks fill and one task empties, bounded in messages and in bytes. Requests go in at once,
-each from a task that then waits for its answer, so their number is the callers' own; bare messages wait for room.
+each from a task that then waits for its answer, so their number is the callers' own; bare messages wait for room. What is offered
+while that one task waits for something to do passes the queue by, if the connection takes it there and then: a turn of the
+scheduler less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -14,7 +17,7 @@ import trio
 from .._protocol.messages import Message
 from .pending import Pending
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "message_of"]
 
 LIMIT_MESSAGES: Final = 1_000
 """How many requests and messages may wait before a bare message has to wait for room."""
@@ -25,21 +28,32 @@ LIMIT_BYTES: Final = 64 * 1024**2
 class Outbox:
     """A first-in first-out queue of requests and messages."""
 
-    __slots__ = ("_bytes", "_filled", "_items", "_room")
+    __slots__ = ("_bytes", "_filled", "_items", "_room", "write_now")
+
+    write_now: Callable[[Pending | Message], bool] | None
+    """Writes something without waiting, and says whether it did; None where there is no connection. The task that empties the
+    queue sets it."""
 
     def __init__(self) -> None:
         self._items: list[Pending | Message] = []  # few, mostly none: an empty deque takes 700 bytes more in each session
         self._bytes = 0
         self._filled = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
+        self.write_now = None
 
     def __len__(self) -> int:
         return len(self._items)
 
+    def offer(self, item: Pending | Message) -> None:
+        """Have something written from this task, if whoever empties the queue waits for it to fill; else queue it."""
+        if self._filled and self.write_now is not None and self.write_now(item):
+            return
+        self.put(item)
+
     def put(self, item: Pending | Message) -> None:
         """Queue something, whatever is there already."""
         self._items.append(item)
-        self._bytes += _message(item).size
+        self._bytes += message_of(item).size
         if self._filled:
             self._filled.unpark_all()
 
@@ -73,7 +87,7 @@ class Outbox:
         while not self._items:
             await self._filled.park()
         item = self._items.pop(0)
-        self._bytes -= _message(item).size
+        self._bytes -= message_of(item).size
         if self._room:
             self._room.unpark()
         return item
@@ -85,5 +99,6 @@ class Outbox:
         self._room.unpark_all()
 
 
-def _message(item: Pending | Message) -> Message:
+def message_of(item: Pending | Message) -> Message:
+    """Return the message of what waits in an outbox."""
     return item if isinstance(item, Message) else item.message

@@ -86,7 +86,7 @@ class Requests:
     # Asking -----------------------------------------------------------------------------------------------------
 
     def submit(self, pending: Pending) -> None:
-        """Queue a request and route its answers to it from now on.
+        """Send or queue a request, and route its answers to it from now on.
 
         Raises:
             KernelDiedError: the kernel is being shut down.
@@ -98,7 +98,7 @@ class Requests:
         if status.shutting_down:
             raise KernelDiedError(status.kernel_id, "it is being shut down")
         self.expect(pending)
-        self.outbox.put(pending)
+        self.outbox.offer(pending)
 
     def expect(self, pending: Pending) -> None:
         """Route the answers to a request to it from now on."""
@@ -128,7 +128,7 @@ class Requests:
             self.outbox.put(pending)
 
     async def send(self, message: Message) -> None:
-        """Queue a message that nobody waits for; wait for room first.
+        """Send or queue a message that nobody waits for; wait for room first.
 
         Raises:
             GatewayError: the session has ended, and this is why.
@@ -137,7 +137,7 @@ class Requests:
         """
         await self.outbox.wait_room()
         self._status.raise_if_ended()
-        self.outbox.put(message)
+        self.outbox.offer(message)
 
     def withdraw(self, pending: Pending) -> bool:
         """Take a request back if sending it has not begun; say whether that was so."""

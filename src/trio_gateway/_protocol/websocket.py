@@ -46,6 +46,7 @@ __all__ = [
     "ClientHandshake",
     "HungUp",
     "Nonsense",
+    "Outgoing",
     "Refused",
     "Role",
     "UpgradeRequest",

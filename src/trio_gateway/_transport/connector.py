@@ -30,11 +30,14 @@ __all__ = [
     "describe_os_error",
     "describe_tls_error",
     "open_stream",
+    "send_now",
     "socket_of",
 ]
 
 Connector: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
-"""Opens a stream of raw bytes to a host and port; raises `OSError` where it can't. It must be safe to cancel."""
+"""Opens a stream of raw bytes to a host and port; raises `OSError` where it can't. It must be safe to cancel.
+
+A stream may have a method `send_now(data)`, which sends what it takes without waiting and returns how many bytes that is."""
 
 # Never reached: a stream that is closed forcefully does not wait. If it is somebody's own stream, this is where it stops.
 _CLOSE_LIMIT = 10.0
@@ -86,6 +89,15 @@ class _QuickStream(trio.abc.HalfCloseableStream):
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
             raise
+
+    if os.name == "posix":  # elsewhere a socket is no file
+
+        def send_now(self, data: bytes) -> int:
+            """Send what the socket takes without waiting; return how many bytes. Nobody may be in `send_all`."""
+            try:
+                return os.write(self.socket.fileno(), data)
+            except OSError:
+                return 0  # it takes nothing now, or has broken, which `send_all` tells
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -242,6 +254,19 @@ async def close_now(stream: trio.abc.AsyncResource) -> None:
     """Close a stream without saying goodbye, also in a cancelled scope. It does not wait for anything."""
     with trio.move_on_after(_CLOSE_LIMIT, shield=True):
         await trio.aclose_forcefully(stream)
+
+
+def send_now(stream: object, data: bytes) -> int:
+    """Send what a stream takes without waiting, where it has a `send_now` for that; return how many bytes it has taken.
+
+    Nobody else may be sending. One that can't, such as one with TLS, takes none.
+
+    Args:
+        stream: a stream of a connector's.
+        data: what to send.
+    """
+    take: Callable[[bytes], int] | None = getattr(stream, "send_now", None)
+    return 0 if take is None else take(data)
 
 
 def socket_of(stream: object) -> trio.socket.SocketType | None:

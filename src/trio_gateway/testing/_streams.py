@@ -44,6 +44,13 @@ class _Pipe:
                 return
             await self._changed.park()
 
+    def send_now(self, data: bytes) -> int:
+        taken = 0 if self._broken or self._ended else min(len(data), self._limit - len(self._data))
+        if taken:
+            self._data += data[:taken]
+            self._changed.unpark_all()
+        return taken
+
     async def receive(self, max_bytes: int | None) -> bytes:
         await trio.lowlevel.checkpoint()
         while not self._data:
@@ -97,6 +104,10 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         """Send, waiting for room. Cancellation: some of it may have been sent."""
         self._check()
         await self._outgoing.send(data)
+
+    def send_now(self, data: bytes) -> int:
+        """Send as much as there is room for, without waiting; return how many bytes that is. Nobody may be in `send_all`."""
+        return 0 if self._closed else self._outgoing.send_now(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait for room."""

@@ -158,3 +158,113 @@ async def test_a_stream_that_was_closed_here_ends_the_receiver(nursery: trio.Nur
     with pytest.raises(WebSocketClosed) as caught:
         await shell.receive()
     assert caught.value.code == 1006
+
+
+# Without waiting
+
+
+class Narrow(trio.abc.Stream):
+    """A stream that takes so many bytes without waiting, and more when it is told to go on."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken = bytearray()
+        self.go_on = trio.Event()
+        self.broken = False
+
+    def send_now(self, data: bytes) -> int:
+        taken = min(len(data), self.room)
+        self.room -= taken
+        self.taken += data[:taken]
+        return taken
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.go_on.wait()
+        if self.broken:
+            raise trio.BrokenResourceError
+        self.taken += data
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.go_on.wait()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def heard_by_other(role: Role, data: bytes) -> list[bytes | str | Control]:
+    """What the other end of a role makes of all that was sent."""
+    other = WebSocketConnection(Role.SERVER if role is Role.CLIENT else Role.CLIENT, 1_000_000, xor_mask, bytes)
+    messages: list[bytes | str | Control] = list(other._parser.feed(data))
+    return [*messages, *other._parser.controls]
+
+
+async def test_what_the_stream_takes_is_sent_without_a_turn(role: Role, nursery: trio.Nursery) -> None:
+    stream = Narrow(1_000)
+    shell = Shell(nursery, stream, role)
+    assert shell._write_now([b"m" * 10])
+    assert shell._write_now(["text"])
+    assert heard_by_other(role, bytes(stream.taken)) == [b"m" * 10, "text"]
+    assert not shell.unfinished
+    assert shell._owed_sent is None
+
+
+@pytest.mark.parametrize("room", [1, 2, 6, 15])
+async def test_the_rest_goes_before_all_else(role: Role, nursery: trio.Nursery, room: int) -> None:
+    stream = Narrow(room)
+    shell = Shell(nursery, stream, role)
+    assert shell._write_now([b"m" * 10])
+    assert shell.unfinished == (room < len(frame(Role.SERVER if role is Role.CLIENT else Role.CLIENT, BINARY, b"m" * 10)))
+    if not shell.unfinished:
+        return
+    stream.room = 1_000
+    assert not shell._write_now([b"later"]), "it would go before the rest"
+    nursery.start_soon(shell.send, b"behind")
+    nursery.start_soon(shell.ping)
+    await wait_all_tasks_blocked()
+    assert not shell._write_now([b"later"])
+    stream.go_on.set()
+    await wait_all_tasks_blocked()
+    assert not shell.unfinished
+    assert shell._write_now([b"last"])
+    heard = heard_by_other(role, bytes(stream.taken))
+    assert heard[0] == b"m" * 10
+    assert heard[1:3] == [b"behind", b"last"]
+    assert len(heard) == 4  # and the ping
+
+
+async def test_nobody_writes_at_once_while_another_writes_or_nothing_may_be_sent(role: Role, nursery: trio.Nursery) -> None:
+    stream = Narrow(1_000)
+    shell = Shell(nursery, stream, role)
+    nursery.start_soon(shell.send, b"first")
+    await wait_all_tasks_blocked()
+    assert not shell._write_now([b"second"])
+    stream.go_on.set()
+    await wait_all_tasks_blocked()
+    assert shell._write_now([b"third"])
+    stream.room = 0
+    assert not shell._write_now([b"fourth"])
+    assert not shell.unfinished
+    stream.room = 1_000
+    shell._connection.close(1000, "")
+    assert not shell._write_now([b"fifth"])
+    assert heard_by_other(role, bytes(stream.taken)) == [b"first", b"third"]
+
+
+async def test_a_stream_that_can_not_send_at_once_is_left_to_those_who_wait(role: Role, nursery: trio.Nursery) -> None:
+    ours, _ = memory_stream_pair()
+    assert not Shell(nursery, ours, role)._write_now([b"m"])
+
+
+async def test_a_rest_that_can_not_be_sent_stays_unfinished(role: Role, nursery: trio.Nursery) -> None:
+    stream = Narrow(3)
+    shell = Shell(nursery, stream, role)
+    assert shell._write_now([b"m" * 10])
+    stream.broken = True
+    stream.go_on.set()
+    await wait_all_tasks_blocked()
+    assert shell.unfinished
+    assert shell._owed_sent is None, "and nobody tries again and again"

@@ -7,7 +7,8 @@ What the other end says beside messages (how it refuses a handshake, why it hang
 engine by a `PeerWords` alone, which takes our secrets out: a server, or what stands before it, may echo what we log in with.
 
 An engine promises: `receive` is cancel-safe (nothing is lost); `send`, `ping` and `pong` are not (a cancelled one may
-leave half a frame, and everything after it is lost), so one task owns the sending side and ends only with the connection.
+leave half a frame, and everything after it is lost), so one task owns the sending side and ends only with the connection. Another
+may `send_now` while that one has nothing to send: it does not wait.
 """
 
 from __future__ import annotations
@@ -220,6 +221,22 @@ class WebSocket(Protocol):
 
         Cancellation: may leave half a frame; close the connection then.
         """
+        ...
+
+    def send_now(self, data: bytes | str | Sequence[Buffer]) -> bool:
+        """Send one small message without waiting, if the stream takes it now and nobody else writes; say whether that was so.
+
+        What of it the stream did not take is sent by a task of the engine's, before anything else is: see `unfinished`. If this
+        gives False, nothing was sent; `send` raises what is wrong.
+
+        Args:
+            data: as for `send`.
+        """
+        ...
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part of what `send_now` has sent is not on its way yet."""
         ...
 
     async def ping(self) -> None:

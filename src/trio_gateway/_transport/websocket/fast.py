@@ -89,6 +89,9 @@ class FastWebSocket(FrameShell):
     async def send(self, data: bytes | str | Sequence[Buffer]) -> None:
         await self._write(self._connection.send((data,)))
 
+    def send_now(self, data: bytes | str | Sequence[Buffer]) -> bool:
+        return self._write_now((data,))
+
     async def ping(self) -> None:
         payload = secrets.token_bytes(8)
         answered = self._pings[payload] = trio.Event()

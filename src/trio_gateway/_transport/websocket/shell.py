@@ -2,7 +2,8 @@
 
 The one idea: the task that receives reads the stream itself and gets every message that a read held, without a task or a queue in
 between. It does not write: it may be cancelled, and half a frame must never be. What the connection owes (a pong, a goodbye) is
-sent by a task of its own, and every writer holds one lock.
+sent by a task of its own, and every writer holds one lock. One who does not wait needs none: it writes when nobody holds it, and
+what the stream did not take is owed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import trio
 import trio.abc
 
 from ..._protocol.messages import Buffer
-from ..._protocol.websocket import WebSocketConnection
+from ..._protocol.websocket import Outgoing, WebSocketConnection
+from ..connector import send_now
 from .engine import RECEIVE_BYTES, WebSocketClosed
 
 __all__ = ["FrameShell"]
@@ -22,7 +24,7 @@ __all__ = ["FrameShell"]
 class FrameShell:
     """Base of the shells of both roles. One task may receive and several may send at a time."""
 
-    __slots__ = ("_connection", "_first", "_owed_sent", "_stream", "_writing")  # a server has one for each front end
+    __slots__ = ("_connection", "_first", "_owed_sent", "_rest", "_stream", "_writing")  # a server has one for each front end
 
     def _begin(self, connection: WebSocketConnection, stream: trio.abc.Stream, first: bytes) -> None:
         """Begin; nothing else may be called before.
@@ -35,6 +37,7 @@ class FrameShell:
         self._connection: WebSocketConnection = connection
         self._stream: trio.abc.Stream = stream
         self._first = first
+        self._rest: Buffer = b""  # of a frame that was sent without waiting: before all else
         self._writing = trio.StrictFIFOLock()
         self._owed_sent: trio.Event | None = None  # set when the task ends that sends what is owed
 
@@ -90,9 +93,31 @@ class FrameShell:
         finally:
             self._writing.release()
 
+    def _write_now(self, messages: Sequence[Outgoing]) -> bool:
+        """Send small messages without waiting, if nobody writes and the stream takes a part of them; say whether that was so.
+
+        The rest is sent by a task of its own, before anything else is.
+        """
+        if self._rest or self._writing.locked() or not self._connection.may_send:
+            return False
+        data = b"".join(self._connection.send(messages))
+        taken = send_now(self._stream, data)
+        if 0 < taken < len(data):
+            self._rest = memoryview(data)[taken:]
+            self._have_owed_sent()
+        return taken > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part of what was sent without waiting is not on its way yet."""
+        return bool(self._rest)
+
     async def _put(self, data: Buffer) -> None:
-        """Send bytes; the caller holds the lock."""
+        """Send bytes, and before them the rest of a frame; the caller holds the lock."""
         try:
+            if self._rest:
+                await self._stream.send_all(self._rest)
+                self._rest = b""
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # what had come before the end may still be read: the receiver says how it ended
@@ -108,7 +133,7 @@ class FrameShell:
 
     async def _send_all_owed(self) -> None:
         try:
-            while self._connection.owes:
+            while self._rest or self._connection.owes:
                 await self._send_owed()
         except WebSocketClosed:
             self._connection.take_owed()  # nobody is there to take it; the receiver says how it ended
@@ -125,8 +150,8 @@ class FrameShell:
         """
         async with self._writing:
             frame = self._connection.take_owed()
-            if frame is not None:
-                await self._put(frame)
+            if frame is not None or self._rest:
+                await self._put(frame or b"")
 
     def _ended(self) -> WebSocketClosed:
         return self._closed(*(self._connection.closed or (1006, "")))

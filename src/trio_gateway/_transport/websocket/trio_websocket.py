@@ -277,6 +277,13 @@ class TrioWebSocket:
         message = data if isinstance(data, (bytes, str)) else b"".join(data)
         await self._do(functools.partial(self._open().send_message, message))
 
+    def send_now(self, data: bytes | str | Sequence[Buffer]) -> bool:  # noqa: ARG002
+        return False  # trio-websocket gives its bytes to nobody, and writes them itself
+
+    @property
+    def unfinished(self) -> bool:
+        return False
+
     async def ping(self) -> None:
         waiting = trio.CancelScope()
 
