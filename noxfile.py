@@ -92,6 +92,7 @@ def docs(session: nox.Session) -> None:
     session.run("python", "docs/check_prose.py")
     session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", "build/site", *session.posargs)
     session.run("python", "docs/check_site.py", "build/site")
+    session.run("python", "docs/look_at_site.py", "build/site")
 
 
 @nox.session

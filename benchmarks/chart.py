@@ -1,19 +1,29 @@
-"""The chart: for each headline case one small panel of bars, ours in colour. SVG, by matplotlib (extra `bench`)."""
+"""The chart: for each of a few cases, how many times better ours is than each peer, on one scale. By matplotlib (extra `bench`).
+
+It is read at the width of a page, 830 pixels, so it has few cases, and its letters are as large as the text around it.
+"""
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 from .cases import CASES
 from .clients.base import load
 from .clients.registry import CLIENTS
+from .goals import advantage
 from .harness import Run
 from .report import HEADLINES, PEERS, machine_line, number, ours_in
 
-_MOST = 1 + len(PEERS) + 1
-"""Bars of a panel: ours, the peers, the limit."""
-OURS, THEIRS, LIMIT = "#0b6e99", "#b8b8b8", "#e3c77a"
+SHOWN = ("latency-real", "latency", "flood", "big-text-50", "send-text-10", "fan-out", "idle", "start-up-real", "gets", "import")
+"""The cases: of each headline's kind one."""
+LABELS = {
+    "jupyter-server": ("jupyter_server.gateway", "s", "#c05621"),
+    "jupyter-server-wsaccel": ("jupyter_server.gateway with wsaccel", "D", "#805ad5"),
+    "jupyter-kernel-client": ("jupyter-kernel-client", "^", "#2f855a"),
+    "": ("no gateway, or the bare wire", "o", "#a0a0a0"),
+}
+"""The peers, their marks and colours; last what no client of a gateway can reach."""
+OURS = "#0b6e99"
 
 
 def draw(run: Run, path: Path) -> None:
@@ -22,43 +32,52 @@ def draw(run: Run, path: Path) -> None:
     Args:
         run: what was measured.
         path: the file, whose suffix says which format; SVG looks best.
+
+    Raises:
+        ValueError: nothing was measured that the chart shows.
     """
     mpl = load("matplotlib")
     mpl.use("svg" if path.suffix == ".svg" else "agg")
     # The same run gives the same file.
-    mpl.rcParams.update({"svg.hashsalt": "trio-gateway", "svg.fonttype": "path", "font.size": 8})
+    mpl.rcParams.update({"svg.hashsalt": "trio-gateway", "svg.fonttype": "path", "font.size": 11})
     plt = load("matplotlib.pyplot")
 
-    panels = [(CASES[name], limits) for name, limits in HEADLINES if ours_in(run, name) is not None]
-    if not panels:
+    limits = dict(HEADLINES)
+    cases = [CASES[name] for name in SHOWN if ours_in(run, name) is not None]
+    if not cases:
         raise ValueError("nothing was measured that the chart shows")
-    columns = 3
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(12, 1.7 * rows + 0.5), squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, (case, limits) in zip(axes.flat, panels, strict=False):
+    figure, axis = plt.subplots(figsize=(8.8, 0.47 * len(cases) + 1.5))
+    seen: set[str] = set()
+    for row, case in enumerate(cases):
         ours = ours_in(run, case.name)
         assert ours is not None
-        shown = [(key, run.value(case.name, key)) for key in (ours, *PEERS, *limits)]
-        bars = [(key, value) for key, value in shown if value is not None]
-        names = ["trio_gateway" if key == ours else CLIENTS[key].label for key, _ in bars]
-        colours = [OURS if key == ours else THEIRS if key in PEERS else LIMIT for key, _ in bars]
-        values = [value for _, value in bars]
-        axis.set_axis_on()
-        axis.barh(names, values, color=colours)
-        axis.set_ylim(_MOST - 0.5, -0.5)  # bars of all panels are equally thick
-        axis.set_xlim(0, max(values) * 1.22)
-        axis.set_xticks([])
-        axis.tick_params(length=0)
-        for spine in axis.spines.values():
-            spine.set_visible(False)
-        for index, value in enumerate(values):
-            axis.text(value + max(values) * 0.015, index, number(value), va="center")
-        title = textwrap.fill(case.title, 36)
-        axis.set_title(f"{title}\n{case.unit}, {'more' if case.higher else 'less'} is better", loc="left", fontsize=8)
-    figure.text(0.01, 0.003, f"{machine_line(run)}. Yellow: the floor or the limit of the wire.", fontsize=7, color="#555555")
-    figure.tight_layout(rect=(0, 0.015, 1, 1))
+        for key in (*PEERS, *limits[case.name]):
+            ratio = advantage(run, case.name, ours, key) if key in CLIENTS else None
+            if ratio is None or not ratio > 0:
+                continue
+            label, mark, colour = LABELS[key if key in PEERS else ""]
+            axis.plot([ratio], [row], mark, color=colour, markersize=9, label=None if label in seen else label, zorder=3)
+            seen.add(label)
+    axis.axvline(1, color=OURS, linewidth=2.5, zorder=2)
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    axis.set_xlim(min(low, 0.03), max(high, 1000))
+    axis.set_yticks(range(len(cases)), [case.title for case in cases])
+    axis.set_ylim(len(cases) - 0.4, -0.6)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{number(value)} ×")
+    axis.tick_params(which="both", length=0)
+    axis.grid(color="#e6e6e6")
+    axis.set_axisbelow(True)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    left, right = axis.get_xlim()
+    axis.axvspan(left, 1, color="#f7f3ee", zorder=0)
+    axis.set_title("← is better", loc="left", fontsize=10, color="#666666")
+    axis.set_title("trio_gateway is so many times better →", loc="right", fontsize=11, color=OURS)
+    axis.set_xlim(left, right)
+    figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=10, bbox_to_anchor=(0.5, 0.035))
+    figure.text(0.01, 0.008, machine_line(run), fontsize=8, color="#666666")
+    figure.tight_layout(rect=(0, 0.15, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)

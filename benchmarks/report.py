@@ -27,6 +27,7 @@ HEADLINES = (
     ("import", ()),
 )
 """The cases of the summary, and what each is held against besides the peers."""
+RATIOS = "(2 ×) means that trio_gateway is twice as good as this figure, (0.5 ×) that it is half as good."
 PEERS = ("jupyter-server", "jupyter-server-wsaccel", "jupyter-kernel-client")
 
 
@@ -143,7 +144,7 @@ def markdown(run: Run) -> str:
         "### The goals",
         _table(GOAL_HEAD, goal_rows(run), 9),
         "### In short",
-        "In brackets: how many times the peer's figure ours is better by; below 1, the peer is better.",
+        RATIOS,
         _table(SUMMARY_HEAD, summary_rows(run)),
         "### Case by case",
     ]
@@ -162,7 +163,7 @@ def short_markdown(run: Run) -> str:
     return "\n\n".join(
         [
             _table(SUMMARY_HEAD, summary_rows(run)),
-            f"In brackets: how many times the peer's figure ours is better by; below 1, the peer is better. {machine_line(run)}.",
+            f"{RATIOS} {machine_line(run)}.",
         ]
     )
 

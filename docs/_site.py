@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import enum
+import hashlib
 import importlib
 import re
 import types
@@ -280,11 +281,23 @@ def page(app: Sphinx, name: str, source: list[str]) -> None:
         text = re.sub(rf"\]\({re.escape(there)}(#[^)]*)?\)", lambda found, here=here: f"]({here}{found[1] or ''})", text)
     # A folder beside `docs` has no page: its name is left.
     text = re.sub(r"\[([^\]]+)\]\((\.\./[^)#]*)\)", lambda found: found[0] if (DOCS / found[2]).is_file() else found[1], text)
-    source[0] = MERMAID.sub(lambda found: as_table(found[0]), text)
+    source[0] = MERMAID.sub(lambda found: drawn(found[0]), text)
+
+
+def drawn(block: str) -> str:
+    """Return a drawing, which GitHub makes by itself, as the file that `docs/pictures.py` made of it, and as a table."""
+    text = block.removeprefix("```mermaid\n").removesuffix("```")
+    path = f"_static/drawings/{hashlib.sha256(text.encode()).hexdigest()[:12]}.svg"
+    if not (DOCS / path).is_file():
+        raise ValueError(f"a drawing has changed and was not made again: python docs/pictures.py drawings\n{text}")
+    if not text.startswith("stateDiagram"):
+        return f":::{{image}} {path}\n:alt: what is above imports from what is below, as the table says\n:class: drawing\n:::"
+    image = f":::{{image}} {path}\n:alt: the same as in the table below\n:class: drawing\n:::"
+    return f"{image}\n\n::::{{dropdown}} As a table\n{as_table(text)}\n::::"
 
 
 def as_table(drawing: str) -> str:
-    """Return a state machine, which GitHub draws, as a table: each reader's browser would have to fetch what draws it."""
+    """Return a state machine as a table, for those who do not see it."""
     rows = ["| From | Event | To |", "|---|---|---|"]
     for before, after, event in re.findall(r"^ +(\S+) --> (\S+?)(?:: (.*))?$", drawing, re.MULTILINE):
         rows.append(f"| {'(begin)' if before == '[*]' else f'`{before}`'} | {event} | `{after}` |")

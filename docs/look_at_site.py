@@ -1,0 +1,77 @@
+"""Look at the site in Chromium: `python docs/look_at_site.py build/site`.
+
+No page may be wider than its window, on a desktop or a phone. The search has to lead to where each of the words of `SEARCHES` is
+explained: that page is among the first five. Without Chromium, Node.js or npm it looks at nothing, and says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+SEARCHES = {
+    "timeout": ["limits"],
+    "cancel": ["kernels", "guarantees", "reference/trio_gateway", "asyncio", "blocking"],
+    "plot": ["outputs"],
+    "progress": ["notebooks", "many-kernels"],
+    "token": ["configuration", "security", "clusters"],
+    "proxy": ["proxy"],
+    "pandas": ["data", "outputs"],
+    "jupyter_client": ["migrate-jupyter-client"],
+    "FastAPI": ["asyncio", "gallery"],
+    "Kubernetes": ["clusters"],
+}
+"""What people look for, and the pages of which one has to be among the first."""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and says nothing of it."""
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name in the base class
+        """Say nothing."""
+
+
+def main() -> int:
+    """Look, and say what is wrong."""
+    site = Path(sys.argv[1]).resolve()
+    chromium = shutil.which("chromium")
+    if chromium is None or shutil.which("node") is None or shutil.which("npm") is None:
+        print("not looked at in a browser: Debian's chromium, nodejs and npm are not all here")
+        return 0
+    pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as folder:
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "playwright-core@1"]
+        subprocess.run(npm, cwd=folder, check=True, capture_output=True)
+        shutil.copy(DOCS / "look_at_site.mjs", folder)
+        given = json.dumps({"url": f"http://127.0.0.1:{server.server_port}", "pages": pages, "words": list(SEARCHES)})
+        done = subprocess.run(
+            ["node", "look_at_site.mjs", given],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "CHROMIUM": chromium},
+        )
+    server.shutdown()
+    seen = json.loads(done.stdout)
+    problems = [f"{page} is {wide} pixels wide in a window of {window}" for page, window, wide in seen["wide"]]
+    for word, wanted in SEARCHES.items():
+        found = [path.removesuffix(".html") for path in seen["found"][word]]
+        if not set(found[:5]) & set(wanted):
+            problems.append(f"the search for {word!r} finds {', '.join(found[:5])}; wanted is {' or '.join(wanted)}")
+    print(*problems, *[f"{word}: {', '.join(found[:3])}" for word, found in seen["found"].items()], sep="\n")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
