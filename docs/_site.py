@@ -255,6 +255,19 @@ def skip(app: Sphinx, what: str, name: str, obj: object, would_skip: bool, optio
     return True if name.startswith("__") else None
 
 
+def signature(app: Sphinx, what: str, name: str, obj: object, options: object, own: str, returns: str) -> tuple[str, str] | None:
+    """Show no arguments for a class that readers never call: its docstring says by what its objects are made."""
+    return ("", "") if what == "class" and "Made by `" in (obj.__doc__ or "").partition("\n\n")[0] else None
+
+
+def bases(app: Sphinx, name: str, obj: type, options: object, found: list[type]) -> None:
+    """Name no base class that no public module has."""
+    homes: dict[str, str] = app.trio_gateway_homes  # type: ignore[attr-defined]
+    found[:] = [
+        cls for cls in found if "trio_gateway._" not in cls.__module__ or f"{cls.__module__}.{cls.__qualname__}" in homes
+    ] or [object]
+
+
 # ----------------------------------------------------------------------------------------------------------------- pages
 
 ELSEWHERE = {
@@ -312,5 +325,7 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("missing-reference", resolve, priority=900)
     app.connect("autodoc-process-docstring", docstring, priority=100)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", signature)
+    app.connect("autodoc-process-bases", bases)
     app.connect("source-read", page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
