@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.fleet_kit import Ground, make_fakes, open_ground
+from pool.pool_kit import CountingGateway
 from tools.sweep_tools import run_seeded, service_tasks
-from trio_gateway import GatewayError, NoGatewayError
+from trio_gateway import GatewayError, KernelPool, NoGatewayError
+from trio_gateway.testing import FakeFleet, FakeKernel
 
 pytestmark = pytest.mark.full
 
@@ -127,3 +129,93 @@ async def act(action: str, given: list[Any], ground: Ground, model: Model, nurse
 def test_a_fleet_keeps_its_promises(placement: str, actions: list[tuple[Any, ...]], seed: int) -> None:
     """G1, G2, G3, G4, G9"""
     run_seeded(play, placement, actions, seed=seed)
+
+
+LEASES = st.one_of(
+    st.tuples(st.just("lease"), st.floats(0, 20)),
+    st.tuples(st.just("lease"), st.floats(0, 20)),
+    st.tuples(st.just("cancel"), st.integers(0, 5)),
+    st.tuples(st.sampled_from(["fall", "fall", "rise", "drain", "resume", "cut", "refuse", "fail", "slow"]), GATEWAY),
+    st.tuples(st.sampled_from(["die", "cull", "restart"]), GATEWAY),
+    st.tuples(st.just("wait"), st.sampled_from([0.1, 1.0, 10.0, 100.0])),
+)
+POOLS = st.fixed_dictionaries(
+    {
+        "size": st.integers(1, 4),
+        "warm": st.integers(0, 1),
+        "reuse": st.sampled_from(["never", "restart", "as-is"]),
+        "init": st.sampled_from([None, "x = 1"]),
+        "max_age": st.sampled_from([None, 20.0]),
+    }
+)
+
+
+class Counted(CountingGateway):
+    """A fake that counts the kernels of all fakes together."""
+
+    network: FakeFleet
+
+    async def start_kernel(self, *args: Any, **arguments: Any) -> FakeKernel:
+        kernel = await super().start_kernel(*args, **arguments)
+        self.most = max(self.most, sum(len(fake.kernels) for fake in self.network.gateways.values()))
+        return kernel
+
+
+class Leases(Model):
+    """What callers have, and what came of those that ended."""
+
+    def __init__(self, pool: KernelPool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.held: set[str] = set()
+
+    async def lease(self, seconds: float) -> None:
+        try:
+            with trio.CancelScope() as scope:
+                self.scopes.append(scope)
+                async with self.pool.kernel() as kernel:
+                    assert kernel.id not in self.held, "two callers have the same kernel"
+                    self.held.add(kernel.id)
+                    try:
+                        await kernel.execute(f"import time; time.sleep({seconds})")
+                    finally:
+                        self.held.discard(kernel.id)
+        except GatewayError as error:
+            assert error.gateway in NAMES or isinstance(error, NoGatewayError), repr(error)  # noqa: PT017
+
+
+async def play_pool(options: dict[str, Any], actions: list[tuple[Any, ...]]) -> None:
+    before = service_tasks()
+    fakes = {name: Counted(seed=number, shutdown_seconds=0.5) for number, name in enumerate(NAMES)}
+    async with open_ground(dict(fakes), settings=SETTINGS) as ground:
+        for fake in fakes.values():
+            fake.network = ground.network
+        async with ground.fleet.open_pool("python3", **options) as pool:
+            model = Leases(pool)
+            async with trio.open_nursery() as nursery:
+                for action, *given in actions:
+                    if action == "lease":
+                        nursery.start_soon(model.lease, *given)
+                        await trio.sleep(0.001)
+                    else:
+                        await act(action, given, ground, model, nursery)
+                    assert pool.statistics().leased <= options["size"]
+                for name in fakes:
+                    ground.network.rise(name)
+                    ground.fleet.resume(name)
+                    fakes[name].faults.clear()
+                nursery.cancel_scope.deadline = trio.current_time() + 100_000
+            assert not nursery.cancel_scope.cancelled_caught, "a lease never ended (G3)"
+            await trio.sleep(200)
+            with trio.fail_after(1000):
+                assert (await pool.run("'on'")).text == "'on'", "it is of use afterwards"
+            await pool.drain()
+            assert ground.counts() == dict.fromkeys(NAMES, 0), "a drained pool leaves no kernel (G2)"
+        assert max(fake.most for fake in fakes.values()) <= options["size"], "there were more kernels than there may be"
+    assert not service_tasks() - before, "tasks are left (G1)"
+
+
+@given(options=POOLS, actions=st.lists(LEASES, max_size=20), seed=st.integers(0, 2**16))
+def test_a_pool_on_a_fleet_keeps_its_promises(options: dict[str, Any], actions: list[tuple[Any, ...]], seed: int) -> None:
+    """G1, G2, G3, G9"""
+    run_seeded(play_pool, options, actions, seed=seed)

@@ -257,7 +257,7 @@ class Member:
                 del self._left[next(iter(self._left))]
             self.doubt()
 
-    async def _end_left(self) -> None:
+    async def _end_left(self) -> None:  # noqa: ASYNC910 - a request checkpoints
         """End the kernels that may be left there, now that it answers: the fleet's, which could not be shut down before.
 
         Cancellation: leaves those for another time that it has not come to.
