@@ -27,9 +27,9 @@ CLASSES = {
 }
 WAITING = {
     "Gateway": {"start_kernel", "attach_kernel", "open_channels", "open_pool", "http_client"},
-    "Fleet": {"start_kernel", "attach_kernel", "open_pool", "drain"},
-    "FleetKernels": {"list", "get", "interrupt", "restart", "shutdown"},
-    "FleetKernelSpecs": {"list", "get", "default_name"},
+    "Fleet": {"start_kernel", "attach_kernel", "open_channels", "open_pool", "drain"},
+    "FleetKernels": {"get", "list", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"},
+    "FleetKernelSpecs": {"list", "get", "default_name", "resource"},
     "KernelPool": {"kernel", "run", "wait_ready", "drain"},
     "JobResults": {"close"},
     "Kernels": {"get", "list", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"},
@@ -94,6 +94,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "fit",
         "is_gone",
         "start_prepared",
+        "start_unowned",
         "note_met",
         "find_listed",
         "last_listed",

@@ -51,6 +51,18 @@ def test_on_each_backend(backend: str, fake_gateway: ListeningFake) -> None:
             assert "python3" in (await fleet.kernelspecs.list()).kernelspecs
             async with fleet.open_pool("python3", size=1, init="x = 5") as pool:
                 assert (await pool.run("x")).text == "5"
+            made = await fleet.kernels.start("python3")
+            assert made.gateway == "a"
+            async with fleet.open_channels(made.id) as channels:
+                await channels.wait_opened()
+            assert await fleet.kernels.cull(tg.CullPolicy(idle_timeout=3600)) == []
+            with pytest.RaisesGroup(tg.GatewayConnectionError) as caught:  # of the gateway that is not there
+                await fleet.kernels.shutdown_all()
+            assert [getattr(error, "gateway", "") for error in caught.value.exceptions] == ["b"]
+            assert await fleet.gateway("a").kernels.list() == []
+            assert await fleet.kernelspecs.check("PYTHON3") == "python3"
+            with pytest.raises(tg.GatewayHTTPError):
+                await fleet.kernelspecs.resource("python3", "no-such.png")
             assert await fleet.drain("a")
             with pytest.raises(tg.NoGatewayError, match="drained"):
                 async with fleet.start_kernel():
@@ -76,6 +88,15 @@ def test_without_async(fake_gateway: ListeningFake) -> None:
         assert [status.state for status in fleet.gateways] == ["up", "down"]
         with fleet.open_pool("python3", size=1) as pool:
             assert pool.run("1").text == "1"
+        made = fleet.kernels.start("python3")
+        assert made.gateway == "a"
+        with fleet.open_channels(made.id) as channels:
+            channels.wait_opened()
+        assert fleet.kernels.cull(tg.CullPolicy(idle_timeout=3600)) == []
+        with pytest.RaisesGroup(tg.GatewayConnectionError):
+            fleet.kernels.shutdown_all()
+        assert fleet.gateway("a").kernels.list() == []
+        assert fleet.kernelspecs.check("PYTHON3") == "python3"
         assert fleet.drain("a")
         fleet.resume("a")
         with fleet.start_kernel(), tg.move_on_after(0.2) as scope:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trio_gateway
+import trio_gateway.anyio
 import trio_gateway.blocking
 from tools.face_tools import ASYNCIO, ListeningFake, kernel_ids, run
 from trio_gateway._documents.sessions import Sessions
@@ -49,6 +50,33 @@ def test_g2_a_start_whose_answer_comes_with_the_cancellation(
             monkeypatch.undo()
             if kernel_id is not None:
                 await gateway.kernels.shutdown(kernel_id)
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("backend", ASYNCIO)
+def test_g2_a_start_in_a_fleet_whose_answer_comes_with_the_cancellation(
+    backend: str, fake_gateway: ListeningFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shut down on the gateway where it was placed."""
+    config = trio_gateway.GatewayConfig(url=fake_gateway.url, auth_token=fake_gateway.token)
+
+    async def main() -> None:
+        async with trio_gateway.anyio.open_fleet([trio_gateway.FleetGateway(config, name="a")]) as fleet:
+            before = kernel_ids(fake_gateway)
+            start = asyncio.create_task(fleet.kernels.start())
+            taken = LoopCaller._take
+
+            def take(self: LoopCaller, message: Any) -> None:
+                taken(self, message)
+                if isinstance(getattr(message, "value", None), trio_gateway.KernelModel):
+                    start.cancel()
+
+            monkeypatch.setattr(LoopCaller, "_take", take)
+            with pytest.raises(asyncio.CancelledError):
+                await start
+            assert kernel_ids(fake_gateway) == before
+            monkeypatch.undo()
 
     run(backend, main)
 

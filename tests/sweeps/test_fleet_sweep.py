@@ -200,10 +200,10 @@ async def play_pool(options: dict[str, Any], actions: list[tuple[Any, ...]]) -> 
                     else:
                         await act(action, given, ground, model, nursery)
                     assert pool.statistics().leased <= options["size"]
-                for name in fakes:
+                for name, fake in fakes.items():
                     ground.network.rise(name)
                     ground.fleet.resume(name)
-                    fakes[name].faults.clear()
+                    fake.faults.clear()
                 nursery.cancel_scope.deadline = trio.current_time() + 100_000
             assert not nursery.cancel_scope.cancelled_caught, "a lease never ended (G3)"
             await trio.sleep(200)

@@ -80,7 +80,7 @@ async def test_requests_one_after_the_other(autojump_clock: Clock, fake: FakeGat
         answer = await client.ask("POST", "/api/kernels", b'{"kernel_id": "a-b-c-d-e"}', X_Mine="Value")
         assert answer is not None
         assert answer[0] == 201
-        assert await client.ask("DELETE", "/api/kernels/a-b-c-d-e") == (204, {}, b"")
+        assert await client.ask("DELETE", "/api/kernels/a-b-c-d-e") == (204, {"date": "Thu, 01 Jan 2026 00:00:00 GMT"}, b"")
     assert [str(request) for request in fake.requests[1:]] == ["GET /api", "POST /api/kernels", "DELETE /api/kernels/a-b-c-d-e"]
     assert fake.requests[2].headers["x-mine"] == "Value"
     assert fake.requests[2].json() == {"kernel_id": "a-b-c-d-e"}

@@ -9,36 +9,41 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final, Unpack, cast
+from typing import Final, TypeVar, Unpack, cast
 
 import trio
 
 from .._config import FleetSettings, GatewayConfig, hidden_settings
 from .._errors import GatewayError, InvalidInputError, KernelSpecNotFoundError, NoGatewayError, name_gateway
 from .._events import EventSink
-from .._gateway.gateway import Gateway, hidden_url
+from .._gateway.gateway import Gateway, checked_policy, checked_session_id, hidden_url, new_session_id
 from .._gateway.listeners import EventFanOut, Listeners, open_fan_out
 from .._gateway.ownership import StartAttempt
+from .._kernel.frame_relay import KernelChannels
 from .._kernel.kernel import Kernel
 from .._kernel_resources import KernelResources
 from .._limits import points_to_limits
+from .._models import KernelModel
 from .._pool.member import Standing
 from .._pool.options import PoolOptions, Reuse
 from .._pool.pool import KernelPool, open_kernel_pool
+from .._protocol.culling import CullPolicy
 from .._secret import hide_values
 from .._services import open_services
 from .._transport.blocks import block, check_trio
 from .._transport.connector import Connector
 from .health import is_of_the_gateway
 from .kernels import FleetKernels, FleetKernelSpecs, find_kernel
-from .member import LOOK_SECONDS, Member, look_at, said
+from .member import LOOK_SECONDS, Member, Place, look_at, said
 from .options import FleetGateway, GatewayStatus, check_labels, read_gateways
 from .placement import Placement, Placer, make_placer
 
 __all__ = ["Fleet", "hidden_gateways", "open_fleet"]
+
+_T = TypeVar("_T")
 
 PATIENCE: Final = 2.0
 """How long opening a fleet waits for the others once one gateway has answered, in seconds."""
@@ -54,7 +59,7 @@ class Fleet:
         self._fan_out = fan_out
         self._changed = changed
         self._pools: set[KernelPool] = set()
-        self._kernels = FleetKernels(members)
+        self._kernels = FleetKernels(members, self.start_unowned)
         self._kernelspecs = FleetKernelSpecs(members)
         for member in members:
             member.on_news = self._look_at_pools
@@ -84,7 +89,7 @@ class Fleet:
         return f"<Fleet of {len(self._members)} gateways, {up} up>"
 
     def gateway(self, name: str) -> Gateway:
-        """Return one gateway, for what only one can do: its requests, sessions and channels.
+        """Return one gateway, for what only one can do: its own requests, and its document sessions.
 
         Kernels that are started with it are not the fleet's: `drain` does not wait for them.
 
@@ -174,30 +179,83 @@ class Fleet:
         labels: frozenset[str],
         open_on: Callable[[Member, StartAttempt], AbstractAsyncContextManager[Kernel]],
     ) -> AsyncGenerator[Kernel]:
-        tried: dict[str, GatewayError] = {}
         async with AsyncExitStack() as stack:
-            kernel: Kernel | None = None
-            while kernel is None:
-                member = await self._choose(name, labels, tried)
-                attempt, place = StartAttempt(), member.take_place()
+
+            async def enter(member: Member, attempt: StartAttempt, place: Place) -> Kernel:
                 stack.callback(place.release)  # after the kernel's end: a drain waits for that
-                try:
-                    kernel = await stack.enter_async_context(open_on(member, attempt))
-                except GatewayError as error:
-                    place.release()
-                    name_gateway(error, member.name)
-                    if not is_of_the_gateway(error):
-                        raise
-                    member.start_failed(error)
-                    if not attempt.nothing_started:
-                        raise
-                    tried[member.name] = error
-                    member.tell("moved", f"nothing was started there, so it is tried elsewhere: {said(error)}", failed=True)
-                    await trio.lowlevel.checkpoint()
-                else:
-                    place.fill(kernel.id)
-                    member.health.started()
+                return await stack.enter_async_context(open_on(member, attempt))
+
+            _, place, kernel = await self._start_somewhere(name, labels, enter)
+            place.fill(kernel.id)
             yield kernel
+
+    async def _start_somewhere(
+        self, name: str | None, labels: frozenset[str], start: Callable[[Member, StartAttempt, Place], Awaitable[_T]]
+    ) -> tuple[Member, Place, _T]:
+        """Start something on one gateway after the other, until one does; on the next only where the last has started nothing.
+
+        Args:
+            name: the kernelspec.
+            labels: what the gateway must have.
+            start: starts it on one.
+
+        Returns:
+            The gateway, the place that is taken there, and what was started.
+
+        Cancellation: as for `start`.
+        """
+        tried: dict[str, GatewayError] = {}
+        while True:
+            member = await self._choose(name, labels, tried)
+            attempt, place = StartAttempt(), member.take_place()
+            try:
+                started = await start(member, attempt, place)
+            except GatewayError as error:
+                place.release()
+                name_gateway(error, member.name)
+                if not is_of_the_gateway(error):
+                    raise
+                member.start_failed(error)
+                if not attempt.nothing_started:
+                    raise
+                tried[member.name] = error
+                member.tell("moved", f"nothing was started there, so it is tried elsewhere: {said(error)}", failed=True)
+                await trio.lowlevel.checkpoint()
+            except BaseException:
+                place.release()
+                raise
+            else:
+                member.health.started()
+                return member, place, started
+
+    async def start_unowned(
+        self,
+        name: str | None,
+        *,
+        require: Iterable[str],
+        env: Mapping[str, str] | None,
+        cwd: str | os.PathLike[str] | None,
+        path: str | None,
+        launch_timeout: float | None,
+        resources: KernelResources | None,
+    ) -> tuple[Member, KernelModel]:
+        """Start a kernel that nothing owns. For `Fleet.kernels`.
+
+        Cancellation: as for `Gateway.kernels.start`.
+        """
+        env = hide_values(env)
+        labels = self._check_start(require, name, env, cwd, path, launch_timeout, resources)
+
+        async def start(member: Member, attempt: StartAttempt, place: Place) -> KernelModel:
+            del place
+            kernels = member.gateway.kernels
+            request = kernels.prepare(name, env=env, cwd=cwd, path=path, launch_timeout=launch_timeout, resources=resources)
+            return await kernels.start_prepared(request, attempt=attempt)
+
+        member, place, model = await self._start_somewhere(name, labels, start)
+        place.release()
+        member.note_made(model.id)
+        return member, model
 
     async def _choose(self, name: str | None, labels: frozenset[str], tried: Mapping[str, GatewayError]) -> Member:
         """Take the gateway for a start. Nothing is awaited between the choice and its return.
@@ -277,6 +335,41 @@ class Fleet:
                 raise
             with member.using(kernel_id):
                 yield kernel
+
+    @block("fleet.open_channels")
+    @asynccontextmanager
+    async def open_channels(
+        self, kernel_id: str, *, session_id: str | None = None, v1: bool = True
+    ) -> AsyncGenerator[KernelChannels]:
+        """Open the channels of a kernel that runs already, on whichever gateway that is, as frames: for relays.
+
+        Args:
+            kernel_id: the kernel's id.
+            session_id: as for `Gateway.open_channels`, and so is the rest.
+            v1: the framing of the frames.
+
+        Yields:
+            The channels.
+
+        Raises:
+            InvalidInputError: an id can't be used; nothing was sent.
+            KernelNotFoundError: no gateway knows it.
+            NoGatewayError: none of those that answer knows it, and the error names those that do not.
+            GatewayError: as for each request to its gateway.
+
+        Cancellation: as for `Gateway.open_channels`.
+        """
+        session_id = new_session_id() if session_id is None else checked_session_id(session_id)
+        member, _ = await find_kernel(self._members, kernel_id)
+        async with AsyncExitStack() as stack:
+            try:
+                opening = member.gateway.open_channels(kernel_id, session_id=session_id, v1=v1)
+                channels = await stack.enter_async_context(opening)
+            except GatewayError as error:
+                name_gateway(error, member.name)
+                raise
+            with member.using(kernel_id):
+                yield channels
 
     @block("fleet.open_pool")
     @asynccontextmanager
@@ -467,6 +560,7 @@ async def open_fleet(
     placement: Placement = "least-kernels",
     connector: Connector | None = None,
     on_event: Listeners = None,
+    cull: CullPolicy | None = None,
     **settings: Unpack[FleetSettings],
 ) -> AsyncGenerator[Fleet]:
     """Open several gateways as one. Each is asked what it has, all at once; one that does not answer fails nothing.
@@ -488,6 +582,7 @@ async def open_fleet(
             and returns one of them or its name. It must neither block nor wait. What it raises the start raises.
         connector: opens byte streams in place of TCP, for tests and tunnels.
         on_event: gets the events of all gateways, and the fleet's own, as for `open_gateway`.
+        cull: shut idle kernels of each gateway down as long as the block lasts, by this policy.
         **settings: settings of `GatewayConfig` by name, for all gateways.
 
     Yields:
@@ -505,12 +600,13 @@ async def open_fleet(
     gateways = cast("Iterable[str | GatewayConfig | FleetGateway]", hidden_gateways(gateways))
     entries = read_gateways(gateways, settings)
     place = make_placer(placement)
+    cull = checked_policy(cull)
     with open_fan_out(on_event) as fan_out:
         changed = trio.lowlevel.ParkingLot()
         emit: EventSink = fan_out
         rng = random.Random()  # noqa: S311 - jitter, no secret
         async with open_services() as services:
-            members = [Member(entry, connector=connector, emit=emit, changed=changed, rng=rng) for entry in entries]
+            members = [Member(entry, connector=connector, emit=emit, changed=changed, rng=rng, cull=cull) for entry in entries]
             for member in members:
                 services.start_soon(member.run, name=f"trio_gateway.fleet.gateway[{member.name}]")
             for member in members:

@@ -28,6 +28,7 @@ from .._events import EventSink, GatewayEvent
 from .._gateway.gateway import Gateway, open_gateway
 from .._models import KernelSpecs, find_started
 from .._pool.member import Standing
+from .._protocol.culling import CullPolicy
 from .._protocol.retry import RandomSource
 from .._transport.connector import Connector
 from .health import Health, is_absent
@@ -56,15 +57,24 @@ class Member:
         emit: gets the gateway's events, and what is told of it.
         changed: wakes those who wait for a change in the fleet.
         rng: gives pauses their jitter.
+        cull: which idle kernels are shut down there as long as it is open; None for none.
     """
 
     gateway: Gateway
     """The gateway, once it was opened."""
 
     def __init__(
-        self, entry: Entry, *, connector: Connector | None, emit: EventSink, changed: trio.lowlevel.ParkingLot, rng: RandomSource
+        self,
+        entry: Entry,
+        *,
+        connector: Connector | None,
+        emit: EventSink,
+        changed: trio.lowlevel.ParkingLot,
+        rng: RandomSource,
+        cull: CullPolicy | None = None,
     ) -> None:
         self.entry = entry
+        self._cull = cull
         self.health = Health(rng)
         self.opened = trio.Event()
         """Set when its block was entered, or could not be."""
@@ -190,6 +200,11 @@ class Member:
             self._listed -= {kernel_id}
         self.note_change()
 
+    def note_made(self, kernel_id: str) -> None:
+        """Count a kernel that was started here, and that nothing owns."""
+        self._listed |= {kernel_id}
+        self.note_change()
+
     def take_place(self) -> Place:
         """Count a start that is under way, and the kernel that comes of it, until the place is released."""
         return Place(self)
@@ -218,7 +233,9 @@ class Member:
     async def run(self) -> None:  # noqa: ASYNC910 - a block checkpoints
         """Keep the gateway open until cancelled. A service."""
         try:
-            async with open_gateway(self.entry.config, connector=self._connector, on_event=self._hear) as gateway:
+            async with open_gateway(
+                self.entry.config, connector=self._connector, on_event=self._hear, cull=self._cull
+            ) as gateway:
                 gateway.be_called(self.name)
                 self.gateway = gateway
                 self.opened.set()

@@ -44,7 +44,17 @@ if TYPE_CHECKING:
     from .._documents.store import SessionStore
     from .._transport.http.httpx_face import AsyncClient
 
-__all__ = ["PLAIN_ARGUMENTS", "Gateway", "hidden_url", "open_gateway", "open_local_gateway", "resolve_config"]
+__all__ = [
+    "PLAIN_ARGUMENTS",
+    "Gateway",
+    "checked_policy",
+    "checked_session_id",
+    "hidden_url",
+    "new_session_id",
+    "open_gateway",
+    "open_local_gateway",
+    "resolve_config",
+]
 
 PLAIN_ARGUMENTS = frozenset(
     {"connector", "on_event", "session_database", "cull", "cwd", "startup_timeout", "user", "server", "placement"}
@@ -383,10 +393,7 @@ class Gateway:
         Cancellation: closes the connection. A handshake that has begun is seen through in the background of the gateway's block;
             a caller that opens the same session meanwhile takes it over.
         """
-        if session_id is None:
-            session_id = uuid.uuid4().hex
-        elif not isinstance(session_id, str) or not session_id.isprintable() or not 0 < len(session_id) <= _LONGEST_SESSION_ID:
-            raise InvalidInputError("session_id", session_id, f"1 to {_LONGEST_SESSION_ID} printable characters, or None")
+        session_id = new_session_id() if session_id is None else checked_session_id(session_id)
         known = (kernel_id, session_id) in self._relayed
         self._relayed[kernel_id, session_id] = None
         if len(self._relayed) > _MAX_RELAYED:
@@ -503,6 +510,33 @@ async def open_local_gateway(
             yield opened
 
 
+def new_session_id() -> str:
+    """Return an id for a session of channels that nobody has named."""
+    return uuid.uuid4().hex
+
+
+def checked_session_id(session_id: object) -> str:
+    """Return the id of a session of channels.
+
+    Raises:
+        InvalidInputError: it can't be one.
+    """
+    if not isinstance(session_id, str) or not session_id.isprintable() or not 0 < len(session_id) <= _LONGEST_SESSION_ID:
+        raise InvalidInputError("session_id", session_id, f"1 to {_LONGEST_SESSION_ID} printable characters, or None")
+    return session_id
+
+
+def checked_policy(cull: object) -> CullPolicy | None:
+    """Return what a gateway, or a fleet, is given as `cull`.
+
+    Raises:
+        InvalidInputError: it can't be used.
+    """
+    if cull is not None and not isinstance(cull, CullPolicy):
+        raise InvalidInputError("cull", cull, "a CullPolicy, or None")
+    return cull
+
+
 def hidden_url(gateway: Any) -> Any:
     """Return what `open_gateway` is given as its gateway, in which a URL with a password hides itself."""
     if isinstance(gateway, (str, list, tuple)):
@@ -604,8 +638,7 @@ async def _open(
     find_path: PathFinder | None = None,
     takes_bytes: int | None = None,
 ) -> AsyncGenerator[Gateway]:
-    if cull is not None and not isinstance(cull, CullPolicy):
-        raise InvalidInputError("cull", cull, "a CullPolicy, or None")
+    cull = checked_policy(cull)
     known = KnownKernels()
     # A block around this one may have opened it for what it tells itself.
     with nullcontext(listeners) if isinstance(listeners, EventFanOut) else open_fan_out(listeners) as fan_out:

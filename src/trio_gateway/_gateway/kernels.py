@@ -26,7 +26,7 @@ from .._transport.turns import Turns
 from .culling import Culler
 from .kernelspecs import KernelSpecDirectory
 from .known_kernels import KnownKernels
-from .ownership import end_unheard, launch
+from .ownership import StartAttempt, end_unheard, launch
 from .restrictions import Restrictions
 from .searches import Searches
 from .starting import PathFinder, StartRequest, prepare_start
@@ -179,7 +179,18 @@ class Kernels:
             return await self._start(request)
 
     async def _start(self, request: StartRequest) -> KernelModel:
-        return await launch(self._api, await self.fit(request), self._searches)
+        return await self.start_prepared(request)
+
+    async def start_prepared(self, request: StartRequest, *, attempt: StartAttempt | None = None) -> KernelModel:
+        """Start a kernel that nothing owns, of what `prepare` has made. For fleets.
+
+        Args:
+            request: what to start.
+            attempt: learns, when the start fails, whether it is certain that nothing was started.
+
+        Cancellation: as for `start`.
+        """
+        return await launch(self._api, await self.fit(request), self._searches, attempt)
 
     async def fit(self, request: StartRequest) -> StartRequest:
         """Return a request as this gateway takes it. For `Gateway`.

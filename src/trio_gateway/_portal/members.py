@@ -82,14 +82,15 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.PART: ("kernels", "kernelspecs"),
         How.COUNTS_EVENTS: ("dropped_events",),
         How.AWAITS: ("drain",),
-        How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_pool"),
-        How.INTERNAL: ("standing", "has_lost"),
+        How.GIVES_BLOCK: ("start_kernel", "attach_kernel", "open_channels", "open_pool"),
+        How.INTERNAL: ("standing", "has_lost", "start_unowned"),
     },
     FleetKernels: {
-        How.AWAITS: ("list", "get", "interrupt", "restart", "shutdown"),
+        How.AWAITS: ("list", "get", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"),
+        How.INTERNAL: ("undo_start",),
     },
     FleetKernelSpecs: {
-        How.AWAITS: ("list", "get", "default_name"),
+        How.AWAITS: ("list", "get", "default_name", "resource", "check"),
         How.INTERNAL: ("find_listed",),
     },
     KernelPool: {
@@ -104,7 +105,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
     },
     Kernels: {
         How.AWAITS: ("list", "get", "start", "interrupt", "restart", "shutdown", "shutdown_all", "cull"),
-        How.INTERNAL: ("prepare", "fit", "keep_culling", "undo_start", "note_met"),
+        How.INTERNAL: ("prepare", "fit", "keep_culling", "start_prepared", "undo_start", "note_met"),
     },
     KernelSpecDirectory: {
         How.AWAITS: ("list", "get", "default_name", "resource", "check", "interrupt_mode"),

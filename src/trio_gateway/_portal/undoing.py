@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from .._fleet.kernels import FleetKernels
+from .._fleet.options import FleetKernelModel
 from .._gateway.kernels import Kernels
 from .._models import KernelModel
 
@@ -20,8 +22,13 @@ async def _start(kernels: Kernels, model: KernelModel) -> None:
     await kernels.undo_start(model)
 
 
+async def _start_in_fleet(kernels: FleetKernels, model: FleetKernelModel) -> None:
+    await kernels.undo_start(model)
+
+
 _UNDONE: Final[Mapping[Callable[..., Any], Callable[[Any, Any], Awaitable[None]]]] = {
     Kernels.start: _start,
+    FleetKernels.start: _start_in_fleet,
 }
 """`Sessions.create` is not here: a session is found by its path, and may have been there before."""
 

@@ -581,6 +581,15 @@ class FleetKernels(BlockingFace, of=_fleet_kernels.FleetKernels):
     @like(_fleet_kernels.FleetKernels.shutdown)
     def shutdown(self) -> None: ...
 
+    @like(_fleet_kernels.FleetKernels.start)
+    def start(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernels.shutdown_all)
+    def shutdown_all(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernels.cull)
+    def cull(self) -> None: ...
+
 
 class FleetKernelSpecs(BlockingFace, of=_fleet_kernels.FleetKernelSpecs):
     @like(_fleet_kernels.FleetKernelSpecs.list)
@@ -591,6 +600,12 @@ class FleetKernelSpecs(BlockingFace, of=_fleet_kernels.FleetKernelSpecs):
 
     @like(_fleet_kernels.FleetKernelSpecs.default_name)
     def default_name(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernelSpecs.check)
+    def check(self) -> None: ...
+
+    @like(_fleet_kernels.FleetKernelSpecs.resource)
+    def resource(self) -> None: ...
 
 
 class Fleet(BlockingFace, of=_fleet.Fleet):
@@ -613,6 +628,9 @@ class Fleet(BlockingFace, of=_fleet.Fleet):
 
     @like(_fleet.Fleet.attach_kernel, Kernel)
     def attach_kernel(self) -> None: ...
+
+    @like(_fleet.Fleet.open_channels, KernelChannels)
+    def open_channels(self) -> None: ...
 
     @like(_fleet.Fleet.open_pool, KernelPool)
     def open_pool(self) -> None: ...

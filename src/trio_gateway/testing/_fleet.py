@@ -21,6 +21,7 @@ from .._fleet.fleet import Fleet, open_fleet
 from .._fleet.options import FleetGateway
 from .._fleet.placement import Placement
 from .._gateway.listeners import Listeners
+from .._protocol.culling import CullPolicy
 from .._transport.blocks import AsyncBlock, block, check_trio
 from ._faults import Fault
 from ._gateway import FakeGateway
@@ -132,20 +133,26 @@ class FakeFleet(AsyncBlock):
         return FleetGateway(config, name=name, labels=self._labels.get(name, frozenset()), weight=self._weights.get(name, 1.0))
 
     def open(
-        self, *, placement: Placement = "least-kernels", on_event: Listeners = None, **settings: Unpack[FleetSettings]
+        self,
+        *,
+        placement: Placement = "least-kernels",
+        on_event: Listeners = None,
+        cull: CullPolicy | None = None,
+        **settings: Unpack[FleetSettings],
     ) -> AbstractAsyncContextManager[Fleet]:
         """Open them as a `Fleet`, in memory.
 
         Args:
             placement: as for `open_fleet`.
             on_event: as for `open_fleet`.
+            cull: as for `open_fleet`.
             **settings: settings of `GatewayConfig`, for each gateway.
 
         Returns:
             A context manager, as `open_fleet` gives.
         """
         entries = self.entries(**settings)
-        return open_fleet(entries, placement=placement, connector=self.connector, on_event=on_event)
+        return open_fleet(entries, placement=placement, connector=self.connector, on_event=on_event, cull=cull)
 
     async def connector(self, host: str, port: int) -> trio.abc.Stream:
         """Connect to the gateway of a host, in memory: give this to `open_fleet(connector=...)`.

@@ -118,8 +118,11 @@ class _Connection:
     async def _answer(self, request: FakeRequest, answer: FakeAnswer) -> bool:
         self._note(">", f"{answer.status} {answer.reason} {answer.body[:120].decode('utf-8', 'replace')}")
         headers = [(name, value) for name, value in answer.headers.items()]
-        if answer.status not in {204, 304} and "content-length" not in {name.lower() for name, _ in headers}:
+        names = {name.lower() for name, _ in headers}
+        if answer.status not in {204, 304} and "content-length" not in names:
             headers.append(("Content-Length", str(len(answer.body))))
+        if "date" not in names:
+            headers.append(("Date", self._gateway.http_date()))
         events: list[h11.Event] = [h11.Response(status_code=answer.status, headers=headers, reason=answer.reason.encode())]
         if answer.body and request.method != "HEAD":
             events.append(h11.Data(data=answer.body))

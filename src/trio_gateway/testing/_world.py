@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Final
 
 import trio
@@ -75,6 +76,10 @@ class World:
         """Say when a moment of Trio's clock is, as the server does: without a fraction where it is 0."""
         date = _EPOCH + timedelta(seconds=moment - self._began)
         return date.isoformat().replace("+00:00", "Z")
+
+    def http_date(self) -> str:
+        """Say what time it is there, as a header does."""
+        return format_datetime(_EPOCH + timedelta(seconds=trio.current_time() - self._began), usegmt=True)
 
     def note_cut(self, number: int) -> None:
         """Note that a connection was cut."""
