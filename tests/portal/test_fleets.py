@@ -10,7 +10,7 @@ import pytest
 import trio_gateway
 import trio_gateway.anyio
 import trio_gateway.blocking
-from tools.face_tools import ASYNCIO, BACKENDS, ListeningFake, run
+from tools.face_tools import ASYNCIO, BACKENDS, ListeningFake, kernel_ids, run
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -102,6 +102,69 @@ def test_without_async(fake_gateway: ListeningFake) -> None:
         with fleet.start_kernel(), tg.move_on_after(0.2) as scope:
             fleet.drain("a")
         assert scope.cancelled_caught, "it waits for the kernel"
+
+
+BAD_POOLS: list[tuple[dict[str, Any], str]] = [
+    ({"size": 0}, "size"),
+    ({"size": 1, "warm": 2}, "warm"),
+    ({"size": 1, "max_uses": 2}, "max_uses"),
+    ({"size": 1, "init": 7}, "init"),
+    ({"size": 1, "reuse": "always"}, "reuse"),
+]
+BAD_FLEETS: list[tuple[dict[str, Any], str]] = [
+    ({"placement": "best"}, "placement"),
+    ({"cull": "all"}, "cull"),
+    ({"on_event": 1}, "on_event"),
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bad_input_is_named_on_each_backend(backend: str, fake_gateway: ListeningFake) -> None:
+    """G10: of pools on a gateway and on a fleet, and of fleets; no kernel is started."""
+    tg = trio_gateway.anyio
+    (a, _) = members(fake_gateway)
+
+    async def main() -> None:
+        before = kernel_ids(fake_gateway)
+        opening = tg.open_gateway(fake_gateway.url, auth_token=fake_gateway.token)
+        async with opening as gateway, tg.open_fleet([a]) as fleet:
+            for where in (gateway, fleet):
+                for given, field in BAD_POOLS:
+                    with pytest.raises(tg.InvalidInputError) as caught:
+                        async with where.open_pool("python3", **given):
+                            pytest.fail("it can't be opened")
+                    assert caught.value.field == field
+                with pytest.raises(tg.KernelSpecNotFoundError):
+                    async with where.open_pool("nosuch", size=1, warm=1):
+                        pytest.fail("there is none")
+        for gateways, (given, field) in [([a, a], ({}, "gateways")), *(([a], bad) for bad in BAD_FLEETS)]:
+            with pytest.raises(tg.InvalidInputError) as caught:
+                async with tg.open_fleet(gateways, **given):
+                    pytest.fail("it can't be opened")
+            assert caught.value.field == field
+        assert kernel_ids(fake_gateway) == before
+
+    run(backend, main)
+
+
+def test_bad_input_is_named_without_async(fake_gateway: ListeningFake) -> None:
+    """G10"""
+    tg = trio_gateway.blocking
+    (a, _) = members(fake_gateway)
+    before = kernel_ids(fake_gateway)
+    with tg.open_gateway(fake_gateway.url, auth_token=fake_gateway.token) as gateway, tg.open_fleet([a]) as fleet:
+        for where in (gateway, fleet):
+            for given, field in BAD_POOLS:
+                with pytest.raises(tg.InvalidInputError) as caught, where.open_pool("python3", **given):
+                    pytest.fail("it can't be opened")
+                assert caught.value.field == field
+            with pytest.raises(tg.KernelSpecNotFoundError), where.open_pool("nosuch", size=1, warm=1):
+                pytest.fail("there is none")
+    for gateways, (given, field) in [([a, a], ({}, "gateways")), *(([a], bad) for bad in BAD_FLEETS)]:
+        with pytest.raises(tg.InvalidInputError) as caught, tg.open_fleet(gateways, **given):
+            pytest.fail("it can't be opened")
+        assert caught.value.field == field
+    assert kernel_ids(fake_gateway) == before
 
 
 @pytest.mark.parametrize("backend", ASYNCIO)
