@@ -85,6 +85,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
     """All public methods that wait are in the list above, but for those that the library's own layers call."""
     own = {
         "account_for_losses",
+        "ask_control",
         "ask_process",
         "ask_spec",
         "check",

@@ -4,6 +4,8 @@
         await python.push(frame=frame, weights=array)
         total = await python.pull("frame['x'].sum()")
         score = await python.call(train, python.name("frame"), epochs=3)
+        async with python.tools(lookup=lookup):  # code in the kernel calls functions here
+            await kernel.execute("rows = lookup('rain')")
 
 Functions that go by value, and values that go as pickles, need the extra `python`. This module re-exports names and holds nothing
 else.

@@ -7,7 +7,7 @@ called. How code runs is `executor`'s business.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from .._protocol.code import check_code
 from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
 from .._protocol.loss import LossAccount
+from .._protocol.messages import Buffer
 from .._transport.blocks import block
 from .._values import as_lines
 from .channels import Channel
@@ -336,6 +337,16 @@ class Kernel(Executor):
         """
         reply = await self._session.requests.request("control", "kernel_info_request", {})
         return "" if reply.header.session == reply.parent_session else reply.header.session
+
+    async def ask_control(
+        self, msg_type: str, content: Mapping[str, Any], *, buffers: Sequence[Buffer] = ()
+    ) -> Mapping[str, Any]:
+        """Ask something on the control channel, which does not wait behind code that runs. For tools.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        return await self._session.requests.ask("control", msg_type, content, buffers=buffers)
 
     async def ask_spec(self) -> KernelSpec | None:
         """Ask the gateway for the kernel's kernelspec; None where it tells of none. For notebooks.

@@ -151,7 +151,13 @@ class Requests:
         self.pending.pop(pending.message.msg_id, None)
 
     async def request(
-        self, channel: str, msg_type: str, content: Mapping[str, Any], *, subshell_id: str | None = None
+        self,
+        channel: str,
+        msg_type: str,
+        content: Mapping[str, Any],
+        *,
+        buffers: Sequence[Buffer] = (),
+        subshell_id: str | None = None,
     ) -> Message:
         """Send a request and wait for its reply.
 
@@ -163,7 +169,7 @@ class Requests:
         Cancellation: the request is withdrawn if it was not sent yet; else its reply is ignored.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        pending = PendingReply(self.make(channel, msg_type, content, subshell_id=subshell_id))
+        pending = PendingReply(self.make(channel, msg_type, content, buffers=buffers, subshell_id=subshell_id))
         self.submit(pending)
         try:
             await pending.wait_settled()
@@ -176,7 +182,9 @@ class Requests:
         assert pending.reply is not None
         return pending.reply
 
-    async def ask(self, channel: str, msg_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(
+        self, channel: str, msg_type: str, content: Mapping[str, Any], *, buffers: Sequence[Buffer] = ()
+    ) -> Mapping[str, Any]:
         """Send a request and return its reply's content.
 
         Raises:
@@ -185,7 +193,7 @@ class Requests:
 
         Cancellation: as for `request`.
         """
-        reply = await self.request(channel, msg_type, content)
+        reply = await self.request(channel, msg_type, content, buffers=buffers)
         try:
             return reply.content
         except ProtocolError as error:

@@ -4,8 +4,8 @@ The one idea: the client asks for one step at a time, by a silent execution. Wha
 only so many pieces as were asked for; so what is lost on its way is asked for again, and a value is bound when it is whole. Where
 the kernel does not hear of comms (xeus-python), a piece goes in the step itself.
 
-This file, `codec`, `file_side` and `libraries` are sent to the kernel as they are, and live there in `sys.modules` alone. They
-run on Python 3.9 and later, in ipykernel, async-kernel and xeus-python.
+This file, `codec`, `file_side`, `libraries` and `tool_side` are sent to the kernel as they are, and live there in `sys.modules`
+alone. They run on Python 3.9 and later, in ipykernel, async-kernel and xeus-python.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 import traceback
 from typing import Any
 
-from . import codec, file_side
+from . import codec, file_side, tool_side
 from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
 
 __all__ = ["ask", "finish", "forget", "register", "told"]
@@ -168,9 +168,7 @@ def _named(name: Any) -> Any:
 
 def _give(token: Any, value: Any, pickled: Any = False, classes: Any = ()) -> Any:
     """Tell a value, or how large it is."""
-    pickler = _pickled if pickled else None
-    known = {kind for kind in map(_loaded, classes) if kind is not None}
-    encoded = codec.encode(value, pickled=pickler, classes=known)
+    encoded = codec.encode(value, pickled=_pickled if pickled else None, classes=_known(classes))
     check = encoded.checksum()
     if encoded.total <= INLINE:
         return {"data": base64.b64encode(encoded.joined()).decode("ascii"), "check": check}
@@ -184,6 +182,10 @@ def _pickled(value: Any, callback: Any) -> Any:
     except ImportError:
         return pickle.dumps(value, 5, buffer_callback=callback)
     return cloudpickle.dumps(value, 5, buffer_callback=callback)
+
+
+def _known(classes: Any) -> Any:
+    return {kind for kind in map(_loaded, classes) if kind is not None}
 
 
 def _loaded(name: Any) -> Any:
@@ -236,6 +238,9 @@ def _opened(comm: Any, message: Any) -> None:
         return
     if data.get("hello"):
         _heard.add(token)
+        return
+    if data.get("tools"):
+        tool_side.opened(token, comm)
         return
     if "total" in data and not isinstance(_boxes.get(token), codec.Receiver):
         _boxes[token] = codec.Receiver(data["total"], data["check"])
@@ -412,6 +417,12 @@ def _told_items(batch: Any, stream: Any, result: Any, box: Any, end: Any) -> Any
         raise
 
 
+def _offer(token: Any, tools: Any, pickled: Any, classes: Any) -> Any:
+    """Have code here call functions of the client's."""
+    how = {"pickled": _pickled if pickled else None, "classes": lambda: _known(classes)}
+    return tool_side.offer(token, tools, how, _namespace())
+
+
 # -------------------------------------------------------------------------------------------------------------------- files
 
 _FILES = (file_side.Reading, file_side.Writing)
@@ -492,6 +503,7 @@ _STEPS: dict[str, Any] = {
     "digest_file": _digest_file,
     "find_files": _find_files,
     "forget": _forget,
+    "offer": _offer,
     "about": lambda token: {"python": list(sys.version_info[:2]), "comms": token in _heard},
 }
 _ASYNC_STEPS: dict[str, Any] = {"await": _await, "next": _anext, "close": _aclose}

@@ -26,13 +26,13 @@ from .._protocol.messages import decode_json
 from .._values import as_lines
 from .errors import RemoteError
 
-__all__ = ["NAME", "Link", "OnOutput", "new_token", "remote_error"]
+__all__ = ["FORGET_SECONDS", "NAME", "Link", "OnOutput", "new_token", "remote_error"]
 
 OnOutput: TypeAlias = Callable[[Output | OutputGap], Awaitable[object] | object]
 
 _SOURCES: Final = tuple(
     (part, resources.files("trio_gateway._python").joinpath(f"{part}.py").read_text(encoding="utf-8"))
-    for part in ("codec", "libraries", "file_side", "kernel_side")
+    for part in ("codec", "libraries", "file_side", "tool_side", "kernel_side")
 )
 NAME: Final = "_trio_gateway_" + hashlib.sha256(repr(_SOURCES).encode()).hexdigest()[:12]
 """What the kernel's side is called in `sys.modules` there, and its comms' target: another one for each version of it."""

@@ -45,6 +45,7 @@ from .files import (
     text_of,
 )
 from .link import Link, OnOutput, new_token, remote_error
+from .tools import LIMIT_BYTES, How, make_tools, open_tools
 from .transfer import INLINE, OnProgress, fetch, put
 
 __all__ = ["Name", "Python", "RemoteItems", "Trust", "open_python"]
@@ -196,12 +197,7 @@ class Python:
 
         Cancellation: nothing is bound, unless all had come through.
         """
-        given = dict(values or {})
-        for name in given:
-            _checked_name("values", name)
-            if name in named:
-                raise InvalidInputError("values", name, "names that are not given twice")
-        given.update(named)
+        given = _merged("values", values, named)
         encoded = await self._encode(given, _place_of_name)
         await self._step("bind", {}, encoded, ", ".join(given), runs=False)
 
@@ -304,6 +300,55 @@ class Python:
                 # Nobody waits any more to be told what it prints at its end.
                 await self._link.ask("close", {"stream": ticket.token}, awaits=True, shows=True)
                 ticket.held = False
+
+    def tools(
+        self,
+        functions: Mapping[str, Callable[..., object]] | None = None,
+        /,
+        *,
+        limit_bytes: int = LIMIT_BYTES,
+        **named: Callable[..., object],
+    ) -> AbstractAsyncContextManager[None]:
+        """Let code in the kernel call functions here, by these names, as long as the block lasts.
+
+        Example::
+
+            async def lookup(key: str) -> list[float]:
+                return await database.fetch(key)
+
+            async with python.tools(lookup=lookup):
+                await kernel.execute("rows = lookup('rain')")
+
+        For the code it is a function call: it waits for the value, or gets the exception. A built-in exception arrives as itself,
+        another one as a `RuntimeError` with its class's name and its text. Each call runs once, beside the others: an async
+        function in a task, a plain one in Trio's thread, where it should not take long. Code that is interrupted, or ends its
+        wait otherwise, cancels the function.
+
+        The names stand among the user's names in the kernel for the time of the block; what they stood for before, they stand for
+        again afterwards. A process that takes the kernel's place is offered them too, a moment later. Code that waits when the
+        block ends, or that hears nothing of this client for a minute, gets a `RuntimeError`.
+
+        Args:
+            functions: the functions by name.
+            limit_bytes: how many bytes the arguments of all calls that run may have together; a call beyond that is refused.
+            named: more of them.
+
+        Returns:
+            A context manager.
+
+        Raises:
+            InvalidInputError: a name is none or is given twice, a function is none or does not say which arguments it takes, or
+                the kernel can't hear its client while code runs, as xeus-python can't.
+            ProtocolError: what the kernel sent is no call; also in the middle of the block.
+            GatewayError: as for `kernel.execute`; also in the middle of the block, when the kernel has gone for good.
+
+        Cancellation: functions that run are cancelled, and the code that waits for them gets a `RuntimeError`.
+        """
+        tools = make_tools(_merged("functions", functions, named))
+        if isinstance(limit_bytes, bool) or not isinstance(limit_bytes, int) or limit_bytes < 1:
+            raise InvalidInputError("limit_bytes", limit_bytes, "a number of bytes, 1 or more")
+        how = How(reading=self._reading, decoding=self._decoding, limit_bytes=limit_bytes)
+        return block("python.tools")(open_tools)(self._link, tools, how)
 
     async def upload(
         self,
@@ -612,8 +657,12 @@ class Python:
         """Read the value that an answer tells, or has ready."""
         ticket.held = "total" in answer
         self._answer(answer, what)
-        how = {"loads": codec.read_pickle if self._options.trust == "pickle" else None, "find": self._find}
-        return await fetch(self._link, answer, what=what, token=ticket.token, on_progress=self._options.on_progress, how=how)
+        how, on_progress = self._decoding(), self._options.on_progress
+        return await fetch(self._link, answer, what=what, token=ticket.token, on_progress=on_progress, how=how)
+
+    def _decoding(self) -> dict[str, Any]:
+        """How the kernel's values are read here."""
+        return {"loads": codec.read_pickle if self._options.trust == "pickle" else None, "find": self._find}
 
     def _find(self, module: str, name: str) -> type | None:
         """The dataclass of that name, if it may come."""
@@ -737,6 +786,19 @@ def _place_of_name(inside: str) -> str:
     """Where in what is pushed something is: `['frame']['when'][3]` is in the frame."""
     found = re.match(r"\['(\w+)'\]", inside)
     return found[1] + inside[found.end() :] if found else "what is pushed" + inside
+
+
+def _merged(field: str, given: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given by name, in both ways."""
+    merged = dict(given or {})
+    for name in merged:
+        _checked_name(field, name)
+        if name in named:
+            raise InvalidInputError(field, name, "names that are not given twice")
+    merged.update(named)
+    for name in named:
+        _checked_name(field, name)
+    return merged
 
 
 def _checked_name(field: str, name: object) -> str:
