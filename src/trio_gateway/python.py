@@ -17,6 +17,9 @@ from ._python.errors import TransferError as TransferError
 from ._python.errors import ValueNotCarriedError as ValueNotCarriedError
 from ._python.files import FileCopy as FileCopy
 from ._python.link import OnOutput as OnOutput
+from ._python.pools import CallResult as CallResult
+from ._python.pools import CallResults as CallResults
+from ._python.pools import PythonPool as PythonPool
 from ._python.python import Name as Name
 from ._python.python import Python as Python
 from ._python.python import RemoteItems as RemoteItems
@@ -26,6 +29,8 @@ from ._python.transfer import OnProgress as OnProgress
 from ._python.transfer import Progress as Progress
 
 __all__ = [
+    "CallResult",
+    "CallResults",
     "FileAccessError",
     "FileCopy",
     "Name",
@@ -33,6 +38,7 @@ __all__ = [
     "OnProgress",
     "Progress",
     "Python",
+    "PythonPool",
     "RemoteError",
     "RemoteItems",
     "TransferError",

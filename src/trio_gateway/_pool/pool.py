@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -50,6 +50,8 @@ __all__ = ["KernelPool", "open_kernel_pool"]
 
 AskSpec: TypeAlias = Callable[[], Awaitable[KernelSpec | None]]
 """Asks the gateway for the kernelspec of a pool's kernels; None where it does not tell which is its default."""
+
+Job = TypeVar("Job")
 
 _logger = logging.getLogger("trio_gateway.pool")
 
@@ -244,11 +246,17 @@ class KernelPool:
         Raises:
             InvalidInputError: an argument can't be used.
         """
+        run = partial(self.run, silent=silent, store_history=store_history, user_expressions=user_expressions)
+        return self.jobs(codes, run, limit=limit, as_completed=as_completed)
+
+    def jobs(
+        self, jobs: Iterable[Job], work: Callable[[Job], Awaitable[ExecutionResult]], *, limit: int | None, as_completed: bool
+    ) -> JobResults[Job]:
+        """Do many jobs, several at a time; see `map`. For `trio_gateway.python`."""
         if limit is None:
             limit = self.size
-        run = partial(self.run, silent=silent, store_history=store_history, user_expressions=user_expressions)
         return JobResults(
-            codes, run, self._services, is_closed=lambda: bool(self._closed), limit=limit, as_completed=as_completed
+            jobs, work, self._services, is_closed=lambda: bool(self._closed), limit=limit, as_completed=as_completed
         )
 
     async def wait_ready(self) -> None:

@@ -98,7 +98,10 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.IN_TRIO: ("statistics",),
         How.AWAITS: ("run", "wait_ready", "drain"),
         How.GIVES_BLOCK: ("kernel",),
-        How.INTERNAL: ("became_ready", "start_failed", "was_lost", "is_cut_off", "has_gone", "keep", "close", "look_again"),
+        How.INTERNAL: (
+            *("became_ready", "start_failed", "was_lost", "is_cut_off", "has_gone", "keep", "close", "look_again"),
+            "jobs",
+        ),
     },
     JobResults: {
         How.CLOSES: ("aclose",),

@@ -80,6 +80,7 @@ class Link:
         """Whether the kernel can import a function, by module and name."""
         self.has_cloudpickle: bool = False
         """Whether it is known to have cloudpickle."""
+        self._cloudpickle = ""
         self.has_comms: bool = False
         """Whether the kernel hears of comms."""
         self.version: tuple[int, int] = (0, 0)
@@ -110,6 +111,22 @@ class Link:
         if not isinstance(version, list) or len(version) != 2 or not all(type(part) is int for part in version):
             raise ProtocolError(f"kernel {self.kernel.id} does not say which Python it is")
         self.version = (version[0], version[1])
+        if self._cloudpickle:  # what the caller is about to ask of the new process may need it
+            await self.bring_cloudpickle(self._cloudpickle)
+
+    async def bring_cloudpickle(self, source: str) -> Mapping[str, Any]:
+        """Have cloudpickle there, and in each process that takes this one's place.
+
+        Args:
+            source: its source, for a kernel that has it not.
+
+        Raises:
+            GatewayError: as for `ask`.
+        """
+        answer = await self.ask("cloudpickle", {"source": source})
+        self._cloudpickle = source
+        self.has_cloudpickle = True
+        return answer
 
     async def ask(
         self,

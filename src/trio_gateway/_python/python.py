@@ -48,7 +48,7 @@ from .link import Link, OnOutput, new_token, remote_error
 from .tools import LIMIT_BYTES, How, make_tools, open_tools
 from .transfer import INLINE, OnProgress, fetch, put
 
-__all__ = ["Name", "Python", "RemoteItems", "Trust", "open_python"]
+__all__ = ["Name", "Options", "Python", "RemoteItems", "Trust", "check_dataclasses", "check_options", "open_python"]
 
 Trust: TypeAlias = Literal["pickle"]
 """`"pickle"`: pickles that the kernel sends are read, so it may run any code here."""
@@ -60,7 +60,9 @@ _UNSET: Final[Any] = object()
 
 
 @attrs.frozen
-class _Options:
+class Options:
+    """How values are read, and who hears of what."""
+
     trust: Trust | None = None
     on_output: OnOutput | None = None
     on_progress: OnProgress | None = None
@@ -68,7 +70,7 @@ class _Options:
 
 @block("open_python")
 @asynccontextmanager
-async def _open_python(kernel: Kernel, options: _Options, classes: set[type]) -> AsyncGenerator[Python]:
+async def _open_python(kernel: Kernel, options: Options, classes: set[type]) -> AsyncGenerator[Python]:
     link = Link(kernel)
     await link.install()
     yield Python(link, options, classes)
@@ -116,25 +118,27 @@ def open_python(
     """
     if not isinstance(kernel, Kernel):
         raise InvalidInputError("kernel", kernel, "an open Kernel of trio_gateway")
+    classes = check_dataclasses(dataclasses)
+    return _open_python(kernel, check_options(trust, on_output, on_progress), classes)
+
+
+def check_dataclasses(dataclasses: Collection[type]) -> set[type]:
+    """Return the dataclasses that may come. Raises InvalidInputError if one is none."""
     classes = set(dataclasses)
     for kind in classes:
-        if not isinstance(kind, type) or not _is_dataclass(kind):
+        if not isinstance(kind, type) or not hasattr(kind, "__dataclass_fields__"):
             raise InvalidInputError("dataclasses", kind, "dataclasses")
-    return _open_python(kernel, _checked(trust, on_output, on_progress), classes)
+    return classes
 
 
-def _is_dataclass(kind: type) -> bool:
-    """Whether a class is a dataclass."""
-    return hasattr(kind, "__dataclass_fields__")
-
-
-def _checked(trust: object, on_output: Any, on_progress: Any) -> _Options:
+def check_options(trust: object, on_output: Any, on_progress: Any) -> Options:
+    """Return the options. Raises InvalidInputError if one can't be used."""
     if trust not in (None, "pickle"):
         raise InvalidInputError("trust", trust, '"pickle", or None to read no pickles of the kernel')
     for field, handler in (("on_output", on_output), ("on_progress", on_progress)):
         if handler is not None and not callable(handler):
             raise InvalidInputError(field, handler, "a function or an async function")
-    return _Options("pickle" if trust else None, on_output, on_progress)
+    return Options("pickle" if trust else None, on_output, on_progress)
 
 
 @points_to_limits
@@ -145,7 +149,7 @@ class Python:
     of one call other code may run there.
     """
 
-    def __init__(self, link: Link, options: _Options, classes: set[type]) -> None:
+    def __init__(self, link: Link, options: Options, classes: set[type]) -> None:
         self._link = link
         self._options = options
         self._classes = classes
@@ -172,7 +176,7 @@ class Python:
         """
         given = {"trust": trust, "on_output": on_output, "on_progress": on_progress}
         merged = {name: getattr(self._options, name) if value is _UNSET else value for name, value in given.items()}
-        return Python(self._link, _checked(**merged), self._classes)
+        return Python(self._link, check_options(**merged), self._classes)
 
     def name(self, name: str) -> Name:
         """Stand for what has that name in the kernel: an argument of a call, or a part of one, that is not carried.
@@ -514,7 +518,7 @@ class Python:
     def _file_options(self, within: Path | None, resume: object, on_progress: OnProgress | None) -> FileOptions:
         if not isinstance(resume, bool):
             raise InvalidInputError("resume", resume, "True or False")
-        handler = self._options.on_progress if on_progress is _UNSET else _checked(None, None, on_progress).on_progress
+        handler = self._options.on_progress if on_progress is _UNSET else check_options(None, None, on_progress).on_progress
         return FileOptions(None if within is None else text_of("within", within), resume, handler)
 
     async def _copy_up(self, source: str, target: str, options: FileOptions) -> FileCopy:
@@ -574,9 +578,7 @@ class Python:
                 what, f"it goes by value, from Python {here} to {there}; put it into a module that both have"
             )
         if not link.has_cloudpickle:
-            source = inspect.getsource(_cloudpickle().cloudpickle)
-            self._answer(await link.ask("cloudpickle", {"source": source}), what)
-            link.has_cloudpickle = True
+            self._answer(await link.bring_cloudpickle(inspect.getsource(_cloudpickle().cloudpickle)), what)
 
     async def _step(
         self, step: str, arguments: Mapping[str, Any], encoded: codec.Encoded, what: str, *, runs: bool
