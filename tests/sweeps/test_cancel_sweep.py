@@ -306,6 +306,19 @@ async def fleet_drain(world: World) -> None:
             await kernel.execute("import time; time.sleep(1)")
 
 
+async def fleet_kernels(world: World) -> None:
+    """A start that nothing owns, which goes on to another gateway; and channels of its kernel."""
+    async with open_fleet(world) as opened:
+        made = await opened.kernels.start("python3")
+        try:
+            assert made.gateway == "good"
+            async with opened.open_channels(made.id) as channels:
+                await channels.wait_opened()
+        finally:
+            with trio.CancelScope(shield=True):  # what is tried is the start: who has it owns it
+                await world.gateway.kernels.shutdown(made.id)
+
+
 async def fleet_pool(world: World) -> None:
     async with open_fleet(world) as opened, opened.open_pool(size=2, warm=1, reuse="as-is") as pool:
         assert (await pool.run("1")).text == "1"
@@ -333,7 +346,18 @@ RESTARTS = {restart, restart_by_id}
 """Cancelled, they leave open whether the kernel is restarted: it may be so after they have returned."""
 LEAVES_KERNELS = {sessions}
 """A session's kernel is nobody's: cancelled halfway, it stays with its session, as documented."""
-ABOVE_KERNELS = {run_notebook, run_notebooks, resume_notebook, pool, pool_with_reuse, pool_map, fleet, fleet_drain, fleet_pool}
+ABOVE_KERNELS = {
+    run_notebook,
+    run_notebooks,
+    resume_notebook,
+    pool,
+    pool_with_reuse,
+    pool_map,
+    fleet,
+    fleet_drain,
+    fleet_kernels,
+    fleet_pool,
+}
 """They don't know which framing their kernels' messages have: one of them is enough. Both are tried by what they are made of."""
 OPERATIONS = [
     execute,
@@ -375,6 +399,7 @@ OPERATIONS = [
     pool_map,
     fleet,
     fleet_drain,
+    fleet_kernels,
     fleet_pool,
 ]
 
