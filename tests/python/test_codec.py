@@ -17,6 +17,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
@@ -61,6 +62,18 @@ def test_cutting_gives_each_byte_once(data: bytes, draw: st.DataObject) -> None:
     start = draw.draw(st.integers(0, len(data)))
     stop = draw.draw(st.integers(start, len(data)))
     assert b"".join(codec.cut(parts, start, stop)) == data[start:stop]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), min_size=1), st.integers(1, 30), st.data())
+def test_pieces_are_as_large_as_they_may_be_however_many_parts_there_are(
+    data: list[bytes], size: int, draw: st.DataObject
+) -> None:
+    parts, whole = [memoryview(part) for part in data], b"".join(data)
+    start = draw.draw(st.integers(0, len(whole)))
+    with mock.patch.object(codec, "PIECE", size):
+        found = list(codec.pieces(parts, start, len(whole)))
+    assert b"".join(found) == whole[start:]
+    assert [len(piece) for piece in found[:-1]] == [size] * (len(found) - 1)
 
 
 def test_large_parts_are_not_copied_before_they_are_sent() -> None:
@@ -329,7 +342,7 @@ def test_what_is_announced_has_to_be_a_length(announced: Any) -> None:
 # What is sent to kernels ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["codec", "libraries", "kernel_side"])
+@pytest.mark.parametrize("name", ["codec", "file_side", "libraries", "kernel_side"])
 def test_what_is_sent_is_python_3_9(name: str) -> None:
     path = Path(codec.__file__).with_name(f"{name}.py")
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))

@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +125,27 @@ class Odd(Exception):
 
     def __str__(self) -> str:
         raise ValueError
+
+
+def test_what_a_client_has_left_is_dropped(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And what is asked about is not, nor what is no transfer."""
+    names["x"] = bytes(100_000)
+    names["items"] = lambda: iter([1])
+    evaluate("x", "pulled")
+    ask("write_file", "uploaded", path=str(tmp_path / "f"), within=None, total=5, resume=False)
+    ask("read_file", "downloaded", path=__file__)
+    opened(token="pushed", total=100, check=1)
+    ask("call", result="streamed", pickled=False, classes=[], stream=True, **inline((codec.Name("items"), (), {})))
+    ask("about", "another client's")
+    assert set(kernel_side._boxes) == {"pulled", "uploaded", "downloaded", "pushed", "streamed"}
+    for token in ("pulled", "uploaded", "downloaded", "pushed"):
+        kernel_side._asked[token] -= kernel_side.LEFT_SECONDS + 1
+    ask("have", "pushed")
+    assert set(kernel_side._boxes) == {"pushed", "streamed"}
+    assert list(tmp_path.iterdir()) == []
+    ask("forget", "pushed")
+    ask("forget", "streamed")
+    assert set(kernel_side._asked) <= {"streamed"}
 
 
 def test_any_exception_can_be_told(names: dict[str, Any]) -> None:

@@ -13,9 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from python.test_codec import carried, dumps
-from python.values import arrays, frames, same
+from python.values import arrays, frames, same, values
 from trio_gateway._python import codec, libraries
 
 
@@ -58,6 +59,25 @@ def test_an_array_is_not_copied_and_what_comes_is_its_memory() -> None:
     memory = whole[0]
     found = codec.decode([{"ndarray": ["<f8", [100_000], "C", 0]}], whole)[0]
     assert np.shares_memory(found, np.frombuffer(memory, "f8"))
+
+
+_nested = st.recursive(
+    st.one_of(values, arrays(), frames()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3), st.tuples(inner, inner)),
+    max_leaves=5,
+)
+
+
+@given(_nested)
+def test_values_with_arrays_and_frames_in_them_come_back(value: Any) -> None:
+    assert same(carried(value), value)
+
+
+@given(arrays())
+def test_an_array_keeps_its_order(value: Any) -> None:
+    found = carried(value)
+    assert found.flags.f_contiguous >= value.flags.f_contiguous
+    assert found.flags.c_contiguous >= value.flags.c_contiguous
 
 
 @given(frames())

@@ -27,6 +27,7 @@ except ImportError:  # on Windows, where a process has its own account of its wr
 __all__ = ["FILES", "FileProblem", "Reading", "Writing", "check_relative", "find"]
 
 CHUNK = 1024 * 1024
+PIECE = 4 * CHUNK
 FILES = 100_000
 """A pattern finds no more files."""
 PERMISSIONS = 0o777
@@ -117,8 +118,8 @@ class Reading:
 
     def pieces(self, start: Any, stop: Any) -> Any:
         """Yield the bytes from `start` to `stop`, some at a time."""
-        for first in range(start, stop, 4 * CHUNK):
-            yield self.read(first, min(first + 4 * CHUNK, stop))
+        for first in range(start, stop, PIECE):
+            yield self.read(first, min(first + PIECE, stop))
 
     def digest(self, stop: Any) -> Any:
         """Return the SHA-256 of the bytes up to `stop`, in hexadecimal digits."""

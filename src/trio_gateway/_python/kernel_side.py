@@ -36,10 +36,15 @@ BATCH_ITEMS = 1000
 BATCH_BYTES = 1024 * 1024
 """A generator's items are told together: what comes in so long, so many, or about so much. The first one is waited for."""
 
+LEFT_SECONDS = 600
+"""What is on its way and was not asked about for so long was left by a client that has died; it goes with the next step."""
+
 _boxes: dict[str, Any] = {}
 """What is under way, by tokens of the client's: an _Outgoing, a codec.Receiver, a file, an _Items, or an awaitable."""
 _answers: dict[str, Any] = {}
 """What the client has asked for and not read yet."""
+_asked: dict[str, float] = {}
+"""When a client was last heard of about what is on its way."""
 
 
 class Answer:
@@ -74,11 +79,13 @@ class _Items:
 
 def ask(token: Any, step: Any, text: Any) -> None:
     """Do one step; what comes of it is `told`. Raises nothing, but what is no Exception of the user's code is told too."""
+    _drop_left(token)
     _note(token, _STEPS[step], json.loads(text))
 
 
 async def finish(token: Any, step: Any, text: Any) -> None:
     """Do a step that awaits."""
+    _drop_left(token)
     arguments = json.loads(text)
     try:
         answer = await _ASYNC_STEPS[step](token, **arguments)
@@ -102,6 +109,17 @@ def forget(token: Any) -> None:
         box.close()
     elif isinstance(box, _FILES):
         box.discard()
+
+
+def _drop_left(token: Any) -> None:
+    """Forget values and files that a client has left on their way; this step is about `token`."""
+    now = time.monotonic()
+    _asked[token] = now
+    for other in [other for other, box in _boxes.items() if isinstance(box, _MOVING)]:
+        if now - _asked.setdefault(other, now) > LEFT_SECONDS:
+            forget(other)
+    for other in [other for other in _asked if other not in _boxes]:
+        del _asked[other]
 
 
 def _note(token: Any, step: Any, arguments: Any) -> None:
@@ -430,6 +448,7 @@ _OUT = (_Outgoing, file_side.Reading)
 """What is fetched piece by piece."""
 _IN = (codec.Receiver, file_side.Writing)
 """What is brought piece by piece."""
+_MOVING = (*_OUT, *_IN)
 
 
 def _write_file(token: Any, path: Any, within: Any, total: Any, resume: Any) -> Any:
