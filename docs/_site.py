@@ -14,6 +14,7 @@ import importlib
 import re
 import types
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,16 @@ def directive_for(value: object) -> str:
     return "autofunction" if callable(value) and hasattr(value, "__code__") else "autodata"
 
 
+def hidden_bases(cls: type) -> list[type]:
+    """Return the bases of a class that no page has: what they have is shown as its own."""
+    homes = public_homes()
+    return [
+        base
+        for base in cls.__mro__[1:]
+        if base.__module__.startswith("trio_gateway._") and f"{base.__module__}.{base.__qualname__}" not in homes
+    ]
+
+
 class Names(SphinxDirective):
     """Document names of a module, one a line; what another public module has is a link."""
 
@@ -105,6 +116,8 @@ class Names(SphinxDirective):
                 lines += [f".. {directive_for(value)}:: {module}.{name}", ""]
                 if isinstance(value, type) and issubclass(value, enum.Enum):
                     lines.insert(-1, "   :undoc-members:")
+                elif isinstance(value, type) and hidden_bases(value):
+                    lines.insert(-1, "   :inherited-members:")
             else:
                 same.append(f":py:obj:`~{home}.{name}`")
         lines += [", ".join(same), ""]
@@ -117,6 +130,7 @@ class Names(SphinxDirective):
 # ------------------------------------------------------------------------------------------------------------ references
 
 
+@cache
 def public_homes() -> dict[str, str]:
     """Return where each public object is documented, by each of the ways in which an annotation may name it."""
     homes: dict[str, str] = {}

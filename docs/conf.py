@@ -50,7 +50,7 @@ myst_heading_anchors = 4
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "inherited-members": False, "show-inheritance": True}
+autodoc_default_options = {"members": True, "show-inheritance": True}
 python_maximum_signature_line_length = 80
 
 html_theme = "furo"
