@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
 import trio
 import trio.testing
+from trio._core import _run  # its choice of tasks: there is no public place
 
-__all__ = ["CancelAtStep", "run_seeded", "service_tasks"]
+__all__ = ["CancelAtStep", "Seeded", "run_seeded", "service_tasks"]
 
 
 class CancelAtStep(trio.abc.Instrument):
@@ -53,20 +54,36 @@ def service_tasks() -> set[str]:
     return found
 
 
-def run_seeded(function: Callable[..., Awaitable[Any]], *args: Any, seed: int) -> Any:
-    """Run in virtual time, with everything that is left to chance taken from a seed: Trio's choice of tasks, and jitter.
+class Seeded:
+    """A block in which all that is left to chance comes from a seed: the order of ready tasks, which Trio shuffles, and jitter.
 
-    Trio's own hook for this is private: it is what its plugin for hypothesis uses.
+    It may be entered again, and goes on where it was. Trio's own hook for this is private: it is what its plugin for hypothesis
+    uses.
     """
-    from trio._core import _run
 
-    source = random.Random(seed)
-    real = random.Random
+    def __init__(self, seed: int) -> None:
+        self._order = random.Random(seed).getstate()
+        source = random.Random(seed)
+        real = random.Random
 
-    class Seeded(real):
-        def __init__(self, seed: object = None) -> None:
-            super().__init__(source.random() if seed is None else seed)  # type: ignore[arg-type]
+        class FromSource(real):
+            def __init__(self, seed: object = None) -> None:
+                super().__init__(source.random() if seed is None else seed)  # type: ignore[arg-type]
 
-    _run._r.seed(seed)
-    with mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", new=True), mock.patch.object(random, "Random", Seeded):
+        self._random = FromSource
+
+    def __enter__(self) -> None:
+        self._stack = ExitStack()
+        self._stack.enter_context(mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", new=True))
+        self._stack.enter_context(mock.patch.object(random, "Random", self._random))
+        _run._r.setstate(self._order)
+
+    def __exit__(self, *ignored: object) -> None:
+        self._order = _run._r.getstate()
+        self._stack.close()
+
+
+def run_seeded(function: Callable[..., Awaitable[Any]], *args: Any, seed: int) -> Any:
+    """Run in virtual time, with everything that is left to chance taken from a seed."""
+    with Seeded(seed):
         return trio.run(function, *args, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,0 +1,130 @@
+"""The state machine over everything, `sweeps/machine.py`, and the scenarios, each with ready tasks in orders that seeds say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, Phase
+from hypothesis.stateful import run_state_machine_as_test
+
+import trio_gateway
+from suite.budgets import LONG
+from sweeps import chaos_soak, machine
+from sweeps.machine import Machine, Violated
+from tools.sweep_tools import run_seeded
+from trio_gateway._kernel import executor
+from trio_gateway.testing import FakeGateway
+from trio_gateway.testing.scenarios import SCENARIOS, Stage, run_scenarios
+
+PARTS = 4 if LONG else 1
+EXAMPLES = 20_000 if LONG else 500
+"""Of all parts together."""
+STEPS = 5
+"""Rules of an example, at most; `nox -s soak` plays longer ones."""
+ORDERS = 1_000 if LONG else 13
+
+
+@pytest.mark.full
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_what_users_and_the_world_do_in_any_order(
+    part: int, monkeypatch: pytest.MonkeyPatch, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """G1, G2, G3, G4, G5, G6, G7, G9"""
+    steps = 0
+    after = Machine._after
+
+    def count(*arguments: Any) -> None:
+        nonlocal steps
+        steps += 1
+        after(*arguments)
+
+    monkeypatch.setattr(Machine, "_after", count)
+    first = int(os.environ.get("TRIO_GATEWAY_SOAK_SEED", "0"))
+    options = hypothesis.settings(
+        max_examples=EXAMPLES // PARTS,
+        stateful_step_count=50 if LONG else STEPS,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(hypothesis.seed(first + part)(Machine), settings=options)
+    print(f"{EXAMPLES // PARTS} examples, {steps} steps")
+    record_testsuite_property(f"steps of the state machine {part}", steps)
+    assert steps > EXAMPLES // PARTS
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_scenarios_in_any_order_of_tasks(part: int) -> None:
+    """G3, G4, G5"""
+
+    async def play() -> dict[str, str]:
+        async with FakeGateway() as fake:
+            config = trio_gateway.GatewayConfig(url=fake.url, auth_token=fake.token)
+            findings = await run_scenarios(Stage(config, connector=fake.connector))
+            return {finding.scenario.name: finding.outcome for finding in findings}
+
+    usual = run_seeded(play, seed=-1)
+    assert len(usual) == len(SCENARIOS)
+    for seed in range(part * 4, ORDERS * 4, PARTS * 4):
+        assert run_seeded(play, seed=seed) == usual, f"the seed is {seed}"
+
+
+def test_a_failing_example_is_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With code that is left running where its caller is cancelled: G6 does not hold, and the example shows it once more."""
+    running = executor.Executor._running
+
+    def abandons(self: Any, content: Any, on_cancel: Any, **options: Any) -> Any:
+        del on_cancel
+        return running(self, content, "abandon", **options)
+
+    monkeypatch.setattr(executor.Executor, "_running", abandons)
+    program = """
+state = Machine()
+state.begin(seed=0, engine='trio-websocket', framing='v1')
+blocks_0 = state.start(pause=20.0)
+runs_0 = state.execute(kept=blocks_0, lines=3, seconds=30, on_cancel='interrupt', pause=0.5)
+try:
+    state.cancel(run=runs_0, pause=0.5)
+finally:
+    state.teardown()
+"""
+    with pytest.raises(Violated, match="still at it"):
+        exec(program, vars(machine).copy())
+    monkeypatch.undo()
+    exec(program, vars(machine).copy())
+
+
+@pytest.mark.full
+def test_what_hypothesis_finds_is_printed_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(self: machine.World) -> None:
+        if self.runs:
+            raise Violated("an execution")
+
+    monkeypatch.setattr(machine.World, "check", never)
+    options = hypothesis.settings(
+        max_examples=30, stateful_step_count=5, deadline=None, database=None, phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    with pytest.raises(Violated) as caught:
+        run_state_machine_as_test(hypothesis.seed(0)(Machine), settings=options)
+    notes = "\n".join(caught.value.__notes__)
+    program = "state = Machine()" + notes.partition("state = Machine()")[2].partition("Explanation:")[0]
+    with pytest.raises(Violated, match="an execution"):
+        exec(program, vars(machine).copy())
+
+
+def test_the_page_says_how_much_is_tried() -> None:
+    """docs/guarantees.md has the numbers that stand in the tests."""
+    page = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    if LONG:
+        pytest.skip("the page has the numbers of an ordinary run")
+    assert f"| {EXAMPLES:,} in {STEPS} rules each at most" in page
+    assert f"| {ORDERS} orders" in page
+    assert f"| {250 * chaos_soak.EXECUTIONS:,} executions" in page
