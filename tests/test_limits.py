@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ import trio_gateway.blocking
 from trio_gateway._gateway.gateway import Gateway
 from trio_gateway._gateway.kernels import Kernels
 from trio_gateway._kernel.kernel import Kernel
+from trio_gateway._limits import points_to_limits
 from trio_gateway._portal.asyncio_faces import ASYNCIO
 from trio_gateway._portal.members import MEMBERS
 from trio_gateway.testing import FakeGateway
@@ -134,6 +136,20 @@ def test_the_limit_has_the_number_that_was_given(timeout: object, words: str) ->
 def test_a_start_has_a_limit_of_its_own(cls: type, name: str) -> None:
     words = f"{name}() takes no timeout: launch_timeout=3 limits the start, and `with trio.fail_after(3):` all that is inside it"
     assert told(cls, name, timeout=3) == words
+
+
+async def test_names_of_the_users_own_are_theirs() -> None:
+    class Names:
+        async def call(self, function: Any, /, **kwargs: Any) -> Any:
+            return kwargs
+
+        def stream(self, function: Any, /, **kwargs: Any) -> AsyncIterator[Any]:
+            return kwargs  # type: ignore[return-value]
+
+    given = {"timeout": 3, "env": {"A": "b"}}
+    pointing = points_to_limits(Names)()
+    assert await pointing.call(len, **given) == pointing.stream(len, **given) == given
+    assert type(pointing.stream(len, **given)["env"]["A"]) is str  # type: ignore[index]
 
 
 @pytest.mark.parametrize("limit", CLASSES)

@@ -47,8 +47,8 @@ def waits(function: Callable[..., Any]) -> bool:
 
 def _pointing(function: Callable[..., Any], limit: str) -> Callable[..., Any]:
     taken = inspect.signature(function).parameters
-    if "timeout" in taken:
-        return function
+    if "timeout" in taken or any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return function  # it takes one, or names of its users' own, such as those of a function's arguments
 
     def check(given: dict[str, Any]) -> None:
         if "env" in given:

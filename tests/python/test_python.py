@@ -97,6 +97,21 @@ async def test_nothing_is_left_among_the_users_names(kernel: Kernel, python: Pyt
     assert after == before
 
 
+async def test_any_name_may_be_bound_and_any_argument_be_given(kernel: Kernel, python: Python) -> None:
+    given = {"timeout": 1, "env": {"A": "b"}, "self": 2, "values": 3, "sum": 4}
+    await python.push(**given)
+    assert await python.pull("[timeout, env, self, values, sum]") == list(given.values())
+    assert await python.call(dict, **given, function=5) == {**given, "function": 5}
+    async with python.stream(dict, **given) as keys:
+        assert [key async for key in keys] == list(given)
+    # As Python reads names: the micro sign is the Greek letter.
+    await python.push({"\u00b5": 6})
+    assert await python.pull("\u00b5 + \u03bc") == 12
+    assert await python.call(abs, python.name("\u00b5")) == 6
+    with pytest.raises(InvalidInputError, match="twice"):
+        await python.push({"\u00b5": 6, "\u03bc": 7})
+
+
 # Calls ------------------------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +340,8 @@ async def test_bad_arguments_are_named(kernel: Kernel, python: Python) -> None:
         await python.pull(5)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="function"):
         await python.call(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="by name: a dictionary"):
+        await python.push(5)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="twice"):
         await python.push({"a": 1}, a=2)
 

@@ -13,6 +13,7 @@ import keyword
 import pickle
 import re
 import sys
+import unicodedata
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
@@ -792,18 +793,20 @@ def _place_of_name(inside: str) -> str:
 
 def _merged(field: str, given: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was given by name, in both ways."""
-    merged = dict(given or {})
-    for name in merged:
-        _checked_name(field, name)
-        if name in named:
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidInputError(field, type(given).__name__, "what is given by name: a dictionary")
+    merged: dict[str, Any] = {}
+    for name, value in (*(given or {}).items(), *named.items()):
+        found = _checked_name(field, name)
+        if found in merged:
             raise InvalidInputError(field, name, "names that are not given twice")
-    merged.update(named)
-    for name in named:
-        _checked_name(field, name)
+        merged[found] = value
     return merged
 
 
 def _checked_name(field: str, name: object) -> str:
-    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+    """Return a name as Python has it: NFKC, so that the micro sign is the Greek letter."""
+    found = unicodedata.normalize("NFKC", name) if isinstance(name, str) else ""
+    if not found.isidentifier() or keyword.iskeyword(found):
         raise InvalidInputError(field, name, "names of Python's (str)")
-    return name
+    return found
