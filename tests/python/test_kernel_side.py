@@ -106,9 +106,10 @@ def test_names_are_bound_when_all_has_come_and_a_lost_piece_may_come_again(names
 def test_what_is_not_whole_or_changed_binds_nothing(names: dict[str, Any]) -> None:
     encoded = codec.encode({"a": b"x" * 100_000})
     opened(token="t", total=encoded.total, check=encoded.checksum()).bring(0, encoded.joined()[:50_000])
-    assert "not whole" in ask("bind")["bad"]
+    assert "not whole" in ask("bind")["damaged"]
     opened(token="t", total=encoded.total, check=1).bring(0, encoded.joined())
-    assert "checksum" in ask("bind")["bad"]
+    assert "checksum" in ask("bind")["damaged"]
+    assert "does not have it" in ask("bind")["damaged"]
     assert names == {}
 
 

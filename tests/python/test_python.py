@@ -379,6 +379,7 @@ HOSTILE = {
     "a dataclass": "{'data': side.base64.b64encode(made.joined()).decode(), 'check': made.checksum()}",
     "no value": "{}",
     "no base64": "{'data': '???', 'check': 0}",
+    "text beyond ASCII as data": "{'data': 'é', 'check': 0}",
     "a number as data": "{'data': 5, 'check': 0}",
     "a length below nothing": "{'total': -1, 'check': 0}",
     "a length that is none": "{'total': '1', 'check': 0}",

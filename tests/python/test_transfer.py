@@ -14,7 +14,7 @@ from tools.tcp_proxy import open_tcp_proxy
 from trio_gateway import Kernel
 from trio_gateway._python import transfer
 from trio_gateway._python.link import NAME
-from trio_gateway.python import Progress, RemoteError, open_python
+from trio_gateway.python import Progress, RemoteError, TransferError, open_python
 
 pytestmark = [pytest.mark.gateway, pytest.mark.full]
 
@@ -89,14 +89,33 @@ async def test_what_a_handler_raises_comes_out_bare(kernel: Kernel) -> None:
     async with open_python(kernel) as python:
         await python.push(value=VALUE)
 
-        def fail(progress: Progress) -> None:
-            raise LookupError("the handler's")
+        # Some of them are what a connection that breaks, or data that is none, raises too.
+        for kind in (LookupError, TypeError, trio.BrokenResourceError, trio_gateway.ConnectionLostError, GeneratorExit):
+            error = kind("the handler's")
 
-        with pytest.raises(LookupError, match="the handler's"):
-            await python.pull("value", on_progress=fail)
-        with pytest.raises(LookupError, match="the handler's"):
-            await python.using(on_progress=fail).push(other=VALUE)
+            def fail(progress: Progress, error: BaseException = error) -> None:
+                raise error
+
+            for large in (True, False):
+                with pytest.raises(kind) as caught:
+                    await python.pull("value" if large else "1", on_progress=fail)
+                assert caught.value is error
+                with pytest.raises(kind) as caught:
+                    await python.using(on_progress=fail).push(other=VALUE if large else 1)
+                assert caught.value is error
         assert await python.pull("'other' in globals()") is False
+
+
+async def test_a_value_that_changes_while_it_is_pushed_is_bound_to_nothing(kernel: Kernel) -> None:
+    value = bytearray(10_000_000)
+
+    def change(progress: Progress) -> None:
+        value[9_999_999] = progress.done % 255 + 1
+
+    async with open_python(kernel) as python:
+        with pytest.raises(TransferError, match="checksum"):
+            await python.using(on_progress=change).push(value=value)
+        assert await python.pull("'value' in globals()") is False
 
 
 async def test_pieces_that_are_lost_come_again(kernel: Kernel) -> None:

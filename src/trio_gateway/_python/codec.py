@@ -89,7 +89,7 @@ def at(step: Any) -> Any:
 
 
 class Damaged(BadData):
-    """What came is not what was sent."""
+    """What came is not what was sent, or not all of it."""
 
 
 class Encoded:
@@ -454,7 +454,7 @@ class Receiver:
             BadData: it is no value, or not the one that was sent.
         """
         if not self.complete or not self._header:
-            raise BadData("it is not whole")
+            raise Damaged("it is not whole")
         if self._check != self._announced:
             raise Damaged("its checksum is wrong: it changed on its way, or while it was read")
         buffers = self._buffers[2 : len(self._left)]

@@ -41,7 +41,7 @@ class TransferError(GatewayError):
 
     Args:
         what: the value, for people.
-        done: how much of it had come through, in bytes.
+        done: how much of it had come through and was of use, in bytes.
         total: how long it is, in bytes.
         reason: what stood in the way.
     """
@@ -49,7 +49,7 @@ class TransferError(GatewayError):
     what: str
     """The value, for people."""
     done: int
-    """How much of it had come through, in bytes."""
+    """How much of it had come through and was of use, in bytes."""
     total: int
     """How long it is, in bytes."""
     reason: str

@@ -133,6 +133,8 @@ def _failure(error: Any, arguments: Any) -> Any:
     """Tell an exception, in a way that can always be told."""
     if isinstance(error, codec.CannotCarry):
         return {"carry": [str(error.reason), str(error.place)]}
+    if isinstance(error, codec.Damaged):
+        return {"damaged": str(error)}
     if isinstance(error, codec.BadData):
         return {"bad": str(error)}
     if isinstance(error, file_side.FileProblem):
@@ -295,7 +297,7 @@ def _taken(token: Any, data: Any, check: Any) -> Any:
     if data is None:
         receiver = _boxes.pop(token, None)
         if not isinstance(receiver, codec.Receiver):
-            raise codec.BadData("it is not there any more")
+            raise codec.Damaged("the kernel's process does not have it any more")
     else:
         raw = base64.b64decode(data)
         receiver = codec.Receiver(len(raw), check)

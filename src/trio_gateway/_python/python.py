@@ -31,7 +31,7 @@ from .._transport.blocks import block
 from .._values import as_lines, as_object
 from . import codec
 from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
-from .errors import ValueNotCarriedError
+from .errors import TransferError, ValueNotCarriedError
 from .files import (
     FileCopy,
     FileOptions,
@@ -590,6 +590,8 @@ class Python:
             given = await put(self._link, encoded, what=what, token=token, on_progress=options.on_progress)
             asked = {**arguments, **given}
             answer = await self._link.ask(step, asked, token=token, on_output=options.on_output if runs else None, shows=runs)
+            if "damaged" in answer:
+                raise TransferError(what, 0, encoded.total, str(answer["damaged"]))
             return self._answer(answer, what)
         finally:
             if encoded.total > INLINE:

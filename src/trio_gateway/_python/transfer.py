@@ -8,7 +8,6 @@ whole, by its length and its checksum, or not there.
 from __future__ import annotations
 
 import base64
-import binascii
 import inspect
 import math
 import zlib
@@ -73,6 +72,34 @@ async def tell(on_progress: OnProgress | None, done: int, total: int) -> None:
         told = on_progress(Progress(done, total))
         if inspect.isawaitable(told):
             await told
+
+
+class _HandlerRaisedError(Exception):
+    """Carries what a handler raised past what would take it for an error of the transfer's own, or put it into a group."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+async def _tell(on_progress: OnProgress | None, done: int, total: int) -> None:
+    try:
+        await tell(on_progress, done, total)
+    except trio.Cancelled:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised again outside
+        raise _HandlerRaisedError(error) from None
+
+
+@contextmanager
+def _handlers_errors_are_bare() -> Generator[None]:
+    raised: BaseException | None = None
+    try:
+        yield
+    except _HandlerRaisedError as error:
+        raised = error.error
+    if raised is not None:
+        raise raised
 
 
 # ------------------------------------------------------------------------------------------------------------ to the kernel
@@ -167,13 +194,26 @@ async def bring(
 
     Cancellation: safe.
     """
+    with _handlers_errors_are_bare():
+        await _bring(link, source, tries, about, token, on_progress, check)
+
+
+async def _bring(
+    link: Link,
+    source: Source,
+    tries: Tries,
+    about: Mapping[str, Any],
+    token: str,
+    on_progress: OnProgress | None,
+    check: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> None:
     total = source.total
     while tries.done < total and not link.has_comms:
         with tries.lost_is_tried_again():
             piece = await source.piece(tries.done)
             asked = {**about, "start": tries.done, "piece": base64.b64encode(piece[:STEP]).decode("ascii")}
             tries.note(check(await link.ask("have", asked, token=token)).get("have"))
-            await tell(on_progress, tries.done, total)
+            await _tell(on_progress, tries.done, total)
     while tries.done < total:
         with tries.lost_is_tried_again():
             async with link.kernel.comms.open(NAME, {"token": token, **about}) as comm:
@@ -190,7 +230,7 @@ async def _send_window(comm: Comm, source: Source, start: int, on_progress: OnPr
         piece = await source.piece(start)
         await comm.send({"start": start}, buffers=[piece])
         start += len(piece)
-        await tell(on_progress, start, source.total)
+        await _tell(on_progress, start, source.total)
 
 
 class Tries:
@@ -273,7 +313,7 @@ async def fetch(
     receiver = codec.Receiver(8, 0)
     try:
         if "data" in answer:
-            raw = base64.b64decode(answer["data"], validate=True)
+            raw = _bytes_of(answer["data"], what)
             receiver = codec.Receiver(len(raw), answer.get("check"))
             receiver.feed(raw)
             await tell(on_progress, len(raw), len(raw))
@@ -283,7 +323,14 @@ async def fetch(
         return receiver.value(**how)
     except codec.Damaged as error:
         raise TransferError(what, receiver.received, receiver.total, str(error)) from None
-    except (codec.BadData, binascii.Error, TypeError) as error:
+    except codec.BadData as error:
+        raise ProtocolError(f"{what}: what the kernel sent is not taken: {error}") from error
+
+
+def _bytes_of(text: object, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
         raise ProtocolError(f"{what}: what the kernel sent is not taken: {error}") from error
 
 
@@ -363,14 +410,28 @@ async def take(
             raise TransferError(what, sink.received, total, GONE)
         return check(answer)
 
+    with _handlers_errors_are_bare():
+        await _take_all(link, sink, tries, what, token, on_progress, checked)
+
+
+async def _take_all(
+    link: Link,
+    sink: Sink,
+    tries: Tries,
+    what: str,
+    token: str,
+    on_progress: OnProgress | None,
+    checked: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> None:
+    total = sink.total
     while sink.received < total and not link.has_comms:
         with tries.lost_is_tried_again():
             start = sink.received
             asked = {"start": start, "stop": min(start + STEP, total), "inline": True}
             answer = checked(await link.ask("send", asked, token=token))
-            await sink.feed(base64.b64decode(answer.get("piece", ""), validate=True))
+            await sink.feed(_bytes_of(answer.get("piece", ""), what))
             tries.note(sink.received)
-            await tell(on_progress, sink.received, total)
+            await _tell(on_progress, sink.received, total)
     while sink.received < total:
         with tries.lost_is_tried_again():
             async with link.kernel.comms.open(NAME, {"token": token}) as comm:
@@ -423,6 +484,6 @@ async def _take(sink: Sink, message: CommMessage, on_progress: OnProgress | None
     if message.data.get("start") == sink.received:  # else one before it is lost: it will come again
         for piece in message.buffers:
             await sink.feed(piece)
-        await tell(on_progress, sink.received, sink.total)
+        await _tell(on_progress, sink.received, sink.total)
     else:
         await trio.lowlevel.checkpoint()
