@@ -305,6 +305,14 @@ def test_no_header_makes_anything_but_a_value_or_that_error(tag: str, content: A
         codec.decode({tag: content}, buffers)
 
 
+@pytest.mark.parametrize("kind", ["dict", "set", "frozenset"])
+def test_keys_that_have_one_hash_are_refused(kind: str) -> None:
+    """G7: so many of them would take hours."""
+    keys = [number * (2**61 - 1) for number in range(1, 100_000)]
+    with pytest.raises(codec.BadData, match="the same hash"):
+        codec.decode({kind: [[key, 1] for key in keys] if kind == "dict" else keys}, [])
+
+
 def test_one_byte_that_changed_is_noticed() -> None:
     data = bytearray(codec.encode(b"x" * 1000).joined())
     receiver = codec.Receiver(len(data), zlib.crc32(data))

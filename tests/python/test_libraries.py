@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import tracemalloc
 import zoneinfo
 from typing import Any
 
@@ -184,6 +185,10 @@ BYTES = base64.b64encode(bytes(8)).decode()
         {"ndarray": ["no type", [1], "C", BYTES]},
         {"ndarray": [{"os": "system"}, [1], "C", BYTES]},
         {"ndarray": ["<f8", [0, 2**70], "C", ""]},
+        {"ndarray": ["|b1", [8], "C", base64.b64encode(b"\0\1\2" + bytes(5)).decode()]},
+        {"ndarray": ["<U2", [1], "C", base64.b64encode(b"\0\0\x11\0" + bytes(4)).decode()]},
+        {"ndarray": [">U1", [2], "F", base64.b64encode(b"\0\x11\0\0" + bytes(4)).decode()]},
+        {"ndarray": [[["a", "<i4"], ["b", "|b1", [4]]], [1], "C", base64.b64encode(b"\2" * 8).decode()]},
         {"scalar": ["|O", [], "C", BYTES]},
         {"arrow": ["table", BYTES]},
         {"arrow": ["table", ""]},
@@ -229,6 +234,57 @@ def test_a_table_that_was_changed_on_its_way_makes_no_wrong_memory(where: int) -
     except codec.BadData:
         return
     found.validate(full=True)
+
+
+def stream_of(table: pa.Table, compression: str | None = None) -> bytearray:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
+        stream.write(table)
+    return bytearray(sink.getvalue())
+
+
+ZEROS = pa.table({"n": np.zeros(1_000_000), "d": pa.DictionaryArray.from_arrays(np.zeros(1_000_000, "i1"), ["a" * 1000])})
+
+
+@pytest.mark.parametrize("kind", ["arrow", "polars"])
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("column", ["n", "d"])
+def test_a_table_that_grows_when_it_is_read_is_refused(kind: str, compression: str, column: str) -> None:
+    """G7"""
+    data = stream_of(ZEROS.select([column]), compression)
+    with pytest.raises(codec.BadData, match="compressed"):
+        codec.decode({kind: ["table", 0]}, [data])
+    plain = stream_of(ZEROS.slice(0, 100).select([column]))
+    assert len(codec.decode({kind: ["table", 0]}, [plain])) == 100
+
+
+def test_rows_of_nothing_cost_nothing() -> None:
+    """G7"""
+    written, rows = (length.to_bytes(8, "little") for length in (0x12345, 2**36))
+    data = stream_of(pa.table({"x": pa.nulls(0x12345)}))
+    assert written in data
+    data = data.replace(written, rows)
+    assert codec.decode({"arrow": ["table", 0]}, [bytearray(data)]).num_rows == 2**36, "Arrow makes nothing of them"
+    with pytest.raises(codec.BadData, match="more rows"):
+        codec.decode({"polars": ["frame", 0]}, [bytearray(data)])
+    index = ["range", [0, 2**36, 1], [None]]
+    with pytest.raises(codec.BadData, match="more rows"):
+        codec.decode({"series": [index, ["arrow", ["table", 0], "Int64", None], None]}, [bytearray(data)])
+    for descr in ("|S0", "<U0", "|V0"):
+        tracemalloc.start()
+        assert codec.decode({"ndarray": [descr, [10_000_000], "C", ""]}, []).nbytes == 0
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["arrow.py_extension_type", "POLARS_EXTENSION_TYPE"])
+@pytest.mark.parametrize("kind", ["arrow", "polars"])
+def test_types_that_run_code_or_lead_into_memory_are_refused(name: str, kind: str) -> None:
+    metadata = {"ARROW:extension:name": name, "ARROW:extension:metadata": "1;2"}
+    schema = pa.schema([pa.field("x", pa.binary(16), metadata=metadata)])
+    data = stream_of(pa.table([pa.array([b"x" * 16], pa.binary(16))], schema=schema))
+    with pytest.raises(codec.BadData, match="not taken"):
+        codec.decode({kind: ["table", 0]}, [data])
 
 
 def test_types_that_only_look_like_a_librarys_are_none() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import base64
+import collections
 import contextlib
 import dataclasses
 import datetime as dt
@@ -58,6 +59,8 @@ SMALL = 512
 DEPTH = 100
 """How deep a value may be nested: Python's own JSON gives up at some hundreds."""
 SAFE_INT = 2**53
+SAME_HASH = 100
+"""So many keys of a dictionary, or elements of a set, may have the same hash."""
 DIMENSIONS = 64
 FORMATS = tuple("cbB?hHiIlLqQnNfd")
 """The items of buffers that Python's own `memoryview` can make."""
@@ -609,6 +612,18 @@ def _read_time(reader: Any, content: Any) -> Any:
     return dt.time.fromisoformat(text).replace(fold=fold, tzinfo=reader.zone(zone))
 
 
+def _read_dict(reader: Any, content: Any) -> Any:
+    keys = _spread([reader.value(key) for key, _ in content])
+    return {key: reader.value(item) for key, (_, item) in zip(keys, content)}  # noqa: B905 - strict came with Python 3.10
+
+
+def _spread(keys: Any) -> Any:
+    """Return keys that have hashes of their own: with the same one, a thousand times as many take a million times as long."""
+    if len(keys) > SAME_HASH and max(collections.Counter(map(hash, keys)).values()) > SAME_HASH:
+        raise BadData(f"more than {SAME_HASH} keys have the same hash")
+    return keys
+
+
 READERS = {
     "int": _read_int,
     "float": _read_float,
@@ -619,10 +634,10 @@ READERS = {
     "memoryview": _read_memoryview,
     "array": _read_array,
     "tuple": lambda reader, content: tuple(reader.values(content)),
-    "set": lambda reader, content: set(reader.values(content)),
-    "frozenset": lambda reader, content: frozenset(reader.values(content)),
+    "set": lambda reader, content: set(_spread(reader.values(content))),
+    "frozenset": lambda reader, content: frozenset(_spread(reader.values(content))),
     "map": lambda reader, content: {key: reader.value(item) for key, item in content.items()},
-    "dict": lambda reader, content: {reader.value(key): reader.value(item) for key, item in content},
+    "dict": _read_dict,
     "date": lambda reader, content: dt.date.fromisoformat(content),
     "time": _read_time,
     "datetime": _read_datetime,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import math
+import struct
 import sys
 import zoneinfo
 from typing import Any
@@ -195,15 +196,103 @@ def _read_array(reader: Any, content: Any) -> Any:
     if math.prod(shape) * dtype.itemsize != len(data):
         raise BadData("an array is not as large as its shape says")
     if not data:
-        return np.empty(shape, dtype, order)
-    return np.frombuffer(data, dtype).reshape(shape, order=order)
+        # In memory that is there: of items without a length numpy else makes items with one.
+        return np.ndarray(shape, dtype, data, order=order)
+    found = np.frombuffer(data, dtype).reshape(shape, order=order)
+    _check_items(found)
+    return found
 
 
-def _read_arrow(reader: Any, content: Any) -> Any:
+def _check_items(array: Any) -> None:
+    """Refuse items that numpy takes for granted not to be there: truths beside 0 and 1, and characters beyond Unicode."""
+    import numpy as np
+
+    if array.dtype.names is not None:
+        for name in array.dtype.names:
+            _check_items(array[name])
+    elif array.dtype.kind == "b" and array.size and array.view("u1").max() > 1:
+        raise BadData("a truth is neither 0 nor 1")
+    elif array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        letters = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if letters.max() > sys.maxunicode:
+            raise BadData("a character is none of Unicode's")
+
+
+_ODD_TYPES = (b"arrow.py_extension_type", b"POLARS_EXTENSION_TYPE")
+"""Of these types, versions of pyarrow before 14.0.1 unpickle what the writer says, and versions of polars follow its pointers."""
+
+
+def _checked_stream(data: Any, *, rows: Any = None) -> Any:
+    """Return an Arrow stream, unless reading it could cost more than it is long, or run code.
+
+    Args:
+        data: the stream.
+        rows: how many rows there may be beyond one for each bit of it; None: any number, for a reader that makes nothing of them.
+    """
+    view, at, length = memoryview(data), 0, 0
+    while at + 8 <= view.nbytes:
+        if bytes(view[at : at + 4]) == b"\xff\xff\xff\xff":
+            at += 4
+        (size,) = struct.unpack_from("<i", view, at)
+        if not size:
+            break
+        message = view[at + 4 : at + 4 + size]
+        if any(name in bytes(message) for name in _ODD_TYPES):
+            raise BadData("a table has a type that is not taken")
+        root = _Table(message, struct.unpack_from("<I", message, 0)[0])
+        kind, body = root.number(1, "<B"), root.number(3, "<q")
+        if size < 0 or body < 0:
+            raise BadData("a table has a length below nothing")
+        if kind in (2, 3):  # a batch of a dictionary's, or of rows
+            batch = root.table(2) if kind == 3 else root.table(2).table(1)
+            if batch.start(3):
+                raise BadData("a table is compressed")
+            length += batch.number(0, "<q")
+        at += 4 + size + body
+    if rows is not None and length > 8 * view.nbytes + rows:
+        raise BadData("a table has more rows than it can have")
+    return data
+
+
+class _Table:
+    """A table of FlatBuffers': where its fields are is said in another one before it."""
+
+    def __init__(self, data: Any, at: Any) -> None:
+        self._data = data
+        self._at = at
+        self._index = at - struct.unpack_from("<i", data, at)[0]
+
+    def start(self, field: Any) -> Any:
+        """Return where a field is, or 0 where it is not."""
+        place = 4 + 2 * field
+        if self._index < 0 or place >= struct.unpack_from("<H", self._data, self._index)[0]:
+            return 0
+        (offset,) = struct.unpack_from("<H", self._data, self._index + place)
+        return self._at + offset if offset else 0
+
+    def number(self, field: Any, kind: Any) -> Any:
+        """Return a number."""
+        place = self.start(field)
+        return struct.unpack_from(kind, self._data, place)[0] if place else 0
+
+    def table(self, field: Any) -> Any:
+        """Return a table that a field leads to."""
+        place = self.start(field)
+        if not place:
+            raise BadData("a table lacks what it is about")
+        return _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0])
+
+
+EMPTY_ROWS = 1_000_000
+"""How many rows of nothing but nulls a reader makes, that makes something of each."""
+
+
+def _read_arrow(reader: Any, content: Any, rows: Any = None) -> Any:
     import pyarrow as pa
 
     kind, reference = content
-    with pa.ipc.open_stream(pa.py_buffer(reader.buffer(reference))) as stream:
+    data = _checked_stream(reader.buffer(reference), rows=rows)
+    with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         table = stream.read_all()
     table.validate(full=True)
     if kind == "batch":
@@ -216,7 +305,7 @@ def _read_polars(reader: Any, content: Any) -> Any:
     import polars as pl
 
     kind, reference = content
-    frame = pl.read_ipc_stream(io.BytesIO(reader.buffer(reference)))
+    frame = pl.read_ipc_stream(io.BytesIO(_checked_stream(reader.buffer(reference), rows=EMPTY_ROWS)))
     return frame.to_series() if kind == "series" else frame
 
 
@@ -270,7 +359,7 @@ def _read_column(reader: Any, content: Any) -> Any:
     if kind != "arrow":
         raise BadData("a column is of no kind")
     table, name, storage = what
-    column = _read_arrow(reader, table).column(0)
+    column = _read_arrow(reader, table, EMPTY_ROWS).column(0)
     dtype = name
     if type(storage) is list:
         dtype = pd.StringDtype(storage[0], na_value=float("nan") if storage[1] == "nan" else pd.NA)

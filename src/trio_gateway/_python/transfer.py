@@ -327,9 +327,9 @@ async def fetch(
         raise ProtocolError(f"{what}: what the kernel sent is not taken: {error}") from error
 
 
-def _bytes_of(text: object, what: str) -> bytes:
+def _bytes_of(text: Any, what: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
+        return base64.b64decode(text, validate=True)
     except (TypeError, ValueError) as error:
         raise ProtocolError(f"{what}: what the kernel sent is not taken: {error}") from error
 
