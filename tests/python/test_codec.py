@@ -11,6 +11,7 @@ import datetime as dt
 import enum
 import json
 import math
+import mmap
 import pickle
 import tracemalloc
 import zlib
@@ -127,6 +128,14 @@ def test_what_cannot_be_carried_is_named_with_its_place(value: Any, place: str) 
         codec.encode(value)
     assert caught.value.place == place
     assert caught.value.reason
+
+
+def test_what_a_value_says_of_itself_is_no_error_of_its_own() -> None:
+    closed = mmap.mmap(-1, 10)
+    closed.close()
+    for value in (closed, type("Odd", (), {"__module__": None})()):
+        with pytest.raises(codec.CannotCarry):
+            codec.encode(value)
 
 
 def test_a_value_that_contains_itself_is_refused() -> None:

@@ -19,6 +19,7 @@ def nothing_is_kept() -> Iterator[None]:
     yield
     assert kernel_side._answers == {}
     assert kernel_side._boxes == {}
+    assert kernel_side._heard == set()
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_what_is_not_whole_or_changed_binds_nothing(names: dict[str, Any]) -> No
 
 def test_a_name_that_is_not_there_is_the_callers_error(names: dict[str, Any]) -> None:
     call = {"result": "r", "pickled": False, "classes": []}
-    answer = ask("call", **call, **inline((["builtins", "len"], (codec.Name("missing"),), {})))
+    answer = ask("call", **call, imported=["builtins", "len"], **inline((None, (codec.Name("missing"),), {})))
     assert (answer["error"]["type"], answer["error"]["text"]) == ("NameError", "name 'missing' is not defined")
 
 
@@ -186,6 +187,81 @@ def test_items_are_told_in_batches_and_the_end_with_the_last(names: dict[str, An
     assert found == list(range(1500))
     assert answer["after"]["error"]["text"] == "no more"
     assert ask("next", stream="s", result="r", pickled=False) == {"gone": True}
+
+
+def items_of(answer: Any) -> Any:
+    return codec.of_bytes(base64.b64decode(answer["data"]))
+
+
+STREAM = {"result": "s", "pickled": False, "classes": [], "stream": True}
+
+
+def test_each_item_is_told_as_it_was_when_it_came(names: dict[str, Any]) -> None:
+    def fill() -> Iterator[Any]:
+        row: list[int] = []
+        buffer = bytearray(600)
+        for number in range(3):
+            row.append(number)
+            buffer[0] = number
+            yield row, buffer
+
+    names["fill"] = fill
+    ask("call", **STREAM, **inline((codec.Name("fill"), (), {})))
+    items = items_of(ask("next", stream="s", result="r", pickled=False))
+    assert [(row, buffer[0]) for row, buffer in items] == [([0], 0), ([0, 1], 1), ([0, 1, 2], 2)]
+
+
+def test_items_with_much_in_them_are_told_one_by_one(names: dict[str, Any]) -> None:
+    """G7"""
+    names["large"] = lambda: ({"inside": [bytes(2_000_000)]} for _ in range(5))
+    ask("call", **STREAM, **inline((codec.Name("large"), (), {})))
+    assert ask("next", stream="s", result="r", pickled=False)["total"] < 2_100_000
+    kernel_side.forget("r")
+    kernel_side.forget("s")
+
+
+def test_items_before_one_that_cannot_be_carried_are_told_first(names: dict[str, Any]) -> None:
+    names["some"] = lambda: iter([1, {"a": 2}, {"a": object()}, 4])
+    ask("call", **STREAM, **inline((codec.Name("some"), (), {})))
+    answer = ask("next", stream="s", result="r", pickled=False)
+    assert items_of(answer) == [1, {"a": 2}]
+    assert answer["after"]["carry"][1] == "['a']"
+
+
+def test_what_an_exception_says_has_an_end(names: dict[str, Any]) -> None:
+    """G7: an answer that is too long for the gateway is lost."""
+
+    def fail() -> None:
+        error = ValueError("x" * 10_000_000)
+        error.__notes__ = ["y" * 10_000_000] * 5
+        raise error
+
+    names["fail"] = fail
+    answer = ask("evaluate", expression="fail()", pickled=True, classes=[])
+    assert len(json.dumps(answer)) < 2_000_000
+    assert "characters ..." in answer["error"]["text"]
+    assert answer["error"]["traceback"][-1].startswith("yyy")
+
+
+def test_an_exception_of_no_module_is_told(names: dict[str, Any]) -> None:
+    def fail() -> None:
+        raise type("Odd", (Exception,), {"__module__": None, "__notes__": property(lambda _: 1 / 0)})("so")
+
+    names["fail"] = fail
+    told = evaluate("fail()")["error"]
+    assert (told["type"].endswith("Odd"), told["text"]) == (True, "so")
+
+
+def test_a_list_that_a_name_stands_for_is_no_function(names: dict[str, Any]) -> None:
+    names["f"] = ["math", "hypot"]
+    call = {"result": "r", "pickled": False, "classes": []}
+    assert "not callable" in ask("call", **call, **inline((codec.Name("f"), (3, 4), {})))["error"]["text"]
+
+
+def test_a_comm_that_came_is_told_once() -> None:
+    opened(token="t", hello=True)
+    assert ask("about")["comms"] is True
+    assert ask("about")["comms"] is False
 
 
 def test_a_generator_that_is_forgotten_is_closed(names: dict[str, Any]) -> None:

@@ -261,6 +261,62 @@ async def test_items_before_an_exception_are_given_first(python: Python) -> None
     assert found == [1, 2]
 
 
+async def test_after_a_cancelled_wait_no_items_are_passed_over(python: Python) -> None:
+    """What the kernel had ready then is lost: so nothing that comes after it is given."""
+
+    def stop(output: object) -> None:
+        scope.cancel()
+
+    def count_loudly() -> Iterator[int]:
+        for number in range(10_000):
+            print(number)
+            yield number
+
+    async with python.using(on_output=stop).stream(count_loudly) as items:
+        with trio.CancelScope() as scope:
+            await anext(items)
+        assert scope.cancelled_caught
+        with pytest.raises(StopAsyncIteration):
+            await anext(items)
+
+
+@pytest.mark.parametrize("function", [count, count_later])
+async def test_a_generator_whose_items_did_not_come_is_closed(python: Python, function: Any) -> None:
+    """G1"""
+
+    def fail(output: object) -> None:
+        raise LookupError("the handler's")
+
+    async with python.stream(function, math.inf) as items:
+        await anext(items)
+        items._ready.clear()
+        items._python = python.using(on_progress=fail)
+        with pytest.raises(LookupError):
+            await anext(items)
+        with pytest.raises(StopAsyncIteration):
+            await anext(items)
+
+
+async def test_steps_leave_no_text_of_theirs_in_the_kernel(kernel: Kernel, python: Python) -> None:
+    """G7: IPython keeps each cell's for tracebacks."""
+    kept = "import linecache; sum(len(str(entry)) for entry in linecache.cache.values())"
+    before = int((await kernel.execute(kept)).text)
+    for _ in range(5):
+        await python.push(x=bytes(30_000))
+        await python.call(later, 1)
+    assert int((await kernel.execute(kept)).text) < before + 10_000
+
+
+async def test_a_kernel_that_never_has_what_is_brought_there_is_a_typed_error(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_INSTALL", "pass")
+    await kernel.execute(f"import sys; [sys.modules.pop(name) for name in list(sys.modules) if name.startswith('{NAME}')]")
+    with pytest.raises(RemoteError, match="KeyError"):
+        async with open_python(kernel):
+            pass
+
+
 async def test_what_has_no_items_is_said_to_have_none(python: Python) -> None:
     with pytest.raises(RemoteError, match="int, which has no items"):
         async with python.stream(len, "abc"):

@@ -39,6 +39,7 @@ __all__ = [
     "Encoded",
     "Name",
     "Receiver",
+    "Row",
     "at",
     "cut",
     "decode",
@@ -158,9 +159,46 @@ def encode(value: Any, *, pickled: Any = None, classes: Any = None) -> Any:
     return Encoded({"value": tree}, writer.buffers, writer.classes)
 
 
+class Row:
+    """Values that become one list, made ready one by one; what becomes of each of them later changes nothing."""
+
+    def __init__(self, *, pickled: Any = None, classes: Any = None) -> None:
+        self._writer = _Writer(pickled, classes)
+        self._trees: list[Any] = []
+        self._kept = 0
+        self.size = 0
+        """About how long it is, in bytes."""
+
+    def __len__(self) -> Any:
+        return len(self._trees)
+
+    def add(self, value: Any) -> None:
+        """Add a value. Raises CannotCarry, and the row is as it was."""
+        buffers = self._writer.buffers
+        before = len(buffers)
+        try:
+            tree = self._writer.tree(value, 1)
+        except BaseException:
+            del buffers[before:]
+            raise
+        self._trees.append(tree)
+        self.size += len(json.dumps(tree)) + sum(buffer.nbytes for buffer in buffers[before:])
+
+    def keep(self) -> None:
+        """Copy what still lies in the values' own memory: they may change from now on."""
+        buffers = self._writer.buffers
+        for index in range(self._kept, len(buffers)):
+            buffers[index] = memoryview(bytes(buffers[index]))
+        self._kept = len(buffers)
+
+    def encoded(self) -> Any:
+        """Return the list as `Encoded`."""
+        return Encoded({"value": self._trees}, self._writer.buffers, self._writer.classes)
+
+
 def name_of(kind: Any) -> Any:
     """Return a type's name with its module, as people write it."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else kind.__module__ + "." + kind.__qualname__
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Name:
@@ -194,10 +232,8 @@ class _Writer:
         if depth >= DEPTH:
             raise CannotCarry(f"it is nested more than {DEPTH} deep, or contains itself")
         known = _WRITERS.get(kind) or next((found for find in WRITERS if (found := find(kind)) is not None), None)
-        if known is not None:
-            with no_other_error(kind):
-                return known(self, value, depth + 1)
-        return self.other(value, depth + 1)
+        with no_other_error(kind):
+            return self.other(value, depth + 1) if known is None else known(self, value, depth + 1)
 
     def other(self, value: Any, depth: Any) -> Any:
         """Dataclasses by name, then what has the buffer protocol, then pickles."""
@@ -214,7 +250,7 @@ class _Writer:
                 return {"dataclass": [kind.__module__, kind.__qualname__, fields]}
             if self._pickled is None:
                 raise CannotCarry(f"the dataclass {name_of(kind)} is none of those that the reader knows")
-        elif not isinstance(value, _BASES) and kind.__module__.partition(".")[0] not in _WHOLE:
+        elif not isinstance(value, _BASES) and str(kind.__module__).partition(".")[0] not in _WHOLE:
             try:
                 view = memoryview(value)
             except TypeError:

@@ -16,6 +16,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import linecache
 import pickle
 import sys
 import time
@@ -31,6 +32,10 @@ TARGET = __package__ or "trio_gateway"
 """The comms' target: with the version of these files in it, so that two versions don't meet."""
 INLINE = 32 * 1024
 """A value of so many bytes at most is told in the answer itself."""
+TEXT = 200_000
+"""What an exception says is told up to so many characters: an answer that is too long for the gateway is lost."""
+PICKLE_BYTES = 1024 * 1024
+"""An exception's pickle is told up to so many bytes."""
 BATCH_SECONDS = 0.05
 BATCH_ITEMS = 1000
 BATCH_BYTES = 1024 * 1024
@@ -80,18 +85,31 @@ class _Items:
 def ask(token: Any, step: Any, text: Any) -> None:
     """Do one step; what comes of it is `told`. Raises nothing, but what is no Exception of the user's code is told too."""
     _drop_left(token)
+    _forget_code(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - no public one is as cheap
     _note(token, _STEPS[step], json.loads(text))
 
 
 async def finish(token: Any, step: Any, text: Any) -> None:
     """Do a step that awaits."""
     _drop_left(token)
+    _forget_code(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - no public one is as cheap
     arguments = json.loads(text)
     try:
         answer = await _ASYNC_STEPS[step](token, **arguments)
     except BaseException as error:  # also an interrupt: it is the call's end
         answer = _failure(error, arguments)
     _answers[token] = answer
+
+
+def _forget_code(name: Any) -> None:
+    """Have IPython forget the text of a cell that asks for a step: it keeps each for ever, and with it what the step brings."""
+    entry = linecache.cache.get(name)
+    if entry is None or len(entry) < 2 or entry[1] is not None:  # a file has the time of its change there
+        return
+    names = getattr(getattr(_shell(), "compile", None), "_filename_map", None)
+    for kept in (linecache.cache, getattr(linecache, "_ipython_cache", None), names):
+        if isinstance(kept, dict):
+            kept.pop(name, None)
 
 
 def told(token: Any) -> Any:
@@ -132,47 +150,70 @@ def _note(token: Any, step: Any, arguments: Any) -> None:
 def _failure(error: Any, arguments: Any) -> Any:
     """Tell an exception, in a way that can always be told."""
     if isinstance(error, codec.CannotCarry):
-        return {"carry": [str(error.reason), str(error.place)]}
+        return {"carry": [_text(error.reason), _text(error.place)]}
     if isinstance(error, codec.Damaged):
-        return {"damaged": str(error)}
+        return {"damaged": _text(error)}
     if isinstance(error, codec.BadData):
-        return {"bad": str(error)}
+        return {"bad": _text(error)}
     if isinstance(error, file_side.FileProblem):
         return {"file": [str(error.kind), str(error.path), str(error.reason)]}
-    told = {"type": codec.name_of(type(error)), "text": _text(error), "notes": [], "traceback": []}
-    notes = getattr(error, "__notes__", None)
-    if isinstance(notes, (list, tuple)):
-        told["notes"] = [str(note) for note in notes]
+    told: dict[str, Any] = {"type": codec.name_of(type(error)), "text": _text(error), "notes": [], "traceback": []}
     try:
+        notes = getattr(error, "__notes__", None)
+        if isinstance(notes, (list, tuple)):
+            told["notes"] = _fitting([_text(note) for note in notes])
         shown = error.__traceback__
         while shown is not None and shown.tb_frame.f_globals.get("__package__") == __package__:
             shown = shown.tb_next
-        told["traceback"] = traceback.format_exception(type(error), error, shown)
+        told["traceback"] = _fitting(traceback.format_exception(type(error), error, shown))
     except Exception:
-        told["traceback"] = traceback.format_exception_only(type(error), None)
+        told["traceback"] = [_cut_short(f"{told['type']}: {told['text']}")]
     if arguments.get("pickled"):
         try:
-            told["pickle"] = base64.b64encode(pickle.dumps(error, 5)).decode("ascii")
+            data = pickle.dumps(error, 5)
         except Exception:
-            told["pickle"] = ""
+            data = b""
+        told["pickle"] = base64.b64encode(data if len(data) <= PICKLE_BYTES else b"").decode("ascii")
     return {"error": told}
 
 
 def _text(error: Any) -> Any:
     try:
-        return str(error)
+        return _cut_short(str(error))
     except Exception:
         return "(its text can't be made)"
 
 
-def _namespace() -> Any:
-    """Where the user's names are."""
+def _cut_short(text: Any) -> Any:
+    """Return the beginning and the end of a text that is too long for an answer."""
+    half = TEXT // 2
+    return text if len(text) <= TEXT else f"{text[:half]} ... {len(text) - TEXT} characters ... {text[-half:]}"
+
+
+def _fitting(lines: Any) -> Any:
+    """Return as many of the last lines as fit into an answer."""
+    found: list[Any] = []
+    left = 2 * TEXT
+    for line in map(_cut_short, reversed(lines)):
+        left -= len(line)
+        if left < 0:
+            found.append(f"({len(lines) - len(found)} more)\n")
+            break
+        found.append(line)
+    return found[::-1]
+
+
+def _shell() -> Any:
     try:
         from IPython import get_ipython
-
-        shell = get_ipython()
     except ImportError:
-        shell = None
+        return None
+    return get_ipython()
+
+
+def _namespace() -> Any:
+    """Where the user's names are."""
+    shell = _shell()
     return sys.modules["__main__"].__dict__ if shell is None else shell.user_ns
 
 
@@ -188,7 +229,15 @@ def _named(name: Any) -> Any:
 
 def _give(token: Any, value: Any, pickled: Any = False, classes: Any = ()) -> Any:
     """Tell a value, or how large it is."""
-    encoded = codec.encode(value, pickled=_pickled if pickled else None, classes=_known(classes))
+    return _tell(token, codec.encode(value, **_writing(pickled, classes)))
+
+
+def _writing(pickled: Any, classes: Any) -> Any:
+    """How values are written for this client."""
+    return {"pickled": _pickled if pickled else None, "classes": _known(classes)}
+
+
+def _tell(token: Any, encoded: Any) -> Any:
     check = encoded.checksum()
     if encoded.total <= INLINE:
         return {"data": base64.b64encode(encoded.joined()).decode("ascii"), "check": check}
@@ -319,10 +368,19 @@ def _bind(token: Any, data: Any = None, check: Any = None) -> Any:
 # ------------------------------------------------------------------------------------------------------------------ calling
 
 
-def _call(token: Any, result: Any, pickled: Any, classes: Any, stream: Any = False, data: Any = None, check: Any = None) -> Any:
+def _call(
+    token: Any,
+    result: Any,
+    pickled: Any,
+    classes: Any,
+    stream: Any = False,
+    imported: Any = None,
+    data: Any = None,
+    check: Any = None,
+) -> Any:
     function, args, kwargs = _taken(token, data, check)
-    if type(function) is list:
-        module, name = function
+    if imported is not None:
+        module, name = imported
         function = _imported(module, name)
         if function is None:
             raise ImportError(f"the kernel has no {module}.{name} any more")
@@ -375,30 +433,30 @@ def _next(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
     box = _boxes.get(stream)
     if not isinstance(box, _Items):
         return {"gone": True}
-    batch = _Batch()
+    batch = _Batch(box.how)
     while not batch.full:
         try:
             batch.add(next(box.iterator))
         except StopIteration:
-            return _told_items(batch, stream, result, box, {"end": True})
+            batch.after = {"end": True}
         except BaseException as error:
-            return _told_items(batch, stream, result, box, _failure(error, {"pickled": pickled}))
-    return _told_items(batch, stream, result, box, {})
+            batch.after = _failure(error, {"pickled": pickled})
+    return _told_items(batch, stream, result)
 
 
 async def _anext(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
     box = _boxes.get(stream)
     if not isinstance(box, _Items):
         return {"gone": True}
-    batch = _Batch()
+    batch = _Batch(box.how)
     while not batch.full:
         try:
             batch.add(await box.iterator.__anext__())
         except StopAsyncIteration:
-            return _told_items(batch, stream, result, box, {"end": True})
+            batch.after = {"end": True}
         except BaseException as error:
-            return _told_items(batch, stream, result, box, _failure(error, {"pickled": pickled}))
-    return _told_items(batch, stream, result, box, {})
+            batch.after = _failure(error, {"pickled": pickled})
+    return _told_items(batch, stream, result)
 
 
 async def _aclose(token: Any, stream: Any) -> Any:
@@ -410,31 +468,31 @@ async def _aclose(token: Any, stream: Any) -> Any:
 
 
 class _Batch:
-    """Items that are told together."""
+    """Items that are told together, each as it was when it came."""
 
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-        self._bytes = 0
+    def __init__(self, how: Any) -> None:
+        self.row = codec.Row(**_writing(**how))
+        self.after: dict[str, Any] = {}
+        """What comes after them: the end, or an error."""
         self._until = time.monotonic() + BATCH_SECONDS
 
     def add(self, item: Any) -> None:
-        self.items.append(item)
-        self._bytes += getattr(item, "nbytes", 0) or sys.getsizeof(item, 64)
+        self.row.add(item)
+        if not self.full:
+            self.row.keep()
 
     @property
     def full(self) -> Any:
-        enough = len(self.items) >= BATCH_ITEMS or self._bytes >= BATCH_BYTES
-        return bool(self.items) and (enough or time.monotonic() >= self._until)
+        if self.after:
+            return True
+        enough = len(self.row) >= BATCH_ITEMS or self.row.size >= BATCH_BYTES
+        return len(self.row) > 0 and (enough or time.monotonic() >= self._until)
 
 
-def _told_items(batch: Any, stream: Any, result: Any, box: Any, end: Any) -> Any:
-    if end:
-        _boxes.pop(stream, None)
-    try:
-        return dict(_give(result, batch.items, **box.how), after=end)
-    except codec.CannotCarry:
+def _told_items(batch: Any, stream: Any, result: Any) -> Any:
+    if batch.after:
         forget(stream)
-        raise
+    return dict(_tell(result, batch.row.encoded()), after=batch.after)
 
 
 def _offer(token: Any, tools: Any, pickled: Any, classes: Any) -> Any:
@@ -508,6 +566,12 @@ def _install(token: Any, source: Any) -> Any:
     return {"installed": True}
 
 
+def _about(token: Any) -> Any:
+    heard = token in _heard
+    _heard.discard(token)
+    return {"python": list(sys.version_info[:2]), "comms": heard}
+
+
 _STEPS: dict[str, Any] = {
     "evaluate": _evaluate,
     "send": _send,
@@ -525,7 +589,7 @@ _STEPS: dict[str, Any] = {
     "find_files": _find_files,
     "forget": _forget,
     "offer": _offer,
-    "about": lambda token: {"python": list(sys.version_info[:2]), "comms": token in _heard},
+    "about": _about,
 }
 _ASYNC_STEPS: dict[str, Any] = {"await": _await, "next": _anext, "close": _aclose}
 

@@ -166,7 +166,7 @@ _OTHERS = {
 
 def writer_of(kind: Any) -> Any:
     """Return what writes values of a library that is loaded, or None."""
-    package = kind.__module__.partition(".")[0]
+    package = str(kind.__module__).partition(".")[0]
     module = sys.modules.get(package)
     known = _OTHERS.get((package, kind.__name__))
     if module is None:

@@ -96,7 +96,9 @@ class Link:
         Cancellation: as for `execute`.
         """
         scope = {"__name__": NAME, "NAME": NAME, "SOURCES": _SOURCES}
-        result = await self.kernel.execute(f"exec({_INSTALL!r}, {scope!r})", silent=True, store_history=False)
+        result = await self.kernel.execute(
+            f"__import__('builtins').exec({_INSTALL!r}, {scope!r})", silent=True, store_history=False
+        )
         if result.status != "ok":
             error = result.error
             said = "it said nothing" if error is None else f"{error.ename}: {error.evalue}"
@@ -105,7 +107,7 @@ class Link:
         self.has_cloudpickle = False
         hello = new_token()
         async with self.kernel.comms.open(NAME, {"token": hello, "hello": True}):
-            about = await self.ask("about", {}, token=hello)
+            about = await self.ask("about", {}, token=hello, installs=False)
         self.has_comms = about.get("comms") is True
         version = about.get("python")
         if not isinstance(version, list) or len(version) != 2 or not all(type(part) is int for part in version):
@@ -137,6 +139,7 @@ class Link:
         awaits: bool = False,
         on_output: OnOutput | None = None,
         shows: bool = False,
+        installs: bool = True,
     ) -> Mapping[str, Any]:
         """Have a step done, and return its answer.
 
@@ -147,6 +150,7 @@ class Link:
             awaits: whether it awaits there.
             on_output: called, and awaited, with what the step prints, and with what of it is missing.
             shows: whether it runs code of the user's, which may print more than is to be kept.
+            installs: whether the kernel's side is brought there where it is missing.
 
         Raises:
             RemoteError: it ended with an exception that the kernel has told of; that of the user's code is in the answer.
@@ -161,7 +165,7 @@ class Link:
         text = json.dumps(arguments, separators=(",", ":"))
         code = f"await {_SIDE}.finish({token!r}, {step!r}, {text!r})" if awaits else f"{_SIDE}.ask({token!r}, {step!r}, {text!r})"
         result = await self._run(code, told, on_output, shows=shows)
-        if _is_missing(result):  # a new process: nothing was done
+        if installs and _is_missing(result):  # a new process: nothing was done
             await self.install()
             result = await self._run(code, told, on_output, shows=shows)
         error = result.error

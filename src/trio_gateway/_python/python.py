@@ -604,12 +604,12 @@ class Python:
         if not callable(function) and not isinstance(function, codec.Name):
             raise InvalidInputError("function", function, "a function, or python.name(...) for one that the kernel has")
         shown = _shown(function)
-        sent, by_value = function, None
+        sent, imported, by_value = function, None, None
         owner = getattr(function, "__objclass__", function)  # a method of a type that is written in C has no module
         module, name = getattr(owner, "__module__", None), getattr(function, "__qualname__", None)
         if isinstance(module, str) and isinstance(name, str) and _resolves(function, module, name):
             if await self._is_known(module, name):
-                sent = [module, name]
+                sent, imported = None, [module, name]
             else:
                 by_value = sys.modules[module]
 
@@ -622,7 +622,8 @@ class Python:
         encoded = await self._encode((sent, args, kwargs), place, by_value)
         ticket.held = True
         asked = {"result": ticket.token, "stream": stream, **self._reading()}
-        answer = await self._step("call", asked, encoded, shown, runs=True)
+        called = {**asked, "imported": imported}
+        answer = await self._step("call", called, encoded, shown, runs=True)
         if answer.get("await"):
             answer = await self._link.ask("await", asked, awaits=True, on_output=self._options.on_output, shows=True)
         return self._answer(answer, shown)
@@ -631,22 +632,20 @@ class Python:
         """Fetch the next items of a generator; return the error that comes after them. For `RemoteItems`."""
         async with self._ticket() as batch:
             asked = {"stream": ticket.token, "result": batch.token, "pickled": self._options.trust == "pickle"}
-            try:
-                answer = await self._link.ask(
-                    "next", asked, token=batch.token, awaits=asynchronous, on_output=self._options.on_output, shows=True
-                )
-                items = await self._value(answer, batch, what)
-            except trio.Cancelled:
-                raise
-            except Exception:
-                ticket.held = False
-                raise
+            answer = await self._link.ask(
+                "next", asked, token=batch.token, awaits=asynchronous, on_output=self._options.on_output, shows=True
+            )
+            items = await self._value(answer, batch, what)
             if not isinstance(items, list):
                 raise ProtocolError(f"{what}: the kernel does not send items")
             ready.extend(items)
             after = as_object(answer.get("after"))
             ticket.held = not after
-            return self._remote(after["error"]) if "error" in after else None
+            try:
+                self._answer(after, what)
+            except Exception as error:  # noqa: BLE001 - it comes after the items
+                return error
+            return None
 
     async def _is_known(self, module: str, name: str) -> bool:
         """Whether the kernel can import a function. It is asked once."""
@@ -719,6 +718,7 @@ class RemoteItems(AsyncIterator[Any]):
         self._asynchronous = asynchronous
         self._ready: deque[Any] = deque()
         self._failure: Exception | None = None
+        self._ended = False
         self._lock = trio.Lock()
 
     def __aiter__(self) -> RemoteItems:
@@ -735,19 +735,22 @@ class RemoteItems(AsyncIterator[Any]):
         Raises:
             StopAsyncIteration: there are no more.
             RemoteError: the generator raised an exception; all items before it were given.
-            ValueNotCarriedError: an item can't be carried, and the generator is closed.
+            ValueNotCarriedError: an item can't be carried, and the generator is closed; all items before it were given.
             GatewayError: as for `Python.call`.
 
-        Cancellation: what the generator is doing is interrupted, so it is at its end.
+        Cancellation: what the generator is doing is interrupted, so it is at its end. After that, and after an error, no more
+        items come.
         """
         async with self._lock:
             while not self._ready:
-                if not self._ticket.held:
+                if self._ended:
                     failure, self._failure = self._failure, None
                     if failure is not None:
                         raise failure
                     raise StopAsyncIteration
+                self._ended = True  # also where the next ones do not come: what was lost of them is not passed over
                 self._failure = await self._python.fill(self._ready, self._ticket, self._what, asynchronous=self._asynchronous)
+                self._ended = not self._ticket.held
             return self._ready.popleft()
 
 
