@@ -180,6 +180,18 @@ def neighbours(session: nox.Session, neighbour: str) -> None:
     session.run("python", "tests/neighbours/compare.py", neighbour, "--cache", cache)
 
 
+@nox.session(python="3.11")
+def autobahn(session: nox.Session) -> None:
+    """Autobahn's cases for WebSockets, against both engines and the proxy's server side: docs/security.md. Five minutes.
+
+    The suite is Python 2 code on PyPI; the session makes it run on Python 3, whose 3.11 has what that takes.
+    """
+    install(session, "fast", "proxy")
+    session.install("autobahn==0.10.9", "twisted>=24", "setuptools<81", "wheel")
+    cache = str(Path(session.create_tmp()).resolve() / "suite")
+    session.run("python", "tests/neighbours/websocket_cases.py", "--cache", cache)
+
+
 CLUSTER = {"ip": "iproute2", "sshd": "openssh-server", "haproxy": "haproxy", "node": "nodejs", "npm": "npm"}
 """Programs that the clusters are built with, and Debian's packages that have them."""
 BOUNDED = ("tests/clusters/test_hosts.py", "tests/clusters/test_provisioners.py")

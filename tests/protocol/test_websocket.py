@@ -548,16 +548,35 @@ def test_of_a_message_that_is_too_large_a_client_keeps_the_beginning_and_a_serve
 # Pings --------------------------------------------------------------------------------------------------------------
 
 
-def test_pings_are_answered_the_last_for_all(role: Role) -> None:
+def test_pings_are_answered_in_order(role: Role) -> None:
     pair = Pair(role)
     assert pair.hear(wire.BytesMessage(b"nothing else")) == [b"nothing else"]
     assert not pair.ours.news
     assert pair.hear(wire.Ping(b"1"), wire.BytesMessage(b"m"), wire.Ping(b"2")) == [b"m"]
     assert pair.ours.news
     assert pair.ours.owes
-    assert pair.say_owed() == [wire.Pong(b"2")]
+    assert pair.say_owed() == [wire.Pong(b"1"), wire.Pong(b"2")]
     assert not pair.ours.owes
     assert pair.say_owed() == []
+    pair.hear(wire.Ping(b"3"))
+    assert pair.say_owed() == [wire.Pong(b"3")]
+
+
+def test_of_very_many_pings_the_last_is_answered_for_all(role: Role) -> None:
+    """Who pings and reads nothing takes no more of our memory than some kilobytes."""
+    pair = Pair(role)
+    payloads = [b"%d" % number for number in range(200)]
+    pair.hear(*map(wire.Ping, payloads))
+    assert pair.say_owed() == [wire.Pong(payload) for payload in payloads[192:]]
+    pair.hear(*map(wire.Ping, payloads[:64]))
+    assert pair.say_owed() == [wire.Pong(payload) for payload in payloads[:64]]
+
+
+def test_pings_are_answered_before_the_next_message(role: Role) -> None:
+    pair = Pair(role)
+    pair.hear(wire.Ping(b"1"), wire.Ping(b"2"))
+    assert pair.say(*pair.ours.send([b"m"])) == [wire.Pong(b"1"), wire.Pong(b"2"), wire.BytesMessage(b"m")]
+    assert not pair.ours.owes
 
 
 def test_before_the_handshake_is_answered_nothing_is_said(role: Role) -> None:

@@ -156,12 +156,15 @@ async def test_front_ends_are_pinged(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"GET / HTTP/1.1\r\n\r\n", 1002),
     ],
 )
-async def test_frames_that_are_wrong_are_told_by_their_code(data: bytes, code: int) -> None:
+async def test_frames_that_are_wrong_are_told_by_their_code(data: bytes, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy hangs up first: a front end that breaks the protocol has said its last word that counts."""
+    monkeypatch.setattr(_server, "LINGER_SECONDS", 1000)
     async with connected(max_message_size=1000) as (proxy, raw):
         await raw.stream.send_all(data)
         closed = await raw.control()
         assert isinstance(closed, Close)
         assert closed.code == code
+        assert await raw.control() is None
         await raw.stream.aclose()
         while proxy.app.channels:
             await trio.testing.wait_all_tasks_blocked(0.01)

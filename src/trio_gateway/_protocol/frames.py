@@ -57,7 +57,7 @@ _KEPT: Final = 16 * 1024
 _MAX_PASSED: Final = 4 * 1024**3
 """A message of more bytes is no message, and is not waited for."""
 _FEW_FRAGMENTS: Final = 1_000
-_FRAGMENT_BYTES: Final = 64
+_FRAGMENT_BYTES: Final = 32
 """A message of more than a few fragments has so many bytes in each of them on average: an empty one is work and no progress."""
 
 # RFC 6455, section 7.4.1, and the codes that were registered since: what a peer may put into a close frame.

@@ -69,6 +69,8 @@ _LARGE: Final = 32 * 1024
 _PIECE: Final = 256 * 1024  # a multiple of the key's length
 """A large payload is masked in pieces: what is masked stays in the processor's cache, and no copy of the whole is made."""
 _KEYS: Final = 32
+_MOST_PONGS: Final = 64
+"""So many pongs wait to be sent at most: who pings and reads nothing takes no more of our memory than some kilobytes."""
 
 Outgoing: TypeAlias = bytes | str | Sequence[Buffer]
 """A message to be sent: a text, or a binary one, whole or in parts."""
@@ -311,8 +313,8 @@ def refusal_bytes(status: int, headers: Sequence[tuple[bytes, bytes]], body: byt
 class WebSocketConnection:
     """One connection, from the bytes behind its handshake to its end.
 
-    Of the short frames that it owes the peer one is kept, the last: a pong answers all pings before it (RFC 6455, section 5.5.3),
-    and nothing comes after the goodbye. The shell sends it between two messages.
+    Each ping is answered, in order and before the next message; of more than `_MOST_PONGS` that wait to be sent the last is kept,
+    which answers all before it (RFC 6455, section 5.5.3). The goodbye comes in their place, and nothing after it.
 
     Args:
         role: which end we are.
@@ -331,6 +333,7 @@ class WebSocketConnection:
         "_owed",
         "_parser",
         "_pings",
+        "_pongs",
         "closed",
         "heard_goodbye",
         "news",
@@ -354,7 +357,8 @@ class WebSocketConnection:
         self._draw = draw if is_client else None
         self._keys = b""
         self._is_open = False
-        self._owed: bytes | None = None
+        self._owed: bytes | None = None  # frames, each whole
+        self._pongs = 0  # so many of them are pongs
         self._pings: list[bytes] = []
         self._answered: Sequence[bytes] = ()
         self.closed = None
@@ -366,6 +370,11 @@ class WebSocketConnection:
     def cut(self) -> int:
         """How many messages were larger than `max_message_size` so far, and cut."""
         return self._parser.cut
+
+    @property
+    def failed(self) -> bool:
+        """Whether the peer broke the protocol: what comes after that is not understood, a goodbye neither."""
+        return self._parser.error is not None
 
     def open(self) -> None:
         """Begin: the handshake is answered, and what is owed may be sent."""
@@ -391,7 +400,7 @@ class WebSocketConnection:
         for control in self._parser.controls:
             if isinstance(control, Ping):
                 if not self.said_goodbye:
-                    self._owed = self._short(PONG, control.payload)
+                    self._owe_pong(control.payload)
             elif isinstance(control, Pong):
                 self._note_pong(control.payload)
             else:
@@ -405,6 +414,13 @@ class WebSocketConnection:
             self.close(error.code, error.reason)
         if at_end:
             self._end(1006, "")
+
+    def _owe_pong(self, payload: bytes) -> None:
+        pong = self._short(PONG, payload)
+        if self._owed is None or not 0 < self._pongs < _MOST_PONGS:
+            self._owed, self._pongs = pong, 1
+        else:
+            self._owed, self._pongs = self._owed + pong, self._pongs + 1
 
     def _note_pong(self, payload: bytes) -> None:
         if payload in self._pings:
@@ -433,15 +449,15 @@ class WebSocketConnection:
 
     @property
     def owes(self) -> bool:
-        """Whether a short frame is to be sent."""
+        """Whether short frames are to be sent."""
         return self._is_open and self._owed is not None
 
     def take_owed(self) -> bytes | None:
-        """Return the frame that is to be sent now; None where there is none. It is owed no more."""
+        """Return the short frames that are to be sent now; None where there are none. They are owed no more."""
         if not self._is_open:
             return None
-        frame, self._owed = self._owed, None
-        return frame
+        frames, self._owed, self._pongs = self._owed, None, 0
+        return frames
 
     def close(self, code: int, reason: str) -> None:
         """Owe the goodbye, if it was not said yet.
@@ -480,12 +496,15 @@ class WebSocketConnection:
     def send(self, messages: Sequence[Outgoing]) -> Iterator[Buffer]:
         """Yield what is to be sent, piece by piece, so that these messages are: small ones together, large ones without a copy.
 
+        Pongs that are owed go first.
+
         Args:
             messages: the messages.
         """
         mask, draws = self._mask, self._draw is not None
         key = b""
-        joined: list[Buffer] = []
+        owed = self.take_owed() if self._owed is not None and not self.said_goodbye else None
+        joined: list[Buffer] = [] if owed is None else [owed]
         size = 0
         for message in messages:
             kind = BINARY

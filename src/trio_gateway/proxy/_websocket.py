@@ -144,6 +144,8 @@ class ServerWebSocket(FrameShell):
         with suppress(WebSocketClosed), trio.move_on_after(linger):
             await self._send_owed()
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                if self._connection.failed and isinstance(self._stream, trio.abc.HalfCloseableStream):
+                    await self._stream.send_eof()  # its goodbye can't be told, so ours is the last word (RFC 6455, section 7.1.7)
                 while not self._connection.heard_goodbye and (data := await self._stream.receive_some(RECEIVE_BYTES)):
                     self._connection.receive(bytes(data))
 

@@ -147,6 +147,26 @@ async def test_what_comes_with_the_handshake_is_not_lost(engine: str) -> None:
         assert await take(websocket, 2) == [b"first", "second"]
 
 
+async def test_one_that_accepts_and_says_goodbye_at_once_has_been_open(engine: str) -> None:
+    """What it said is there, how it ended too, and its goodbye is answered."""
+    heard: list[wire.Event] = []
+
+    async def serve(peer: Peer) -> None:
+        await peer.next()
+        goodbye = wire.CloseConnection(1001, "going")
+        await peer.send(wire.AcceptConnection(), wire.Ping(b"there?"), wire.BytesMessage(b"last"), goodbye)
+        while not isinstance(event := await peer.next(), wire.CloseConnection):
+            heard.append(event)
+        heard.append(event)
+
+    async with opened(engine, serve, polite=False) as (websocket, _peer):
+        assert await take(websocket, 1) == [b"last"]
+        with pytest.raises(WebSocketClosed) as caught:
+            await websocket.receive()
+        assert (caught.value.code, caught.value.reason) == (1001, "going")
+    assert [type(event) for event in heard][-1] is wire.CloseConnection
+
+
 # Messages -----------------------------------------------------------------------------------------------------------
 
 

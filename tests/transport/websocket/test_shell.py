@@ -78,7 +78,7 @@ async def test_a_receiver_that_is_cancelled_loses_nothing_and_its_answer_is_give
 
 
 async def test_whole_frames_go_out_one_after_the_other(role: Role, nursery: trio.Nursery) -> None:
-    """A pong that is owed while a large message is under way waits for its end, and of two pongs the later one is said."""
+    """Pongs that are owed while a large message is under way wait for its end, and come before the next message."""
     ours, theirs = lockstep_stream_pair()
     shell = Shell(nursery, ours, role)
     nursery.start_soon(shell.send, b"x" * 400_000)
@@ -90,11 +90,11 @@ async def test_whole_frames_go_out_one_after_the_other(role: Role, nursery: trio
     await wait_all_tasks_blocked()
     other = WebSocketConnection(Role.SERVER if role is Role.CLIENT else Role.CLIENT, 1_000_000, xor_mask, bytes)
     heard: list[bytes | str | Control] = []
-    while len(heard) < 3:
+    while len(heard) < 4:
         heard += other._parser.feed(bytes(await theirs.receive_some(50_000)))
         heard += other._parser.controls
         other._parser.controls.clear()
-    assert heard == [b"x" * 400_000, Pong(b"2"), b"y"]
+    assert heard == [b"x" * 400_000, Pong(b"1"), Pong(b"2"), b"y"]
 
 
 async def test_what_is_sent_after_the_end_is_refused(role: Role, nursery: trio.Nursery) -> None:
@@ -252,6 +252,19 @@ async def test_nobody_writes_at_once_while_another_writes_or_nothing_may_be_sent
     shell._connection.close(1000, "")
     assert not shell._write_now([b"fifth"])
     assert heard_by_other(role, bytes(stream.taken)) == [b"first", b"third"]
+
+
+async def test_nobody_writes_at_once_while_a_pong_is_owed(role: Role, nursery: trio.Nursery) -> None:
+    """It would be lost where the stream takes nothing."""
+    stream = Narrow(1_000)
+    shell = Shell(nursery, stream, role)
+    shell._connection.receive(frame(role, PING, b"there?"))
+    assert not shell._write_now([b"later"])
+    assert shell._connection.owes
+    stream.go_on.set()
+    await shell.send(b"m")
+    assert heard_by_other(role, bytes(stream.taken)) == [b"m", Pong(b"there?")]
+    assert shell._write_now([b"now"])
 
 
 async def test_a_stream_that_can_not_send_at_once_is_left_to_those_who_wait(role: Role, nursery: trio.Nursery) -> None:

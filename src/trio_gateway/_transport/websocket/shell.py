@@ -96,9 +96,9 @@ class FrameShell:
     def _write_now(self, messages: Sequence[Outgoing]) -> bool:
         """Send small messages without waiting, if nobody writes and the stream takes a part of them; say whether that was so.
 
-        The rest is sent by a task of its own, before anything else is.
+        The rest is sent by a task of its own, before anything else is. A pong that is owed goes first.
         """
-        if self._rest or self._writing.locked() or not self._connection.may_send:
+        if self._rest or self._writing.locked() or self._connection.owes or not self._connection.may_send:
             return False
         data = b"".join(self._connection.send(messages))
         taken = send_now(self._stream, data)

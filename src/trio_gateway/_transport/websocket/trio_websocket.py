@@ -235,8 +235,8 @@ class TrioWebSocket:
         if isinstance(error, (h11.ProtocolError, wsproto.utilities.ProtocolError)):
             # It wants to refuse such an answer, as if it were a server, and fails with that; what came first is what was wrong.
             return self._words.nonsense(repr(error if error.__context__ is None else error.__context__))
-        made = self._connection
-        if made is None or made.closed is not None or error is not None:
+        if self._connection is None or error is not None:
+            # One that was made and has ended since is no refusal: what came before its end is there to be received.
             return self._words.broken(f": {error!r}" if error is not None else "")
         return None
 
