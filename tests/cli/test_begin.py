@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
+import trio_gateway_command
+from trio_gateway import __version__
+
 from .cli_kit import Done, clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +35,7 @@ if "ignored" in sys.argv[2:]:
 sys.meta_path.insert(0, Interrupting())
 from trio_gateway_command import main
 
-sys.argv[1:] = ["--version"]
+sys.argv[1:] = ["exec", "--help"]
 {after}
 main()
 """
@@ -77,6 +80,36 @@ def test_the_command_begins_where_nothing_is_imported_yet() -> None:
     look = "import sys, trio_gateway_command; print({'trio_gateway', 'trio'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_version_is_said_before_anything_is_imported() -> None:
+    look = (
+        "import sys, trio_gateway_command; sys.argv[1:] = ['--version']; trio_gateway_command.main(); "
+        "print({'trio_gateway', 'trio', 'rich_click'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert done.stdout == f"trio-gateway, version {__version__}\nset()\n"
+
+
+def test_where_the_version_can_not_be_said_so_quickly_the_command_says_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(trio_gateway_command, "__file__", str(tmp_path / "trio_gateway_command" / "__init__.py"))
+    monkeypatch.setattr(sys, "argv", ["trio-gateway", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        trio_gateway_command.main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"trio-gateway, version {__version__}\n"
+
+
+def test_a_command_imports_nothing_that_another_needs() -> None:
+    look = (
+        "import sys; from trio_gateway._cli.app import run_app; run_app(['exec', '--help']); "
+        "parts = ('testing', 'proxy', '_notebooks', '_doctor', '_python', '_portal'); "
+        "print(sorted({name for name in parts if 'trio_gateway.' + name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert done.stderr == "[]\n"
 
 
 @pytest.mark.parametrize("columns", ["0", "00", "", "1", "nonsense"])

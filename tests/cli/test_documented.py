@@ -13,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import rich_click as click
 
 from tools.notebook_tools import write_notebook
 from trio_gateway._cli.app import app
@@ -110,7 +111,7 @@ def test_conformance_is_of_that_shape_and_counts_on_standard_error(gateway: Serv
 def test_each_key_and_each_command_is_on_the_page() -> None:
     for key in SCHEMA["properties"]:
         assert f"`{key}`" in PAGE
-    for name in app.commands:
+    for name in app.list_commands(click.Context(app)):
         assert f"`{name}" in PAGE
 
 

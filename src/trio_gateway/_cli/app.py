@@ -5,30 +5,35 @@ The one idea: commands raise what they meet, and here, once, it turns into an ex
 
 from __future__ import annotations
 
+import importlib
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 import rich_click as click
 
 from .._version import __version__
-from .conformance_command import conformance
-from .doctor_command import doctor
-from .exec_command import exec_command
 from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of
-from .gateways_command import gateways
-from .kernels_command import kernels
-from .kernelspecs_command import kernelspecs
 from .options import Options, common_options, kernel_option
-from .proxy_command import proxy
-from .run_command import run
 from .tables import as_json
 from .wording import Failure
 
 __all__ = ["app", "run_app"]
 
 _SIGNALLED: Final = 128
+
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "conformance": ("conformance_command", "conformance"),
+    "doctor": ("doctor_command", "doctor"),
+    "exec": ("exec_command", "exec_command"),
+    "gateways": ("gateways_command", "gateways"),
+    "kernels": ("kernels_command", "kernels"),
+    "kernelspecs": ("kernelspecs_command", "kernelspecs"),
+    "proxy": ("proxy_command", "proxy"),
+    "run": ("run_command", "run"),
+}
+"""In which module each command is, and what it is called there."""
 
 _HELP = """Run code on the Jupyter kernels behind a gateway.
 
@@ -45,17 +50,26 @@ says how to keep it. It has the schema of `--json` too.
 """
 
 
-@click.group(help=_HELP.format(codes="\n".join([f"- {code}: {meaning}" for code, meaning in EXIT_CODES_HELP])))
+class _Commands(click.RichGroup):
+    """Imports a command when it is asked for: none waits for the notebooks, the proxy or the test kit of another."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS and cmd_name not in self.commands:
+            module, name = _COMMANDS[cmd_name]
+            self.add_command(getattr(importlib.import_module(f".{module}", __package__), name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, help=_HELP.format(codes="\n".join([f"- {code}: {meaning}" for code, meaning in EXIT_CODES_HELP])))
 @click.rich_config({"text_markup": "markdown"})
 @common_options
 @kernel_option
 @click.version_option(__version__, prog_name="trio-gateway")
 def app() -> None:
     """Hold the commands; each does its own work."""
-
-
-for _command in (exec_command, run, kernels, kernelspecs, gateways, doctor, conformance, proxy):
-    app.add_command(_command)
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
