@@ -21,6 +21,8 @@ nox.options.error_on_external_run = True
 nox.options.sessions = ["lint", "typing", "layers", "tests", "docs"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+IPYKERNELS = {"3.9": "<7", "3.10": "<7", "3.11": ">=7", "3.12": "<7", "3.13": ">=7"}
+"""Which ipykernel is tried on which Python: 7 wants 3.10."""
 ROOT = Path(__file__).parent
 # Named, so that no environment that somebody makes beside them is ever read (flake8 does not look at .gitignore).
 SOURCES = ["src", "tests", "examples", "benchmarks", "docs", "noxfile.py", ".ci/again.py", ".ci/lint_async.py"]
@@ -126,12 +128,31 @@ def model(session: nox.Session) -> None:
 
 @nox.session
 def kernels(session: nox.Session) -> None:
-    """The scenarios, and parameters, with kernels that are not ipykernel: bash_kernel, xeus-python and async-kernel from PyPI."""
+    """The scenarios with kernels that are not ipykernel, and values, calls and tools on those of Python, on each Python here.
+
+    bash_kernel, xeus-python and async-kernel from PyPI; and ipykernel 6 and 7, in an environment for each Python that is found.
+    """
     install(session, "all", "test")
     session.install("bash_kernel>=0.10", "xeus-python>=0.17", "async-kernel>=0.20")
     session.run("python", "-m", "bash_kernel.install", "--sys-prefix")
+    for version, wanted in IPYKERNELS.items():
+        python = find_python(version)
+        if python is None:
+            session.warn(f"there is no Python {version} here, so its kernel is not tried")
+            continue
+        folder = Path(session.create_tmp()).resolve() / f"python{version}"
+        if not folder.exists():
+            session.run(python, "-m", "venv", str(folder), external=True)
+        own = str(folder / "bin" / "python")
+        session.run(own, "-m", "pip", "install", "--quiet", f"ipykernel{wanted}", external=True)
+        name = f"ipykernel-{version}"
+        session.run(own, "-m", "ipykernel", "install", "--prefix", session.virtualenv.location, "--name", name, external=True)
     environment = {"TRIO_GATEWAY_KERNELS_ENV": session.virtualenv.location}
-    files = ("tests/servers/test_other_kernels.py", "tests/notebooks/test_parameters_kernels.py")
+    files = (
+        "tests/servers/test_other_kernels.py",
+        "tests/servers/test_python_kernels.py",
+        "tests/notebooks/test_parameters_kernels.py",
+    )
     session.run("python", "-m", "pytest", *files, *session.posargs, env=environment)
 
 

@@ -36,6 +36,19 @@ async def test_a_step_that_fails_outside_of_its_own_handling_is_a_remote_error(k
         await link.ask("unheard of", {})
 
 
+async def test_a_process_that_takes_the_kernels_place_is_brought_cloudpickle_too(kernel: Kernel) -> None:
+    """What is asked of it next may be a function by value."""
+    link = Link(kernel)
+    hide = "import sys; sys.modules.pop('cloudpickle.cloudpickle', None); sys.modules['cloudpickle'] = None"
+    await kernel.execute(hide)
+    await link.install()
+    await link.bring_cloudpickle("mark = 5")
+    await kernel.execute(f"{hide}; [sys.modules.pop(name) for name in list(sys.modules) if name.startswith('{NAME}')]")
+    assert await link.ask("knows", {"module": "cloudpickle", "name": "mark.__add__"}) == {"knows": True}
+    assert link.has_cloudpickle
+    await kernel.execute("del sys.modules['cloudpickle'], sys.modules['cloudpickle.cloudpickle']")
+
+
 async def test_what_is_forgotten_is_gone(kernel: Kernel) -> None:
     link = Link(kernel)
     await link.install()
