@@ -213,10 +213,11 @@ async def run_all_with_ours(runs: list[tuple[Job, Path, Path]]) -> list[str]:
     return verdicts
 
 
-def comparable(path: Path) -> Any:
+def comparable(path: Path, outcome: str = "") -> Any:
     """Return a document as it is compared, None where none was written.
 
-    Left out is what we write in each and nbclient in none, as docs/neighbours.md says.
+    Left out is what we write in each and nbclient in none, as docs/neighbours.md says; and, of a kernel that died, whether it
+    said the numbers of its cells before.
     """
     if not path.exists():
         return None
@@ -225,6 +226,9 @@ def comparable(path: Path) -> Any:
     for part in [found, *found["cells"]]:
         part["metadata"].pop("papermill", None)
     for cell in found["cells"]:
+        if outcome == "died":
+            cell.pop("execution_count", None)
+            cell["metadata"].pop("execution", None)
         if "execution" in cell["metadata"]:
             cell["metadata"]["execution"] = [
                 name for name in cell["metadata"]["execution"] if name != "shell.execute_reply.started"
@@ -263,7 +267,7 @@ def compare(jobs: list[Job]) -> dict[str, list[str]]:
     found = {}
     for job, theirs, verdict in zip(jobs, own, ours, strict=True):
         outcome = [] if theirs == verdict else [f"outcome: {theirs} | {verdict}"]
-        found[job.name] = outcome + differences(comparable(job.written("nbclient")), comparable(job.written("ours")))
+        found[job.name] = outcome + differences(*(comparable(job.written(by), verdict) for by in ("nbclient", "ours")))
     return found
 
 
@@ -283,7 +287,8 @@ def read_again(jobs: list[Job], known: dict[str, list[str]]) -> dict[str, list[s
     for job, papermill, then, verdict in zip(jobs, before, again, ours, strict=True):
         faults = found[job.name] = faults_of_the_file(job.written("ours"))
         written = {
-            by: comparable(job.written(by)) for by in ("ours", "ours-again", "nbclient-again", "papermill", "papermill-again")
+            by: comparable(job.written(by), verdict)
+            for by in ("ours", "ours-again", "nbclient-again", "papermill", "papermill-again")
         }
         pairs = {"ours": ("ours", "ours-again"), "nbclient": ("nbclient-again", "ours")}
         if papermill == "ok" or papermill.startswith("error"):

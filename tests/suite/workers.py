@@ -52,7 +52,10 @@ _COSTS = {
     "provisioned": 20.0, "real_gateway": 1.0, "forbidding_gateway": 1.0,
 }  # fmt: skip
 """How long a test takes that has this fixture, likewise."""
-_SWEEPS = {"tests/hostile/test_echoing_sweep.py": 0.2, "tests/sweeps/test_cancel_sweep.py": 5.0}
+_SWEEPS = {
+    "tests/hostile/test_echoing_sweep.py": 0.2, "tests/sweeps/test_cancel_sweep.py": 5.0,
+    "tests/sweeps/test_machine_sweep.py": 60.0,
+}  # fmt: skip
 _COST_OF_A_SWEEP = 20.0
 """How long a test of a sweep takes, of these files and of any other, likewise."""
 _COST = 0.05

@@ -123,8 +123,7 @@ def test_what_hypothesis_finds_is_printed_as_a_program(monkeypatch: pytest.Monke
 def test_the_page_says_how_much_is_tried() -> None:
     """docs/guarantees.md has the numbers that stand in the tests."""
     page = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text(encoding="utf-8")
-    if LONG:
-        pytest.skip("the page has the numbers of an ordinary run")
-    assert f"| {EXAMPLES:,} in {STEPS} rules each at most" in page
-    assert f"| {ORDERS} orders" in page
+    if not LONG:  # it has the numbers of an ordinary run
+        assert f"| {EXAMPLES:,} in {STEPS} rules each at most" in page
+        assert f"| {ORDERS} orders" in page
     assert f"| {250 * chaos_soak.EXECUTIONS:,} executions" in page
