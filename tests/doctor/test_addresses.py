@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import trio
 from trio.testing import MockClock
 
@@ -11,6 +13,10 @@ from trio_gateway._doctor.findings import Check
 from trio_gateway.testing import FakeGateway
 
 ONE, TWO = "http://one.test:8888", "http://two.test:9999/Base"
+
+
+FAKE_NOW = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""What time it is where a fake gateway begins."""
 
 
 async def checks_of(
@@ -39,7 +45,7 @@ async def checks_of(
             return await (one if host == "one.test" else two).connector(host, port)
 
         config = GatewayConfig.from_env({}, url=url, auth_token=token, **settings)  # type: ignore[arg-type]
-        assert await examine(config, report=report, connector=connect, environ={}, now=0.0) == told
+        assert await examine(config, report=report, connector=connect, environ={}, now=FAKE_NOW) == told
         if logins is not None:
             logins.update(request.headers.get("authorization", "") for door in (one, two) for request in door.requests)
     found = {check.name: check for check in told}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,15 @@ def test_no_value_of_a_cookie_is_shown() -> None:  # G8
 # ----------------------------------------------------------------------------------------- an examination, in memory
 
 
+FAKE_NOW = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""What time it is where a fake gateway begins."""
+
+
 async def checks_of(config: GatewayConfig, **traits: Any) -> list[Check]:
     async def report(check: Check) -> None:
         await trio.lowlevel.checkpoint()
 
-    return await examine(config, report=report, environ={}, now=1_800_000_000.0, **traits)
+    return await examine(config, report=report, environ={}, now=FAKE_NOW, **traits)
 
 
 class Balancer:

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 from jupyter_client.kernelspec import NoSuchKernel
 from tornado import web
 
@@ -368,7 +369,7 @@ def test_kernels_that_are_culled_by_hand(fake: Fake) -> None:
         app.listen()
         young = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
         old = manager.get_kernel(await manager.start_kernel(kernel_name="python3"))
-        fake.do(lambda: setattr(fake.gateway.kernels[young.kernel_id], "last_activity", 1e10))  # the fake has a clock of its own
+        fake.do(lambda: setattr(fake.gateway.kernels[old.kernel_id], "last_activity", trio.current_time() - 1000))
         await app.told()
         await manager.cull_kernel_if_idle(young.kernel_id)
         assert len(await manager.list_kernels()) == 2
