@@ -9,6 +9,7 @@ import ctypes
 import dataclasses
 import datetime as dt
 import enum
+import functools
 import json
 import math
 import mmap
@@ -194,6 +195,31 @@ def test_a_dataclass_with_other_fields_is_refused() -> None:
     tree = {"dataclass": [Point.__module__, "Point", {"x": 1.0, "other": 2}]}
     with pytest.raises(codec.BadData, match="has other fields here"):
         codec.decode(tree, [], find=find)
+
+
+@dataclasses.dataclass
+class Scaled:
+    x: float
+
+    def __post_init__(self) -> None:
+        self.scale = 2.0
+
+    @functools.cached_property
+    def double(self) -> float:
+        return self.x * self.scale
+
+
+def test_a_dataclass_that_has_more_than_its_fields_does_not_lose_it() -> None:
+    scaled = Scaled(1.0)
+    with pytest.raises(codec.CannotCarry, match="Scaled has 'scale' here, which is none of its fields"):
+        codec.encode(scaled)
+    del scaled.scale
+    assert codec.of_bytes(codec.encode(scaled).joined(), find=lambda *_: Scaled) == scaled
+    scaled.__dict__["double"] = 2.0  # it is made again where it is wanted
+    assert codec.of_bytes(codec.encode(scaled).joined(), find=lambda *_: Scaled) == scaled
+    scaled.scale = 3.0
+    data = codec.encode(scaled, pickled=dumps).joined()
+    assert codec.of_bytes(data, loads=codec.read_pickle).scale == 3.0
 
 
 def test_a_field_that_cannot_be_carried_is_named() -> None:

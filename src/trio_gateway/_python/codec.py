@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import decimal
+import functools
 import importlib
 import json
 import math
@@ -239,7 +240,11 @@ class _Writer:
         """Dataclasses by name, then what has the buffer protocol, then pickles."""
         kind = type(value)
         if dataclasses.is_dataclass(kind) and _importable(kind):
-            if self._known is None or kind in self._known:
+            beside = _beside_fields(value)
+            if beside:
+                if self._pickled is None:
+                    raise CannotCarry(f"the dataclass {name_of(kind)} has {beside[0]!r} here, which is none of its fields")
+            elif self._known is None or kind in self._known:
                 self.classes.add(kind)
                 fields = {}
                 for field in dataclasses.fields(kind):
@@ -248,7 +253,7 @@ class _Writer:
                             raise CannotCarry("this field of the dataclass has no value")
                         fields[field.name] = self.tree(getattr(value, field.name), depth)
                 return {"dataclass": [kind.__module__, kind.__qualname__, fields]}
-            if self._pickled is None:
+            elif self._pickled is None:
                 raise CannotCarry(f"the dataclass {name_of(kind)} is none of those that the reader knows")
         elif not isinstance(value, _BASES) and str(kind.__module__).partition(".")[0] not in _WHOLE:
             try:
@@ -689,6 +694,19 @@ READERS = {
 def read_pickle(data: Any, buffers: Any) -> Any:
     """Read a pickle of someone who is trusted."""
     return pickle.loads(data, buffers=buffers)
+
+
+def _beside_fields(value: Any) -> list[str]:
+    """Return the names of what a dataclass has beside its fields, which would be lost; what it can make anew is not among it."""
+    kind = type(value)
+    known = {field.name for field in dataclasses.fields(kind)}
+    return [
+        name
+        for name in getattr(value, "__dict__", ())
+        if name not in known
+        and name != "__orig_class__"
+        and not any(isinstance(vars(base).get(name), functools.cached_property) for base in kind.__mro__)
+    ]
 
 
 def find_dataclass(module: Any, name: Any) -> Any:
