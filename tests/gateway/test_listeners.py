@@ -23,7 +23,8 @@ from trio.testing import MockClock
 
 from tools.gateway_tools import PATIENCE
 from tools.rest_fake import ID_A, RestFake, error, open_fake
-from trio_gateway import GatewayEvent, GatewayHTTPError, InvalidInputError, events
+from trio_gateway import GatewayEvent, GatewayHTTPError, InvalidInputError, NoGatewayError, events
+from trio_gateway.testing import FakeFleet
 
 # -------------------------------------------------------------------------------------------------- functions and channels
 
@@ -279,6 +280,26 @@ async def test_requests_and_actions_become_metrics_and_spans(autojump_clock: Moc
     assert not failed.status.is_ok
     assert failed.attributes is not None
     assert failed.attributes["trio_gateway.kernel.id"] == ID_A
+
+
+async def test_pools_and_fleets_are_measured_too(autojump_clock: MockClock) -> None:
+    telemetry = Telemetry()
+    async with FakeFleet(["one", "two"]) as fakes, fakes.open(on_event=telemetry.sink()) as fleet:
+        async with fleet.open_pool(size=1, warm=1) as pool, pool.kernel() as kernel:
+            pass
+        fakes.fall("one")
+        fakes.fall("two")
+        with pytest.raises(NoGatewayError):
+            async with fleet.start_kernel():
+                pass
+    done = {
+        (point.attributes["trio_gateway.kind"], point.attributes["trio_gateway.action"], point.attributes.get("error.type"))
+        for point in telemetry.points()["trio_gateway.action.duration"]
+    }
+    assert {("pool", "ready", None), ("pool", "lease", None), ("fleet", "down", "_OTHER")} <= done
+    lease = telemetry.spans()["pool lease"]
+    assert lease.attributes is not None
+    assert lease.attributes["trio_gateway.kernel.id"] == kernel.id
 
 
 async def test_spans_can_be_left_out(autojump_clock: MockClock) -> None:
