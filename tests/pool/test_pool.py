@@ -443,6 +443,44 @@ async def test_all_that_wait_are_told_of_what_would_fail_again(autojump_clock: M
 
 
 @pytest.mark.parametrize("reuse", ["as-is", "restart"])
+async def test_starts_that_fail_for_now_end_no_wait_while_a_kernel_serves_one_caller_after_the_other(
+    autojump_clock: MockClock, reuse: str
+) -> None:
+    """Many callers beside a gateway that comes and goes: a handful of kernels serves them all."""
+    texts: list[str] = []
+
+    async def lease() -> None:
+        texts.append((await ground.pool.run("import time; time.sleep(5); 1")).text)
+
+    async with open_ground(size=4, reuse=reuse) as ground, trio.open_nursery() as nursery:
+        async with ground.pool.kernel():
+            ground.fake.faults.answer("POST /api/kernels$", status=503)
+            for _ in range(20):
+                nursery.start_soon(lease)
+            await trio.sleep(100)
+            assert ground.pool.statistics().starts_failed >= 3
+        await trio.sleep(1000)
+        assert texts == ["1"] * 20
+
+
+async def test_starts_that_fail_now_and_then_do_not_add_up(autojump_clock: MockClock) -> None:
+    """Only those that fail one after the other end a wait."""
+    done: list[str] = []
+
+    async def lease() -> None:
+        async with ground.pool.kernel():
+            ground.fake.faults.answer("POST /api/kernels$", status=500, times=1)  # the next start fails, and the one after it not
+        done.append("done")
+
+    async with open_ground(size=1) as ground:
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(lease)
+        assert done == ["done"] * 8
+        assert ground.pool.statistics().starts_failed >= 7
+
+
+@pytest.mark.parametrize("reuse", ["as-is", "restart"])
 async def test_a_caller_that_a_kernel_in_use_can_serve_waits_for_it_though_starts_fail(
     autojump_clock: MockClock, reuse: str
 ) -> None:

@@ -342,6 +342,15 @@ class Member:
         kernel = self.kernel
         return self.may_be_used_again(now) and kernel is not None and (self._options.reuse == "restart" or self._is_well(kernel))
 
+    def uses_to_come(self, now: float) -> float:
+        """How many callers it can serve yet, if all goes well: one that starts, or that is leased and will be given back."""
+        options = self._options
+        if self.stage is Stage.STARTING and options.reuse == "never":
+            return 1
+        if self.stage is Stage.STARTING or (self.stage is Stage.LEASED and self.may_be_used_again(now)):
+            return math.inf if options.max_uses is None else options.max_uses - self.uses
+        return 0
+
     def may_be_used_again(self, now: float) -> bool:
         """Whether a kernel that is leased will be kept when it is given back, unless its lease leaves it in no state for that."""
         options = self._options

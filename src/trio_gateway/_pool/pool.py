@@ -352,13 +352,15 @@ class KernelPool:
         """Whether a caller waits no longer after so many starts have failed, the last one as it did."""
         return isinstance(self._last_failure, _FOR_GOOD) or failures >= ATTEMPTS
 
-    def _to_come(self) -> int:
-        """How many callers can be served by kernels that start, or that are leased and will be used again."""
+    def _to_come(self) -> float:
+        """How many callers can be served by kernels that start, or that are leased and will be used again.
+
+        Where no start will succeed any more, each of them counts once: its next caller may keep it. What failed for now is no
+        reason to give up while there are kernels that serve one caller after the other.
+        """
         now = trio.current_time()
-        return sum(
-            member.stage is Stage.STARTING or (member.stage is Stage.LEASED and member.may_be_used_again(now))
-            for member in self._members
-        )
+        uses = [member.uses_to_come(now) for member in self._members]
+        return sum(map(bool, uses)) if isinstance(self._last_failure, _FOR_GOOD) else sum(uses)
 
     async def _await_one(self, waiter: _Waiter) -> Member:
         """Wait for a kernel, behind all that have asked earlier: also where a kernel that this was given was of no use.
@@ -481,6 +483,8 @@ class KernelPool:
         if is_start:
             self._tally.started += 1
             self._plan.succeeded()
+            for waiter in self._waiters:
+                waiter.failures = 0  # those that fail one after the other count
             self._tell("ready", member, seconds=trio.current_time() - member.asked_at)
         if self._closed or self._is_done(member, trio.current_time()):
             self._end(member)
