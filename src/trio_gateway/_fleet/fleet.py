@@ -219,7 +219,7 @@ class Fleet:
                 if not attempt.nothing_started:
                     raise
                 tried[member.name] = error
-                member.tell("moved", f"nothing was started there, so it is tried elsewhere: {said(error)}", failed=True)
+                member.tell("moved", f"nothing was started there, so another gateway is tried: {said(error)}", failed=True)
                 await trio.lowlevel.checkpoint()
             except BaseException:
                 place.release()

@@ -186,7 +186,7 @@ class FleetKernels:
         """Start a kernel that nothing owns, on one of the gateways: it runs until someone shuts it down.
 
         It is placed as `Fleet.start_kernel` places it, which is the one that owns its kernel. A drain does not wait for it. Which
-        id it has is not for the caller to say, as with one gateway: that is told apart by asking them all.
+        id it has is not for the caller to say, as with one gateway: all of them are asked for it.
 
         Args:
             name: as for `Fleet.start_kernel`, and so is the rest.

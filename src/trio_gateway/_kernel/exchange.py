@@ -146,7 +146,7 @@ class MessageExchange:
             self._writing = False
 
     def _encode(self, item: Pending | Message) -> bytes | str | Sequence[Buffer] | None:
-        """Return the frame of something; None where it can't be sent, which whoever waits for it has learnt."""
+        """Return the frame of something; None where it can't be sent, which its caller has learnt."""
         message = message_of(item)
         try:
             frame = codec.parts_v1(message) if self._v1 else codec.encode_legacy(message)

@@ -45,7 +45,7 @@ class Outbox:
         return len(self._items)
 
     def offer(self, item: Pending | Message) -> None:
-        """Have something written from this task, if whoever empties the queue waits for it to fill; else queue it."""
+        """Have something written from this task, if the sender waits for something to send; else queue it."""
         if self._filled and self.write_now is not None and self.write_now(item):
             return
         self.put(item)
