@@ -207,3 +207,20 @@ async def test_when_a_used_one_may_be_used_again(autojump_clock: MockClock) -> N
         await wait_all_tasks_blocked()
     async with open_member() as (_, _owner, member):
         assert not member.can_be_used_again(trio.current_time())
+
+
+async def test_how_many_callers_one_can_serve_yet(autojump_clock: MockClock) -> None:
+    async with open_member(reuse="as-is", max_uses=5) as (_, owner, member):
+        now = trio.current_time()
+        assert member.uses_to_come(now) == 0, "it is ready: nobody has to wait for it"
+        member.uses, member.stage = 2, Stage.LEASED
+        assert member.uses_to_come(now) == 3
+        member.stage = Stage.STARTING  # it was given back
+        assert member.uses_to_come(now) == 3
+        member.stage = Stage.ENDING
+        assert member.uses_to_come(now) == 0
+        async with FakeGateway() as fake, fake.open() as gateway:
+            assert make_member(owner, gateway, reuse="as-is").uses_to_come(now) == 1, "its start may fail"
+    async with open_member() as (_, _owner, member):
+        member.stage = Stage.LEASED
+        assert member.uses_to_come(trio.current_time()) == 0

@@ -343,12 +343,15 @@ class Member:
         return self.may_be_used_again(now) and kernel is not None and (self._options.reuse == "restart" or self._is_well(kernel))
 
     def uses_to_come(self, now: float) -> float:
-        """How many callers it can serve yet, if all goes well: one that starts, or that is leased and will be given back."""
-        options = self._options
-        if self.stage is Stage.STARTING and options.reuse == "never":
+        """How many callers it can serve yet: as many as it may, where it has been ready; one, where its start may fail.
+
+        One that is ready serves none of those that wait, and one that ends nobody.
+        """
+        max_uses = self._options.max_uses
+        if self.stage is Stage.STARTING and self.used_at == math.inf:
             return 1
         if self.stage is Stage.STARTING or (self.stage is Stage.LEASED and self.may_be_used_again(now)):
-            return math.inf if options.max_uses is None else options.max_uses - self.uses
+            return math.inf if max_uses is None else max_uses - self.uses
         return 0
 
     def may_be_used_again(self, now: float) -> bool:
