@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -34,21 +35,21 @@ async def test_each_that_runs_has_a_line_with_its_cell_and_goes_when_it_ends(cli
     for name in ("a", "b", "c"):
         hold(cli, name)
     async with at_terminal(cli, "run", "a.ipynb", "b.ipynb", "c.ipynb", "-j", "2", "-o", "out/") as terminal:
+        # What is read may end within a drawing, so each line that is looked for is waited for.
+        def first(lines: list[str]) -> bool:
+            run = all("1/3" in (shown := row(lines, f"{name}.ipynb")) and f"open('{name}').read()" in shown for name in "ab")
+            return run and "0/3" in row(lines, "all") and not terminal.screen.shows_cursor
 
-        def both(lines: list[str]) -> bool:
-            return all(f"open('{name}').read()" in row(lines, f"{name}.ipynb") for name in "ab")
-
-        lines = await terminal.until_screen(both, "line of each that runs")
-        assert not terminal.screen.shows_cursor
-        assert "0/3" in row(lines, "all")
-        assert all("1/3" in row(lines, f"{name}.ipynb") for name in "ab")
+        lines = await terminal.until_screen(first, "line of each that runs, and of all")
         assert row(lines, "c.ipynb") == ""
 
         await let_go(cli, "a")
-        lines = await terminal.until_screen(lambda lines: "open('c')" in row(lines, "c.ipynb"), "line of the third")
-        assert row(lines, "a.ipynb") == "", "it has ended, and its place is drawn anew"
-        assert "1/3" in row(lines, "all")
-        assert "open('b')" in row(lines, "b.ipynb")
+
+        def then(lines: list[str]) -> bool:
+            run = all(f"open('{name}')" in row(lines, f"{name}.ipynb") for name in "bc")
+            return run and "1/3" in row(lines, "all") and row(lines, "a.ipynb") == ""
+
+        await terminal.until_screen(then, "line of the third in the place of the first's, and of all")
 
         for name in "bc":
             await let_go(cli, name)
@@ -66,13 +67,18 @@ async def test_a_narrow_terminal_loses_the_ends_of_lines_and_no_line(cli: Cli, w
     for name in ("a", "b"):
         hold(cli, name)
     async with at_terminal(cli, "run", "a.ipynb", "b.ipynb", "-j", "2", "-o", "out/", width=width) as terminal:
-        # Each counts its cells: with two cells behind it, it is in the last, or has ended.
-        lines = await terminal.until_screen(lambda lines: "".join(lines).count("1/3") == 2, "count of cells done of each")
-        assert all(len(line) <= width for line in lines)
-        assert sum("0/2" in line for line in lines) == 1
+
+        def board(ended: int, run: int) -> Callable[[list[str]], bool]:
+            """Whether that is shown and no more, as what is left of an older board is. What is read may end within a drawing."""
+            return lambda lines: (
+                sum(f"{ended}/2" in line for line in lines) == 1
+                and sum("1/3" in line for line in lines) == run
+                and all(len(line) <= width for line in lines)
+            )
+
+        await terminal.until_screen(board(0, 2), "line of each that runs, and of all")
         await let_go(cli, "a")
-        lines = await terminal.until_screen(lambda lines: any("1/2" in line for line in lines), "one that has ended")
-        assert sum("1/3" in line for line in lines) == 1, "nothing is left of the board as it was"
+        await terminal.until_screen(board(1, 1), "line of the one that runs, and of all")
         await let_go(cli, "b")
         assert await terminal.end() == 0
     shown = " ".join(terminal.screen.lines)

@@ -43,7 +43,7 @@ from .hostile_tools import (
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the most memory that a process had is read as Linux tells it")
 
 PATIENCE = 120.0
-BOUND = 48 * 2**20
+BOUND = 24 * 2**20
 """So much more memory may the proxy have at a time than before the attack, in bytes. By chance it has a few megabytes more; what
 the floods send, or announce, is more than this."""
 MANY = 1100
