@@ -1,8 +1,8 @@
 """How much the property tests and the sweeps try in one run.
 
-Property tests: the profile `ci` (the default) draws the same 25 examples in each run; `--hypothesis-profile=deep` draws 2,000
-others, with no limit for a test: two thousand runs of a notebook take minutes. A test that needs more than others says so with
-[examples][suite.budgets.examples].
+Property tests: the profile `ci` (the default) draws the same 25 examples in each run, whatever the process has imported;
+`--hypothesis-profile=deep` draws 2,000 others, with no limit for a test: two thousand runs of a notebook take minutes. A test
+that needs more than others says so with [examples][suite.budgets.examples].
 
 Sweeps: a run takes every fourth point, and the commit's number says which, so that four consecutive commits take all of them;
 TRIO_GATEWAY_LONG=1 (as `nox -s soak` sets) takes all, TRIO_GATEWAY_SWEEP_OFFSET=0..3 chooses.
@@ -20,6 +20,8 @@ from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers  # where constants come from: there is no public place
+from hypothesis.internal.constants_ast import Constants
 
 __all__ = ["STRIDE", "examples", "strike", "strike_until_it_ends", "sweep_offset", "sweep_offsets"]
 
@@ -40,8 +42,14 @@ settings.load_profile("ci")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Let property tests take their time where they are to be deep; `--timeout` says otherwise."""
-    if config.getoption("--hypothesis-profile", None) == "deep" and config.getoption("--timeout", None) is None:
+    """Let property tests take their time where they are to be deep; `--timeout` says otherwise.
+
+    Else a seed says all that Hypothesis draws. It would also draw numbers and texts that stand in any module of ours, of those
+    that this process has imported: what other tests run in it decides that.
+    """
+    if config.getoption("--hypothesis-profile", None) != "deep":
+        providers._get_local_constants = Constants
+    elif config.getoption("--timeout", None) is None:
         config.option.timeout = 0
 
 
