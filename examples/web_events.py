@@ -1,6 +1,9 @@
-"""Outputs as server-sent events, by FastAPI: `uvicorn web_events:app`, with JUPYTER_GATEWAY_URL set.
+"""Code on a warm kernel, its outputs as server-sent events, by FastAPI: `uvicorn web_events:app`, with JUPYTER_GATEWAY_URL set.
 
-In a browser: `new EventSource("/run?code=...")`, with listeners for `output`, `error` and `done`.
+At a terminal: `curl -N localhost:8000/run -H 'Content-Type: application/json' -d '{"code": "print(6 * 7)"}'`.
+
+In a browser use `fetch`, and read `answer.body`. An `EventSource` is not for this: it only gets, and when the events have ended
+it asks again, so the code would run once more, and again.
 """
 
 from __future__ import annotations
@@ -8,19 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
-from fastapi import FastAPI, Request
+from fastapi import Body, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 import trio_gateway.anyio as trio_gateway
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, trio_gateway.Gateway]]:
-    """Have one gateway open for as long as the application runs."""
+async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, trio_gateway.KernelPool]]:
+    """Have kernels ready for as long as the application runs."""
     del app
-    async with trio_gateway.open_gateway() as gateway:
-        yield {"gateway": gateway}
+    async with trio_gateway.open_gateway() as gateway, gateway.open_pool(size=4, warm=1) as pool:
+        yield {"pool": pool}
 
 
 app = FastAPI(lifespan=lifespan)
@@ -31,14 +35,14 @@ def event(name: str, data: object) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-@app.get("/run")
-async def run(code: str, request: Request) -> StreamingResponse:  # noqa: ASYNC124 - else it is called in a thread
+@app.post("/run")
+async def run(code: Annotated[str, Body(embed=True)], request: Request) -> StreamingResponse:  # noqa: ASYNC124 - else it is called in a thread
     """Run code in a kernel of its own. A visitor who goes away interrupts it, and its kernel is shut down."""
-    gateway: trio_gateway.Gateway = request.state.gateway
+    pool: trio_gateway.KernelPool = request.state.pool
 
     async def events() -> AsyncGenerator[str]:  # noqa: ASYNC900 - what FastAPI takes, and asyncio closes
         try:
-            async with gateway.start_kernel() as kernel, kernel.stream(code) as outputs:
+            async with pool.kernel() as kernel, kernel.stream(code) as outputs:
                 async for output in outputs:
                     match output:
                         case trio_gateway.Stream(name=name, text=text):
@@ -46,9 +50,9 @@ async def run(code: str, request: Request) -> StreamingResponse:  # noqa: ASYNC1
                         case trio_gateway.DisplayData() | trio_gateway.ExecuteResult():
                             yield event("output", dict(output.data))  # noqa: ASYNC119
                         case trio_gateway.Error():
-                            yield event("error", f"{output.ename}: {output.evalue}")  # noqa: ASYNC119
+                            yield event("failed", f"{output.ename}: {output.evalue}")  # noqa: ASYNC119
             yield event("done", outputs.result.status)
         except trio_gateway.GatewayError as error:  # no kernel could be started, or it died
-            yield event("error", str(error))
+            yield event("failed", str(error))
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             words = _FOR_A_PLAIN_TEST.format(fixture=used[0], test=test, instead=instead, what=what)
             report.sections.append((_MARKER, words))
         for fake in item.stash.get(_fakes, ()):
-            report.sections.append((f"Conversation with {fake!r}", str(fake.conversation)))
+            missed = [f"{fault!r} has struck nothing" for fault in fake.faults.missed]
+            report.sections.append((f"Conversation with {fake!r}", "\n".join([str(fake.conversation), *missed])))
     return report
 
 
@@ -149,10 +150,24 @@ def _fake_arguments(request: pytest.FixtureRequest) -> dict[str, Any]:
     return arguments
 
 
+def _check_arguments(name: str, arguments: Mapping[str, Any], *takers: Callable[..., object]) -> None:
+    """Check that what the marker says is an argument of one of those who take it."""
+    signatures = [inspect.signature(taker).parameters.values() for taker in takers]
+    known = [one.name for signature in signatures for one in signature if one.kind is not one.VAR_KEYWORD]
+    for argument in arguments:
+        if argument not in known:
+            raise pytest.UsageError(
+                f"the marker {_MARKER} says {name}={{{argument!r}: ...}}, and there is no such argument; "
+                f"there are {', '.join(known)}"
+            )
+
+
 def _make_fake(request: pytest.FixtureRequest) -> FakeGateway:
     from trio_gateway.testing import FakeGateway
 
-    fake = FakeGateway(**_fake_arguments(request))
+    arguments = _fake_arguments(request)
+    _check_arguments("fake", arguments, FakeGateway)
+    fake = FakeGateway(**arguments)
     request.node.stash.setdefault(_fakes, []).append(fake)
     return fake
 
@@ -165,11 +180,12 @@ def _fleet(request: pytest.FixtureRequest) -> tuple[dict[str, Any], dict[str, An
 
 
 def _make_fakes(request: pytest.FixtureRequest) -> FakeFleet:
-    from trio_gateway.testing import FakeFleet
+    from trio_gateway.testing import FakeFleet, FakeGateway
 
     arguments = _fleet(request)[0]
     if not isinstance(arguments.get("gateways"), dict):
         arguments = {**_fake_arguments(request), **arguments}
+    _check_arguments("fleet", arguments, FakeFleet, FakeGateway)
     fakes = FakeFleet(**arguments)
     request.node.stash.setdefault(_fakes, []).extend(fakes.gateways.values())
     return fakes

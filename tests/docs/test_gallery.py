@@ -130,16 +130,16 @@ def test_server_sent_events(real_gateway: RunningGateway, monkeypatch: pytest.Mo
     for name, value in variables_of(real_gateway).items():
         monkeypatch.setenv(name, value)
     with served(load("web_events", monkeypatch).app) as address:
-        answer = httpx.get(f"http://{address}/run", params={"code": "print(1)\n2\n1 / 0"}, timeout=250)
+        answer = httpx.post(f"http://{address}/run", json={"code": "print(1)\n2\n1 / 0"}, timeout=250)
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         events = re.findall(r"event: (\w+)\ndata: (.*)\n\n", answer.text)
         assert [(name, json.loads(data)) for name, data in events] == [
             ("output", {"stdout": "1\n"}),
-            ("error", "ZeroDivisionError: division by zero"),
+            ("failed", "ZeroDivisionError: division by zero"),
             ("done", "error"),
         ]
         endless = {"code": "import time\nwhile True: print('on', flush=True); time.sleep(0.05)"}
-        with httpx.stream("GET", f"http://{address}/run", params=endless, timeout=250) as stream:
+        with httpx.stream("POST", f"http://{address}/run", json=endless, timeout=250) as stream:
             assert next(stream.iter_lines()) == "event: output"
     assert real_gateway.kernel_processes() == []
 

@@ -265,7 +265,6 @@ async def test_a_start_that_failed_at_its_gateway_goes_on_once_that_says_that_th
 async def test_what_is_wrong_with_the_request_is_tried_nowhere_else(autojump_clock: MockClock) -> None:
     fakes = make_fakes("a", "b")
     async with open_ground(fakes) as ground, AsyncExitStack() as stack:
-        fakes["a"].faults.answer("GET /api/kernelspecs$", status=500, times=0)
         with pytest.raises(InvalidInputError):
             await start(ground, stack, env={"A": 1})
         assert not ground.told("moved")

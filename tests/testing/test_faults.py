@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+from typing import Any
+
 import attrs
 import pytest
 import trio
 import trio.testing
 
 import trio_gateway
+from trio_gateway import InvalidInputError
 from trio_gateway.testing import Chaos, FakeGateway, FakeRequest, Faults
 from trio_gateway.testing._faults import Garbage, MessageAction, Nth, RequestPlan, Spoilt
 from trio_gateway.testing._streams import ServerStream, memory_connection
@@ -40,6 +45,54 @@ class Broken:
 
     def stall_for(self, seconds: float) -> None:
         self.done.append("stall")
+
+
+@pytest.mark.parametrize("nth", [0, -1, True, "2", (), (1, 0), {1.5}, 2.0])
+def test_an_nth_that_nothing_can_be_is_refused(nth: Any) -> None:
+    """A fault that never strikes would let a test pass that tests nothing."""
+    faults = Faults(0)
+    for ask in (faults.refuse, partial(faults.drop, "iopub stream"), partial(faults.lose_answer, "GET /api"), faults.mute):
+        with pytest.raises(InvalidInputError, match="nth"):
+            ask(nth=nth)
+    assert faults.missed == []
+
+
+@pytest.mark.parametrize("times", [0, -1, True, "2", 1.5])
+def test_times_below_one_are_refused(times: Any) -> None:
+    with pytest.raises(InvalidInputError, match="times"):
+        Faults(0).refuse(times=times)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "named"),
+    [
+        ("cut", {}, "after_received"),
+        ("cut_websocket", {}, "after_received"),
+        ("cut", {"after_sent": -1}, "after_sent"),
+        ("cut_websocket", {"after_received": "9"}, "after_received"),
+        ("delay", {"seconds": -1}, "seconds"),
+        ("delay", {"seconds": math.nan}, "seconds"),
+        ("stall_handshake", {"seconds": -1}, "seconds"),
+        ("slow", {"bytes_per_second": 0}, "bytes_per_second"),
+        ("drop", {"pattern": "iopub stream", "direction": "to_server"}, "direction"),
+        ("spoil", {"pattern": "iopub stream", "part": "body"}, "part"),
+    ],
+)
+def test_a_fault_that_can_strike_nothing_is_refused(method: str, arguments: dict[str, Any], named: str) -> None:
+    faults = Faults(0)
+    with pytest.raises(InvalidInputError, match=named):
+        getattr(faults, method)(**arguments)
+    assert faults.missed == []
+
+
+def test_what_has_struck_nothing_is_known() -> None:
+    faults = Faults(0)
+    first, second = faults.drop("iopub stream", nth=1), faults.drop("iopub stream", nth=2)
+    assert faults.missed == [first, second]
+    faults.on_message(Broken(), message(), to_client=True)
+    assert (faults.missed, first.matched, second.matched) == ([second], 1, 1)
+    assert "'iopub stream'" in repr(second)
+    assert "nth=2" in repr(second)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +153,7 @@ def test_a_part_can_be_made_of_what_was_to_be_sent() -> None:
     (spoilt,) = faults.on_message(Broken(), message(), to_client=True)
     assert isinstance(spoilt, Spoilt)
     assert (spoilt.part, spoilt.by(b"{}")) == ("content", b"{}!")
-    with pytest.raises(ValueError, match="part is 'tail'"):
+    with pytest.raises(InvalidInputError, match="part: 'tail'"):
         faults.spoil("iopub stream", part="tail")  # type: ignore[arg-type]
 
 

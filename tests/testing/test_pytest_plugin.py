@@ -181,6 +181,49 @@ def test_a_failure_shows_the_conversation_without_the_token(pytester: pytest.Pyt
     result.stdout.no_fnmatch_line("*not me*")
 
 
+def test_a_failure_names_the_faults_that_struck_nothing_and_what_a_cut_lost(pytester: pytest.Pytester) -> None:
+    result = run_pytest(
+        pytester,
+        """
+        import contextlib
+        import trio_gateway
+
+        async def test_mine(fake_gateway, fake_gateway_kernel):
+            fake_gateway.faults.drop("iopub stream", nth=7)
+            fake_gateway.faults.cut_at_message("iopub execute_result", times=1)
+            with contextlib.suppress(trio_gateway.ConnectionLostError):
+                await fake_gateway_kernel.execute("'findme'")
+            fake_gateway.faults.cut_at_message("shell complete_request", direction="to_kernel", times=1)
+            with contextlib.suppress(trio_gateway.ConnectionLostError):
+                await fake_gateway_kernel.complete("a")
+            assert False
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    lost = ["*iopub execute_result*findme*", "*x *lost, or a part of it: execute_result*", "*connection cut"]
+    result.stdout.fnmatch_lines([*lost, "*shell complete_request*", "*x *lost: complete_request*", "*connection cut"])
+    result.stdout.fnmatch_lines(["*Fault(*drop*nth=7*iopub stream*has struck nothing"])
+    assert result.stdout.str().count("has struck nothing") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fixture"), [("fake", "fake_gateway"), ("fleet", "fake_fleet"), ("fake", "fake_gateway_server")]
+)
+def test_an_unknown_argument_of_a_fake_is_named(pytester: pytest.Pytester, name: str, fixture: str) -> None:
+    result = run_pytest(
+        pytester,
+        f"""
+        import pytest
+
+        @pytest.mark.trio_gateway({name}={{"skript": 1}})
+        {"" if fixture.endswith("server") else "async "}def test_mine({fixture}):
+            pass
+        """,
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"*the marker trio_gateway says {name}={{'skript': ...}}*there are *script, kernelspecs*"])
+
+
 def test_anyio_on_both_backends(pytester: pytest.Pytester) -> None:
     run_pytest(
         pytester,

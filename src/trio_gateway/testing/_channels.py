@@ -147,6 +147,8 @@ class Channels:
 
     def _send(self, message: Message, cut: float | None = None, spoils: Sequence[Spoilt] = ()) -> None:
         self._gateway.conversation.message(f"{self._name} >", message)
+        if cut is not None:
+            self._gateway.conversation.note(f"{self._name} x", f"lost, or a part of it: {message.msg_type} {message.msg_id[-8:]}")
         self.sent_messages += 1
         frame: bytes | str
         if spoils:
@@ -255,6 +257,8 @@ class Channels:
             self._gateway.conversation.note(f"{self._name} x", f"mute: {message.msg_type} {message.msg_id[-8:]} went nowhere")
             return
         actions = self._gateway.faults.on_message(self._kernel, message, to_client=False)
+        if actions:
+            self._gateway.conversation.note(f"{self._name} x", f"lost: {message.msg_type} {message.msg_id[-8:]}")
         assert self._streams is not None
         if MessageAction.CUT_BEFORE in actions or MessageAction.CUT_INSIDE in actions:
             self._gateway.note_cut(self._stream.number)

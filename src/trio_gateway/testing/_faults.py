@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 import attrs
 import trio
 
+from .._errors import InvalidInputError
 from .._protocol.messages import Message
 from ._fault_patterns import check_message_pattern, check_request_pattern
 from ._http import FakeAnswer, FakeRequest
@@ -80,6 +81,30 @@ class RequestPlan:
     lose_answer: bool = False
 
 
+def _counts(value: object) -> bool:
+    """Whether something can be the number of a thing, where the first is 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _check_amount(name: str, value: float | None, *, zero: bool = True) -> None:
+    """Check seconds, bytes or a speed.
+
+    Raises:
+        InvalidInputError: it is no number, or negative, or zero where that can't be.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value >= 0 if zero else value > 0):
+        raise InvalidInputError(name, value, "a number that is not negative" if zero else "a number above zero")
+
+
+def _check_cut(after_received: int | None, after_sent: int | None) -> None:
+    if after_received is None and after_sent is None:
+        raise InvalidInputError("after_received", None, "a number of bytes, here or for after_sent")
+    _check_amount("after_received", after_received)
+    _check_amount("after_sent", after_sent)
+
+
 @attrs.define(eq=False)
 class Fault:
     """One fault that was asked for. `hits` counts how often it struck."""
@@ -88,10 +113,21 @@ class Fault:
     """What it is, in a word."""
     hits: int = 0
     """How often it struck."""
-    _nth: Nth = attrs.field(default=None, alias="nth", repr=False)
-    _times: int | None = attrs.field(default=None, alias="times", repr=False)
-    _seen: int = attrs.field(default=0, init=False, repr=False)
+    _nth: Nth = attrs.field(default=None, alias="nth")
+    _times: int | None = attrs.field(default=None, alias="times")
+    pattern: str | None = None
+    """What has to match, where it asks for a pattern."""
+    matched: int = attrs.field(default=0, init=False)
+    """How many things have matched, whether it struck them or not: requests, messages or connections."""
     _removed: bool = attrs.field(default=False, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        nth = self._nth
+        numbers = nth if isinstance(nth, Collection) else (nth,)
+        if nth is not None and not (numbers and all(map(_counts, numbers))):
+            raise InvalidInputError("nth", nth, "a number from 1 on, several such numbers, or None for all")
+        if self._times is not None and not _counts(self._times):
+            raise InvalidInputError("times", self._times, "a number from 1 on, or None for no limit")
 
     def remove(self) -> None:
         """Strike no more."""
@@ -99,10 +135,10 @@ class Fault:
 
     def strikes(self) -> bool:
         """Say whether it strikes the thing that has just matched, and count it."""
-        self._seen += 1
+        self.matched += 1
         if self._removed or (self._times is not None and self.hits >= self._times):
             return False
-        if self._nth is not None and self._seen not in ({self._nth} if isinstance(self._nth, int) else self._nth):
+        if self._nth is not None and self.matched not in ({self._nth} if isinstance(self._nth, int) else self._nth):
             return False
         self.hits += 1
         return True
@@ -160,7 +196,8 @@ class Faults:
     """The faults of a fake gateway. Reached as `fake.faults`; each method asks for one fault and returns it.
 
     `nth` says which of the things that match are struck, counted from 1 when the fault is asked for: a number, several, or
-    None for all; `times` how many at most. A pattern that can match nothing is an InvalidInputError.
+    None for all; `times` how many at most. What can strike nothing is an InvalidInputError: a pattern that can match nothing, an
+    `nth` or a `times` below 1, a cut after no number of bytes.
 
     Args:
         seed: where `chaos` starts.
@@ -191,6 +228,7 @@ class Faults:
 
     def delay(self, seconds: float, *, nth: Nth = None, times: int | None = None) -> Fault:
         """Let connections take so many seconds to be made; `math.inf` for ever."""
+        _check_amount("seconds", seconds)
         return self._connection("delay", nth, times, delay=seconds)
 
     def black_hole(self, *, nth: Nth = None, times: int | None = None) -> Fault:
@@ -208,17 +246,19 @@ class Faults:
             nth: which connections.
             times: how many at most.
         """
+        _check_cut(after_received, after_sent)
         return self._connection("cut_bytes", nth, times, received=after_received, sent=after_sent)
 
     def slow(self, bytes_per_second: float, *, nth: Nth = None, times: int | None = None) -> Fault:
         """Let connections carry no more than so many bytes a second, each way."""
+        _check_amount("bytes_per_second", bytes_per_second, zero=False)
         return self._connection("slow", nth, times, speed=bytes_per_second)
 
     # Requests -------------------------------------------------------------------------------------------------------
 
     def _request(self, kind: str, pattern: str, nth: Nth, times: int | None, act: Callable[[RequestPlan], None]) -> Fault:
         check_request_pattern(pattern)
-        fault = Fault(kind, nth=nth, times=times)
+        fault = Fault(kind, nth=nth, times=times, pattern=pattern)
         self._requests.append((fault, pattern, act))
         return fault
 
@@ -247,6 +287,7 @@ class Faults:
 
     def delay_answer(self, pattern: str, seconds: float, *, nth: Nth = None, times: int | None = None) -> Fault:
         """Let requests wait so many seconds before they are carried out; `math.inf` for ever."""
+        _check_amount("seconds", seconds)
         return self._request("slow_answer", pattern, nth, times, lambda plan: setattr(plan, "delay", seconds))
 
     def stall_handshake(self, seconds: float = math.inf, *, nth: Nth = None, times: int | None = None) -> Fault:
@@ -267,6 +308,7 @@ class Faults:
         self, *, after_received: int | None = None, after_sent: int | None = None, nth: Nth = None, times: int | None = None
     ) -> Fault:
         """Break WebSockets after so many bytes that follow the handshake; also inside a frame. As `cut`."""
+        _check_cut(after_received, after_sent)
         fault = Fault("cut_bytes", nth=nth, times=times)
         self._websockets.append((fault, after_received, after_sent))
         return fault
@@ -275,10 +317,10 @@ class Faults:
         self, action: MessageAction | Garbage | Spoilt, pattern: str, direction: str, nth: Nth, times: int | None
     ) -> Fault:
         if direction not in ("to_client", "to_kernel"):
-            raise ValueError(f'direction is {direction!r}; it is "to_client" or "to_kernel"')
+            raise InvalidInputError("direction", direction, '"to_client" or "to_kernel"')
         check_message_pattern(pattern, to_client=direction == "to_client")
         kind = action.value if isinstance(action, MessageAction) else "garbage" if isinstance(action, Garbage) else "spoil"
-        fault = Fault(kind, nth=nth, times=times)
+        fault = Fault(kind, nth=nth, times=times, pattern=pattern)
         self._messages.append((fault, pattern, direction == "to_client", action))
         return fault
 
@@ -333,7 +375,7 @@ class Faults:
             times: how many at most.
         """
         if part not in ("channel", "header", "parent_header", "metadata", "content"):
-            raise ValueError(f"part is {part!r}; it is a part of a message")
+            raise InvalidInputError("part", part, "channel, header, parent_header, metadata or content")
         make = by if callable(by) else lambda _: by
         return self._message(Spoilt(part, make), pattern, "to_client", nth, times)
 
@@ -373,6 +415,14 @@ class Faults:
         for rules in (self._connections, self._requests, self._websockets, self._messages, self._mutes):
             cast("list[object]", rules).clear()
         self._mute_sessions.clear()
+
+    @property
+    def missed(self) -> list[Fault]:
+        """The faults that were asked for and have struck nothing yet. The report of a failed test names them."""
+        asked: list[Fault] = []
+        for rules in (self._connections, self._requests, self._websockets, self._messages):
+            asked += [rule[0] for rule in cast("list[tuple[Fault, object]]", rules)]
+        return [fault for fault in (*asked, *self._mutes) if fault.hits == 0]
 
     # For the fake ---------------------------------------------------------------------------------------------------
 
