@@ -88,7 +88,18 @@ def test_a_balancers_cookie_that_is_not_sent_back() -> None:
     assert "2 replicas by the cookie EGNODE" in found.detail
     assert "ACCEPT=yes" in found.advice
     for values in (("a", "b", "c"), ("a", "a", "a")):
-        assert judged(with_cookies(*values, name="_xsrf"), kernel=looks(200, 200)).status == "ok"
+        assert judged(with_cookies(*values), kernel=looks(200, 200)).status == "ok"
+
+
+def test_a_cookie_that_has_the_time_in_it_is_no_balancers() -> None:
+    """Looks that cross a second see two values, each several times, and none again that was there before."""
+    assert judged(with_cookies("one", "one", "two", "two"), kernel=looks(200, 200)).status == "ok"
+
+
+@pytest.mark.parametrize("name", ["username-127-0-0-1-8888", "_xsrf"])
+def test_a_jupyter_servers_own_cookie_is_no_balancers(name: str) -> None:
+    """Replicas that are asked in turn each sign their own, in the same second."""
+    assert judged(with_cookies("one", "two", "one", name=name), kernel=looks(200, 200)).status == "ok"
 
 
 def test_a_balancers_cookie_that_is_sent_back() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -29,6 +30,8 @@ LOOKS: Final = 6
 
 _LOOK_LIMIT: Final = 10.0
 """How long one look may take, in seconds."""
+_SERVERS_OWN: Final = ("username-", "_xsrf")
+"""How the names of a Jupyter server's own cookies begin: who is logged in, and what guards its forms."""
 _SHARING: Final = "Enterprise Gateway: EG_AVAILABILITY_MODE=replication and one EG_PERSISTENCE_ROOT for all"
 
 
@@ -192,15 +195,21 @@ def judge_replicas(
 def _balancer_cookie(looks: Iterable[Look]) -> tuple[str, int] | None:
     """Return the cookie by which a balancer knows its replicas again, and how many there are; None where none is seen.
 
-    Such a cookie has a value for each replica. One that has another value in each answer is a session's, or guards forms.
+    Such a cookie has a value for each replica, and a value comes again after another one did. A session's cookie has a new value
+    in each answer, and one that the time is written into has a new value each second: what either had once never comes again.
+
+    Args:
+        looks: the answers of one address, in the order in which they came.
     """
     values: dict[str, list[str]] = {}
     for look in looks:
         for name, value in look.cookies:
-            values.setdefault(name, []).append(value)
+            if not name.startswith(_SERVERS_OWN):
+                values.setdefault(name, []).append(value)
     for name, found in values.items():
-        count = len(set(found))
-        if 1 < count < len(found):
+        runs = [value for value, _ in groupby(found)]
+        count = len(set(runs))
+        if count < len(runs):
             return one_line(name, 60), count
     return None
 
