@@ -11,7 +11,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_gateway
 from tools.rest_fake import ID_A, RestFake, open_fake
-from trio_gateway import InvalidInputError, KernelNotFoundError, KernelSpecNotFoundError
+from trio_gateway import (
+    ConnectionState,
+    GatewayHTTPError,
+    InvalidInputError,
+    KernelNotFoundError,
+    KernelSpecNotFoundError,
+    KernelState,
+    Verdict,
+)
 from trio_gateway._gateway.gateway import _make_path_finder, hidden_url
 from trio_gateway._local.process import local_kernel_path
 from trio_gateway.testing import FakeGateway
@@ -100,6 +108,48 @@ async def test_a_kernel_is_started_owned_and_used(autojump_clock: MockClock) -> 
         with pytest.raises(KernelSpecNotFoundError):
             async with gateway.start_kernel("ir"):
                 pytest.fail("there is none")
+
+
+async def test_a_kernel_is_dead_when_its_block_has_shut_it_down(autojump_clock: MockClock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway:
+        async with gateway.start_kernel() as kernel:
+            assert kernel.verdict is Verdict.ALIVE
+        assert (kernel.verdict, kernel.state) == (Verdict.DEAD, KernelState.DEAD)
+        with pytest.raises(ValueError, match="mine"):
+            async with gateway.start_kernel() as kernel:
+                raise ValueError("mine")
+        assert kernel.verdict is Verdict.DEAD
+        with trio.CancelScope() as scope:
+            async with gateway.start_kernel() as kernel:
+                scope.cancel()
+                await trio.sleep_forever()
+        assert kernel.verdict is Verdict.DEAD
+
+
+async def test_a_kernel_that_someone_else_shut_down_was_culled_and_stays_so(autojump_clock: MockClock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway:
+        async with gateway.start_kernel() as kernel:
+            fake.kernels[kernel.id].cull()
+            await kernel.wait_for(KernelState.CULLED)
+        assert (kernel.verdict, kernel.state) == (Verdict.CULLED, KernelState.CULLED)
+
+
+async def test_of_a_kernel_whose_shutdown_failed_nothing_is_known(autojump_clock: MockClock) -> None:
+    async with FakeGateway() as fake, fake.open(gateway_retry_max=0, max_request_retries=0) as gateway:
+        with pytest.raises(GatewayHTTPError):
+            async with gateway.start_kernel() as kernel:
+                fake.faults.answer("DELETE .*/api/kernels/.*", 403)
+        assert kernel.verdict is Verdict.SUSPECT
+        assert kernel.state is not KernelState.DEAD
+        assert list(fake.kernels) == [kernel.id]
+
+
+async def test_of_a_kernel_that_was_attached_to_nothing_is_heard_after_its_block(autojump_clock: MockClock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as own:
+        async with gateway.attach_kernel(own.id) as kernel:
+            assert kernel.verdict is Verdict.ALIVE
+        assert (kernel.verdict, kernel.connection_state) == (Verdict.SUSPECT, ConnectionState.CLOSED)
+        assert own.verdict is Verdict.ALIVE
 
 
 async def test_a_kernel_that_is_attached_to_is_known_and_left(autojump_clock: MockClock) -> None:

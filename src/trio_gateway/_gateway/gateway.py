@@ -210,7 +210,19 @@ class Gateway:
         def may_live() -> bool:
             return any(kernel.hb.evidence.silent_when_lost for kernel in opened)
 
-        owning = own_kernel(self._api, request, is_left=is_left, may_live=may_live, searches=self._searches, attempt=attempt)
+        def note_shut_down() -> None:
+            for kernel in opened:
+                kernel.note_shut_down()
+
+        owning = own_kernel(
+            self._api,
+            request,
+            is_left=is_left,
+            may_live=may_live,
+            on_shut_down=note_shut_down,
+            searches=self._searches,
+            attempt=attempt,
+        )
         async with owning as model, self._open(model.id, model.name) as kernel:
             opened.append(kernel)
             yield kernel

@@ -51,6 +51,7 @@ async def own_kernel(
     *,
     is_left: Callable[[], bool] = lambda: False,
     may_live: Callable[[], bool] = lambda: False,
+    on_shut_down: Callable[[], object] = lambda: None,
     searches: Searches | None = None,
     attempt: StartAttempt | None = None,
 ) -> AsyncGenerator[KernelModel]:
@@ -63,6 +64,7 @@ async def own_kernel(
             The caller says so to whom it may concern.
         may_live: asked where the gateway does not know the kernel in the end: whether that shows nothing, since the kernel
             answered nobody before: a gateway that can't reach a kernel's host may forget the kernel.
+        on_shut_down: called when the block has shut the kernel down, or finds that it is gone.
         searches: as for `launch`.
         attempt: learns what is certain, as for `launch`.
 
@@ -74,11 +76,13 @@ async def own_kernel(
     try:
         yield model
     except BaseException as error:
-        if not (isinstance(error, Exception) and is_left()):
-            await _shutdown(api, model, limit, quietly=True, may_live=may_live)  # noqa: ASYNC102 - it shields and bounds itself
+        stays = isinstance(error, Exception) and is_left()
+        # It shields and bounds itself.
+        if not stays and await _shutdown(api, model, limit, quietly=True, may_live=may_live):  # noqa: ASYNC102
+            on_shut_down()
         raise
-    if not is_left():
-        await _shutdown(api, model, limit, quietly=False, may_live=may_live)
+    if not is_left() and await _shutdown(api, model, limit, quietly=False, may_live=may_live):
+        on_shut_down()
 
 
 async def launch(
@@ -244,8 +248,13 @@ async def end_unheard(api: KernelApi, model: KernelModel, limit: float) -> None:
 
 async def _shutdown(
     api: KernelApi, model: KernelModel, limit: float, *, quietly: bool, may_live: Callable[[], bool] = lambda: False
-) -> None:
-    """Shut a kernel down, shielded and bounded; gone already is fine. A failure is raised, or logged if `quietly`."""
+) -> bool:
+    """Shut a kernel down, shielded and bounded; gone already is fine. A failure is raised, or logged if `quietly`.
+
+    Returns:
+        Whether it is certain that the kernel is gone.
+    """
+    is_gone = True
     failure: GatewayError | None = None
     kernel_id = model.id
     unreached: list[GatewayConnectionError] = []
@@ -254,6 +263,7 @@ async def _shutdown(
             await _shutdown_in_the_end(api, model, unreached)
         except KernelNotFoundError:
             if may_live():
+                is_gone = False
                 say_left(api, kernel_id, "the gateway does not know it any more, and it answered nobody before")
         except HubServerNotRunningError:
             pass  # a server that a hub stops takes its kernels with it
@@ -266,6 +276,7 @@ async def _shutdown(
         say_left(api, kernel_id, str(failure))
         if not quietly:
             raise failure
+    return is_gone and failure is None
 
 
 async def _shutdown_in_the_end(api: KernelApi, model: KernelModel, unreached: list[GatewayConnectionError]) -> None:

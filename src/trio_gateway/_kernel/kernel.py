@@ -148,7 +148,11 @@ class Kernel(Executor):
 
     @property
     def verdict(self) -> Verdict:
-        """What the evidence says of the kernel now: the same as `kernel.hb.verdict`."""
+        """What the evidence says of the kernel now: the same as `kernel.hb.verdict`.
+
+        It may be read after the kernel's block. A kernel that the block has shut down is `DEAD` then. Of one that was attached to
+        nothing is heard any more, so what was `ALIVE` is `SUSPECT`.
+        """
         return self._hb.verdict
 
     async def wait_for(self, *states: KernelState | ConnectionState) -> None:
@@ -483,6 +487,10 @@ class Kernel(Executor):
         except BaseException:
             self._session.note_shutdown_failed()
             raise
+        self._session.note_dead()
+
+    def note_shut_down(self) -> None:
+        """Note that its block has shut it down. For `Gateway`."""
         self._session.note_dead()
 
     async def _ask(self, msg_type: str, content: Mapping[str, Any]) -> Mapping[str, Any]:

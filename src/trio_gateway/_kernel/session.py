@@ -233,7 +233,7 @@ class KernelSession:
         self.status.shutting_down = False
 
     def note_dead(self) -> None:
-        """Note that the kernel was shut down by us: whatever still waits is failed, and the session has ended."""
+        """Note that the kernel was shut down by us: whatever still waits is failed, and the session has ended, if it had not."""
         self._note_final()
         self.end(KernelDiedError(self.kernel_id, "it was shut down"))
 
@@ -287,6 +287,7 @@ class KernelSession:
             return
         name_gateway(reason, self.api.http.called)
         self.status.end(reason)
+        self.status.liveness.closed()
         self._on_ended()  # now, before any task can act on it
         self.checks.responsiveness.lost()
         self._opened_once.set()

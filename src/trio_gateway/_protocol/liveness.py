@@ -220,6 +220,10 @@ class Liveness:
         """The gateway could not be asked."""
         self._feed("unreachable")
 
+    def closed(self) -> None:
+        """The connection was closed by us, and is not made again: nothing is heard of the kernel from now on."""
+        self._feed("lost")
+
     def ended(self, verdict: Verdict) -> None:
         """An authority said that it is over: `DEAD` or `CULLED`."""
         self._feed(verdict.value)
