@@ -82,6 +82,31 @@ def test_a_timeout_is_answered_with_the_limit_to_use(cls: type, name: str, limit
     assert f"`with {limit}(2.5):`" in words
 
 
+OTHERS = [
+    ("Kernel", "execute", "allow_stdin", "`stdin`"),
+    ("Kernel", "stream", "allow_stdin", "`stdin`"),
+    ("Kernel", "execute", "output_hook", "`stream()`"),
+    ("Kernel", "shutdown", "now", "leave it out"),
+    ("Kernel", "restart", "newports", "leave it out"),
+    ("Kernel", "complete", "reply", "waits for its reply"),
+    ("Kernels", "shutdown", "now", "leave it out"),
+    ("Gateway", "start_kernel", "kernel_name", "`name`"),
+    ("Fleet", "start_kernel", "kernel_name", "`name`"),
+    ("Subshell", "execute", "allow_stdin", "`stdin`"),
+]
+
+
+@pytest.mark.parametrize("limit", CLASSES)
+@pytest.mark.parametrize(("name", "method", "argument", "words"), OTHERS)
+def test_an_argument_of_jupyter_clients_is_answered_with_what_to_do(
+    limit: str, name: str, method: str, argument: str, words: str
+) -> None:
+    (cls,) = [cls for cls in CLASSES[limit] if cls.__name__ == name]
+    said = told(cls, method, **{argument: True})
+    assert said.startswith(f"{method}() takes no {argument}: ")
+    assert words in said
+
+
 @pytest.mark.parametrize("limit", CLASSES)
 def test_no_method_that_waits_is_forgotten(limit: str) -> None:
     """All public methods that wait are in the list above, but for those that the library's own layers call."""

@@ -1,14 +1,15 @@
-"""What is said to a caller who gives a `timeout` to what takes none.
+"""What is said to a caller who gives what other libraries for kernels take and this one does not, `timeout` before all.
 
-The one idea: nothing of the library takes one, because a limit is put around a call, as with `trio.fail_after`; but most other
-libraries for kernels do, so it is what people write first, and Python's own error says only that it is unexpected.
+The one idea: people write first what they know. Nothing of the library takes a `timeout`, because a limit is put around a call,
+as with `trio.fail_after`; and jupyter_client's methods have arguments that are not needed here, or are called otherwise. Python's
+own error says only that such an argument is unexpected.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 from ._secret import hide_values
@@ -20,12 +21,31 @@ IN_BLOCKING: Final = "trio_gateway.blocking.fail_after"
 _IN_TRIO: Final = "trio.fail_after"
 _BLOCKS: Final = ("AbstractAsyncContextManager", "AsyncGenerator", "AsyncIterator")
 """What a method gives that is to be waited in."""
+_STDIN: Final = "give `stdin` a function that answers the code's requests for input; without one each is an error in the kernel"
+_STREAM: Final = "read the outputs as they come from `stream()`"
+_NOW: Final = "leave it out: the gateway asks the kernel to end, and kills one that does not"
+_RESTART: Final = "leave it out: the gateway has its own way to restart a kernel"
+_REPLY: Final = "leave it out: each call waits for its reply and gives its content"
+_NAME: Final = "the kernelspec's name is called `name`, and may stand first"
+_INSTEAD: Final[Mapping[str, Mapping[str, str]]] = {
+    "execute": {"allow_stdin": _STDIN, "stdin_hook": _STDIN, "output_hook": _STREAM, "reply": _REPLY},
+    "stream": {"allow_stdin": _STDIN, "stdin_hook": _STDIN, "output_hook": "iterate over what the block gives", "reply": _REPLY},
+    "start_kernel": {"kernel_name": _NAME},
+    "start": {"kernel_name": _NAME},
+    "shutdown": {"now": _NOW, "restart": "leave it out: `restart()` is a method of its own"},
+    "shutdown_all": {"now": _NOW},
+    "restart": {"now": _RESTART, "newports": _RESTART},
+    **{name: {"reply": _REPLY} for name in ("complete", "inspect", "history", "is_complete", "comm_info", "kernel_info")},
+}
+"""By method and argument: what to do where jupyter_client has that argument and the method does not."""
 
 T = TypeVar("T")
 
 
 def points_to_limits(cls: type[T], limit: str = _IN_TRIO, waiting: Collection[str] | None = None) -> type[T]:
-    """Have the public methods of a class that wait, or that give a block, say where a limit goes; a class decorator.
+    """Have the public methods of a class that wait, or that give a block, say what goes where; a class decorator.
+
+    They say where a limit goes, and what stands for jupyter_client's arguments that they don't take.
 
     Their signatures stay as they are, for people and for type checkers.
 
@@ -50,11 +70,15 @@ def _pointing(function: Callable[..., Any], limit: str) -> Callable[..., Any]:
     if "timeout" in taken or any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
         return function  # it takes one, or names of its users' own, such as those of a function's arguments
 
+    instead = {name: words for name, words in _INSTEAD.get(function.__name__, {}).items() if name not in taken}
+
     def check(given: dict[str, Any]) -> None:
         if "env" in given:
             given["env"] = hide_values(given["env"])  # these are locals of a frame too, and its values may be secrets
         if "timeout" in given:
             raise TypeError(_advice(function.__name__, given["timeout"], limit, starts="launch_timeout" in taken))
+        for name in instead.keys() & given.keys():
+            raise TypeError(f"{function.__name__}() takes no {name}: {instead[name]}")
 
     if inspect.iscoroutinefunction(function):
 
