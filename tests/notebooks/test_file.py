@@ -28,6 +28,13 @@ def test_a_notebook_is_read_with_what_was_mended(path: Path) -> None:
     assert (found.notebook.cells, found.format, found.faults) == ([], 4, ("metadata (missing)",))
 
 
+def test_a_files_path_may_be_text(path: Path) -> None:
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": []}))
+    assert read_notebook(str(path)) == read_notebook(path)
+    with pytest.raises(InvalidInputError, match="notebook: 5 can't be used; expected a path"):
+        read_notebook(5)  # type: ignore[arg-type]
+
+
 def test_what_is_no_notebook_is_told_with_the_files_name(path: Path) -> None:
     path.write_bytes(b"{}")
     with pytest.raises(InvalidInputError, match=r"some notebook\.ipynb.*key nbformat") as caught:
@@ -150,7 +157,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path: Path, monkeyp
 def test_where_nothing_can_be_written_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="folder"):
         NotebookFile(tmp_path)
-    with pytest.raises(InvalidInputError, match="No such file"):
+    with pytest.raises(InvalidInputError, match=r"a file that can be written .the folder .*missing does not exist"):
         NotebookFile(tmp_path / "missing" / "x.ipynb")
     with pytest.raises(InvalidInputError, match="Not a directory"):
         (tmp_path / "file").touch()

@@ -247,6 +247,17 @@ async def test_one_failure_takes_nothing_from_the_others(stage: Stage, tmp_path:
     assert "never" not in stage.executed
 
 
+@pytest.mark.parametrize("parameters", [None, {"x": 1}])
+async def test_a_kernelspec_that_there_is_not_is_its_own_jobs_failure(
+    parameters: dict[str, int] | None, stage: Stage, autojump_clock: MockClock
+) -> None:
+    jobs = [NotebookJob(notebook_of("a", kernel=kernel), name=kernel) for kernel in ("nope", "python3")]
+    async with stage.fake as fake, fake.open() as gateway, run_many(gateway, jobs, parameters=parameters) as runs:
+        results = await results_of(runs)
+    assert statuses(results) == {"nope": "failed", "python3": "ok"}
+    assert [type(result.failure) for result in results if result.name == "nope"] == [KernelSpecNotFoundError]
+
+
 async def test_a_kernel_that_dies_is_its_own_jobs_failure(stage: Stage, autojump_clock: MockClock) -> None:
     jobs = [NotebookJob(notebook_of("sleep 10", f"{name}"), name=name) for name in ("dies", "lives")]
     doomed: list[str] = []

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from trio_gateway import ConfigError, InvalidInputError, notebooks
+from trio_gateway._notebooks.many import run_many
 from trio_gateway._notebooks.options import RunOptions, RunSettings, as_path, options_of
 from trio_gateway.testing import FakeGateway
 
@@ -70,6 +71,18 @@ def test_a_path_is_text_or_a_path() -> None:
     assert as_path("x", "a") == as_path("x", Path("a")) == Path("a")
     with pytest.raises(InvalidInputError, match="x: 5 can't be used; expected a path"):
         as_path("x", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("on_events", "on_event"), ("limits", "limit"), ("stop_on_failures", "stop_on_failure"), ("cell_timout", "cell_timeout")],
+)
+async def test_what_only_run_many_takes_may_have_been_meant_there(name: str, meant: str) -> None:
+    settings: Any = {name: 1}
+    async with FakeGateway() as fake, fake.open() as gateway:
+        with pytest.raises(ConfigError, match=rf"{name}: there is no setting of this name; did you mean {meant}\?"):
+            async with run_many(gateway, [], **settings):
+                pytest.fail("it is refused")
 
 
 @pytest.mark.parametrize(

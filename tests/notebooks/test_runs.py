@@ -441,7 +441,6 @@ async def test_the_language_is_that_of_the_kernel_that_runs(autojump_clock: Cloc
         ("python3", {"a": {1}}, "parameters['a']", "'set' can't be used"),
         ("ir", {"a": [float("nan")]}, "parameters['a'][0]", "nan can't be used"),
         ("perl", {"a": 1}, "parameters", "none for a notebook in 'perl'"),
-        ("nowhere", {"a": 1}, "parameters", "whose language is not known"),
     ],
 )
 async def test_parameters_that_can_t_be_used_start_no_kernel(
@@ -453,6 +452,21 @@ async def test_parameters_that_can_t_be_used_start_no_kernel(
         assert caught.value.field == field
         assert shown in str(caught.value)
         assert [request for request in there.requests if request.method != "GET"] == []
+
+
+async def test_a_kernelspec_that_there_is_not_is_told_before_parameters_are_looked_at(autojump_clock: Clock) -> None:
+    """A kernel's name that is misspelled is the same error with parameters as without."""
+    notebook = notebook_of("a")
+    notebook.metadata["language_info"] = {"name": "python"}
+    async with FakeGateway(kernelspecs=KERNELS) as there, there.open() as gateway:
+        for settings in ({"kernel_name": "nope"}, {"kernel_name": "nope", "parameters": {"a b": 1}}):
+            with pytest.raises(KernelSpecNotFoundError, match="no kernelspec 'nope'"):
+                await notebooks.run(gateway, notebook, **settings)  # type: ignore[arg-type]
+        with pytest.raises(KernelSpecNotFoundError, match="no kernelspec 'nowhere'"):
+            await notebooks.run(gateway, notebook_of("a", kernel="nowhere"), parameters={"a": 1})
+        assert [request for request in there.requests if request.method != "GET"] == []
+        result = await notebooks.run(gateway, notebook, kernel_name="python", parameters={"a": 1})
+        assert result.status == "ok", "the other name of python3"
 
 
 async def test_a_job_has_parameters_beside_the_common_ones(autojump_clock: Clock) -> None:

@@ -17,18 +17,28 @@ from typing import Any
 import attrs
 
 from .._errors import InvalidInputError
+from .options import as_path
 from .reading import ReadNotebook, parse_notebook
 from .writing import pieces_of
 
 __all__ = ["NotebookFile", "read_notebook", "to_json"]
 
 
-def read_notebook(path: Path) -> ReadNotebook:
-    """Read a notebook from its file, and mend what breaks the format, as `parse_notebook` does.
+def read_notebook(path: str | os.PathLike[str]) -> ReadNotebook:
+    """Read a notebook from its file, and mend what breaks the format.
+
+    A notebook of format 1 to 3 is upgraded to format 4. Any minor version of format 4 is kept, unless its cells say a later one.
+
+    Args:
+        path: the file, as text or as a path. It is read at once, and waited for: in a task, call this in a thread.
+
+    Returns:
+        The notebook, with its file, its format, and the places that were mended.
 
     Raises:
-        InvalidInputError: the file can't be read, or it is no notebook that can be run.
+        InvalidInputError: this is no path, the file can't be read, or it is no notebook that can be run.
     """
+    path = as_path("notebook", path)
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -129,4 +139,7 @@ class NotebookFile:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             if isinstance(error, InvalidInputError):
                 raise
-            raise InvalidInputError(self._field, str(self.path), f"a file that can be written ({_why(error)})") from None
+            why = _why(error)
+            if isinstance(error, FileNotFoundError) and not self.path.parent.is_dir():
+                why = f"the folder {self.path.parent} does not exist"
+            raise InvalidInputError(self._field, str(self.path), f"a file that can be written ({why})") from None

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias, Unpack, cast
 import attrs
 import trio
 
-from .._errors import GatewayError, InvalidInputError
+from .._errors import GatewayError, InvalidInputError, KernelSpecNotFoundError, fresh
 from .._fleet.fleet import Fleet
 from .._gateway.gateway import Gateway
 from .._limits import points_to_limits
@@ -53,6 +53,8 @@ class _Entry:
     """The job."""
     prepared: Prepared | None = None
     """The run, where it was prepared ahead and can't be once more."""
+    failure: GatewayError | None = None
+    """What its result will be: it was found when all were checked, and takes nothing from the others."""
 
     @property
     def path(self) -> Path | None:
@@ -183,6 +185,9 @@ class _Many:
             except InvalidInputError as error:
                 error.add_note(entry.label)
                 raise
+            except KernelSpecNotFoundError as error:  # as of a job without parameters
+                entry.failure = error
+                continue
             # Others are read again when their turn comes: notebooks that wait for theirs are not held in memory.
             if hasattr(entry.job.notebook, "read"):  # it can be read only once
                 entry.prepared = prepared
@@ -235,6 +240,8 @@ class _Many:
             try:
                 if not self._source.is_known:
                     self._claim(entry)
+                if entry.failure is not None:
+                    raise fresh(entry.failure)
                 events = EventQueue()
                 run = PreparedRun(entry.prepared or await prepare(self._where, entry.job, **self._settings), events)
                 self._saved.add(run)
@@ -416,7 +423,7 @@ async def _run_many(
         raise InvalidInputError("stop_on_failure", stop_on_failure, "True or False")
     if on_event is not None and not callable(on_event):
         raise InvalidInputError("on_event", on_event, "a function of a NotebookJob and an event, or None")
-    if options_of(settings).keep_kernel != "never":
+    if options_of(settings, beside=("limit", "stop_on_failure", "on_event")).keep_kernel != "never":
         expected = '"never" where there are many: kernels that are left would be more than the limit'
         raise InvalidInputError("keep_kernel", settings.get("keep_kernel"), expected)
     source = _Source(jobs)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
@@ -204,8 +204,12 @@ class RunOptions:
     case; there `"on_error"` only has the notebook say what `resume` needs to know."""
 
 
-def options_of(settings: RunSettings) -> RunOptions:
+def options_of(settings: RunSettings, *, beside: Collection[str] = ()) -> RunOptions:
     """Return a run's options.
+
+    Args:
+        settings: what was given.
+        beside: what else its caller takes, which may have been meant too.
 
     Raises:
         ConfigError: there are no options of such names; it tells all of them, and what may have been meant.
@@ -216,7 +220,7 @@ def options_of(settings: RunSettings) -> RunOptions:
     if unknown:
         import difflib  # only for a typing error
 
-        near = [difflib.get_close_matches(name, known, n=1) for name in unknown]
+        near = [difflib.get_close_matches(name, [*known, *beside], n=1) for name in unknown]
         raise ConfigError(
             [ConfigProblem(name, None, "".join(found), unknown=True) for name, found in zip(unknown, near, strict=True)]
         )

@@ -94,6 +94,7 @@ async def prepare(where: Gateway | Fleet | KernelPool | Kernel, notebook: object
 
     Raises:
         InvalidInputError: an argument can't be used; it names which.
+        KernelSpecNotFoundError: the language was asked for, and the gateway has no such kernelspec.
         GatewayError: the language was asked for in vain.
 
     Cancellation: safe; a file that is being read is read to its end.
@@ -170,6 +171,9 @@ async def _language_of(
     """Return the name of the kernelspec that a notebook is to run on, and its language; None where it is not known.
 
     The notebook says its own kernelspec's language. Of another one, the gateway or the kernel is asked.
+
+    Raises:
+        KernelSpecNotFoundError: the gateway has no such kernelspec.
     """
     own = kernel_name_of(notebook)
     if isinstance(where, KernelPool):
@@ -184,7 +188,11 @@ async def _language_of(
     if kernel is not None:
         told: object = as_object((await kernel.kernel_info()).get("language_info")).get("name")
         return name, told if isinstance(told, str) else None
-    spec = await cast("Gateway", where).kernelspecs.find_listed(name)
+    kernelspecs = cast("Gateway", where).kernelspecs
+    if name is not None:
+        # One that there is not is what is wrong, and not the parameters.
+        name = await kernelspecs.check(name)
+    spec = await kernelspecs.find_listed(name)
     return name or (None if spec is None else spec.name), None if spec is None else spec.language or None
 
 
