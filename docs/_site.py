@@ -311,6 +311,36 @@ def page(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = MERMAID.sub(lambda found: drawn(found[0]), text)
 
 
+def menu(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Make the menu from the pages' titles alone: for each page Sphinx would copy all sections of all, to leave them out."""
+    whole = context.get("toctree")
+    if whole is None:
+        return
+    if not hasattr(app, "trio_gateway_titles"):
+        app.trio_gateway_titles = {page: title_of(toc) for page, toc in app.env.tocs.items()}  # type: ignore[attr-defined]
+
+    def toctree(**options: Any) -> str:
+        tocs = app.env.tocs
+        if options.get("titles_only"):
+            app.env.tocs = app.trio_gateway_titles  # type: ignore[attr-defined]
+        try:
+            return str(whole(**options))
+        finally:
+            app.env.tocs = tocs
+
+    context["toctree"] = toctree
+
+
+def title_of(toc: nodes.bullet_list) -> nodes.bullet_list:
+    """Return a page's table of contents with the title alone; as it is if other pages stand in it."""
+    if next(toc.findall(addnodes.toctree), None) is not None:
+        return toc
+    short = toc.deepcopy()
+    for item in short.children:
+        del item[1:]  # type: ignore[index]
+    return short
+
+
 def drawn(block: str) -> str:
     """Return a drawing, which GitHub makes by itself, as the file that `docs/pictures.py` made of it, and as a table."""
     text = block.removeprefix("```mermaid\n").removesuffix("```")
@@ -342,4 +372,5 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-bases", bases)
     app.connect("source-read", page)
+    app.connect("html-page-context", menu, priority=400)  # before the theme, which makes the menu
     return {"parallel_read_safe": True, "parallel_write_safe": True}
