@@ -78,6 +78,17 @@ def test_pieces_are_as_large_as_they_may_be_however_many_parts_there_are(
     assert [len(piece) for piece in found[:-1]] == [size] * (len(found) - 1)
 
 
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 9), st.integers(1, 9))
+def test_the_first_piece_is_long_and_those_after_it_are_short(start: int, stop: int, longest: int, after: int) -> None:
+    with mock.patch.object(codec, "NEXT_PIECE", after):
+        found = list(codec.spans(start, stop, longest))
+    assert [at for first, end in found for at in range(first, end)] == list(range(start, stop))
+    lengths = [end - first for first, end in found]
+    assert lengths[:1] == [min(stop - start, longest if start == 0 else min(longest, after))][: len(lengths)]
+    assert all(length == min(longest, after) for length in lengths[1:-1])
+    assert all(length <= min(longest, after) for length in lengths[1:])
+
+
 def test_large_parts_are_not_copied_before_they_are_sent() -> None:
     value = {"a": bytearray(10_000_000), "b": array.array("d", bytes(8_000_000))}
     tracemalloc.start()

@@ -25,7 +25,7 @@ from tools.python_kernel import PythonProcess, python_spec
 from tools.sweep_tools import CancelAtStep, run_seeded, service_tasks
 from trio_gateway import _threads
 from trio_gateway._python import codec, file_side, python, transfer
-from trio_gateway.python import Python, open_python
+from trio_gateway.python import Progress, Python, open_python
 from trio_gateway.testing import FakeGateway
 
 pytestmark = pytest.mark.full
@@ -223,6 +223,42 @@ def test_cancelled_at_every_step(operation: Any, record_testsuite_property: Call
     struck = strike_until_it_ends(attempt)
     record_testsuite_property(f"cancel_points python.{operation.__name__}", len(struck))
     assert len(struck) > 5
+
+
+async def pull_slowly() -> None:
+    """Pull four pieces, two a question, and take the second only when the kernel has been asked for those after it."""
+    processes: list[PythonProcess] = []
+    with small(), mock.patch.object(transfer, "WINDOW", 4 * PIECE):
+        async with (
+            FakeGateway(kernelspecs=[python_spec(processes, PIECE)], seed=1) as fake,
+            fake.open() as gateway,
+            gateway.start_kernel() as kernel,
+            open_python(kernel) as made,
+        ):
+            process = processes[-1]
+            process.namespace["new"] = NEW
+            steps, asked = process.side._STEPS, []
+            send, asked_again = steps["send"], trio.Event()
+
+            def noted(token: str, start: int, stop: int) -> Any:
+                asked.append((start, stop))
+                if len(asked) == 2:
+                    asked_again.set()
+                return send(token, start, stop)
+
+            async def wait(progress: Progress) -> None:
+                if progress.done == 2 * PIECE:
+                    await asked_again.wait()
+
+            steps["send"] = noted
+            with trio.fail_after(100):
+                assert await made.pull("new", on_progress=wait) == NEW
+            assert [start for start, _ in asked] == [0, 2 * PIECE], "each piece is asked for once"
+            assert all(stop - start <= 2 * PIECE for start, stop in asked), "half a window at a time"
+
+
+def test_the_kernel_is_asked_for_the_next_pieces_while_these_come() -> None:
+    run_seeded(pull_slowly, seed=1)
 
 
 FAULTS: dict[str, Callable[[World, int], Any]] = {

@@ -50,9 +50,11 @@ __all__ = [
     "name_of",
     "no_other_error",
     "of_bytes",
+    "piece",
     "pieces",
     "read_pickle",
     "shortened",
+    "spans",
     "zone_of",
 ]
 
@@ -67,6 +69,12 @@ DIMENSIONS = 64
 FORMATS = tuple("cbB?hHiIlLqQnNfd")
 """The items of buffers that Python's own `memoryview` can make."""
 PIECE = 4 * 1024 * 1024
+"""No piece is longer, in bytes."""
+NEXT_PIECE = 1024 * 1024
+"""How long those of a kernel's are that come after the first. The C library of a gateway on Linux keeps twice the longest block
+that it ever gave back, and takes what is above that from the system for each piece anew. So after one long piece the copies of
+shorter ones cost half. On the way to a kernel that is not so, and each piece is work there.
+"""
 HEADER_LIMIT = 1024**3
 """A header is no longer, in bytes."""
 
@@ -134,10 +142,23 @@ def cut(parts: Any, start: Any, stop: Any) -> Any:
 
 
 def pieces(parts: Any, start: Any, stop: Any) -> Any:
-    """Yield the bytes from `start` to `stop` in pieces of PIECE bytes; what lies in several parts is copied into one."""
-    for first in range(start, stop, PIECE):
-        found = list(cut(parts, first, min(first + PIECE, stop)))
-        yield found[0] if len(found) == 1 else b"".join(found)
+    """Yield the bytes from `start` to `stop` in pieces; what lies in several parts is copied into one."""
+    for first, end in spans(start, stop, PIECE):
+        yield piece(parts, first, end)
+
+
+def piece(parts: Any, start: Any, stop: Any) -> Any:
+    """Return the bytes from `start` to `stop`, at most PIECE of them: where they lie in one part, as they lie."""
+    found = list(cut(parts, start, stop))
+    return found[0] if len(found) == 1 else b"".join(found)
+
+
+def spans(start: Any, stop: Any, longest: Any) -> Any:
+    """Yield where each piece of the bytes from `start` to `stop` begins and ends; none is longer than `longest`."""
+    while start < stop:
+        end = min(start + (longest if start == 0 else min(longest, NEXT_PIECE)), stop)
+        yield start, end
+        start = end
 
 
 # ---------------------------------------------------------------------------------------------------------------- to bytes

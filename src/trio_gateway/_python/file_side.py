@@ -18,6 +18,8 @@ import pathlib
 import stat
 from typing import Any
 
+from . import codec
+
 _fcntl: Any
 try:
     _fcntl = importlib.import_module("fcntl")
@@ -118,8 +120,8 @@ class Reading:
 
     def pieces(self, start: Any, stop: Any) -> Any:
         """Yield the bytes from `start` to `stop`, some at a time."""
-        for first in range(start, stop, PIECE):
-            yield self.read(first, min(first + PIECE, stop))
+        for first, end in codec.spans(start, stop, PIECE):
+            yield self.read(first, end)
 
     def digest(self, stop: Any) -> Any:
         """Return the SHA-256 of the bytes up to `stop`, in hexadecimal digits."""

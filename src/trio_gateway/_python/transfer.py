@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import inspect
-import math
 import zlib
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ INLINE: Final = 32 * 1024
 """A value of so many bytes at most goes in the step itself."""
 STEP: Final = 1024 * 1024
 """How much goes in a step where the kernel hears of no comms, in bytes."""
-WINDOW: Final = 6 * codec.PIECE
+WINDOW: Final = 24 * 1024 * 1024
 """How far the sender may be ahead of what the receiver has said to have, in bytes."""
 GONE: Final = "the kernel's process does not have it any more"
 TRIES: Final = 4
@@ -129,7 +128,7 @@ class _Value:
 
     async def piece(self, start: int) -> Buffer:
         await trio.lowlevel.checkpoint()
-        found: Buffer = next(codec.pieces(self._parts, start, min(start + codec.PIECE, self.total)))
+        found: Buffer = codec.piece(self._parts, start, min(start + codec.PIECE, self.total))
         return found
 
 
@@ -436,48 +435,98 @@ async def _take_all(
         with tries.lost_is_tried_again():
             async with link.kernel.comms.open(NAME, {"token": token}) as comm:
                 while sink.received < total:
-                    checked(await _take_window(link, comm, sink, token, on_progress))
+                    await _Taking(link, comm, sink, token, on_progress, checked).run()
                     if not tries.note(sink.received):
                         break
 
 
-async def _take_window(link: Link, comm: Comm, sink: Sink, token: str, on_progress: OnProgress | None) -> Mapping[str, Any]:
-    """Have a window of pieces sent, and take them as they come. Those that are lost are missing afterwards."""
-    start = sink.received
-    failure: Exception | None = None
-    answers: list[Mapping[str, Any]] = []
-    waiting = trio.CancelScope()
-    told = False
+class _Taking:
+    """Has pieces sent, and takes them as they come, until all are there or one is missing.
 
-    async def ask() -> None:
-        nonlocal failure, told
-        try:
-            stop = min(start + WINDOW, sink.total)
-            answers.append(await link.ask("send", {"start": start, "stop": stop}, token=token))
-        except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery
-            failure = error
-        told = True
-        waiting.cancel(reason="the kernel has sent all that it was asked for")
+    The kernel is asked for half a window at a time, and for the next half when the first piece of this one has come, so it need
+    not wait for us. (Not before, for two questions that are asked at once may reach it in any order.) When it has answered a
+    question, what it has sent for that is here, or lost.
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask)
+    Args:
+        link: the kernel.
+        comm: over it they come.
+        sink: takes them.
+        token: the name of what is taken.
+        on_progress: told how far it has come.
+        checked: raises what is wrong with an answer.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        comm: Comm,
+        sink: Sink,
+        token: str,
+        on_progress: OnProgress | None,
+        checked: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    ) -> None:
+        self._link = link
+        self._comm = comm
+        self._sink = sink
+        self._token = token
+        self._on_progress = on_progress
+        self._checked = checked
+        self._asked_from = -1
+        self._asked_to = self._answered_to = self._looked_to = sink.received
+        self._unanswered = 0
+        """How many questions wait for their answers."""
+        self._failure: Exception | None = None
+        self._waiting = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Do it.
+
+        Raises:
+            Exception: what is wrong with the kernel, its answers, a handler or the sink.
+
+        Cancellation: safe, what was taken is taken.
+        """
+        async with trio.open_nursery() as nursery:
+            try:
+                while await self._go_on(nursery):
+                    pass
+            except trio.EndOfChannel:
+                await trio.lowlevel.checkpoint()
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery
+                self._failure = error
+                nursery.cancel_scope.cancel(reason="what was asked for is not wanted any more")
+        if self._failure is not None:
+            raise self._failure
+
+    async def _go_on(self, nursery: trio.Nursery) -> bool:
+        """Ask for what may be sent, and take what comes next; say whether there may be more."""
+        if self._answered_to > self._looked_to:
+            self._looked_to = self._answered_to
+            for message in iter(lambda: self._comm.receive_ready(1), []):
+                await _take(self._sink, message[0], self._on_progress)
+        # A piece of what was answered is missing: what was asked for after it is of no use, and its answers alone are waited for.
+        missing = self._looked_to > self._sink.received
+        if self._sink.received > self._asked_from and not missing and self._failure is None and self._asked_to < self._sink.total:
+            self._asked_from, self._asked_to = self._asked_to, min(self._asked_to + max(WINDOW // 2, 1), self._sink.total)
+            self._unanswered += 1
+            nursery.start_soon(self._ask, self._asked_from, self._asked_to)
+        if self._answered_to > self._looked_to or not self._unanswered:
+            return self._answered_to > self._looked_to
+        message = None
+        with trio.CancelScope() as self._waiting:  # around the wait alone: what is done with a piece is not cut off
+            message = await self._comm.receive()
+        if message is not None:
+            await _take(self._sink, message, self._on_progress)
+        return True
+
+    async def _ask(self, start: int, stop: int) -> None:
         try:
-            while not told:
-                message = None
-                with trio.CancelScope() as waiting:  # around the wait alone: what is done with a piece is not cut off
-                    message = await comm.receive()
-                if message is not None:
-                    await _take(sink, message, on_progress)
-        except trio.EndOfChannel:
-            await trio.lowlevel.checkpoint()
-        except Exception as error:  # noqa: BLE001 - likewise
-            failure = error
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    for message in comm.receive_ready(1_000_000, limit_bytes=math.inf):
-        await _take(sink, message, on_progress)
-    return answers[0] if answers else {}
+            self._checked(await self._link.ask("send", {"start": start, "stop": stop}, token=self._token))
+        except Exception as error:  # noqa: BLE001 - raised when the other question has ended: to cancel that interrupts the kernel
+            self._failure = self._failure or error
+        self._unanswered -= 1
+        self._answered_to = max(self._answered_to, stop)
+        self._waiting.cancel(reason="the kernel has sent all that it was asked for")
 
 
 async def _take(sink: Sink, message: CommMessage, on_progress: OnProgress | None) -> None:
