@@ -60,22 +60,46 @@ def test_it_may_be_cut_anywhere(value: Any, sizes: list[int]) -> None:
 
 @given(st.binary(min_size=1), st.data())
 def test_cutting_gives_each_byte_once(data: bytes, draw: st.DataObject) -> None:
-    parts = [memoryview(data[:3]), memoryview(data[3:4]), memoryview(data[4:])]
-    start = draw.draw(st.integers(0, len(data)))
-    stop = draw.draw(st.integers(start, len(data)))
-    assert b"".join(codec.cut(parts, start, stop)) == data[start:stop]
+    parts = [memoryview(part) for part in (data[:3], data[3:4], data[4:]) if part]
+    encoded = codec.Encoded({"value": None}, parts)
+    whole = encoded.joined()
+    assert whole.endswith(data)
+    start = draw.draw(st.integers(0, len(whole)))
+    stop = draw.draw(st.integers(start, len(whole)))
+    assert b"".join(encoded.cut(start, stop)) == whole[start:stop]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), min_size=1), st.integers(1, 30), st.data())
 def test_pieces_are_as_large_as_they_may_be_however_many_parts_there_are(
     data: list[bytes], size: int, draw: st.DataObject
 ) -> None:
-    parts, whole = [memoryview(part) for part in data], b"".join(data)
+    encoded = codec.Encoded({"value": None}, [memoryview(part) for part in data])
+    whole = encoded.joined()
     start = draw.draw(st.integers(0, len(whole)))
     with mock.patch.object(codec, "PIECE", size):
-        found = list(codec.pieces(parts, start, len(whole)))
+        found = list(encoded.pieces(start, len(whole)))
     assert b"".join(found) == whole[start:]
     assert [len(piece) for piece in found[:-1]] == [size] * (len(found) - 1)
+
+
+class CountedList(list[memoryview]):
+    looked = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.looked += 1
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Any:
+        for index in range(len(self)):
+            yield self[index]
+
+
+def test_a_piece_of_many_parts_looks_at_its_own_alone() -> None:
+    encoded = codec.encode([bytes(600) for _ in range(10_000)])
+    whole = encoded.joined()
+    parts = encoded.parts = CountedList(encoded.parts)
+    assert encoded.piece(encoded.total - 1300, encoded.total) == whole[-1300:]
+    assert parts.looked <= 4
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 9), st.integers(1, 9))
@@ -93,12 +117,12 @@ def test_large_parts_are_not_copied_before_they_are_sent() -> None:
     value = {"a": bytearray(10_000_000), "b": array.array("d", bytes(8_000_000))}
     tracemalloc.start()
     encoded = codec.encode(value)
-    list(codec.cut(encoded.parts, 0, encoded.total))
+    list(encoded.cut(0, encoded.total))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert encoded.total > 18_000_000
     assert peak < 100_000
-    assert max(piece.nbytes for piece in codec.cut(encoded.parts, 0, encoded.total)) <= codec.PIECE
+    assert max(piece.nbytes for piece in encoded.cut(0, encoded.total)) <= codec.PIECE
 
 
 def test_a_buffer_of_another_language_is_carried_with_its_shape() -> None:

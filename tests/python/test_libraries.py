@@ -291,3 +291,17 @@ def test_types_that_only_look_like_a_librarys_are_none() -> None:
     kind = type("DataFrame", (), {"__module__": "pandas"})
     assert libraries.writer_of(kind) is None
     assert libraries.writer_of(type("ndarray", (), {"__module__": "not_there"})) is None
+
+
+def test_many_small_arrays_ask_numpy_for_the_name_of_their_type_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    name = np.lib.format.dtype_to_descr
+
+    def noted(dtype: Any) -> Any:
+        asked.append(dtype)
+        return name(dtype)
+
+    libraries._plain_descr.cache_clear()
+    monkeypatch.setattr(np.lib.format, "dtype_to_descr", noted)
+    codec.encode([np.arange(3, dtype="i2") for _ in range(100)])
+    assert asked == [np.dtype("i2")]

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import array
 import base64
+import binascii
+import bisect
 import collections
 import contextlib
 import dataclasses
@@ -19,6 +21,7 @@ import datetime as dt
 import decimal
 import functools
 import importlib
+import itertools
 import json
 import math
 import pickle
@@ -33,6 +36,7 @@ __all__ = [
     "DIMENSIONS",
     "PIECE",
     "READERS",
+    "SMALL",
     "WRITERS",
     "BadData",
     "CannotCarry",
@@ -42,7 +46,6 @@ __all__ = [
     "Receiver",
     "Row",
     "at",
-    "cut",
     "decode",
     "encode",
     "find_dataclass",
@@ -50,8 +53,6 @@ __all__ = [
     "name_of",
     "no_other_error",
     "of_bytes",
-    "piece",
-    "pieces",
     "read_pickle",
     "shortened",
     "spans",
@@ -113,7 +114,9 @@ class Encoded:
         if len(raw) > HEADER_LIMIT:
             raise CannotCarry("it has too many small parts: more than a gigabyte of them")
         self.parts = [memoryview(len(raw).to_bytes(8, "big") + raw), *buffers]
-        self.total = sum(part.nbytes for part in self.parts)
+        self.starts = [0, *itertools.accumulate(part.nbytes for part in self.parts)]
+        """Where each part begins, and at last where they end."""
+        self.total = self.starts.pop()
         self.classes = classes
         """The dataclasses in it."""
 
@@ -128,29 +131,26 @@ class Encoded:
         """Return all of it, for a value that is small."""
         return b"".join(self.parts)
 
+    def cut(self, start: Any, stop: Any) -> Any:
+        """Yield the bytes from `start` to `stop` as views of at most PIECE bytes: none is copied."""
+        # Those before are not looked at: a value may have a hundred thousand parts, and a hundred pieces.
+        for index in range(max(bisect.bisect_right(self.starts, start) - 1, 0), len(self.parts)):
+            at, part = self.starts[index], self.parts[index]
+            if at >= stop:
+                return
+            begin, end = max(start, at), min(stop, at + part.nbytes)
+            for first in range(begin, end, PIECE):
+                yield part[first - at : min(first + PIECE, end) - at]
 
-def cut(parts: Any, start: Any, stop: Any) -> Any:
-    """Yield the bytes from `start` to `stop` of parts in a row, as views of at most PIECE bytes: none is copied."""
-    at = 0
-    for part in parts:
-        begin, end = max(start, at), min(stop, at + part.nbytes)
-        for first in range(begin, end, PIECE):
-            yield part[first - at : min(first + PIECE, end) - at]
-        at += part.nbytes
-        if at >= stop:
-            return
+    def pieces(self, start: Any, stop: Any) -> Any:
+        """Yield the bytes from `start` to `stop` in pieces; what lies in several parts is copied into one."""
+        for first, end in spans(start, stop, PIECE):
+            yield self.piece(first, end)
 
-
-def pieces(parts: Any, start: Any, stop: Any) -> Any:
-    """Yield the bytes from `start` to `stop` in pieces; what lies in several parts is copied into one."""
-    for first, end in spans(start, stop, PIECE):
-        yield piece(parts, first, end)
-
-
-def piece(parts: Any, start: Any, stop: Any) -> Any:
-    """Return the bytes from `start` to `stop`, at most PIECE of them: where they lie in one part, as they lie."""
-    found = list(cut(parts, start, stop))
-    return found[0] if len(found) == 1 else b"".join(found)
+    def piece(self, start: Any, stop: Any) -> Any:
+        """Return the bytes from `start` to `stop`, at most PIECE of them: where they lie in one part, as they lie."""
+        found = list(self.cut(start, stop))
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 def spans(start: Any, stop: Any, longest: Any) -> Any:
@@ -237,6 +237,7 @@ class _Writer:
     def __init__(self, pickled: Any, classes: Any) -> None:
         self.buffers: list[Any] = []
         self.classes: set[type] = set()
+        self._writers: dict[type, Any] = {}
         self._pickled = pickled
         self._known = classes
 
@@ -253,9 +254,16 @@ class _Writer:
             return value if value.isascii() or _is_text(value) else {"text": value.encode("utf-8", "surrogatepass").hex()}
         if depth >= DEPTH:
             raise CannotCarry(f"it is nested more than {DEPTH} deep, or contains itself")
-        known = _WRITERS.get(kind) or next((found for find in WRITERS if (found := find(kind)) is not None), None)
-        with no_other_error(kind):
+        if kind not in self._writers:
+            found = (find(kind) for find in (_WRITERS.get, *WRITERS))
+            self._writers[kind] = next((writer for writer in found if writer is not None), None)
+        known = self._writers[kind]
+        try:  # as `no_other_error` does, which takes longer than a small value
             return self.other(value, depth + 1) if known is None else known(self, value, depth + 1)
+        except (CannotCarry, KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:
+            raise _carried_not(kind, error) from error
 
     def other(self, value: Any, depth: Any) -> Any:
         """Dataclasses by name, then what has the buffer protocol, then pickles."""
@@ -295,9 +303,11 @@ class _Writer:
 
     def buffer(self, data: Any) -> Any:
         """Take bytes along; return what stands for them in the header."""
+        if type(data) is bytes and len(data) <= SMALL:
+            return binascii.b2a_base64(data, newline=False).decode("ascii")
         view = _flat(memoryview(data))
         if view.nbytes <= SMALL:
-            return base64.b64encode(view).decode("ascii")
+            return binascii.b2a_base64(view, newline=False).decode("ascii")
         self.buffers.append(view)
         return len(self.buffers) - 1
 
@@ -340,7 +350,11 @@ def no_other_error(kind: Any) -> Any:
     except (CannotCarry, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # polars' panics are no Exception
-        raise CannotCarry(f"a value of type {name_of(kind)}: {type(error).__name__}: {error}") from error
+        raise _carried_not(kind, error) from error
+
+
+def _carried_not(kind: Any, error: Any) -> Any:
+    return CannotCarry(f"a value of type {name_of(kind)}: {type(error).__name__}: {error}")
 
 
 def items_of(writer: Any, values: Any, depth: Any) -> Any:

@@ -71,7 +71,7 @@ class _Outgoing:
 
     def pieces(self, start: Any, stop: Any) -> Any:
         """Yield the bytes from `start` to `stop`, some at a time."""
-        return codec.pieces(self.encoded.parts, start, stop)
+        return self.encoded.pieces(start, stop)
 
 
 class _Items:

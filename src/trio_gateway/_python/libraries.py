@@ -7,6 +7,7 @@ type, Arrow where it is one of pandas' own, and element by element where they ho
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import io
 import math
 import struct
@@ -14,7 +15,7 @@ import sys
 import zoneinfo
 from typing import Any
 
-from .codec import DIMENSIONS, READERS, WRITERS, BadData, CannotCarry, at, items_of, no_other_error, shortened, zone_of
+from .codec import DIMENSIONS, READERS, SMALL, WRITERS, BadData, CannotCarry, at, items_of, no_other_error, shortened, zone_of
 
 __all__ = ["writer_of"]
 
@@ -26,20 +27,37 @@ def _ndarray(writer: Any, value: Any, depth: Any) -> Any:
 def _array_parts(writer: Any, value: Any) -> Any:
     import numpy as np
 
-    if value.dtype.hasobject:
-        raise CannotCarry(f"an array of {value.dtype} holds Python objects")
-    descr = np.lib.format.dtype_to_descr(value.dtype)
-    if isinstance(descr, str) and np.dtype(descr) != value.dtype:
-        raise CannotCarry(f"an array of {value.dtype} has a type of its own")
+    dtype = value.dtype
+    descr = _plain_descr(dtype) if dtype.isbuiltin == 1 and dtype.metadata is None else _descr(dtype)
     shape = list(value.shape)
     order = "C"
-    if not value.flags.c_contiguous:
-        if value.flags.f_contiguous:
+    flags = value.flags
+    if value.nbytes <= SMALL:
+        if flags.f_contiguous and not flags.c_contiguous:
+            order = "F"
+        return [descr, shape, order, writer.buffer(value.tobytes("A"))]
+    if not flags.c_contiguous:
+        if flags.f_contiguous:
             value, order = value.T, "F"
         else:
             value = np.ascontiguousarray(value)
-    view = memoryview(b"") if value.nbytes == 0 else memoryview(value.reshape(-1).view(np.uint8))
-    return [descr, shape, order, writer.buffer(view)]
+    return [descr, shape, order, writer.buffer(memoryview(value.reshape(-1).view(np.uint8)))]
+
+
+def _descr(dtype: Any) -> Any:
+    """Return what stands in the header for a type."""
+    import numpy as np
+
+    if dtype.hasobject:
+        raise CannotCarry(f"an array of {dtype} holds Python objects")
+    descr = np.lib.format.dtype_to_descr(dtype)
+    if isinstance(descr, str) and np.dtype(descr) != dtype:
+        raise CannotCarry(f"an array of {dtype} has a type of its own")
+    return descr
+
+
+_plain_descr = functools.lru_cache(maxsize=100)(_descr)
+"""Of numpy's own types, which are asked for again and again by many small arrays."""
 
 
 def _numpy_scalar(writer: Any, value: Any, depth: Any) -> Any:

@@ -264,7 +264,7 @@ def _asked(content: Any, buffers: Any) -> Any:
         return {"gone": True}
     call.heard = time.monotonic()
     if step == "fetch":
-        piece = b"".join(codec.cut(call.encoded.parts, asked["start"], asked["stop"]))
+        piece = b"".join(call.encoded.cut(asked["start"], asked["stop"]))
         return {"piece": base64.b64encode(piece).decode("ascii")}
     if step == "fail":
         call.fail(asked["error"])

@@ -321,7 +321,7 @@ class _Offer:
             if isinstance(outcome, dict):
                 answer = await self._control(token, "fail", call=number, error=outcome)
             else:
-                piece = b"".join(codec.cut(outcome.parts, have, have + codec.PIECE))
+                piece = b"".join(outcome.cut(have, have + codec.PIECE))
                 answer = await self._control(
                     token, "answer", buffers=[piece], call=number, total=outcome.total, check=check, start=have
                 )

@@ -124,11 +124,11 @@ class _Value:
 
     def __init__(self, encoded: codec.Encoded) -> None:
         self.total: int = encoded.total
-        self._parts = encoded.parts
+        self._encoded = encoded
 
     async def piece(self, start: int) -> Buffer:
         await trio.lowlevel.checkpoint()
-        found: Buffer = codec.piece(self._parts, start, min(start + codec.PIECE, self.total))
+        found: Buffer = self._encoded.piece(start, min(start + codec.PIECE, self.total))
         return found
 
 
@@ -157,7 +157,7 @@ async def put(link: Link, encoded: codec.Encoded, *, what: str, token: str, on_p
         await tell(on_progress, total, total)
         return {"data": base64.b64encode(encoded.joined()).decode("ascii"), "check": encoded.checksum()}
     check = 0
-    for piece in codec.cut(encoded.parts, 0, total):
+    for piece in encoded.cut(0, total):
         check = zlib.crc32(piece, check)
         await trio.lowlevel.checkpoint()
     about = {"total": total, "check": check}
@@ -502,8 +502,8 @@ class _Taking:
         """Ask for what may be sent, and take what comes next; say whether there may be more."""
         if self._answered_to > self._looked_to:
             self._looked_to = self._answered_to
-            for message in iter(lambda: self._comm.receive_ready(1), []):
-                await _take(self._sink, message[0], self._on_progress)
+            while ready := self._comm.receive_ready(1):
+                await _take(self._sink, ready[0], self._on_progress)
         # A piece of what was answered is missing: what was asked for after it is of no use, and its answers alone are waited for.
         missing = self._looked_to > self._sink.received
         if self._sink.received > self._asked_from and not missing and self._failure is None and self._asked_to < self._sink.total:
