@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import inspect
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ import trio_gateway
 import trio_gateway.anyio as tg
 from tools.anyio_fixtures import UNTIL_INTERRUPTED, Running, until_it_runs
 from tools.face_tools import ASYNCIO, BACKENDS, ListeningFake, kernel_ids, run
-from trio_gateway._portal.asyncio_side import PortalCrossing, call, run_in_loop
-from trio_gateway._portal.calls import asking
+from trio_gateway._portal.asyncio_side import Crossing, PortalCrossing, call, run_in_loop
+from trio_gateway._portal.calls import asking, beside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -298,6 +299,46 @@ def test_trio_calls_a_function_in_the_loop(backend: str, opened: Callable[..., A
             await cancelled.wait()
 
     run(backend, main)
+
+
+@pytest.mark.parametrize("backend", ASYNCIO)
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_blocks_tasks_call_functions_beside_its_user(backend: str, begins: bool) -> None:
+    """Leaving the block cancels them, and waits for them, also where a task had not begun; the user waits for nothing else."""
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def calling(function: Callable[..., Any]) -> AsyncGenerator[None]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(function, "word")
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def hang(word: str) -> None:
+            """Hang."""
+            steps.append(word)
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)  # noqa: ASYNC102
+                steps.append("ended")
+
+        asked = beside("hang", hang)
+        assert (asked.__doc__, list(inspect.signature(asked).parameters)) == ("Hang.", ["word"])
+        async with PortalCrossing(lambda portal: nothing(), lambda portal, value: portal) as portal:
+            async with Crossing(portal, calling(asked), lambda portal, value: value):
+                if begins:
+                    await begun.wait()
+            steps.append("left")
+
+    run(backend, main)
+    assert steps in (["word", "ended", "left"], ["left"][begins:])
 
 
 @asynccontextmanager

@@ -43,7 +43,7 @@ def test_an_entry_fits_its_member(original: type) -> None:
                 assert not isinstance(member, property) or how in READ | {How.ON_THE_SPOT, How.IN_TRIO}, name
                 gives = str(inspect.signature(member).return_annotation) if inspect.isfunction(member) else ""
                 blocks = gives.startswith(("AbstractAsyncContextManager", "AsyncGenerator"))
-                assert blocks == (how in {How.GIVES_BLOCK, How.GIVES_CLIENT}), name
+                assert blocks == (how in {How.GIVES_BLOCK, How.OFFERS, How.GIVES_CLIENT}), name
 
 
 @CLASSES

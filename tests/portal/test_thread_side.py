@@ -18,7 +18,7 @@ import trio.testing
 
 from tools.face_tools import ListeningFake, kernel_ids, trio_threads
 from trio_gateway import InvalidInputError
-from trio_gateway._portal.calls import Call, asking
+from trio_gateway._portal.calls import Call, asking, beside
 from trio_gateway._portal.deadlines import move_on_after
 from trio_gateway._portal.messages import Entered, Returned, Stopped
 from trio_gateway._portal.portal import Portal
@@ -103,6 +103,56 @@ def test_ctrl_c(how: str, fake_gateway: ListeningFake) -> None:
         finally:
             process.kill()
     assert kernel_ids(fake_gateway) == before
+
+
+def test_a_blocks_tasks_call_functions_in_a_thread_that_waits() -> None:
+    """In that which has entered the block, in whichever call it waits; after the end of its block none is called."""
+    called: list[Any] = []
+    answers: list[Any] = []
+    again: list[trio.Event] = []
+
+    def note(word: str) -> str:
+        if word == "fail":
+            raise LookupError
+        called.append((word, threading.current_thread()))
+        return word * 2
+
+    @asynccontextmanager
+    async def calling(function: Any) -> Any:
+        async def work() -> None:
+            try:
+                answers.append(await function("a"))
+            except RuntimeError as error:
+                answers.append(str(error))
+                return
+            with pytest.raises(LookupError):
+                await function("fail")
+            again[0].set()
+            await function("late")
+
+        async with trio.open_nursery() as nursery:
+            again.append(trio.Event())
+            nursery.start_soon(work)
+            yield
+            nursery.cancel_scope.cancel()
+
+    with BlockingPortalCrossing(_nothing(), lambda portal, value: portal) as portal:
+        with BlockingCrossing(portal, calling(beside("note", note)), lambda portal, value: value):
+            block_on(portal, again[0].wait)
+        with BlockingCrossing(portal, calling(beside("note", _limited)), lambda portal, value: value):
+            with pytest.raises(Limited):
+                block_on(portal, trio.sleep_forever)
+    assert called[0] == ("a", threading.current_thread())
+    assert called[1:] in ([], [("late", threading.current_thread())])
+    assert answers == ["aa", "the client was interrupted while it ran this function"]
+
+
+class Limited(BaseException):
+    """As a signal raises it."""
+
+
+def _limited(word: str) -> None:
+    raise Limited
 
 
 def test_a_signal_at_any_moment_loses_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 from trio_gateway import InvalidInputError, Kernel, python
 from trio_gateway._portal.faces import Face
 from trio_gateway._portal.members import How
-from trio_gateway._python.members import FUNCTIONS, MEMBERS, TRIO_ONLY
+from trio_gateway._python.members import FUNCTIONS, MEMBERS, PYTHON_POOL
 
 PUBLIC = {name: value for name, value in vars(python).items() if not name.startswith("_")}
 
@@ -23,7 +23,8 @@ def test_each_public_function_and_object_has_an_entry() -> None:
         for value in PUBLIC.values()
         if isinstance(value, type) and any(inspect.iscoroutinefunction(inspect.unwrap(member)) for member in vars(value).values())
     ]
-    assert set(living) == {*MEMBERS, *TRIO_ONLY}
+    assert set(living) == set(MEMBERS)
+    assert PYTHON_POOL.origin in MEMBERS
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)

@@ -138,7 +138,7 @@ async def _length_later(text: str) -> int:
     return len(text)
 
 
-async def values_on_asyncio(kernel: trio_gateway.anyio.Kernel) -> None:
+async def values_on_asyncio(kernel: trio_gateway.anyio.Kernel, pool: trio_gateway.anyio.KernelPool) -> None:
     """The types are the library's own."""
     async with trio_gateway.anyio.python.open_python(kernel, trust="pickle", on_output=print) as there:
         assert_type(there, trio_gateway.python.Python)
@@ -146,10 +146,17 @@ async def values_on_asyncio(kernel: trio_gateway.anyio.Kernel) -> None:
         assert_type(await there.upload("a", "b"), trio_gateway.python.FileCopy)
         async with there.stream(_length) as items:
             assert_type(items, trio_gateway.python.RemoteItems)
+        async with there.tools(length=_length, later=_length_later):
+            pass
+    pooled = trio_gateway.anyio.python.PythonPool(pool, on_output=print)
+    assert_type(pooled, trio_gateway.anyio.python.PythonPool)
+    assert_type(await pooled.call(_length, "x"), int)
+    assert_type(pooled.map(_length_later, ["x"], limit=2), trio_gateway.python.CallResults[str, int])
+    trio_gateway.anyio.python.PythonPool("pool")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     trio_gateway.anyio.python.open_python("kernel")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
-def values_blocking(kernel: tg.Kernel) -> None:
+def values_blocking(kernel: tg.Kernel, pool: tg.KernelPool) -> None:
     """The types are the library's without `async`."""
     assert_type(python.open_python(kernel), AbstractContextManager[python.Python])
     with python.open_python(kernel, on_progress=print) as there:
@@ -158,6 +165,8 @@ def values_blocking(kernel: tg.Kernel) -> None:
         assert_type(there.call(_length_later, "x"), int)
         assert_type(there.upload("a", "b", within="c"), python.FileCopy)
         assert_type(there.download_all("a", "b"), tuple[python.FileCopy, ...])
+        with there.tools({"length": _length}, limit_bytes=5) as nothing:
+            assert_type(nothing, None)
         there.push(x=1)
         there.upload("a", 5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         with there.stream(_length) as items:
@@ -165,3 +174,13 @@ def values_blocking(kernel: tg.Kernel) -> None:
             for _ in items:
                 pass
     python.open_python(kernel, trust="yes")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    pooled = python.PythonPool(pool, repeatable=True)
+    assert_type(pooled.using(on_output=print), python.PythonPool)
+    assert_type(pooled.call(_length_later, "x"), int)
+    assert_type(pooled.map(_length, ["x"], chunk=2), python.CallResults[str, int])
+    for item, result in pooled.map(_length, ["x"]):
+        assert_type(item, str)
+        assert_type(result.raise_for_error(), int)
+    with pooled.map(_length, ["x"]) as results:
+        results.close()
+    python.PythonPool("pool")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 import attrs
@@ -106,6 +107,7 @@ class JobResults(AsyncIterator[tuple[Job, JobResult]], Generic[Job]):
         self._as_completed = as_completed
         self._begun: deque[_Slot[Job]] = deque()
         self._changed = trio.lowlevel.ParkingLot()
+        self._context = copy_context()  # of who has the jobs done, and not of whichever reader begins one
 
     def __aiter__(self) -> JobResults[Job]:
         return self
@@ -169,7 +171,10 @@ class JobResults(AsyncIterator[tuple[Job, JobResult]], Generic[Job]):
             if self._is_closed():
                 slot.result = _never_run()
             else:
-                slot.scope = self._services.start_soon(self._run, slot, name="trio_gateway.pool.job")
+                slot.scope = self._context.run(self._start, slot)
+
+    def _start(self, slot: _Slot[Job]) -> trio.CancelScope:
+        return self._services.start_soon(self._run, slot, name="trio_gateway.pool.job")
 
     async def _run(self, slot: _Slot[Job]) -> None:  # noqa: ASYNC910 - the work checkpoints
         """Do one job. A service of the pool's block."""

@@ -9,6 +9,7 @@ a Trio class is there for asyncio once it has its entry in `members`; a test fai
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -24,9 +25,10 @@ from .portal import Portal
 from .prefetch import forget, read
 from .undoing import undo_of
 
-__all__ = ["ASYNCIO", "function_like", "translate"]
+__all__ = ["ASYNCIO", "function_like", "made_by_users", "translate"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class _Iterator(AsyncIterator[Any]):
@@ -124,6 +126,35 @@ def _next(function: Method) -> Method:
         return translate(self._portal, item) if type(item) in ASYNCIO.faces else item
 
     return method
+
+
+def made_by_users(entry: Function, declared: Declared) -> Callable[[type[T]], type[T]]:
+    """Have a class of a module for every anyio program, whose objects users make, make faces of faces; a class decorator.
+
+    On Trio it makes what the library's own does.
+
+    Args:
+        entry: what its first argument may be.
+        declared: what the face does with each public member of the library's own class.
+    """
+    origin: Any = entry.origin
+
+    def decorate(cls: Any) -> Any:
+        face: Any = ASYNCIO.derive(cls, declared)
+        face.__init__ = ASYNCIO.constructor(entry)
+        first = next(iter(inspect.signature(origin).parameters))
+
+        def make(wanted: Any, /, *args: Any, **arguments: Any) -> Any:
+            found = args[0] if args else arguments.get(first)
+            return object.__new__(face if wanted is cls and isinstance(found, Face) else wanted)
+
+        setattr(make, "__signature__", inspect.signature(origin.__init__))  # noqa: B010 - for type checkers
+        cls.__new__ = make
+        cls.__module__, cls.__doc__ = origin.__module__, origin.__doc__
+        ASYNCIO.faces[origin] = face
+        return cls
+
+    return decorate
 
 
 ASYNCIO: Final = AsyncioSide("trio_gateway.anyio", "trio_gateway")

@@ -20,7 +20,7 @@ import anyio.lowlevel
 import trio
 
 from .._transport.blocks import OnlyAsyncWith
-from .calls import Block, Call
+from .calls import LOOK_AFTER, Block, Call
 from .messages import NOBODY, Asked, Entered, Last, Message, Raised, Returned, Withdrawn, closed, swallowed, value_of
 from .portal import Portal
 from .prefetch import Reading, forget, have_readers_answer
@@ -224,7 +224,7 @@ class Crossing(OnlyAsyncWith, AbstractAsyncContextManager[T]):
         return self._given
 
     def _open(self, caller: LoopCaller) -> Block:
-        return Block(self._portal, self._manager, caller)
+        return Block(self._portal, self._manager, caller, helper=_LoopHelper(asyncio.get_running_loop()))
 
     def _abandon(self) -> None:
         """Leave the block without waiting for anything, if it was begun."""
@@ -287,40 +287,78 @@ class PortalCrossing(Crossing[T]):
         self._portal.thread.join()
 
 
-async def run_in_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> object:
+async def run_in_loop(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object, waits_for_end: bool = False
+) -> object:
     """Call a function in an event loop, and await what it gives, in a task of its own. In Trio.
+
+    Args:
+        loop: the event loop.
+        function: the function.
+        args: its arguments.
+        waits_for_end: whether it is waited for when it was cancelled.
 
     Raises:
         RuntimeError: the loop was closed.
         Exception: what the function raised.
+        asyncio.CancelledError: its task was cancelled in the loop.
 
-    Cancellation: cancels the task, and does not wait for it.
+    Cancellation: cancels the task.
     """
     answers: list[Returned | Raised] = []
     answered = trio.Event()
     token = trio.lowlevel.current_trio_token()
-    tasks: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[Returned | Raised]] = []
 
     def take(answer: Returned | Raised) -> None:
         answers.append(answer)
         answered.set()
 
-    async def run() -> None:
-        answer: Returned | Raised = Raised(asyncio.CancelledError())
-        try:
-            answer = await _answer(Asked("", function, args, take))
-        finally:
-            with suppress(trio.RunFinishedError):
-                token.run_sync_soon(take, answer)
+    def ended(task: asyncio.Task[Returned | Raised]) -> None:
+        stopped = task.cancelled() or task.exception() is not None  # the latter is a signal's, which the loop has raised
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(take, Raised(asyncio.CancelledError()) if stopped else task.result())
 
-    loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(run())))  # in a copy of this task's context
+    def begin() -> None:
+        tasks.append(loop.create_task(_answer(Asked("", function, args, take))))
+        tasks[0].add_done_callback(ended)  # it comes also of a task that was cancelled before it had begun
+
+    loop.call_soon_threadsafe(begin)  # in a copy of this task's context
     try:
         await answered.wait()
     except trio.Cancelled:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+        if waits_for_end:
+            with trio.CancelScope(shield=True):
+                while not (answered.is_set() or loop.is_closed()):
+                    with trio.move_on_after(LOOK_AFTER):
+                        await answered.wait()
         raise
     answer = answers[0]
     if isinstance(answer, Raised):
         raise answer.error
     return answer.value
+
+
+@final
+class _LoopHelper:
+    """Has functions called in tasks of their own, in the event loop in which a block was entered.
+
+    Args:
+        loop: the event loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    async def call(self, name: str, function: Callable[[], object]) -> Any:
+        """Call a function, and await what it gives. In Trio.
+
+        Cancellation: cancels the task, and waits for its end.
+        """
+        del name
+        try:
+            return await run_in_loop(self._loop, function, waits_for_end=True)
+        except asyncio.CancelledError:
+            raise RuntimeError("the function was cancelled") from None  # noqa: ASYNC104 - it is no cancellation of this task

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, final, ove
 import attrs
 import trio
 
+from .._errors import InvalidInputError
 from .._limits import IN_BLOCKING, points_to_limits, waits
 from .faces import Face, Method, Side, Translate, asked
 from .members import MEMBERS, Declared, Function
@@ -24,7 +25,7 @@ from .prefetch import forget
 from .thread_side import BlockingCrossing, block_on, take_blocking
 from .undoing import undo_of
 
-__all__ = ["BLOCKING", "BlockingFace", "Reader", "Resource", "function_like", "like"]
+__all__ = ["BLOCKING", "BlockingFace", "Reader", "Resource", "function_like", "like", "made_by_users"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +70,12 @@ class BlockingSide(Side):
     def iterator(self, portal: Portal, original: AsyncIterator[Any]) -> Any:
         """Make an iterator for `for`."""
         return Reader(portal, original)
+
+    def offered(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Make a function of the caller's so that tasks in Trio can call it, while a block lasts."""
+        if inspect.iscoroutinefunction(function):
+            raise InvalidInputError(name, "an async function", "a plain function: nothing awaits it here")
+        return super().offered(name, function)
 
     def client(self, portal: Portal, client: Any) -> Any:
         """Make an `httpx.Client`."""
@@ -210,6 +217,20 @@ def function_like(origin: Any, declared: Mapping[Callable[..., Any], Function], 
         function = BLOCKING.function(declared[origin])
         function.__module__, function.__qualname__ = name_only.__module__, name_only.__qualname__
         return function
+
+    return decorate
+
+
+def made_by_users(entry: Function) -> Callable[[type[T]], type[T]]:
+    """Have the face of a class whose objects users make be made of a face; a class decorator.
+
+    Args:
+        entry: what its first argument may be.
+    """
+
+    def decorate(cls: Any) -> Any:
+        cls.__init__ = BLOCKING.constructor(entry)
+        return cls
 
     return decorate
 

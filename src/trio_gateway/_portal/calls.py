@@ -7,10 +7,11 @@ cancelled cancels the scope here and goes on waiting for the last message: so cl
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from typing import Any, Final, final
+from functools import partial, wraps
+from typing import Any, Final, Protocol, final
 
 import attrs
 import trio
@@ -19,7 +20,7 @@ from .messages import Asked, Caller, Entered, Last, Raised, Returned, Stopped, W
 from .portal import Portal
 from .thread import leave_shared_thread
 
-__all__ = ["Block", "Call", "Questions", "asking"]
+__all__ = ["LOOK_AFTER", "Block", "Call", "Helper", "Questions", "asking", "beside"]
 
 LOOK_AFTER: Final = 1.0
 """How often to look whether a caller's event loop was closed under it, in seconds: nothing tells of that."""
@@ -187,6 +188,15 @@ class Questions:
             with suppress(ValueError):  # it was taken
                 self._waiting.remove(question)
 
+    @contextmanager
+    def asked_here(self) -> Generator[None]:
+        """Have what is started meanwhile ask these questions, and not the call or the block in which it is started."""
+        before = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(before)
+
     async def have_answered(self) -> None:
         """Have the call in whose task this is answer the question that has waited longest, in its caller.
 
@@ -200,8 +210,8 @@ class Questions:
                 self._waiting.appendleft(question)
 
 
-_current: ContextVar[Call | Block] = ContextVar("trio_gateway.call")
-"""The call, or the block, in whose tasks something is done."""
+_current: ContextVar[Call | Block | Questions] = ContextVar("trio_gateway.call")
+"""The call or the block in whose tasks something is done, or what their questions wait in."""
 
 
 def asking(name: str, function: Callable[..., object]) -> Callable[..., Awaitable[Any]]:
@@ -224,6 +234,44 @@ def asking(name: str, function: Callable[..., object]) -> Callable[..., Awaitabl
     return ask
 
 
+class Helper(Protocol):
+    """Calls functions where the user of a block is, beside what that does."""
+
+    async def call(self, name: str, function: Callable[[], object]) -> Any:
+        """Call a function, await what it gives where that can be, and wait for what comes of it. In Trio.
+
+        Args:
+            name: the argument that the function was given as.
+            function: the function, with its arguments.
+
+        Raises:
+            Exception: what it raised.
+
+        Cancellation: it is cancelled, if that can be.
+        """
+        ...
+
+
+def beside(name: str, function: Callable[..., object]) -> Callable[..., Awaitable[Any]]:
+    """Make a function for a block's tasks in Trio that is called where the block's user is, at any time while the block lasts.
+
+    It says of itself what the user's function says: which arguments it takes, and its docstring.
+
+    Args:
+        name: the argument that the function was given as.
+        function: the function of the block's user.
+    """
+
+    @wraps(function, updated=())
+    async def ask(*args: Any, **arguments: Any) -> Any:
+        block = _current.get()
+        assert isinstance(block, Block)
+        assert block.helper is not None
+        return await block.helper.call(name, partial(function, *args, **arguments))
+
+    return ask
+
+
 @final
 class Block:
     """A context manager that is held open for a caller outside of Trio.
@@ -234,6 +282,7 @@ class Block:
         caller: waits for it to be entered.
         outermost: whether this is the gateway's own block.
         gone: for the outermost block, says whether no caller can leave it any more; asked every `LOOK_AFTER` seconds.
+        helper: calls functions where the caller is, for a block whose tasks want that.
     """
 
     def __init__(
@@ -244,11 +293,13 @@ class Block:
         *,
         outermost: bool = False,
         gone: Callable[[], bool] | None = None,
+        helper: Helper | None = None,
     ) -> None:
         self._portal = portal
         self._manager = manager
         self._outermost = outermost
         self._gone = gone
+        self.helper: Final = helper
         self._scope = trio.CancelScope()
         self._listener = caller
         self._left = False

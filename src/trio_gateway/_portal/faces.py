@@ -12,14 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from operator import attrgetter
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from .._errors import InvalidInputError
 from .._secret import hide_values
-from .calls import asking
+from .calls import Questions, asking, beside
 from .members import Declared, Function, How
 from .portal import Portal
-from .prefetch import Reading, read
+from .prefetch import Reading, have_readers_answer, read
 
 __all__ = ["Face", "Method", "Side", "Translate", "asked", "check_door", "hide_environment", "original_of", "refuse_faces"]
 
@@ -51,6 +51,13 @@ class Face:
         self._original = original
         self._reading: Reading[Any] | None = read(original) if self._reads else None
         self._parts: dict[str, Any] = {}
+
+    @classmethod
+    def _of(cls, portal: Portal, original: Any) -> Self:
+        """Make the face of an object, also where its users make one in another way."""
+        face = cls.__new__(cls)
+        Face.__init__(face, portal, original)
+        return face
 
     def __repr__(self) -> str:
         return repr(self._original)
@@ -180,7 +187,7 @@ class Side(ABC):
         """Give what stands for a value outside of Trio: the face of an object that lives in Trio, else the value itself."""
         face = self.faces.get(type(value))
         if face is not None:
-            return face(portal, value)
+            return face._of(portal, value)  # noqa: SLF001 - of this module
         if isinstance(value, AsyncIterator):
             return self.iterator(portal, value)
         return value
@@ -194,6 +201,25 @@ class Side(ABC):
                 for name in names:
                     made[name] = self._member(how, name, inspect.getattr_static(original, name))
         return made
+
+    def offered(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Make a function of the caller's so that tasks in Trio can call it, while a block lasts."""
+        return beside(name, function)
+
+    def constructor(self, entry: Function) -> Method:
+        """Make the `__init__` of the face of a class whose objects its users make, out of the face of its first argument."""
+        signature = inspect.signature(entry.origin)
+        first = next(iter(signature.parameters))
+
+        @functools.wraps(entry.origin.__init__)
+        def construct(face: Face, /, *args: Any, **arguments: Any) -> None:
+            bound = signature.bind(*args, **arguments)
+            found = bound.arguments[first]
+            check_door(first, found, entry.takes, entry.module, *self.doors)
+            bound.arguments[first] = found._original  # noqa: SLF001 - of this module
+            Face.__init__(face, found._portal, entry.origin(*bound.args, **asked(entry.origin, bound.kwargs)))  # noqa: SLF001
+
+        return construct
 
     def function(self, entry: Function) -> Method:
         """Make the face's function of one in Trio, which takes the face of its first argument."""
@@ -282,6 +308,31 @@ def _gives_block(side: Side, function: Method) -> Method:
     return method
 
 
+def _offers(side: Side, function: Method) -> Method:
+    own = inspect.signature(function).parameters
+
+    def offered(name: str, value: Any) -> Any:
+        return side.offered(name, value) if name not in own and callable(value) else value
+
+    def method(self: Face, *args: Any, **arguments: Any) -> Any:
+        args = tuple({name: offered(name, value) for name, value in a.items()} if isinstance(a, Mapping) else a for a in args)
+        arguments = {name: offered(name, value) for name, value in arguments.items()}
+        return side.crossing(self._portal, function(self._original, *args, **arguments), side.translate)
+
+    return method
+
+
+def _gives_items(side: Side, function: Method) -> Method:
+    def method(self: Face, *args: Any, **arguments: Any) -> Any:
+        questions = Questions()
+        with questions.asked_here():
+            face = side.translate(self._portal, function(self._original, *args, **asked(function, arguments)))
+        have_readers_answer(face, questions)
+        return face
+
+    return method
+
+
 def _gives_client(side: Side, function: Method) -> Method:
     def method(self: Face, *args: Any, **arguments: Any) -> Any:
         return side.crossing(self._portal, function(self._original, *args, **arguments), side.client)
@@ -328,6 +379,8 @@ _METHODS: Final[Mapping[How, Callable[[Side, Method], Method]]] = {
     How.ON_THE_SPOT: _on_the_spot,
     How.IN_TRIO: _in_trio,
     How.GIVES_BLOCK: _gives_block,
+    How.OFFERS: _offers,
+    How.GIVES_ITEMS: _gives_items,
     How.GIVES_CLIENT: _gives_client,
     How.RECEIVES_NOWAIT: _receives_nowait,
     How.RECEIVES_READY: _receives_ready,

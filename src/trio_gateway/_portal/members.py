@@ -47,6 +47,11 @@ class How(enum.Enum):
     """It is a call after which nothing is read any more: what was handed over and not read is forgotten."""
     GIVES_BLOCK = enum.auto()
     """It gives a block, which is entered and left in Trio."""
+    OFFERS = enum.auto()
+    """So does this; and functions of the caller's, which are given under any name, are called where the caller is at any time
+    while the block lasts."""
+    GIVES_ITEMS = enum.auto()
+    """It gives items that come of tasks in Trio; what these ask, such as to call a handler, those answer who read the items."""
     GIVES_CLIENT = enum.auto()
     """It gives a block that gives an httpx client."""
     RECEIVES = enum.auto()
@@ -190,13 +195,15 @@ MEMBERS: Final[Mapping[type, Declared]] = {
 class Function:
     """A public function of a module beside the library's front door, whose first argument is an object that lives in Trio.
 
+    Or a class, of which its users make objects.
+
     A face has one of the same name in a module of the same name, which takes the object's face.
     """
 
     origin: Callable[..., Any]
-    """The function."""
+    """The function, or the class."""
     how: How
-    """What a face does with it: as with a method of its first argument."""
+    """What a face does with it: as with a method of its first argument. A class is called on the spot."""
     module: str
     """The module's name below that of the library, or of a face."""
     takes: tuple[type, ...]

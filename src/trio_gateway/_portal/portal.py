@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TypeVar, final
+from typing import Final, TypeVar, final
 
 import trio
 
+from .desk import Desk
 from .messages import Raised, Returned
 from .thread import TrioThread, join_shared_thread, leave_shared_thread
 
@@ -31,6 +32,8 @@ class Portal:
         """Inside the gateway's block while that is open."""
         self.dropped_events = 0
         """How many events were lost on their way out to an event loop."""
+        self.desk: Final = Desk()
+        """Where threads that wait for this gateway's calls find what else is to be done."""
 
     def open(self) -> None:
         """Begin to use the shared thread.

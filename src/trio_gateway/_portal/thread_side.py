@@ -16,10 +16,13 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, TypeVar, final
 
+import trio
+
 from .._errors import InvalidInputError
 from .._transport.blocks import OnlyWith
 from .calls import Block, Call
 from .deadlines import Cancelled, check_limits, seconds_left, waking
+from .desk import Desk
 from .messages import Asked, Entered, Last, Message, Raised, Returned, Stopped, Withdrawn, closed, swallowed, value_of
 from .portal import Portal
 from .prefetch import Reading, forget, have_readers_answer
@@ -35,9 +38,15 @@ thread sleeps, interrupts no sleep: it is raised when the wait is over, so that 
 
 @final
 class ThreadCaller:
-    """A thread that waits for messages. A signal may come at any moment, and none is lost by it."""
+    """A thread that waits for messages. A signal may come at any moment, and none is lost by it.
 
-    def __init__(self) -> None:
+    Args:
+        desk: where it looks what else is to be done while it waits.
+    """
+
+    def __init__(self, desk: Desk | None = None) -> None:
+        self.thread: Final = threading.get_ident()
+        self._desk = Desk() if desk is None else desk
         self._arrived: list[Message] = []
         self._withdrawn: list[Asked] = []
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -50,6 +59,10 @@ class ThreadCaller:
         self._arrived.append(message)
         self._wake.put(None)
         return True
+
+    def wake(self) -> None:
+        """Have it look again what there is to do."""
+        self._wake.put(None)
 
     @property
     def last(self) -> Message | None:
@@ -86,8 +99,7 @@ class ThreadCaller:
         try:
             start()
             while True:
-                while len(self._arrived) == seen:
-                    self._wait()
+                self._wait_for_more(seen)
                 message = self._arrived[seen]
                 seen += 1
                 if not isinstance(message, Asked):
@@ -96,6 +108,31 @@ class ThreadCaller:
         except BaseException:
             self.settle(cancel)
             raise
+
+    def _wait_for_more(self, seen: int) -> None:
+        """Wait until more has arrived than was seen, and do what else is to be done meanwhile."""
+        try:
+            while len(self._arrived) == seen:
+                self._desk.join(self)
+                if seconds_left() == 0 or not self._help():
+                    self._wait()
+        finally:
+            self._desk.leave(self)
+
+    def _help(self) -> bool:
+        """Answer a question that no call has asked, if there is one."""
+        asked: Asked | None = None
+        try:
+            asked = self._desk.take(self)
+            if asked is None:
+                return False
+            self._desk.leave(self)  # meanwhile others may do what else comes
+            asked.answer(_answer(asked))
+        except BaseException:  # a signal, or the end of a limit: of this thread, and not of who asks
+            if asked is not None:
+                asked.answer(Raised(RuntimeError("the client was interrupted while it ran this function")))
+            raise
+        return True
 
     def _wait(self) -> None:
         """Wait until something arrives, or until the time around it has passed."""
@@ -133,6 +170,57 @@ def _answer(asked: Asked) -> Returned | Raised:
         return Raised(error)
 
 
+@final
+class _ThreadHelper:
+    """Has functions called by a thread that waits for a call: by that which has entered the block, if it does.
+
+    Args:
+        portal: the way into its gateway's block.
+        thread: the thread.
+    """
+
+    def __init__(self, portal: Portal, thread: int) -> None:
+        self._portal = portal
+        self._thread = thread
+        self._closed = False
+
+    def close(self) -> None:
+        """Have nothing called any more: the block is left."""
+        self._closed = True
+
+    async def call(self, name: str, function: Callable[[], object]) -> Any:
+        """Call a function. In Trio.
+
+        Cancellation: it is not called, if that had not begun; else it runs on, and what comes of it is ignored.
+        """
+        answers: list[Returned | Raised] = []
+        answered = trio.Event()
+
+        def take(answer: Returned | Raised) -> None:
+            answers.append(answer)
+            answered.set()
+
+        def answer(answer: Returned | Raised) -> None:
+            with suppress(trio.RunFinishedError):  # then nobody waits for it
+                self._portal.thread.post(take, answer)
+
+        def run() -> object:
+            if self._closed:
+                raise RuntimeError("the client leaves the block")
+            return function()
+
+        asked = Asked(name, run, (), answer)
+        self._portal.desk.put(asked, self._thread)
+        try:
+            await answered.wait()
+        finally:
+            self._portal.desk.take_back(asked)
+        first = answers[0]
+        if isinstance(first, Raised):
+            raise first.error
+        return first.value
+
+
 def _check_outside(portal: Portal) -> None:
     portal.thread.check_process()
     if portal.thread.inside():
@@ -160,7 +248,7 @@ def block_on(
         RuntimeError: this is Trio's own thread.
     """
     _check_outside(portal)
-    caller = ThreadCaller()
+    caller = ThreadCaller(portal.desk)
     crossing = Call(portal, function, caller, cancelled=seconds_left() == 0)
     try:
         return value_of(caller.converse(crossing.start, crossing.cancel))
@@ -209,13 +297,14 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
         self._manager = manager
         self._translate = translate
         self._block: Block | None = None
+        self._helper: _ThreadHelper | None = None
         self._given: T | None = None
 
     def __enter__(self) -> T:
         if self._block is not None:
             raise RuntimeError("this block was entered before")
         check_limits()
-        caller = ThreadCaller()
+        caller = ThreadCaller(self._portal.desk)
         try:
             self._block = block = self._open(caller)
             message = caller.converse(block.enter, lambda: block.leave(caller, KeyboardInterrupt()))
@@ -232,7 +321,8 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
 
     def _open(self, caller: ThreadCaller) -> Block:
         _check_outside(self._portal)
-        return Block(self._portal, self._manager, caller)
+        self._helper = _ThreadHelper(self._portal, caller.thread)
+        return Block(self._portal, self._manager, caller, helper=self._helper)
 
     def _ended(self) -> None:
         """Take note that the block has ended."""
@@ -243,7 +333,9 @@ class BlockingCrossing(OnlyWith, AbstractContextManager[T]):
         assert block is not None
         if block.foreign(error):
             return False
-        caller = ThreadCaller()
+        if self._helper is not None:
+            self._helper.close()
+        caller = ThreadCaller(self._portal.desk)
         try:
             message = caller.converse(lambda: block.leave(caller, error), lambda: block.leave(caller, KeyboardInterrupt()))
         finally:

@@ -21,6 +21,7 @@ from .._kernel.kernel import Kernel
 from .._limits import points_to_limits
 from .._pool.jobs import JobResults
 from .._pool.pool import KernelPool
+from .._portal.faces import Face, check_door
 from . import codec
 from .errors import TransferError
 from .link import Link, OnOutput
@@ -144,6 +145,8 @@ class PythonPool:
         on_progress: OnProgress | None = None,
         repeatable: bool = False,
     ) -> None:
+        if isinstance(pool, Face):
+            check_door("pool", pool, (KernelPool,), "python", "trio_gateway")
         if not isinstance(pool, KernelPool):
             raise InvalidInputError("pool", pool, "an open KernelPool of trio_gateway")
         if not isinstance(repeatable, bool):
@@ -177,7 +180,7 @@ class PythonPool:
             InvalidInputError: an option can't be used.
         """
         options = self._options
-        made = PythonPool(
+        made = type(self)(
             self._pool,
             trust=options.trust if trust is _UNSET else trust,
             dataclasses=self._classes,
@@ -185,7 +188,7 @@ class PythonPool:
             on_progress=options.on_progress if on_progress is _UNSET else on_progress,
             repeatable=self._repeatable if repeatable is _UNSET else repeatable,
         )
-        made._links, made._classes = self._links, self._classes
+        made._links, made._classes = self._links, self._classes  # noqa: SLF001 - of this class
         return made
 
     @overload
@@ -249,7 +252,7 @@ class PythonPool:
 
         Args:
             function: as for `Python.call`; it is called with one item.
-            items: the items. An iterator is read when there is room, in Trio's thread.
+            items: the items. An iterator is read when there is room, in Trio's thread also for the other faces.
             limit: how many chunks may run, or wait for their reader, at a time; None for the pool's size.
             as_completed: give the results as they come, and not in the order of the items.
             chunk: how many items are called one after the other on one lease: more than one where a lease costs much, as with a

@@ -1,18 +1,21 @@
 """Values, functions and files for synchronous code: the names of `trio_gateway.python`, for kernels of `trio_gateway.blocking`.
 
-Functions that a call is given (`on_output`, `on_progress`) are called in the thread that calls; those of a stream in the thread
-that iterates over it. A call that is interrupted by Ctrl-C waits until its code is interrupted too. What is pushed is read while
-the call lasts.
+Functions that a call is given (`on_output`, `on_progress`) are called in the thread that calls; those of a stream, and of a
+pool's `map`, in the thread that iterates over it. Tools are called in the thread that entered their block, while it waits for a
+call; while it does something else, in another thread that waits for a call of the same gateway. They must be plain functions, and
+one that is being called can't be stopped. A call that is interrupted by Ctrl-C waits until its code is interrupted too. What is
+pushed is read while the call lasts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, overload
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Generic, TypeVar, overload
 
 from .. import python as _trio
-from .._portal.blocking_faces import BlockingFace, Reader, function_like, like
-from .._python.members import FUNCTIONS, MEMBERS
+from .._portal.blocking_faces import BlockingFace, Reader, Resource, function_like, like, made_by_users
+from .._python.members import FUNCTIONS, MEMBERS, PYTHON_POOL
+from ..python import CallResult as CallResult
 from ..python import FileAccessError as FileAccessError
 from ..python import FileCopy as FileCopy
 from ..python import Name as Name
@@ -23,9 +26,11 @@ from ..python import RemoteError as RemoteError
 from ..python import TransferError as TransferError
 from ..python import Trust as Trust
 from ..python import ValueNotCarriedError as ValueNotCarriedError
-from . import Kernel
+from . import Kernel, KernelPool
 
 __all__ = [
+    "CallResult",
+    "CallResults",
     "FileAccessError",
     "FileCopy",
     "Name",
@@ -33,6 +38,7 @@ __all__ = [
     "OnProgress",
     "Progress",
     "Python",
+    "PythonPool",
     "RemoteError",
     "RemoteItems",
     "TransferError",
@@ -44,6 +50,7 @@ __all__ = [
 # As in the package: a class and a function here say which names there are, for people, editors and type checkers.
 # mypy: disable-error-code="empty-body"
 
+Item = TypeVar("Item")
 R = TypeVar("R")
 _UNSET: Any = object()
 
@@ -76,6 +83,9 @@ class Python(BlockingFace, of=_trio.Python, declared=MEMBERS[_trio.Python]):
     @like(_trio.Python.stream, RemoteItems)
     def stream(self) -> None: ...
 
+    @like(_trio.Python.tools, type(None))
+    def tools(self) -> None: ...
+
     @like(_trio.Python.upload)
     def upload(self) -> None: ...
 
@@ -87,6 +97,68 @@ class Python(BlockingFace, of=_trio.Python, declared=MEMBERS[_trio.Python]):
 
     @like(_trio.Python.download_all)
     def download_all(self) -> None: ...
+
+
+class CallResults(
+    Resource,
+    Reader[tuple[Item, CallResult[R]]],
+    Generic[Item, R],
+    of=_trio.CallResults,
+    declared=MEMBERS[_trio.CallResults],
+):
+    @like(_trio.CallResults.aclose)
+    def close(self) -> None: ...
+
+
+@made_by_users(PYTHON_POOL)
+class PythonPool(BlockingFace, of=_trio.PythonPool, declared=MEMBERS[_trio.PythonPool]):
+    def __init__(
+        self,
+        pool: KernelPool,
+        *,
+        trust: Trust | None = None,
+        dataclasses: Collection[type] = (),
+        on_output: OnOutput | None = None,
+        on_progress: OnProgress | None = None,
+        repeatable: bool = False,
+    ) -> None: ...
+
+    def using(
+        self,
+        *,
+        trust: Trust | None = _UNSET,
+        on_output: OnOutput | None = _UNSET,
+        on_progress: OnProgress | None = _UNSET,
+        repeatable: bool = _UNSET,
+    ) -> PythonPool: ...
+
+    @overload
+    def call(self, function: Callable[..., Awaitable[R]], /, *args: Any, **kwargs: Any) -> R: ...
+    @overload
+    def call(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R: ...
+    def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[[Item], Awaitable[R]],
+        items: Iterable[Item],
+        *,
+        limit: int | None = None,
+        as_completed: bool = False,
+        chunk: int = 1,
+    ) -> CallResults[Item, R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[[Item], R],
+        items: Iterable[Item],
+        *,
+        limit: int | None = None,
+        as_completed: bool = False,
+        chunk: int = 1,
+    ) -> CallResults[Item, R]: ...
+    def map(self, function: Any, items: Any, **options: Any) -> Any: ...
 
 
 @function_like(_trio.open_python, FUNCTIONS, Python)
