@@ -82,6 +82,9 @@ GATE = """
 
 Each session has this machine. `replaced` is the gateway's answer to a restart, or a kernel's word that it was replaced; `met`,
 that the new process has answered and was heard, or had its time for it. `_kernel/restart_gate.py` holds the table.
+
+Of a pool's kernel the step to `meeting` is a loss, unless the pool or the lease has restarted it itself. What was asked for
+before its caller knew of that fails, and never passes the gate. `_kernel/kept_process.py` counts the losses.
 """
 
 

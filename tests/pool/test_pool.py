@@ -19,6 +19,7 @@ from trio_gateway import (
     KernelError,
     KernelInitError,
     KernelPool,
+    KernelRestartedError,
     KernelSpecNotFoundError,
     PoolClosedError,
 )
@@ -349,6 +350,48 @@ async def test_a_lease_whose_kernel_is_killed_takes_nothing_from_the_others(auto
         nursery.start_soon(killed)
         for _ in range(4):
             nursery.start_soon(ground.pool.run, "import time; time.sleep(2)")
+
+
+@pytest.mark.parametrize("how", ["kill", "restart"])
+@pytest.mark.parametrize("reuse", ["never", "restart", "as-is"])
+async def test_a_lease_runs_nothing_in_a_process_without_init(autojump_clock: MockClock, how: str, reuse: str) -> None:
+    """G3: the kernel is killed between its hand-out and the lease's first execution, and started again."""
+    async with open_ground(size=1, warm=1, init="x = 1", reuse=reuse) as ground:
+        async with ground.pool.kernel() as kernel:
+            theirs = ground.fake.kernels[kernel.id]
+            getattr(theirs, how)()
+            await trio.sleep(30)
+            with pytest.raises(KernelRestartedError):
+                await kernel.execute("x + 1")
+            assert theirs.codes == ["x = 1"]
+            assert (await kernel.execute("x")).status == "error", "the lease knows, and may go on"
+        for _ in range(2):
+            async with ground.pool.kernel() as kernel:
+                assert (await kernel.execute("x")).text == "1"
+
+
+async def test_a_lease_of_a_kernel_that_was_restarted_for_it_is_safe_too(autojump_clock: MockClock) -> None:
+    """The pool's own restart is no loss; one after it is."""
+    async with open_ground(size=1, reuse="restart", init="x = 1") as ground:
+        for number in range(3):
+            async with ground.pool.kernel() as kernel:
+                theirs = ground.fake.kernels[kernel.id]
+                assert (await kernel.execute("x")).text == "1"
+                theirs.kill()
+                await trio.sleep(30)
+                with pytest.raises(KernelRestartedError):
+                    async with kernel.stream("x"):
+                        pytest.fail("it is not sent")
+                assert theirs.codes == ["x = 1", "x"] * (number + 1)
+
+
+async def test_a_lease_may_restart_its_kernel(autojump_clock: MockClock) -> None:
+    """It has asked for it, so it is told of nothing; `init` is the pool's, and does not run."""
+    async with open_ground(size=1, reuse="as-is", init="x = 1") as ground:
+        async with ground.pool.kernel() as kernel:
+            await kernel.restart()
+            assert (await kernel.execute("'x' in globals()")).text == "False"
+            assert ground.fake.kernels[kernel.id].codes == ["x = 1", "'x' in globals()"]
 
 
 # ------------------------------------------------------------------------------------------------------------ starts that fail

@@ -110,6 +110,24 @@ async def test_two_hundred_leases_with_kernels_killed_and_connections_cut(real_g
     assert len(rest(real_gateway, "GET", "/api/kernels")) == turn.before
 
 
+async def test_a_lease_runs_nothing_in_a_process_without_init(real_gateway: RunningGateway, tmp_path: Path) -> None:
+    """G3: the kernel is killed between its hand-out and the lease's first execution, and the gateway starts it again."""
+    turn = Round(tmp_path, real_gateway)
+    async with (
+        trio_gateway.open_gateway(real_gateway.url, auth_token=real_gateway.token) as gateway,
+        gateway.open_pool("python3", size=1, warm=1, init=turn.init) as pool,
+        pool.kernel() as kernel,
+    ):
+        with trio.fail_after(PATIENCE):
+            os.kill(int(turn.processes.read_text()), signal.SIGKILL)
+            async for _ in kernel.changes():
+                if kernel.hb.evidence.restarts:
+                    break
+            with pytest.raises(trio_gateway.KernelRestartedError):
+                await kernel.execute("open('ran', 'w')")
+            assert (await kernel.execute("import os; os.path.exists('ran') or 'x' in globals()")).text == "False"
+
+
 def test_without_async(real_gateway: RunningGateway) -> None:
     tg = trio_gateway.blocking
     with (

@@ -323,6 +323,10 @@ class Acts(Protocol):
         """Interrupt the kernel."""
         ...
 
+    def note_answer(self, reply: Message) -> None:
+        """The kernel has answered on its control channel: this tells which process it is."""
+        ...
+
 
 class Question(PendingReply):
     """A question of recovery's, in its session's table.
@@ -437,6 +441,8 @@ class Checks(Carrier):
         if reply is None:
             self.act(self.recovery.failed(msg_id))
         else:
+            if reply.channel == "control":
+                self._acts.note_answer(reply)  # first: what follows may have something sent to a process that is not the one
             self.answered(msg_id, reply)
 
     def lose(self, requests: Iterable[str]) -> None:

@@ -89,9 +89,9 @@ class Executor:
         Raises:
             InvalidInputError: the code is no text, or has NUL bytes or lone surrogates, or another argument can't be used;
                 nothing was sent.
-            KernelRestartedError: the kernel was restarted while this ran. The kernel can be used again. (A gateway interrupts
-                a kernel before it restarts it or shuts it down: if the kernel answers in time, that is the result, and its
-                error is `KeyboardInterrupt`.)
+            KernelRestartedError: the kernel was restarted while this ran; or, of a pool's kernel, before this was sent, and its
+                caller did not know. The kernel can be used again. (A gateway interrupts a kernel before it restarts it or shuts
+                it down: if the kernel answers in time, that is the result, and its error is `KeyboardInterrupt`.)
             KernelDiedError: the kernel ended for good.
             KernelCulledError: someone else shut the kernel down.
             ConnectionLostError: the answer was lost with the connection. The code may have run; it was not sent again.
@@ -106,13 +106,13 @@ class Executor:
             async with self._running(content, on_cancel, keep=True, inbox=None) as pending:
                 if not await pending.wait_answered():
                     await self._session.checks.await_idle(pending)
-            return pending.result()
+            return self._result(pending)
         inbox = self._inbox("spool")
         try:
             async with self._running(content, on_cancel, keep=True, inbox=inbox) as pending:
                 async for _ in OutputStream(self._session, pending, inbox, stdin):
                     pass  # collected for the result; what matters here are the requests for input in between
-            return pending.result()
+            return self._result(pending)
         finally:
             inbox.discard()
 
@@ -189,6 +189,8 @@ class Executor:
         if on_cancel not in ("interrupt", "abandon"):
             raise InvalidInputError("on_cancel", on_cancel, '"interrupt" or "abandon"')
         session = self._session
+        kept = session.kept
+        known = kept.known
         try:
             self._turn.acquire_nowait()
             since = math.inf
@@ -198,8 +200,10 @@ class Executor:
         unwanted = False
         try:
             session.checks.raise_if_given_up(since)
+            kept.raise_if_lost(known)
             await session.gate.wait()
             await trio.lowlevel.checkpoint_if_cancelled()  # else it would be sent before the cancellation is noticed
+            kept.raise_if_lost(known)
             message = session.requests.make("shell", "execute_request", content, subshell_id=self._subshell_id)
             pending = PendingExecution(
                 message,
@@ -209,6 +213,7 @@ class Executor:
                 silent=bool(content["silent"]),
                 inbox=inbox,
                 on_skipped=self._send_again,
+                on_begun=session.note_begun,
             )
             self._skips = 0
             session.requests.submit(pending)
@@ -231,6 +236,11 @@ class Executor:
         finally:
             if not unwanted:
                 self._turn.release()
+
+    def _result(self, pending: PendingExecution) -> ExecutionResult:
+        """Give the user the result of an execution, or raise what it failed with."""
+        self._session.kept.told(pending.failure)
+        return pending.result()
 
     async def _end_unwanted(self, pending: PendingExecution) -> None:
         """Interrupt an execution that nobody wants any more as soon as it begins. A service of the session."""
@@ -336,6 +346,7 @@ class OutputStream:
                 except trio.EndOfChannel:
                     raise StopAsyncIteration from None
                 except GatewayError as error:
+                    self._session.kept.told(self._pending.failure)
                     raise fresh(error) from error.__cause__
             if message is None:
                 await self._session.checks.await_idle(self._pending)
@@ -459,6 +470,7 @@ class OutputStream:
         """
         if not self._pending.settled:
             raise RuntimeError("the execution has not ended yet: read its outputs to the end first")
+        self._session.kept.told(self._pending.failure)
         return self._pending.result()
 
     def told_end(self) -> ExecutionResult | None:

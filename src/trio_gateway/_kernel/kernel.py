@@ -27,7 +27,7 @@ from .channels import Channel
 from .comms import Comms
 from .executor import Executor
 from .pending import PendingReply
-from .session import KernelSession
+from .session import KernelSession, process_of
 from .status import SessionStatus, Status
 
 __all__ = ["HeartbeatChannel", "Kernel", "Subshell"]
@@ -340,7 +340,17 @@ class Kernel(Executor):
             GatewayError: as for `complete`.
         """
         reply = await self._session.requests.request("control", "kernel_info_request", {})
-        return "" if reply.header.session == reply.parent_session else reply.header.session
+        self._session.note_answer(reply)
+        return process_of(reply)
+
+    def keep_process(self) -> None:
+        """From now on let executions fail that were asked for before it is known that the process was replaced. For pools.
+
+        When the process is replaced, and not by `restart` of this kernel, each of them ends with KernelRestartedError, also if it
+        was not sent yet; the next one runs in the new process. Where nothing tells of it, because the connection was away, the
+        next answer on the control channel shows it, or code that begins in another process.
+        """
+        self._session.kept.keep()
 
     async def ask_control(
         self, msg_type: str, content: Mapping[str, Any], *, buffers: Sequence[Buffer] = ()

@@ -261,6 +261,7 @@ class PendingExecution(Pending):
         silent: whether the request is silent.
         inbox: where outputs and requests for input go as they come, if someone wants them.
         on_skipped: called when the kernel has skipped it; says whether another request was made in its place.
+        on_begun: called with this when the kernel has begun with it, and maybe again. It may fail this.
     """
 
     __slots__ = (
@@ -268,6 +269,7 @@ class PendingExecution(Pending):
         "_idle_scope",
         "_is_whole",
         "_ledger",
+        "_on_begun",
         "_silent",
         "_started",
         "_window",
@@ -302,10 +304,12 @@ class PendingExecution(Pending):
         silent: bool = False,
         inbox: Inbox | None = None,
         on_skipped: Callable[[PendingExecution], bool] | None = None,
+        on_begun: Callable[[PendingExecution], object] | None = None,
     ) -> None:
         super().__init__(message)
         self._ledger = ledger
         self.on_skipped = on_skipped
+        self._on_begun = on_begun
         self._silent = silent
         self._window = ledger.open()
         self.execution = execution
@@ -348,6 +352,8 @@ class PendingExecution(Pending):
         else:
             if self.on_heard is not None:
                 self.on_heard()
+            if self._on_begun is not None and execution.kernel_session and message.header.msg_type == "status":
+                self._on_begun(self)
             if execution.done:
                 if execution.status != "aborted" or self.on_skipped is None or not self.on_skipped(self):
                     self._account()

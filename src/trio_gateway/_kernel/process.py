@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -30,6 +30,14 @@ ASK_AGAIN_SECONDS: Final = 5.0
 """After how long a restarted kernel that does not answer is asked again, in seconds."""
 
 
+class Replaced(Protocol):
+    """Acts on it that a new process took the old one's place."""
+
+    def __call__(self, reason: str, told: str, *, ours: bool = False) -> None:
+        """Take in why, what an event is to say of it (`""` for none), and whether it was this session's doing."""
+        ...
+
+
 class KernelProcess:
     """Interrupts and restarts the process of one session's kernel.
 
@@ -40,8 +48,7 @@ class KernelProcess:
         gate: keeps code back while the process is replaced.
         interrupt_mode: asks what the kernelspec says of interrupts, `"signal"` or `"message"`.
         reconnect: drops the connection; a new one is made at once.
-        on_replaced: called when a new process took the old one's place, with the reason, and with what an event is to say of it;
-            `""` where it was our doing.
+        on_replaced: called when a new process took the old one's place.
     """
 
     __slots__ = ("_api", "_gate", "_interrupt_mode", "_on_replaced", "_own_restarts", "_reconnect", "_requests", "_status")
@@ -55,7 +62,7 @@ class KernelProcess:
         *,
         interrupt_mode: Callable[[], Awaitable[str]],
         reconnect: Callable[[], None],
-        on_replaced: Callable[[str, str], None],
+        on_replaced: Replaced,
     ) -> None:
         self._api = api
         self._requests = requests
@@ -161,4 +168,4 @@ class KernelProcess:
     def _note_own_restart(self) -> None:
         self._own_restarts = self._api.own_restarts(self._status.kernel_id)
         self._status.change(kernel="starting")
-        self._on_replaced("it was restarted by us", "")
+        self._on_replaced("it was restarted by us", "", ours=True)

@@ -243,6 +243,12 @@ class Requests:
             if pending.sent:
                 pending.fail(failure)
 
+    def fail_unsent_executions(self, failure: Exception) -> None:
+        """Fail every execution that was not sent yet, and send it no more: its code counts on the process that is gone."""
+        for pending in self.unanswered():
+            if isinstance(pending, PendingExecution) and self.withdraw(pending):
+                pending.fail(failure)
+
     def fail_all(self, failure: Exception) -> None:
         """Fail every request, and send nothing more: the session has ended."""
         self.outbox.clear()

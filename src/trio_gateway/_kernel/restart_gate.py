@@ -109,6 +109,11 @@ class RestartGate:
         if self._state is GateState.MEETING and not meeting:
             self._start_soon(self._probe, name="trio_gateway.probe")
 
+    @property
+    def meeting(self) -> bool:
+        """Whether there is a new process that was sent no code yet."""
+        return self._state is GateState.MEETING
+
     def give_up(self) -> None:
         """There is nobody to be met any more: nobody waits."""
         self._feed("session ended")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 import trio
 
@@ -24,12 +25,14 @@ from .._errors import (
 )
 from .._protocol.kernel_state import KernelState
 from .._protocol.liveness import Liveness, Verdict
-from .._protocol.messages import CHANNELS
+from .._protocol.messages import CHANNELS, Message
 from .._services import Services
 from .channels import Channel
 from .checks import Checks
 from .comms import Comms
 from .exchange import MessageExchange
+from .kept_process import KeptProcess
+from .pending import PendingExecution
 from .process import KernelProcess
 from .requests import Requests
 from .restart_gate import RestartGate
@@ -37,7 +40,15 @@ from .router import Dead, Goodbye, News, Restarted, Router
 from .status import SessionStatus
 from .supervisor import Supervisor
 
-__all__ = ["KernelSession"]
+__all__ = ["KernelSession", "process_of"]
+
+_UNHEARD: Final = ("another process has answered in its place", "restarted unheard of")
+"""Why a kernel that is kept counts as replaced where nothing told of it, and what an event says."""
+
+
+def process_of(reply: Message) -> str:
+    """Return which process has answered: the session that it gives to its messages; `""` where it gives that of the request."""
+    return "" if reply.header.session == reply.parent_session else reply.header.session
 
 
 class KernelSession:
@@ -64,6 +75,7 @@ class KernelSession:
         "comms",
         "config",
         "gate",
+        "kept",
         "kernel_id",
         "process",
         "requests",
@@ -92,6 +104,7 @@ class KernelSession:
         )
         self.channels: Mapping[str, Channel] = {name: Channel(name, self.requests, self.status, config) for name in CHANNELS}
         self.comms: Comms = Comms(self.channels["shell"], self.requests, self.status, config, self.start_soon)
+        self.kept: KeptProcess = KeptProcess()
         self.gate: RestartGate = RestartGate(self.requests, self.status, self.start_soon)
         self.process: KernelProcess = KernelProcess(
             api,
@@ -251,13 +264,37 @@ class KernelSession:
             case Goodbye():
                 self.process.note_goodbye()
 
-    def _note_replaced(self, reason: str, told: str) -> None:
-        """A new process took the old one's place: end what the old one had, and tell of what was not our doing."""
+    def note_answer(self, reply: Message) -> None:
+        """The kernel has answered on its control channel: see whether it is the process that the user keeps, if one is kept."""
+        if not self.kept.answers(process_of(reply)):
+            self._note_replaced(*_UNHEARD)
+
+    def note_begun(self, pending: PendingExecution) -> None:
+        """The kernel has begun with code: likewise. The code of an execution may wait in the gateway for another process."""
+        process = pending.execution.kernel_session
+        if process != pending.message.header.session and not self.kept.runs(process):
+            self._note_replaced(*_UNHEARD)
+
+    def _note_replaced(self, reason: str, told: str, *, ours: bool = False) -> None:
+        """A new process took the old one's place: end what the old one had, and tell of what was not our doing.
+
+        Args:
+            reason: what is known of it.
+            told: what an event is to say of it; `""` for none.
+            ours: whether it was replaced by this session.
+        """
         failure = KernelRestartedError(self.kernel_id, reason)
         name_gateway(failure, self.api.http.called)
         self.status.liveness.restarts += 1
         self.requests.fail_sent(failure)
         self.comms.end(failure)
+        if ours:
+            self.kept.replaced()
+        elif not self.gate.meeting:  # else nothing was sent to the process that this one takes the place of
+            unsent = KernelRestartedError(self.kernel_id, f"{reason}; this was not sent to the new one")
+            name_gateway(unsent, self.api.http.called)
+            if self.kept.lose(failure, unsent):
+                self.requests.fail_unsent_executions(unsent)
         self.gate.begin()
         if told:
             self.api.tell("restarted", kernel_id=self.kernel_id, message=told)

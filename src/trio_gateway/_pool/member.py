@@ -190,6 +190,8 @@ class Member:
                     self._process = ""
                     if used:
                         await self._restart(kernel)
+                    kernel.keep_process()  # before `init`: no process that has not run it is taken for one that has
+                    self._restarts = kernel.hb.evidence.restarts
                     await self._initialise(kernel)
                     with trio.move_on_after(ANSWER_SECONDS):  # a kernel that does not tell is not asked again
                         self._process = await kernel.ask_process()
@@ -205,7 +207,6 @@ class Member:
                     self._owner.start_failed(self, error)
                 await trio.lowlevel.checkpoint()
                 return
-            self._restarts = kernel.hb.evidence.restarts
             if not checks:
                 self.used_at = trio.current_time()
             self.started_at = min(self.started_at, self.used_at)

@@ -162,6 +162,9 @@ class KernelPool:
         A kernel that is ready is handed out at once; it is asked whether it is there, unless it was heard of in the last second.
         What becomes of it afterwards is the pool's `reuse`, in the background: leaving the block waits for nothing.
 
+        When its process is replaced, and not by `restart` of this kernel, what was asked for before this is known ends with
+        KernelRestartedError, also if it was not sent yet. What is executed after that runs in the new process, without `init`.
+
         Yields:
             The kernel. Do not use it after the block.
 

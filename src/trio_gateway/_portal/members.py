@@ -131,7 +131,9 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         ),
         How.IN_TRIO: ("verdict",),
         How.GIVES_BLOCK: ("stream", "subshell"),
-        How.INTERNAL: ("ask_control", "ask_process", "ask_spec", "account_for_losses", "note_shut_down"),
+        How.INTERNAL: (
+            "ask_control", "ask_process", "ask_spec", "account_for_losses", "keep_process", "note_shut_down",
+        ),
     },
     Subshell: {
         How.ON_THE_SPOT: ("id",),
