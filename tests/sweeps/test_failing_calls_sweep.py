@@ -50,10 +50,12 @@ ERRORS: dict[str, list[Callable[[], BaseException]]] = {
     "option": [lambda: os_error(errno.EINVAL)],
     "thread": [lambda: RuntimeError(NO_THREAD)],
     "open": [lambda: os_error(errno.EMFILE), lambda: os_error(errno.ENOSPC)],
+    "file": [lambda: os_error(errno.ENOSPC), lambda: os_error(errno.EDQUOT)],
     "replace": [lambda: os_error(errno.ENOSPC)],
     "sync": [lambda: os_error(errno.EIO), lambda: os_error(errno.ENOSPC)],
+    "process": [lambda: os_error(errno.EMFILE), lambda: os_error(errno.ENOMEM), lambda: os_error(errno.EAGAIN)],
 }
-FILES = ("open", "replace", "sync")
+FILES = ("open", "file", "replace", "sync")
 CASES = [
     pytest.param(kind, number, id=f"{kind}-{getattr(error(), 'errno', None) or 'none'}")
     for kind, errors in ERRORS.items()
@@ -75,9 +77,17 @@ Attempt = Callable[[FailingCall], Awaitable[bool]]
 """Holds the conversation; says whether it was whole."""
 
 
-async def sweep(kind: str, error: Callable[[], BaseException], attempt: Attempt) -> int:
-    """Let the first call fail, the second, and so on, until there are no more; return how many failed."""
-    nth, struck = 1 + sweep_offset(), 0
+async def sweep(kind: str, error: Callable[[], BaseException], attempt: Attempt, *, each: bool = False) -> int:
+    """Let the first call fail, the second, and so on, until there are no more; return how many failed.
+
+    Args:
+        kind: which calls.
+        error: what they raise.
+        attempt: holds the conversation.
+        each: also where a run takes every fourth call: there are few of them.
+    """
+    stride = 1 if each else STRIDE
+    nth, struck = 1 + (0 if each else sweep_offset()), 0
     while True:
         call = FailingCall(kind, nth, error())
         try:
@@ -90,10 +100,10 @@ async def sweep(kind: str, error: Callable[[], BaseException], attempt: Attempt)
             assert whole, "it is not whole, though nothing failed"
             return struck
         struck += 1
-        nth += STRIDE
+        nth += stride
 
 
-@pytest.mark.parametrize(("kind", "number"), [case for case in CASES if case.values[0] not in FILES])
+@pytest.mark.parametrize(("kind", "number"), [case for case in CASES if case.values[0] not in (*FILES, "process")])
 async def test_a_call_fails_in_a_conversation(kind: str, number: int, caplog: pytest.LogCaptureFixture) -> None:
     """G1 to G5"""
 
@@ -162,3 +172,37 @@ async def test_a_call_fails_in_a_run_of_a_notebook(kind: str, number: int, tmp_p
 
     with nothing_left_behind():
         assert await sweep(kind, ERRORS[kind][number], attempt) > 0 or STRIDE > 1
+
+
+@pytest.mark.parametrize("error", ERRORS["process"])
+async def test_the_command_that_gives_the_token_can_not_be_started(error: Callable[[], BaseException]) -> None:
+    """G1, G3: what waits for the token gets the reason."""
+
+    async def attempt(call: FailingCall) -> bool:
+        whole = False
+        async with FakeGateway(script) as fake:
+            with call.here():
+                try:
+                    async with trio_gateway.open_gateway(
+                        fake.url, connector=fake.connector, token_command=["echo", fake.token], **SETTINGS
+                    ) as gateway:
+                        await gateway.kernelspecs.list()
+                        whole = True
+                except trio_gateway.GatewayError as failure:
+                    assert not isinstance(failure, trio_gateway.GatewayInternalError)  # noqa: PT017
+                    assert os.strerror(call.error.errno) in str(failure)  # type: ignore[attr-defined]  # noqa: PT017
+        return whole
+
+    with nothing_left_behind():
+        assert await sweep("process", error, attempt, each=True) > 0
+
+
+@pytest.mark.parametrize("error", ERRORS["process"])
+async def test_a_local_gateway_can_not_be_started(error: Callable[[], BaseException]) -> None:
+    """G1, G3: the block is not entered, and the reason comes out."""
+    call = FailingCall("process", 1, error())
+    with nothing_left_behind(), call.armed(), call.here():
+        with pytest.raises(trio_gateway.GatewayError, match=os.strerror(call.error.errno)):  # type: ignore[attr-defined]
+            async with trio_gateway.open_local_gateway():
+                raise AssertionError("there is one")
+    assert call.calls == 1

@@ -6,6 +6,7 @@ Only calls of the tasks below `here()` count, so a server in the same process is
 from __future__ import annotations
 
 import contextvars
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +26,21 @@ _watched: contextvars.ContextVar[bool] = contextvars.ContextVar("failing_calls",
 def os_error(number: int) -> OSError:
     """Return the error that the system gives."""
     return OSError(number, os.strerror(number))
+
+
+class _FullDisk(io.FileIO):
+    """A file of which half of the first piece is written, and then nothing more."""
+
+    def __init__(self, descriptor: int, mode: str, error: BaseException) -> None:
+        super().__init__(descriptor, mode)
+        self._error = error
+        self._full = False
+
+    def write(self, data: Any) -> int:
+        if self._full:
+            raise self._error
+        self._full = True
+        return super().write(memoryview(data)[: max(1, len(data) // 2)])
 
 
 @attrs.define
@@ -76,6 +92,15 @@ class FailingCall:
 
             return fails_once
 
+        if self.kind == "file":
+
+            def opens(descriptor: int, mode: str, *args: Any, **options: Any) -> Any:
+                if self._strikes():
+                    return io.BufferedWriter(_FullDisk(descriptor, mode, self.error))
+                return real(descriptor, mode, *args, **options)
+
+            return opens
+
         def fails(*args: Any, **options: Any) -> Any:
             if self._strikes():
                 raise self.error
@@ -94,9 +119,10 @@ CALLS: dict[str, list[tuple[Any, str]]] = {
     "write at once": [(os, "write")],  # a small frame, from the task that asks for it
     "option": [(_Socket, "setsockopt")],
     "thread": [(_thread_cache.ThreadCache, "start_thread_soon")],
-    "process": [(trio.lowlevel, "open_process"), (trio._subprocess, "open_process")],
+    "process": [(trio.lowlevel, "open_process"), (trio._subprocess, "_open_process")],
     "temporary file": [(tempfile, "TemporaryFile")],
     "open": [(os, "open")],
+    "file": [(os, "fdopen")],  # it opens, and can't be written whole
     "replace": [(os, "replace")],
     "sync": [(os, "fsync")],
 }
