@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import sys
 import tracemalloc
 import zoneinfo
 from typing import Any
@@ -116,6 +117,65 @@ def test_a_frame_comes_back(value: pd.DataFrame) -> None:
 )
 def test_tables_of_each_library(value: Any) -> None:
     assert same(carried(value), value)
+
+
+TEXT = pd.StringDtype("python", na_value=float("nan"))
+OLD_TEXT = pd.StringDtype("python")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.DataFrame({"a": [1, 2]}, columns=pd.Index(["a"], dtype=TEXT), index=pd.Index(["x", "é"], dtype=TEXT, name="k")),
+        pd.DataFrame({"t": pd.array(["x", None], dtype=TEXT), "u": pd.array(["", None], dtype=OLD_TEXT)}),
+        pd.DataFrame([[1]], columns=pd.MultiIndex.from_arrays([pd.Index(["a"], dtype=TEXT), [1]])),
+        pd.Series(pd.Categorical(["b", "a"], categories=pd.Index(["a", "b"], dtype=TEXT))),
+        pd.Index([], dtype=TEXT),
+    ],
+)
+def test_text_needs_no_arrow(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pandas 3 makes column names such text, so each frame would need it."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    found = carried(value)
+    if isinstance(value, pd.DataFrame):
+        pd.testing.assert_frame_equal(found, value)
+        assert list(found.dtypes) == list(value.dtypes)
+        assert found.columns.dtype == value.columns.dtype
+    elif isinstance(value, pd.Series):
+        pd.testing.assert_series_equal(found, value)
+    else:
+        pd.testing.assert_index_equal(found, value)
+
+
+def test_what_needs_arrow_where_there_is_none_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"n": pd.array([1, None], dtype="Int64")})
+    tree = codec.encode(frame)
+    whole = [bytearray(part) for part in tree.parts]
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(codec.CannotCarry) as caught:
+        codec.encode({"f": frame})
+    assert (caught.value.place, caught.value.reason) == (
+        "['f']['n']",
+        "a column of Int64 goes as Arrow: install pyarrow, here and on the other side",
+    )
+    with pytest.raises(codec.BadData, match="install pyarrow here too"):
+        codec.of_bytes(b"".join(whole))
+
+
+def test_a_frames_index_and_its_columns_are_told_apart() -> None:
+    odd = [object()]
+    for frame, place in (
+        (pd.DataFrame([[1]], index=odd), "['f'].index[0]"),
+        (pd.DataFrame([[1]], columns=odd), "['f'].columns[0]"),
+    ):
+        with pytest.raises(codec.CannotCarry) as caught:
+            codec.encode({"f": frame})
+        assert caught.value.place == place
+
+
+def test_a_column_of_texts_that_has_something_else_is_refused() -> None:
+    with pytest.raises(codec.BadData, match="something else"):
+        codec.decode({"series": [["range", [0, 1, 1], [None]], ["texts", [1], ["python", "nan"]], None]}, [])
 
 
 def test_what_a_frame_says_of_itself_comes_too() -> None:

@@ -98,7 +98,8 @@ def _pandas_frame(writer: Any, value: Any, depth: Any) -> Any:
         with at(f"[{shortened(value.columns[index])}]"):
             columns.append(_pandas_column(writer, value.iloc[:, index], depth))
     attrs = writer.tree(dict(value.attrs), depth)
-    return {"frame": [_index(writer, value.index, depth), _index(writer, value.columns, depth), columns, attrs]}
+    rows = _index(writer, value.index, depth)
+    return {"frame": [rows, _index(writer, value.columns, depth, ".columns"), columns, attrs]}
 
 
 def _pandas_series(writer: Any, value: Any, depth: Any) -> Any:
@@ -111,18 +112,18 @@ def _pandas_index(writer: Any, value: Any, depth: Any) -> Any:
     return {"index": _index(writer, value, depth)}
 
 
-def _index(writer: Any, value: Any, depth: Any) -> Any:
-    """A pandas index: what makes it, with its names."""
+def _index(writer: Any, value: Any, depth: Any, place: Any = ".index") -> Any:
+    """A pandas index: what makes it, with its names. `place` is what it is of a frame, for errors."""
     import pandas as pd
 
-    names = [writer.tree(name, depth) for name in value.names]
-    if isinstance(value, pd.RangeIndex):
-        return ["range", [value.start, value.stop, value.step], names]
-    if isinstance(value, pd.MultiIndex):
-        levels = [_pandas_column(writer, level, depth) for level in value.levels]
-        return ["multi", [levels, [_array_parts(writer, codes) for codes in map(_as_array, value.codes)]], names]
-    freq = getattr(value, "freqstr", None) if isinstance(value, (pd.DatetimeIndex, pd.TimedeltaIndex)) else None
-    with at(".index"):
+    with at(place):
+        names = [writer.tree(name, depth) for name in value.names]
+        if isinstance(value, pd.RangeIndex):
+            return ["range", [value.start, value.stop, value.step], names]
+        if isinstance(value, pd.MultiIndex):
+            levels = [_pandas_column(writer, level, depth) for level in value.levels]
+            return ["multi", [levels, [_array_parts(writer, codes) for codes in map(_as_array, value.codes)]], names]
+        freq = getattr(value, "freqstr", None) if isinstance(value, (pd.DatetimeIndex, pd.TimedeltaIndex)) else None
         return ["plain", [_pandas_column(writer, value, depth), freq], names]
 
 
@@ -147,13 +148,19 @@ def _pandas_column(writer: Any, values: Any, depth: Any) -> Any:
     if isinstance(dtype, pd.DatetimeTZDtype):
         stamps = pd.DatetimeIndex(values).tz_convert("UTC").tz_localize(None)
         return ["zoned", _array_parts(writer, stamps.to_numpy()), zone_of(_plain_zone(dtype.tz))]
-    with no_other_error(type(values.array)):
+    storage = None
+    if isinstance(dtype, pd.StringDtype):
+        storage = [dtype.storage, "NA" if getattr(dtype, "na_value", pd.NA) is pd.NA else "nan"]
+    try:
         import pyarrow as pa
-
+    except ImportError:
+        if storage is None:
+            raise CannotCarry(f"a column of {dtype} goes as Arrow: install pyarrow, here and on the other side") from None
+        # Text is pandas' own type of column, and of column names, since its version 3, which does without pyarrow.
+        texts = [text if isinstance(text, str) else None for text in values.array]
+        return ["texts", items_of(writer, texts, depth), storage]
+    with no_other_error(type(values.array)):
         table = pa.table({"x": pa.array(values.array)})
-        storage = None
-        if isinstance(dtype, pd.StringDtype):
-            storage = [dtype.storage, "NA" if getattr(dtype, "na_value", pd.NA) is pd.NA else "nan"]
         return ["arrow", _arrow(writer, table, depth)["arrow"], str(dtype), storage]
 
 
@@ -306,7 +313,10 @@ EMPTY_ROWS = 1_000_000
 
 
 def _read_arrow(reader: Any, content: Any, rows: Any = None) -> Any:
-    import pyarrow as pa
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise BadData("it has a part that goes as Arrow: install pyarrow here too, where it is read") from None
 
     kind, reference = content
     data = _checked_stream(reader.buffer(reference), rows=rows)
@@ -374,19 +384,30 @@ def _read_column(reader: Any, content: Any) -> Any:
         if stamps.dtype.kind != "M":
             raise BadData("times are numbers")
         return pd.DatetimeIndex(stamps).tz_localize("UTC").tz_convert(reader.zone(what[1])).array
+    if kind == "texts":
+        texts = reader.values(what[0])
+        if not all(text is None or type(text) is str for text in texts):
+            raise BadData("a column of texts has something else")
+        return pd.array(texts, dtype=_text_type(what[1]))
     if kind != "arrow":
         raise BadData("a column is of no kind")
     table, name, storage = what
     column = _read_arrow(reader, table, EMPTY_ROWS).column(0)
     dtype = name
     if type(storage) is list:
-        dtype = pd.StringDtype(storage[0], na_value=float("nan") if storage[1] == "nan" else pd.NA)
+        dtype = _text_type(storage)
     elif type(name) is not str or name == "object":
         raise BadData("a column has no type")
     elif name.endswith("[pyarrow]"):
         return pd.arrays.ArrowExtensionArray(column)
     made: Any = pd.api.types.pandas_dtype(dtype)
     return made.__from_arrow__(column)
+
+
+def _text_type(storage: Any) -> Any:
+    import pandas as pd
+
+    return pd.StringDtype(storage[0], na_value=float("nan") if storage[1] == "nan" else pd.NA)
 
 
 def _read_frame(reader: Any, content: Any) -> Any:
