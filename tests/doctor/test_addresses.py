@@ -84,7 +84,8 @@ async def test_a_balancer_without_a_gateway_is_none_that_answers(autojump_clock:
 
 async def test_all_down_is_told_by_the_steps_of_the_first(autojump_clock: MockClock) -> None:
     found = await checks_of("one.test", "two.test")
-    assert found["addresses"].status == "warning"
+    assert found["addresses"].status == "failed"
+    assert found["addresses"].advice == f"No address answers, so no request can go on. What follows is about the first, {ONE}."
     assert (found["tcp"].status, found["http"].status) == ("failed", "skipped")
 
 

@@ -355,6 +355,9 @@ class _Examination:
         detail = "; ".join(f"{one.base_url}: {silent.get(index, 'answers')}" for index, one in enumerate(each))
         if not silent:
             return Finding(f"{detail}; what follows is about the first")
+        if len(silent) == len(each):
+            advice = f"No address answers, so no request can go on. What follows is about the first, {self._config.base_url}."
+            return Finding(detail, "failed", advice)
         advice = (
             f"What follows is about {self._config.base_url}. Requests go on at the next address, but each program may wait for "
             f"one that is down first: start it, or take it out of {self._origin('url')}."

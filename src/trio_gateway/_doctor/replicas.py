@@ -257,6 +257,6 @@ def _unknown(looks: Sequence[Look], here: str, cookie: tuple[str, str] | None) -
         problems.append(_Problem(detail, advice, "failed"))
     for look in looks:
         if look.address != here and look.status_code == 404:
-            advice = f"Addresses of one gateway share their kernels ({_SHARING}); those of several are each opened by itself."
+            advice = f"Addresses of one gateway share their kernels ({_SHARING}); for several gateways there is `open_fleet()`."
             problems.append(_Problem(f"{look.address} does not know the kernel that was started at {here}", advice, "failed"))
     return problems
