@@ -94,6 +94,36 @@ async def test_a_session_goes_on_at_the_next_address(autojump_clock: Clock):  # 
         assert (it.gateway.address, it.left()) == (ONE, [ONE, TWO])
 
 
+@pytest.mark.parametrize("raw", [False, True])
+async def test_an_address_of_another_gateway_is_named_where_the_kernel_is_unknown(autojump_clock: Clock, raw: bool):
+    """Nobody has culled it: it runs at the address that does not answer."""
+    async with FakeGateway(url=ONE) as one, FakeGateway(url=TWO, token=one.token) as two:
+        shut: set[str] = set()
+
+        async def connect(host: str, port: int) -> trio.abc.Stream:
+            if host in shut:
+                await trio.lowlevel.checkpoint()
+                raise ConnectionRefusedError(111, "Connection refused")
+            return await (one if host == "one.test" else two).connector(host, port)
+
+        config = trio_gateway.GatewayConfig(url=[ONE, TWO], auth_token=one.token)
+        async with trio_gateway.open_gateway(config, connector=connect) as gateway:
+            kernel_id = (await gateway.kernels.start()).id
+            words = f"{TWO} does not share the kernels of {ONE}, where it was: several addresses have to be replicas"
+            with pytest.raises(trio_gateway.KernelCulledError, match=words):
+                if raw:
+                    async with gateway.open_channels(kernel_id) as channels:
+                        shut.add("one.test")
+                        one.cut_connections()
+                        while True:
+                            await channels.receive()
+                async with gateway.attach_kernel(kernel_id) as kernel:
+                    shut.add("one.test")
+                    one.cut_connections()
+                    await kernel.wait_for(trio_gateway.KernelState.BUSY)
+            assert list(one.kernels) == [kernel_id]
+
+
 async def test_a_cell_that_runs_meanwhile_has_its_end_or_its_loss_told(autojump_clock: Clock):  # G4, G5
     """What one replica keeps for a session the other does not have: nothing of that is silent, and nothing runs twice."""
     async with doors() as it, it.gateway.start_kernel() as kernel:

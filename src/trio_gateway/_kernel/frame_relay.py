@@ -380,7 +380,7 @@ class KernelChannels:
         """Return the error that says that the gateway does not know the kernel. For the supervisor."""
         if self.connections == 0:
             return KernelNotFoundError(self.kernel_id)
-        return KernelCulledError(self.kernel_id, "the gateway does not know it any more: it was culled, or shut down by someone")
+        return KernelCulledError(self.kernel_id, self._supervisor.why_gone())
 
     # What goes over it ------------------------------------------------------------------------------------------
 

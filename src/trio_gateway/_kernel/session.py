@@ -214,7 +214,7 @@ class KernelSession:
         if self.connections == 0:
             return KernelNotFoundError(self.kernel_id)
         self.status.change(kernel="culled")
-        reason = "the gateway does not know it any more: it was culled, or shut down by someone"
+        reason = self._supervisor.why_gone()
         if self.status.liveness.silent_when_lost:
             # An Enterprise Gateway that can't reach a kernel's host says the same, and forgets the kernel.
             reason += "; or it still runs, out of the gateway's reach, since it answered nobody before the connection broke"

@@ -175,6 +175,18 @@ class Supervisor:
         self._address = 0
         self._scope: trio.CancelScope | None = None
 
+    def why_gone(self) -> str:
+        """Return why the gateway may not know a kernel any more that it was connected to; for the error that says so."""
+        reason = "the gateway does not know it any more: it was culled, or shut down by someone"
+        addresses = self._http.addresses
+        if addresses.current != self._address:
+            there, here = addresses.url_of(self._address), addresses.url
+            reason += (
+                f"; or {here} does not share the kernels of {there}, where it was: "
+                "several addresses have to be replicas that share their kernels"
+            )
+        return reason
+
     def reconnect(self) -> None:
         """Drop the connection, if there is one; a new one is made at once."""
         if self._scope is not None:
