@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 import pkgutil
 import pydoc
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -181,6 +182,28 @@ def test_every_public_module_says_its_names_and_pydoc_shows_them(module: str) ->
     text = text.partition("PACKAGE CONTENTS")[2] or text
     names = set(imported.__all__) - {"__version__"}  # which pydoc shows as "VERSION"
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
+
+
+def public_functions(module: str) -> Iterator[tuple[str, Any]]:
+    """Yield the functions of a public module, and its classes' public methods, with their names."""
+    imported = importlib.import_module(module)
+    for name in imported.__all__:
+        value = getattr(imported, name)
+        members = vars(value).items() if isinstance(value, type) else [("", value)]
+        for member, function in members:
+            if not member.startswith("_") and inspect.isroutine(function):
+                yield f"{name}.{member}".strip("."), inspect.unwrap(getattr(function, "__func__", function))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_function_that_takes_a_path_takes_text_too(module: str) -> None:
+    only_paths = [
+        f"{name}({parameter.name})"
+        for name, function in public_functions(module)
+        for parameter in inspect.signature(function).parameters.values()
+        if str(parameter.annotation) in {"Path", "Path | None"} and getattr(function, "__globals__", {}).get("Path") is Path
+    ]
+    assert only_paths == []
 
 
 def test_the_face_for_anyio_has_the_names_of_the_package() -> None:

@@ -185,6 +185,13 @@ async def test_what_an_enterprise_gateway_says_of_itself() -> None:
     assert "none is asked for" in checks["authentication"].detail
 
 
+async def test_a_short_token_leaves_the_doctors_own_words_alone() -> None:  # G8
+    """It is a part of many words by chance, where it tells nothing."""
+    checks = await examined(well, auth_token="s")
+    assert checks["settings"].detail == "the settings, and the files and classes that they name, can be used"
+    assert "[hidden]" not in repr(list(checks.values()))
+
+
 @pytest.mark.parametrize(
     ("script", "step", "words", "advice"),
     [

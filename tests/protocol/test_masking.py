@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_gateway._protocol.headers import Headers
-from trio_gateway._protocol.masking import MASK, Masker, one_line, secrets_of, shorten, tidy
+from trio_gateway._protocol.masking import MASK, Masker, OwnWordsMasker, one_line, secrets_of, shorten, tidy
 
 SECRET = 'a&b/ <c>"ä'
 
@@ -203,3 +203,19 @@ def test_one_line_tells_that_there_was_more():
 def test_what_is_secret_of_headers_that_we_send():
     headers = [("Authorization", "token t0ken-s3cret"), ("X-Flag", "12345"), ("X-Key", "123456"), ("Auth", "Bearer short")]
     assert list(secrets_of(headers)) == ["token t0ken-s3cret", "t0ken-s3cret", "123456", "Bearer short"]
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "shown"),
+    [
+        ("s", "the settings of s, and token=s", "the settings of [hidden], and token=[hidden]"),
+        ("token", "auth_token is not the token", "auth_token is not the [hidden]"),
+        ("s3cret-t0ken", "xs3cret-t0kenx", "x[hidden]x"),
+        ("a&b", "a&amp;b a%26b xa&bx", "[hidden] [hidden] xa&bx"),
+        ("", "as it is", "as it is"),
+    ],
+)
+def test_in_own_words_a_short_secret_is_hidden_where_it_stands_alone(secret: str, text: str, shown: str) -> None:  # G8
+    masker = OwnWordsMasker([secret])
+    assert masker(text) == shown
+    assert repr(masker) == "<OwnWordsMasker>"

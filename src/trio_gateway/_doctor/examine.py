@@ -46,7 +46,7 @@ from .._models import KernelModel, KernelSpecs
 from .._protocol import codec, rest
 from .._protocol.headers import Headers
 from .._protocol.hub import says_not_running
-from .._protocol.masking import Masker, one_line, secrets_of
+from .._protocol.masking import Masker, OwnWordsMasker, one_line, secrets_of
 from .._transport.addresses import SILENT_STATUS_CODES
 from .._transport.connector import Connector, connect_tcp
 from .._transport.http.client import HttpClient
@@ -166,7 +166,7 @@ class _Examination:
         self._place(self._config)
         self._logs_in = bool(config.auth_token or config.token_command or config.http_user is not None or config.headers)
         # What the gateway says is masked where it comes in; this is for what else a check may say, before there is a client.
-        self._mask = Masker([config.auth_token, config.http_pwd or "", *secrets_of(config.auth_headers())])
+        self._mask = OwnWordsMasker([config.auth_token, config.http_pwd or "", *secrets_of(config.auth_headers())])
         self._refusal: AuthenticationError | None = None
         self._no_token: GatewayError | None = None
         self._specs: KernelSpecs | GatewayError | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-__all__ = ["MASK", "Masker", "one_line", "secrets_of", "shorten", "tidy"]
+__all__ = ["MASK", "Masker", "OwnWordsMasker", "one_line", "secrets_of", "shorten", "tidy"]
 
 MASK = "[hidden]"
 """What stands where a secret was."""
@@ -85,6 +85,33 @@ class Masker:
 
     def __repr__(self) -> str:
         return "<Masker>"
+
+
+class OwnWordsMasker:
+    """Replaces secrets in texts of this program's own, in which others' may stand.
+
+    A short secret, or one that is an ordinary word, is by chance a part of our own words, as the token `s` is of `settings`.
+    Inside a word it tells nothing, so it is replaced only where it stands by itself.
+
+    Args:
+        secrets: the secrets; empty ones are left out.
+    """
+
+    __slots__ = ("_alone", "_strong")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        found = _longest_first(secrets)
+        self._strong = Masker(secret for secret in found if not _ORDINARY.fullmatch(secret))
+        alone = _compile([secret for secret in found if _ORDINARY.fullmatch(secret)])
+        self._alone = None if alone is None else re.compile(rf"(?<!\w)(?:{alone.pattern})(?!\w)", re.IGNORECASE)
+
+    def __call__(self, text: str) -> str:
+        """Return a text without them."""
+        text = self._strong(text)
+        return text if self._alone is None else self._alone.sub(MASK, text)
+
+    def __repr__(self) -> str:
+        return "<OwnWordsMasker>"
 
 
 def _longest_first(secrets: Iterable[str]) -> list[str]:
