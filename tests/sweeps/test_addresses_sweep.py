@@ -51,7 +51,10 @@ async def converse(connection: int, sent: int | None, received: int | None) -> E
     with trio.fail_after(5_000):
         async with FakeGateway(script, seed=1, url=ONE) as one, one.replica(url=TWO) as two:
             before = service_tasks()
-            cut = one.faults.cut(after_sent=sent, after_received=received, nth=connection)
+            if sent is None and received is None:
+                cut = one.faults.refuse(times=0)  # the conversation as it is
+            else:
+                cut = one.faults.cut(after_sent=sent, after_received=received, nth=connection)
 
             async def connect(host: str, port: int) -> trio.abc.Stream:
                 if host == "two.test":

@@ -123,11 +123,10 @@ class Fault:
 
     def __attrs_post_init__(self) -> None:
         nth = self._nth
-        numbers = nth if isinstance(nth, Collection) else (nth,)
-        if nth is not None and not (numbers and all(map(_counts, numbers))):
+        if nth is not None and not all(map(_counts, nth if isinstance(nth, Collection) else (nth,))):
             raise InvalidInputError("nth", nth, "a number from 1 on, several such numbers, or None for all")
-        if self._times is not None and not _counts(self._times):
-            raise InvalidInputError("times", self._times, "a number from 1 on, or None for no limit")
+        if self._times is not None and self._times != 0 and not _counts(self._times):
+            raise InvalidInputError("times", self._times, "a number, or None for no limit")
 
     def remove(self) -> None:
         """Strike no more."""
@@ -196,8 +195,9 @@ class Faults:
     """The faults of a fake gateway. Reached as `fake.faults`; each method asks for one fault and returns it.
 
     `nth` says which of the things that match are struck, counted from 1 when the fault is asked for: a number, several, or
-    None for all; `times` how many at most. What can strike nothing is an InvalidInputError: a pattern that can match nothing, an
-    `nth` or a `times` below 1, a cut after no number of bytes.
+    None for all; `times` how many at most. With no number in `nth`, or with `times=0`, a fault counts what matches, and strikes
+    none. What can strike nothing by mistake is an InvalidInputError: a pattern that can match nothing, an `nth` below 1, a cut after
+    no number of bytes.
 
     Args:
         seed: where `chaos` starts.
