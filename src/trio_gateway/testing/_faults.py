@@ -196,8 +196,8 @@ class Faults:
 
     `nth` says which of the things that match are struck, counted from 1 when the fault is asked for: a number, several, or
     None for all; `times` how many at most. With no number in `nth`, or with `times=0`, a fault counts what matches, and strikes
-    none. What can strike nothing by mistake is an InvalidInputError: a pattern that can match nothing, an `nth` below 1, a cut after
-    no number of bytes.
+    none. What can strike nothing by mistake is an InvalidInputError: a pattern that can match nothing, an `nth` below 1, a cut
+    after no number of bytes.
 
     Args:
         seed: where `chaos` starts.
