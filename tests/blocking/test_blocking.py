@@ -55,6 +55,14 @@ def no_library() -> None:
         sniffio.current_async_library()
 
 
+def test_a_kernel_is_dead_when_its_block_has_shut_it_down(opened: Callable[..., Any]) -> None:
+    """As `is_alive()` of jupyter_client's managers is false then."""
+    with opened() as gateway:
+        with gateway.start_kernel() as kernel:
+            assert kernel.verdict is tg.Verdict.ALIVE
+        assert (kernel.verdict, kernel.state) == (tg.Verdict.DEAD, tg.KernelState.DEAD)
+
+
 def test_the_names_are_the_librarys() -> None:
     """Whatever the library's front door shows is here too, and what has no `async` in it is the same."""
     names = {name for name, value in vars(trio_gateway).items() if not name.startswith("_") and not inspect.ismodule(value)}
