@@ -51,7 +51,8 @@ LIVENESS = """
 
 `Kernel.hb.verdict` is this machine's state. `heard` is anything that comes over the connection, a pong included; `silent`,
 that nothing came for one and a half times the setting `ping_interval`, though a ping asked; `vouched for`, that the gateway's
-model has the kernel; `lost`, that its connection broke, or was closed at the end of its block. `_protocol/liveness.py` holds the table.
+model has the kernel; `lost`, that its connection broke, or was closed at the end of its block.
+`_protocol/liveness.py` holds the table.
 """
 
 HEARING = """
