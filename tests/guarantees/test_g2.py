@@ -115,6 +115,7 @@ async def test_G2_the_connection_breaks_while_the_gateway_starts_the_kernel(real
     async with through_proxy(real_gateway) as (proxy, gateway):
 
         def break_when_sent(link: Link) -> None:
+            link.to_client.hold()  # where this process gets no time for a while, the answer is there before the connection breaks
             link.to_server.forwarded = lambda data: link.reset() if data.endswith(b"}") else None
 
         on_start(proxy, break_when_sent)
