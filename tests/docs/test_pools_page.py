@@ -34,7 +34,7 @@ def test_the_page_shows_the_example() -> None:
 def test_each_fault_has_its_test() -> None:
     page = (ROOT / "docs" / "pools.md").read_text(encoding="utf-8")
     rows = [line for line in page.partition("## What breaks")[2].partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
-    files = [path for folder in ("pool", "fleet", "sweeps") for path in (ROOT / "tests" / folder).glob("test_*.py")]
+    files = [path for folder in ("pool", "fleet", "kernel", "sweeps") for path in (ROOT / "tests" / folder).glob("test_*.py")]
     tests = set(re.findall(r"^(?:async )?def (test_\w+)", "\n".join(path.read_text("utf-8") for path in files), re.MULTILINE))
     assert len(rows) > 15
     for row in rows:

@@ -120,7 +120,7 @@ async def test_an_address_of_another_gateway_is_named_where_the_kernel_is_unknow
                 async with gateway.attach_kernel(kernel_id) as kernel:
                     shut.add("one.test")
                     one.cut_connections()
-                    await kernel.wait_for(trio_gateway.KernelState.BUSY)
+                    await kernel.wait_for(trio_gateway.KernelState.RESTARTING)
             assert list(one.kernels) == [kernel_id]
 
 
