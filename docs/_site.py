@@ -74,9 +74,16 @@ def original(module: str, name: str) -> str:
     value = getattr(importlib.import_module(module), name)
     for other in MODULES:
         found = importlib.import_module(other)
-        if name in found.__all__ and getattr(found, name) is value:
+        if name in found.__all__ and is_same(getattr(found, name), value):
             return other
     return module
+
+
+def is_same(one: object, other: object) -> bool:
+    """Say whether two are one object, or classes of which one stands for the other under its name, as on asyncio."""
+    if isinstance(one, type) and isinstance(other, type):
+        return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+    return one is other
 
 
 def directive_for(value: object) -> str:

@@ -30,7 +30,7 @@ from .transfer import OnProgress
 
 __all__ = ["CallResult", "CallResults", "PythonPool"]
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 R = TypeVar("R")
 
 ATTEMPTS: Final = 3
@@ -68,20 +68,20 @@ class CallResult(Generic[R]):
 
 
 @points_to_limits
-class CallResults(AsyncIterator[tuple[Item, CallResult[R]]], Generic[Item, R]):
+class CallResults(AsyncIterator[tuple[T, CallResult[R]]], Generic[T, R]):
     """What comes of many calls: iterate over it for pairs of an item and its `CallResult`. Made by `PythonPool.map`.
 
     Several tasks may iterate; each result goes to one of them.
     """
 
-    def __init__(self, jobs: JobResults[tuple[Item, ...]]) -> None:
+    def __init__(self, jobs: JobResults[tuple[T, ...]]) -> None:
         self._jobs = jobs
-        self._ready: deque[tuple[Item, CallResult[R]]] = deque()
+        self._ready: deque[tuple[T, CallResult[R]]] = deque()
 
-    def __aiter__(self) -> CallResults[Item, R]:
+    def __aiter__(self) -> CallResults[T, R]:
         return self
 
-    async def __anext__(self) -> tuple[Item, CallResult[R]]:
+    async def __anext__(self) -> tuple[T, CallResult[R]]:
         """Wait for the next result.
 
         Raises:
@@ -219,32 +219,32 @@ class PythonPool:
     @overload
     def map(
         self,
-        function: Callable[[Item], Awaitable[R]],
-        items: Iterable[Item],
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
         *,
         limit: int | None = None,
         as_completed: bool = False,
         chunk: int = 1,
-    ) -> CallResults[Item, R]: ...
+    ) -> CallResults[T, R]: ...
     @overload
     def map(
         self,
-        function: Callable[[Item], R],
-        items: Iterable[Item],
+        function: Callable[[T], R],
+        items: Iterable[T],
         *,
         limit: int | None = None,
         as_completed: bool = False,
         chunk: int = 1,
-    ) -> CallResults[Item, R]: ...
+    ) -> CallResults[T, R]: ...
     def map(
         self,
         function: Any,
-        items: Iterable[Item],
+        items: Iterable[T],
         *,
         limit: int | None = None,
         as_completed: bool = False,
         chunk: int = 1,
-    ) -> CallResults[Item, Any]:
+    ) -> CallResults[T, Any]:
         """Call a function with each of many items, several at a time, and iterate over what came of them.
 
         A failure is a result, and takes nothing from the others. An item is begun when there is room for its result: while nobody
@@ -272,7 +272,7 @@ class PythonPool:
         if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
             raise InvalidInputError("chunk", chunk, "how many items are called on one lease: a whole number, 1 or more")
 
-        async def work(part: tuple[Item, ...]) -> Any:
+        async def work(part: tuple[T, ...]) -> Any:
             return await self._call_each(function, [((item,), {}) for item in part])
 
         chunks = _chunks(list(items) if isinstance(items, Collection) else items, chunk)
@@ -327,7 +327,7 @@ def _check_function(function: object) -> None:
         raise InvalidInputError("function", function, "a function, or python.name(...) for one that the kernels have")
 
 
-def _chunks(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+def _chunks(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     iterator = iter(items)
     while part := tuple(islice(iterator, size)):
         yield part

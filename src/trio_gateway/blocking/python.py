@@ -50,7 +50,7 @@ __all__ = [
 # As in the package: a class and a function here say which names there are, for people, editors and type checkers.
 # mypy: disable-error-code="empty-body"
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 R = TypeVar("R")
 _UNSET: Any = object()
 
@@ -101,8 +101,8 @@ class Python(BlockingFace, of=_trio.Python, declared=MEMBERS[_trio.Python]):
 
 class CallResults(
     Resource,
-    Reader[tuple[Item, CallResult[R]]],
-    Generic[Item, R],
+    Reader[tuple[T, CallResult[R]]],
+    Generic[T, R],
     of=_trio.CallResults,
     declared=MEMBERS[_trio.CallResults],
 ):
@@ -141,23 +141,23 @@ class PythonPool(BlockingFace, of=_trio.PythonPool, declared=MEMBERS[_trio.Pytho
     @overload
     def map(
         self,
-        function: Callable[[Item], Awaitable[R]],
-        items: Iterable[Item],
+        function: Callable[[T], Awaitable[R]],
+        items: Iterable[T],
         *,
         limit: int | None = None,
         as_completed: bool = False,
         chunk: int = 1,
-    ) -> CallResults[Item, R]: ...
+    ) -> CallResults[T, R]: ...
     @overload
     def map(
         self,
-        function: Callable[[Item], R],
-        items: Iterable[Item],
+        function: Callable[[T], R],
+        items: Iterable[T],
         *,
         limit: int | None = None,
         as_completed: bool = False,
         chunk: int = 1,
-    ) -> CallResults[Item, R]: ...
+    ) -> CallResults[T, R]: ...
     def map(self, function: Any, items: Any, **options: Any) -> Any: ...
 
 
