@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import trio
 from tornado import web
 
 import trio_gateway
@@ -16,6 +17,7 @@ from tools.public_modules import PUBLIC
 from trio_gateway import _errors as errors
 from trio_gateway._notebooks.results import CellError, NotebookStoppedError, NotebookTimeoutError
 from trio_gateway._outputs import Error
+from trio_gateway._portal.deadlines import check_limits, fail_after
 from trio_gateway._protocol.codec import TooLargeError
 from trio_gateway._python.errors import FileAccessError, RemoteError, TransferError, ValueNotCarriedError
 from trio_gateway._transport.blocks import OTHER_DOORS
@@ -34,6 +36,18 @@ LOST = "the connection broke, so the execute_request or its reply was lost on th
 ENDED = "its process ended, and the gateway gave up restarting it"
 REPLACED = "its process ended and the gateway started it again"
 CULLED = "the gateway does not know it any more: it was culled, or shut down by someone"
+
+
+def raised() -> Exception:
+    """Return what a limit in synchronous code raises, of which no public argument makes one."""
+    try:
+        with fail_after(60) as scope:
+            scope.cancel()
+            check_limits()
+    except trio.TooSlowError as error:
+        return error
+    raise AssertionError
+
 
 # The error as its class makes it, and what the code that raises it has to say itself.
 MADE: dict[str, tuple[Exception, tuple[str, ...]]] = {
@@ -106,6 +120,7 @@ MADE: dict[str, tuple[Exception, tuple[str, ...]]] = {
         errors.GatewayInternalError("a background task failed: KeyError('x')"),
         ("a background task failed: KeyError('x')",),
     ),
+    "TooSlowError": (raised(), ()),
     "NoSuchKernelError": (NoSuchKernelError("ir", available=["bash", "python3"]), ()),
     "NoSuchKernelHTTPError": (NoSuchKernelHTTPError("ir", "the gateway has no kernelspec 'ir'"), ()),
     "NotOnAGatewayError": (

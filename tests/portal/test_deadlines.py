@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import math
+import pickle
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -51,14 +52,24 @@ def test_a_call_is_cancelled_and_the_kernel_interrupted(kernel: tg.Kernel) -> No
     assert kernel.execute("6 * 7").text == "42"
 
 
-def test_it_is_trios_error(kernel: tg.Kernel) -> None:
-    with pytest.raises(trio.TooSlowError), tg.fail_after(SOON) as scope:
+@pytest.mark.parametrize("caught", [trio.TooSlowError, TimeoutError, tg.TooSlowError])
+def test_it_is_trios_error_and_pythons(caught: type[Exception], kernel: tg.Kernel) -> None:
+    with pytest.raises(caught, match=r"fail_after\(0\.\d+\)"), tg.fail_after(SOON) as scope:
         try:
             kernel.execute(FOR_EVER)
         except Exception:  # noqa: BLE001
             pytest.fail("no `except Exception` takes it")
     assert scope.cancelled_caught
     assert kernel.execute("6 * 7").text == "42"
+
+
+def test_a_limit_of_a_block_is_no_error_of_the_library(kernel: tg.Kernel) -> None:
+    """So one who catches what the gateway did does not take one's own limit for it; and it can go to another process."""
+    with pytest.raises(TimeoutError) as raised, tg.fail_after(0):
+        kernel.execute("6 * 7")
+    assert not isinstance(raised.value, tg.GatewayError)
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert (type(again), str(again)) == (tg.TooSlowError, "a call was cancelled by the fail_after(0) around it")
 
 
 @pytest.mark.gateway

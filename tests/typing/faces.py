@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, assert_type
 
 import httpx
+import trio
 
 import trio_gateway
 import trio_gateway.anyio
@@ -81,6 +82,8 @@ def blocking() -> None:
         assert_type(scope, tg.CancelScope)
         assert_type(other, tg.CancelScope)
         assert_type(scope.cancelled_caught, bool)
+    errors: tuple[TimeoutError, trio.TooSlowError] = (tg.TooSlowError(), tg.TooSlowError())
+    assert_type(errors, tuple[TimeoutError, trio.TooSlowError])
     with tg.open_local_gateway(cwd="/") as gateway:
         assert_type(gateway, tg.Gateway)
     with tg.open_hub("http://h", token="t") as gateway:

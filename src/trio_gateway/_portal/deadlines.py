@@ -20,7 +20,14 @@ import trio
 
 from .._errors import InvalidInputError
 
-__all__ = ["CancelScope", "Cancelled", "check_limits", "fail_after", "move_on_after", "seconds_left", "waking"]
+__all__ = ["CancelScope", "Cancelled", "TooSlowError", "check_limits", "fail_after", "move_on_after", "seconds_left", "waking"]
+
+
+class TooSlowError(trio.TooSlowError, TimeoutError):
+    """The limit of `fail_after` has passed: Trio's error, and the `TimeoutError` that synchronous code catches.
+
+    A limit of the library's own is a `GatewayTimeoutError`, which is a `TimeoutError` too.
+    """
 
 
 @final
@@ -171,7 +178,7 @@ def move_on_after(seconds: float) -> CancelScope:
 
 @contextmanager
 def fail_after(seconds: float) -> Generator[CancelScope]:
-    """Limit the calls of a block, as `trio.fail_after` does: as `move_on_after`, and then `trio.TooSlowError` is raised.
+    """Limit the calls of a block, as `trio.fail_after` does: as `move_on_after`, and then an error is raised.
 
     Args:
         seconds: how long, from when the block is entered; 0 or more, `math.inf` for ever.
@@ -180,10 +187,10 @@ def fail_after(seconds: float) -> Generator[CancelScope]:
         The scope.
 
     Raises:
-        trio.TooSlowError: a call was cancelled because the time had passed.
+        TooSlowError: a call was cancelled because the time had passed. It is a `trio.TooSlowError` and a `TimeoutError`.
         InvalidInputError: that is no such number.
     """
     with move_on_after(seconds) as scope:
         yield scope
     if scope.cancelled_caught:
-        raise trio.TooSlowError
+        raise TooSlowError(f"a call was cancelled by the fail_after({seconds:g}) around it")

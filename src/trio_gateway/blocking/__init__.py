@@ -7,7 +7,7 @@ the last of them. Everything may be used by any number of threads, also while an
 Ctrl-C cancels the call that the main thread waits for, as a cancelled scope does in Trio: the kernel is interrupted, that is
 waited for, and KeyboardInterrupt is raised.
 
-`fail_after` and `move_on_after` limit the calls of a block in the same way.
+`fail_after` and `move_on_after` limit the calls of a block in the same way. `TooSlowError` is Trio's, and a `TimeoutError`.
 
 - What a call asks of you, such as `stdin`, is called in the calling thread; it must be a plain function.
 - The functions of `on_event` and a `connector` are called in Trio's thread, where nothing of this module can be called.
@@ -96,6 +96,7 @@ from .._pool.statistics import HandOutTimes as HandOutTimes
 from .._pool.statistics import PoolStatistics as PoolStatistics
 from .._portal.blocking_faces import BLOCKING, BlockingFace, Reader, Resource, like
 from .._portal.deadlines import CancelScope as CancelScope
+from .._portal.deadlines import TooSlowError as TooSlowError
 from .._portal.deadlines import fail_after as fail_after
 from .._portal.deadlines import move_on_after as move_on_after
 from .._portal.thread_side import BlockingPortalCrossing
@@ -198,6 +199,7 @@ __all__ = [
     "Subshell",
     "TokenCommandError",
     "TokenRenewer",
+    "TooSlowError",
     "UpdateDisplayData",
     "Verdict",
     "__version__",
