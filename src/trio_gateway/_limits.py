@@ -77,8 +77,9 @@ def _pointing(function: Callable[..., Any], limit: str) -> Callable[..., Any]:
             given["env"] = hide_values(given["env"])  # these are locals of a frame too, and its values may be secrets
         if "timeout" in given:
             raise TypeError(_advice(function.__name__, given["timeout"], limit, starts="launch_timeout" in taken))
-        for name in instead.keys() & given.keys():
-            raise TypeError(f"{function.__name__}() takes no {name}: {instead[name]}")
+        for name in given:
+            if name in instead:
+                raise TypeError(f"{function.__name__}() takes no {name}: {instead[name]}")
 
     if inspect.iscoroutinefunction(function):
 

@@ -202,8 +202,11 @@ def test_a_thread_that_waits_calls_what_the_blocks_thread_does_not(kernel: tg.Ke
 @pytest.mark.gateway
 @pytest.mark.full
 @pytest.mark.parametrize("how", ["the block ends", "a limit passes", "a signal comes"])
-def test_a_function_that_runs_at_the_end(how: str, kernel: tg.Kernel) -> None:
-    """One that runs is not stopped; one that waits for its turn is not called; the code gets an error. G3, G9"""
+def test_a_function_that_runs_at_the_end(how: str, kernel: tg.Kernel, real_gateway: RunningGateway) -> None:
+    """One that runs is not stopped; one that waits for its turn is not called; the code gets an error. G3, G9
+
+    Each thread that waits for a gateway runs its functions. Where the block's thread is to run it, another executes the code.
+    """
     called, goes_on, results = threading.Event(), threading.Event(), []
     ended: list[str] = []
 
@@ -222,7 +225,12 @@ def test_a_function_that_runs_at_the_end(how: str, kernel: tg.Kernel) -> None:
         return "too late"
 
     def execute() -> None:
-        results.append(text(kernel, "try: print(ask())\nexcept RuntimeError as e: print(e)"))
+        with ExitStack() as stack:
+            there = kernel
+            if how != "the block ends":
+                gateway = stack.enter_context(tg.open_gateway(url=real_gateway.url, auth_token=real_gateway.token))
+                there = stack.enter_context(gateway.attach_kernel(kernel.id))
+            results.append(text(there, "try: print(ask())\nexcept RuntimeError as e: print(e)"))
 
     thread = threading.Thread(target=execute)
     with python.open_python(kernel) as there:

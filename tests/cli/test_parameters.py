@@ -51,13 +51,8 @@ def test_a_raw_one_is_text(text: str) -> None:
     assert parameters_of([f"x={text}"], raw=True) == {"x": text}
 
 
-@pytest.mark.parametrize("raw", [False, True])
-def test_a_name_that_is_given_twice_is_refused(raw: bool) -> None:
-    """Who writes that may mean a sweep, which is not what one run is."""
-    with pytest.raises(InvalidInputError, match="'rate=2' can't be used; expected one value for rate"):
-        parameters_of(["rate=1", "b=2", "rate=2"], raw=raw)
-    with pytest.raises(InvalidInputError, match="'cpu_limit=2' can't be used; expected one value for cpu_limit"):
-        resources_of(["cpu-limit=1", "cpu_limit=2"])
+def test_the_last_one_of_a_name_counts() -> None:
+    assert parameters_of(["a=1", "b=2", "a=3"]) == {"a": 3, "b": 2}
 
 
 @pytest.mark.parametrize("pair", ["a", "=1", ""])
@@ -71,8 +66,8 @@ def test_a_pair_has_a_name_and_a_value(pair: str) -> None:
 
 def test_resources() -> None:
     pairs = ["cpu=2", "cpu-limit=2500m", "memory=4Gi", "gpus=1", "uid=5", "namespace=7", "image=a:1", 'volumes=[{"name": "v"}]']
-    assert resources_of(pairs) == KernelResources(
-        cpu="2", cpu_limit="2500m", memory="4Gi", gpus=1, uid=5, namespace="7", image="a:1", volumes=[{"name": "v"}]
+    assert resources_of([*pairs, "cpu=1"]) == KernelResources(
+        cpu="1", cpu_limit="2500m", memory="4Gi", gpus=1, uid=5, namespace="7", image="a:1", volumes=[{"name": "v"}]
     )
     assert resources_of([]) is None
 
@@ -91,7 +86,7 @@ def test_resources() -> None:
 )
 def test_a_resource_that_is_none(pair: str, expected: str) -> None:
     with pytest.raises(InvalidInputError, match=expected) as caught:
-        resources_of(["uid=1", pair])
+        resources_of(["gpus=1", pair])
     assert (caught.value.field, caught.value.value) == ("resources", pair)
 
 

@@ -227,10 +227,10 @@ def test_losses_have_numbers() -> None:
     before = kept.known
     first = lose(kept)
     second = lose(kept)
-    kept.told(first[0])
+    kept.note_known(first[0])
     assert kept.known == before, "there is one that its user does not know of"
-    kept.told(None)
-    kept.told(second[0])
+    kept.note_known(None)
+    kept.note_known(second[0])
     assert not lost(kept, kept.known)
     assert lost(kept, before), "what was asked for before fails, though its user knows by now"
     assert lost(kept, before)

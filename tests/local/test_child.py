@@ -74,9 +74,16 @@ def test_it_needs_nothing_but_a_python() -> None:
 
 
 def test_a_python_without_a_kernel_gateway_says_so(tmp_path: Path) -> None:
-    done = run("-S", "-W", "ignore", str(SCRIPT), said=settings(tmp_path, grace=PATIENCE))  # the owner goes at once
-    assert json.loads(done.stdout) == {"missing": "jupyter_kernel_gateway", "python": sys.executable}
-    assert done.returncode == 0
+    command = [sys.executable, "-S", "-W", "ignore", str(SCRIPT)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(settings(tmp_path))
+        process.stdin.flush()
+        # The owner stays until it has read what is missing: a process whose owner is gone may end before it says it.
+        assert json.loads(process.stdout.readline()) == {"missing": "jupyter_kernel_gateway", "python": sys.executable}
+        assert process.communicate(timeout=PATIENCE)[0] == b""
+    assert process.returncode == 0
 
 
 def test_an_owner_that_goes_before_it_says_what_to_do() -> None:

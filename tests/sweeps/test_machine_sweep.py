@@ -30,7 +30,7 @@ STEPS = 5
 ORDERS = 1_000 if LONG else 50
 FLOOD = "no rate limit"
 """A scenario of six thousand messages: two thirds of the time that all of them take."""
-FLOODS = 9
+FLOODS = 1 if LONG else 4
 """It is played in one of so many orders."""
 
 

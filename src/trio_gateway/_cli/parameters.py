@@ -26,32 +26,29 @@ _PYTHONS: Final = {"True": True, "False": False, "None": None}
 
 
 def parameters_of(pairs: Sequence[str], *, raw: bool = False) -> dict[str, Any]:
-    """Return the parameters of `-p NAME=VALUE`, or of `-r NAME=TEXT`.
+    """Return the parameters of `-p NAME=VALUE`, or of `-r NAME=TEXT`, the last one of each name.
 
     Args:
         pairs: what was given.
         raw: whether each is text, whatever it looks like.
 
     Raises:
-        InvalidInputError: a pair has no `=`, or no name before it, or a name is given twice.
+        InvalidInputError: a pair has no `=`, or no name before it.
     """
     parameters: dict[str, Any] = {}
-    option = "--raw-parameter" if raw else "--parameter"
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise InvalidInputError(option, pair, "NAME=TEXT" if raw else "NAME=VALUE")
-        if name in parameters:
-            raise InvalidInputError(option, pair, f"one value for {name}: a notebook runs once, with the values that it is given")
+            raise InvalidInputError("--raw-parameter" if raw else "--parameter", pair, "NAME=TEXT" if raw else "NAME=VALUE")
         parameters[name] = value if raw else _value_of(value)
     return parameters
 
 
 def resources_of(pairs: Sequence[str]) -> KernelResources | None:
-    """Return the resources of `--resource NAME=VALUE`; None where there are none.
+    """Return the resources of `--resource NAME=VALUE`, the last one of each name; None where there are none.
 
     Raises:
-        InvalidInputError: there is no such resource, it can't have this value, or it is given twice.
+        InvalidInputError: there is no such resource, or it can't have this value.
     """
     names = [field.name for field in attrs.fields(KernelResources)]
     given: dict[str, tuple[str, Any]] = {}
@@ -60,8 +57,6 @@ def resources_of(pairs: Sequence[str]) -> KernelResources | None:
         name = name.replace("-", "_")
         if not equals or name not in names:
             raise InvalidInputError("resources", pair, f"NAME=VALUE, with one of these names: {', '.join(names)}")
-        if name in given:
-            raise InvalidInputError("resources", pair, f"one value for {name}")
         given[name] = pair, _json_of(value) if name in _IN_JSON else value
     try:
         return KernelResources(**{name: value for name, (_, value) in given.items()}) if given else None

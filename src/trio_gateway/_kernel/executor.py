@@ -239,7 +239,7 @@ class Executor:
 
     def _result(self, pending: PendingExecution) -> ExecutionResult:
         """Give the user the result of an execution, or raise what it failed with."""
-        self._session.kept.told(pending.failure)
+        self._session.kept.note_known(pending.failure)
         return pending.result()
 
     async def _end_unwanted(self, pending: PendingExecution) -> None:
@@ -346,7 +346,7 @@ class OutputStream:
                 except trio.EndOfChannel:
                     raise StopAsyncIteration from None
                 except GatewayError as error:
-                    self._session.kept.told(self._pending.failure)
+                    self._session.kept.note_known(self._pending.failure)
                     raise fresh(error) from error.__cause__
             if message is None:
                 await self._session.checks.await_idle(self._pending)
@@ -470,7 +470,7 @@ class OutputStream:
         """
         if not self._pending.settled:
             raise RuntimeError("the execution has not ended yet: read its outputs to the end first")
-        self._session.kept.told(self._pending.failure)
+        self._session.kept.note_known(self._pending.failure)
         return self._pending.result()
 
     def told_end(self) -> ExecutionResult | None:

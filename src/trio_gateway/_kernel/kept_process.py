@@ -64,9 +64,9 @@ class KeptProcess:
             self.known = self._lost
             raise fresh(self._failures[1])
 
-    def told(self, failure: Exception | None) -> None:
-        """The user gets to know what an execution failed with; None where it did not fail."""
-        if failure is not None and any(failure is told for told in self._failures):
+    def note_known(self, failure: Exception | None) -> None:
+        """Note that the user knows what an execution failed with; None where it did not fail."""
+        if failure is not None and any(failure is known for known in self._failures):
             self.known = self._lost
 
     def answers(self, process: str) -> bool:
