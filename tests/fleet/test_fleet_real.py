@@ -112,8 +112,11 @@ class Round:
             while True:
                 found = 0
                 for gateway in opened:
-                    # Kernel Gateway answers 500 while it is starting a kernel.
-                    with suppress(trio_gateway.GatewayHTTPError, trio_gateway.GatewayConnectionError):
+                    # Kernel Gateway answers 500 while it is starting a kernel. And on a machine that has no time for it, not at
+                    # all: a look that could not be taken says nothing, and the next one may.
+                    with suppress(
+                        trio_gateway.GatewayHTTPError, trio_gateway.GatewayConnectionError, trio_gateway.GatewayTimeoutError
+                    ):
                         found += len(await gateway.kernels.list())
                 self.most = max(self.most, found)
                 await trio.sleep(0.2)

@@ -240,13 +240,12 @@ def test_losses_have_numbers() -> None:
 
 def test_what_tells_which_process_it_is() -> None:
     kept = KeptProcess()
-    assert all(map(kept.answers, "ab")), "nobody keeps it"
-    assert all(map(kept.runs, "ab"))
+    assert all(kept.speaks("control", process) for process in "ab"), "nobody keeps it"
     kept.keep()
-    assert all(map(kept.answers, ["", "a", ""]))
-    assert kept.runs("b"), "a kernel may call itself otherwise there"
-    assert not kept.answers("b")
-    assert not kept.runs("a")
+    assert all(kept.speaks("control", process) for process in ("", "a", ""))
+    assert kept.speaks("iopub", "b"), "a kernel may call itself otherwise there"
+    assert not kept.speaks("control", "b")
+    assert not kept.speaks("iopub", "a")
     lose(kept)
-    assert kept.answers("b")
-    assert kept.runs("a")
+    assert kept.speaks("control", "b")
+    assert kept.speaks("iopub", "a")

@@ -128,6 +128,15 @@ async def test_it_is_asked_unless_it_was_heard_of_lately(autojump_clock: MockClo
         kernel.resume()
 
 
+async def test_a_question_is_one_message_and_its_answer_one(autojump_clock: MockClock) -> None:
+    """It is asked where code runs: what answers there can take code, and says which process it is."""
+    async with open_member(init="x = 1") as (fake, _, member):
+        before = len(fake.conversation.lines)
+        assert (await member.ask()) == ""
+        asked = [line for line in fake.conversation.lines[before:] if "_request " in line or "_reply " in line]
+        assert [line.split()[3:5] for line in asked] == [["shell", "kernel_info_request"], ["shell", "kernel_info_reply"]]
+
+
 @pytest.mark.parametrize("lost", ["reply", "connection"])
 async def test_a_question_that_was_lost_is_asked_again(autojump_clock: MockClock, lost: str) -> None:
     async with open_member() as (fake, _, member):

@@ -77,7 +77,9 @@ class Round:
         """Ask the gateway again and again how many kernels there are."""
         async with trio_gateway.open_gateway(self.real_gateway.url, auth_token=self.real_gateway.token) as gateway:
             while True:
-                with suppress(trio_gateway.GatewayHTTPError):  # Kernel Gateway answers 500 while it is starting a kernel
+                # Kernel Gateway answers 500 while it is starting a kernel. And on a machine that has no time for it, not at all:
+                # a look that could not be taken says nothing, and the next one may.
+                with suppress(trio_gateway.GatewayHTTPError, trio_gateway.GatewayTimeoutError):
                     self.most = max(self.most, len(await gateway.kernels.list()) - self.before)
                 await trio.sleep(0.2)
 
@@ -105,7 +107,7 @@ async def test_two_hundred_leases_with_kernels_killed_and_connections_cut(real_g
     assert sum(turn.outcomes.values()) == LEASES
     assert turn.outcomes["done"] > LEASES / 2, turn.outcomes
     assert set(turn.outcomes) <= {"done", "KernelDiedError", "KernelRestartedError", "ConnectionLostError"}, turn.outcomes
-    assert turn.most <= SIZE
+    assert 0 < turn.most <= SIZE
     assert statistics.hand_out.count == LEASES
     assert len(rest(real_gateway, "GET", "/api/kernels")) == turn.before
 

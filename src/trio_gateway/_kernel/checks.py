@@ -324,7 +324,7 @@ class Acts(Protocol):
         ...
 
     def note_answer(self, reply: Message) -> None:
-        """The kernel has answered on its control channel: this tells which process it is."""
+        """The kernel has answered: this tells which process it is."""
         ...
 
 

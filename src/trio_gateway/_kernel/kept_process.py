@@ -14,7 +14,7 @@ __all__ = ["KeptProcess"]
 class KeptProcess:
     """What a session's user knows of the kernel's process. Until `keep` is called nothing is a loss."""
 
-    __slots__ = ("_answers", "_failures", "_keeps", "_lost", "_replaced", "_runs", "known")
+    __slots__ = ("_failures", "_heard", "_keeps", "_lost", "_replaced", "known")
 
     known: int
     """The number of the latest loss that the user knows of."""
@@ -25,8 +25,7 @@ class KeptProcess:
         self._lost = 0  # the number of the latest loss
         self._replaced = 0  # the latest loss after which the user has replaced the process
         self._failures: tuple[Exception, ...] = ()  # what tells of the latest loss
-        self._answers = ""
-        self._runs = ""
+        self._heard: dict[str, str] = {}  # as what the process was heard first, by channel
 
     def keep(self) -> None:
         """From now on count as a loss what replaces the process without the user's doing. What was before is known."""
@@ -36,7 +35,7 @@ class KeptProcess:
     def replaced(self) -> None:
         """The user has replaced the process: what was lost before does not matter any more, also to what was asked for before."""
         self.known = self._replaced = self._lost
-        self._answers = self._runs = ""
+        self._heard.clear()
 
     def lose(self, sent: Exception, unsent: Exception) -> bool:
         """The process was replaced, and not by the user; say whether that is a loss.
@@ -48,7 +47,7 @@ class KeptProcess:
         if self._keeps:
             self._lost += 1
             self._failures = (sent, unsent)
-            self._answers = self._runs = ""
+            self._heard.clear()
         return self._keeps
 
     def raise_if_lost(self, known: int) -> None:
@@ -69,20 +68,11 @@ class KeptProcess:
         if failure is not None and any(failure is known for known in self._failures):
             self.known = self._lost
 
-    def answers(self, process: str) -> bool:
-        """Say whether the process that has answered on the control channel may be the one that is kept.
+    def speaks(self, channel: str, process: str) -> bool:
+        """Say whether the process that was heard on a channel may be the one that is kept.
 
         Args:
+            channel: where: a kernel may call itself otherwise on another channel.
             process: the session that it gives to its messages; `""` where it gives them none of its own, which says nothing.
         """
-        if not (self._keeps and process):
-            return True
-        self._answers = self._answers or process
-        return self._answers == process
-
-    def runs(self, process: str) -> bool:
-        """Say whether the process that has begun with code may be the one that is kept: see `answers`."""
-        if not (self._keeps and process):
-            return True
-        self._runs = self._runs or process
-        return self._runs == process
+        return not (self._keeps and process) or self._heard.setdefault(channel, process) == process

@@ -339,7 +339,18 @@ class Kernel(Executor):
         Raises:
             GatewayError: as for `complete`.
         """
-        reply = await self._session.requests.request("control", "kernel_info_request", {})
+        return await self._ask_process("control")
+
+    async def ask_shell(self) -> str:
+        """Ask the same where code runs, behind what runs there: what answers could take code. For pools.
+
+        Raises:
+            GatewayError: as for `complete`.
+        """
+        return await self._ask_process("shell")
+
+    async def _ask_process(self, channel: str) -> str:
+        reply = await self._session.requests.request(channel, "kernel_info_request", {})
         self._session.note_answer(reply)
         return process_of(reply)
 
@@ -348,7 +359,7 @@ class Kernel(Executor):
 
         When the process is replaced, and not by `restart` of this kernel, each of them ends with KernelRestartedError, also if it
         was not sent yet; the next one runs in the new process. Where nothing tells of it, because the connection was away, the
-        next answer on the control channel shows it, or code that begins in another process.
+        next answer to `ask_process` or `ask_shell` shows it, or code that begins in another process.
         """
         self._session.kept.keep()
 

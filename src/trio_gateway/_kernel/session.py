@@ -265,14 +265,14 @@ class KernelSession:
                 self.process.note_goodbye()
 
     def note_answer(self, reply: Message) -> None:
-        """The kernel has answered on its control channel: see whether it is the process that the user keeps, if one is kept."""
-        if not self.kept.answers(process_of(reply)):
+        """The kernel has answered: see whether it is the process that the user keeps, if one is kept."""
+        if not self.kept.speaks(reply.channel, process_of(reply)):
             self._note_replaced(*_UNHEARD)
 
     def note_begun(self, pending: PendingExecution) -> None:
         """The kernel has begun with code: likewise. The code of an execution may wait in the gateway for another process."""
         process = pending.execution.kernel_session
-        if process != pending.message.header.session and not self.kept.runs(process):
+        if process != pending.message.header.session and not self.kept.speaks("iopub", process):
             self._note_replaced(*_UNHEARD)
 
     def _note_replaced(self, reason: str, told: str, *, ours: bool = False) -> None:

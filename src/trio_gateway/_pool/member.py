@@ -194,7 +194,9 @@ class Member:
                     self._restarts = kernel.hb.evidence.restarts
                     await self._initialise(kernel)
                     with trio.move_on_after(ANSWER_SECONDS):  # a kernel that does not tell is not asked again
-                        self._process = await kernel.ask_process()
+                        if not self._process:
+                            self._process = await kernel.ask_shell()
+                        await kernel.ask_process()  # the session keeps to what it says there
                 elif not await self._settles(kernel):
                     self.stage = Stage.ENDING
                     await trio.lowlevel.checkpoint()
@@ -317,16 +319,16 @@ class Member:
         with trio.move_on_after(limit):
             while True:
                 try:
-                    is_the_same = not self._process or await kernel.ask_process() == self._process
-                    await kernel.kernel_info()
+                    process = await kernel.ask_shell()
                 except ConnectionLostError:
                     await trio.lowlevel.checkpoint()  # noqa: ASYNC120 - of no use
                     if kernel.connection_state is ConnectionState.CLOSED:
                         raise  # its session has ended
                 else:
                     await kernel.wait_for(KernelState.IDLE)
+                    self._process = self._process or process
                     # Another process, started while the connection was away, has nothing of what `init` made.
-                    return is_the_same
+                    return process == self._process
         await trio.lowlevel.checkpoint()
         return False
 

@@ -132,7 +132,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.IN_TRIO: ("verdict",),
         How.GIVES_BLOCK: ("stream", "subshell"),
         How.INTERNAL: (
-            "ask_control", "ask_process", "ask_spec", "account_for_losses", "keep_process", "note_shut_down",
+            "ask_control", "ask_process", "ask_shell", "ask_spec", "account_for_losses", "keep_process", "note_shut_down",
         ),
     },
     Subshell: {
