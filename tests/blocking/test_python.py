@@ -184,6 +184,19 @@ def test_code_calls_functions_here_in_the_blocks_thread(kernel: tg.Kernel) -> No
 
 @pytest.mark.gateway
 @pytest.mark.full
+def test_a_function_may_run_code_in_a_subshell_of_the_kernel_that_waits_for_it(kernel: tg.Kernel) -> None:
+    """G3"""
+
+    def look() -> str:
+        with kernel.subshell() as subshell:
+            return subshell.execute("print(x)").text
+
+    with python.open_python(kernel) as there, there.tools(look=look):
+        assert text(kernel, "x = 5; print(look(), look())") == "5\n 5\n\n"
+
+
+@pytest.mark.gateway
+@pytest.mark.full
 def test_a_thread_that_waits_calls_what_the_blocks_thread_does_not(kernel: tg.Kernel) -> None:
     """So a program that only waits for its other threads does not wait for itself."""
     called: list[threading.Thread] = []

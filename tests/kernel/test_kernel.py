@@ -139,6 +139,25 @@ async def test_a_subshell_is_deleted_with_its_block(autojump_clock: Clock) -> No
         assert fake.kernels[kernel.id].subshells == []
 
 
+@pytest.mark.parametrize("control_at_work", [True, False])
+async def test_a_subshell_opens_while_code_runs_in_the_main_shell(autojump_clock: Clock, *, control_at_work: bool) -> None:  # G3
+    spec = FakeKernelSpec(name="python3", control_at_work=control_at_work)
+    async with FakeGateway(kernelspecs=[spec]) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        async with trio.open_nursery() as nursery:
+            ended = trio.Event()
+
+            async def work() -> None:
+                await kernel.execute("import time; time.sleep(1000)")
+                ended.set()
+
+            nursery.start_soon(work)
+            await trio.testing.wait_all_tasks_blocked()
+            async with kernel.subshell() as subshell:
+                assert (await subshell.execute("1 + 1")).text == "2"
+            assert ended.is_set() is not control_at_work, "where control does not answer, shell does when the code has ended"
+        assert fake.kernels[kernel.id].subshells == []
+
+
 async def test_a_kernel_without_subshells_says_so(autojump_clock: Clock) -> None:  # G10
     spec = FakeKernelSpec(name="python3", subshells=False)
     async with FakeGateway(kernelspecs=[spec]) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:

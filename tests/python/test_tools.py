@@ -82,6 +82,18 @@ async def test_code_calls_functions_here_and_gets_their_values_and_exceptions(ke
 
 
 @on_real_kernels
+async def test_a_function_may_run_code_in_a_subshell_of_the_kernel_that_waits_for_it(kernel: Kernel) -> None:
+    """G3"""
+
+    async def look() -> str:
+        async with kernel.subshell() as subshell:
+            return (await subshell.execute("print(x)")).text
+
+    async with open_python(kernel) as python, python.tools(look=look):
+        assert await text(kernel, "x = 5; print(look(), look())") == "5\n 5\n\n"
+
+
+@on_real_kernels
 async def test_large_values_go_both_ways_and_threads_call_at_once(kernel: Kernel) -> None:
     seen: list[Any] = []
     barrier = [0, trio.Event()]

@@ -411,7 +411,7 @@ class Kernel(Executor):
     @block("kernel.subshell")
     @asynccontextmanager
     async def subshell(self) -> AsyncGenerator[Subshell]:
-        """Open a second place in this kernel where code can run beside its main shell (JEP 91).
+        """Open a second place in this kernel where code can run beside its main shell (JEP 91), also while code runs there.
 
         Yields:
             The subshell, with `execute` and `stream`; it is deleted with the block.
@@ -420,7 +420,7 @@ class Kernel(Executor):
             InvalidInputError: the kernel offers no subshells.
             GatewayError: as for `complete`.
         """
-        if "kernel subshells" not in as_lines((await self.kernel_info()).get("supported_features")):
+        if "kernel subshells" not in as_lines((await self._ask_either()).get("supported_features")):
             raise InvalidInputError("kernel", self._name, "a kernel that offers subshells, as ipykernel 7 and later do")
         reply = await self._create_subshell()
         subshell_id = reply.get("subshell_id")
@@ -431,6 +431,30 @@ class Kernel(Executor):
         finally:
             with trio.move_on_after(self._session.config.interrupt_timeout, shield=True), suppress(GatewayError):
                 await self._delete_subshell(subshell_id)
+
+    async def _ask_either(self) -> Mapping[str, Any]:
+        """Ask what the kernel is on both channels, and return the reply that comes first.
+
+        The one on shell waits behind code that runs, which may itself wait for what its caller does (as code that calls a tool
+        does). Control waits for nothing, but there some kernels answer no such question.
+        """
+        replies: list[Mapping[str, Any]] = []
+        failures: list[GatewayError] = []
+        async with trio.open_nursery() as nursery:
+
+            async def ask(channel: str) -> None:
+                try:
+                    replies.append(await self._session.requests.ask(channel, "kernel_info_request", {}))
+                except GatewayError as error:
+                    failures.append(error)
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel(reason="one of the two channels has answered")
+
+            nursery.start_soon(ask, "shell")
+            nursery.start_soon(ask, "control")
+        if not replies:
+            raise failures[0]
+        return replies[0]
 
     async def _create_subshell(self) -> Mapping[str, Any]:
         """Have a subshell made, and return the reply. Cancellation: one that is made all the same is deleted."""
