@@ -301,6 +301,27 @@ ELSEWHERE = {
 """Pages of the site for what lies beside `docs`."""
 BESIDE = {"changelog", "contributing"}
 """Pages whose text stands beside `docs`."""
+ENTRIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "asyncio": {"": ("asyncio", "anyio"), "In a web application": ("FastAPI", "Starlette", "web application")},
+    "blocking": {"": ("threads", "synchronous")},
+    "clusters": {"": ("cluster", "Kubernetes"), "Several addresses": ("replicas", "load balancer"), "JupyterHub": ("JupyterHub",)},
+    "configuration": {"": ("token", "environment variables"), "All settings": ("settings",)},
+    "data": {"": ("pandas", "numpy", "DataFrame"), "Files": ("upload", "download")},
+    "errors": {"": ("exceptions", "errors", "doctor")},
+    "events": {"": ("logging", "telemetry"), "OpenTelemetry": ("OpenTelemetry",)},
+    "jupyter": {"": ("nbclient", "papermill", "nbconvert")},
+    "kernels": {"Comms": ("comms", "widgets"), "Requests, input, channels": ("input", "stdin")},
+    "limits": {"": ("timeout", "cancel"), "What is tried again": ("retries", "retry")},
+    "migrate-jupyter-client": {"": ("jupyter_client",)},
+    "migration": {"": ("jupyter_server",)},
+    "notebooks": {"Parameters": ("parameters",), "Progress": ("progress",)},
+    "outputs": {"Save a plot": ("plot", "image", "matplotlib")},
+    "pools": {"": ("pool",), "A fleet: several gateways as one": ("fleet",)},
+    "proxy": {"": ("proxy", "JupyterLab")},
+    "start": {"Install": ("install",)},
+    "testing": {"": ("pytest",), "Faults": ("faults",)},
+}
+"""The words by which people look for a page, or a section of it: entries of its index, which the search shows first."""
 MERMAID = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -315,7 +336,14 @@ def page(app: Sphinx, name: str, source: list[str]) -> None:
         text = re.sub(rf"\]\({re.escape(there)}(#[^)]*)?\)", lambda found, here=here: f"]({here}{found[1] or ''})", text)
     # A folder beside `docs` has no page: its name is left.
     text = re.sub(r"\[([^\]]+)\]\((\.\./[^)#]*)\)", lambda found: found[0] if (DOCS / found[2]).is_file() else found[1], text)
-    source[0] = MERMAID.sub(lambda found: drawn(found[0]), text)
+    text = MERMAID.sub(lambda found: drawn(found[0]), text)
+    for heading, words in ENTRIES.get(name, {}).items():
+        index = "".join([f"```{{index}} ! {word}\n```\n\n" for word in words])
+        before, line, after = text.partition(f"\n## {heading}\n" if heading else text.partition("\n")[0] + "\n")
+        if not line:
+            raise ValueError(f"{name}.md has no section {heading!r}, where the index has {', '.join(words)}")
+        text = f"{before}{line}\n{index}{after}"
+    source[0] = text
 
 
 def menu(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
