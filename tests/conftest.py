@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -26,6 +26,11 @@ from trio_gateway._local.process import run_local_gateway
 
 pytest_plugins = ["suite.budgets", "suite.failures", "suite.leftovers", "suite.tiers", "suite.workers"]
 
+_FORKS = Path(__file__).parent / "tools" / "forked_kernels" / "gateway_config.py"
+# Where coverage is measured it begins with each interpreter.
+_CAN_FORK = sys.platform == "linux" and not any(name.startswith("COVERAGE_") for name in os.environ)
+FORKED_KERNELS = [f"--config={_FORKS}"] if _CAN_FORK else []
+"""Arguments of a gateway whose kernels are forked, where they can be."""
 FLUSH_EACH_WRITE = """
 from ipykernel.iostream import OutStream
 
@@ -64,8 +69,13 @@ class RunningGateway:
     log_tail: Callable[[int], str] = attrs.field(repr=False)
 
     def kernel_processes(self) -> list[psutil.Process]:
-        """Its kernels, as the operating system sees them."""
-        return [child for child in psutil.Process(self.pid).children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+        """Its kernels, as the operating system sees them: each leads a session of its own, their template does not."""
+        found: list[psutil.Process] = []
+        for child in psutil.Process(self.pid).children(recursive=True):
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if child.status() != psutil.STATUS_ZOMBIE and os.getsid(child.pid) != self.pid:
+                    found.append(child)
+        return found
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -129,7 +139,18 @@ def run_gateway(*extra_args: str) -> Generator[RunningGateway]:
 
 @pytest.fixture(scope="session")
 def real_gateway() -> Iterator[RunningGateway]:
-    """A Kernel Gateway 3 with ipykernel, shared by the session's tests: leave no kernel behind in it."""
+    """A Kernel Gateway 3 with ipykernel, shared by the session's tests: leave no kernel behind in it.
+
+    Its kernels are forked from a process that has imported ipykernel (`tools/forked_kernels`). A folder whose tests are about
+    servers and processes has `ordinary_gateway` under this name (`tools/ordinary_kernels.py`).
+    """
+    with run_gateway(*FORKED_KERNELS) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def ordinary_gateway() -> Iterator[RunningGateway]:
+    """The same with kernels that it starts itself, an interpreter for each."""
     with run_gateway() as gateway:
         yield gateway
 

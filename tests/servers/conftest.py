@@ -10,6 +10,7 @@ import pytest
 
 from servers.enterprise import CannotBeHad, enterprise_python
 from tools.gateway_fixtures import *  # noqa: F403 - pytest looks for fixtures and hooks in this module
+from tools.ordinary_kernels import *  # noqa: F403 - likewise
 from tools.serving import Server, serve
 
 
