@@ -15,6 +15,7 @@ from ._python.errors import FileAccessError as FileAccessError
 from ._python.errors import RemoteError as RemoteError
 from ._python.errors import TransferError as TransferError
 from ._python.errors import ValueNotCarriedError as ValueNotCarriedError
+from ._python.errors import ValueTooLargeError as ValueTooLargeError
 from ._python.files import FileCopy as FileCopy
 from ._python.link import OnOutput as OnOutput
 from ._python.pools import CallResult as CallResult
@@ -44,5 +45,6 @@ __all__ = [
     "TransferError",
     "Trust",
     "ValueNotCarriedError",
+    "ValueTooLargeError",
     "open_python",
 ]

@@ -97,6 +97,10 @@ def test_all_of_it_on_a_real_kernel(backend: str, real_gateway: RunningGateway, 
             assert (await there.download(tmp_path / "there/f", tmp_path / "g")).path == str(tmp_path / "g")
             assert len(told) > 6
             assert len(await there.upload_all(tmp_path / "in", tmp_path / "more")) == 1
+            with pytest.raises(python.ValueTooLargeError):
+                await there.pull("'abc'", max_bytes=5)
+            with pytest.raises(python.ValueTooLargeError):
+                await there.using(max_bytes=5).call(add, 1)
             assert len(await there.download_all(tmp_path / "more", tmp_path / "back", within=tmp_path)) == 1
             assert (tmp_path / "back/f").read_bytes() == LARGE
             with pytest.raises(python.RemoteError, match="division"):

@@ -103,6 +103,10 @@ def test_all_of_it_on_a_real_kernel(real_gateway: RunningGateway, real_kernel_id
         assert len(there.upload_all(tmp_path / "in", tmp_path / "more")) == 1
         assert len(there.download_all(tmp_path / "more", tmp_path / "back", within=tmp_path)) == 1
         assert (tmp_path / "back/f").read_bytes() == LARGE
+        with pytest.raises(python.ValueTooLargeError):
+            there.pull("'abc'", max_bytes=5)
+        with pytest.raises(python.ValueTooLargeError):
+            there.using(max_bytes=5).call(add, 1)
         with pytest.raises(python.FileAccessError, match="No such file"):
             there.download(tmp_path / "gone", tmp_path / "x")
 

@@ -19,7 +19,7 @@ from trio_gateway._notebooks.results import CellError, NotebookStoppedError, Not
 from trio_gateway._outputs import Error
 from trio_gateway._portal.deadlines import check_limits, fail_after
 from trio_gateway._protocol.codec import TooLargeError
-from trio_gateway._python.errors import FileAccessError, RemoteError, TransferError, ValueNotCarriedError
+from trio_gateway._python.errors import FileAccessError, RemoteError, TransferError, ValueNotCarriedError, ValueTooLargeError
 from trio_gateway._transport.blocks import OTHER_DOORS
 from trio_gateway._transport.connector import TLSRefusedError
 from trio_gateway.jupyter import NoSuchKernelError, NotOnAGatewayError
@@ -100,6 +100,7 @@ MADE: dict[str, tuple[Exception, tuple[str, ...]]] = {
         TransferError("frame", 8_388_608, 80_000_000, "the kernel closed the comm"),
         ("the kernel closed the comm",),
     ),
+    "ValueTooLargeError": (ValueTooLargeError("frame", 80_000_000, 1_000_000), ()),
     "ValueNotCarriedError": (
         ValueNotCarriedError("job['zone']", "a time zone of type myzones.Zone is none that is carried as data"),
         ("a time zone of type myzones.Zone is none that is carried as data",),

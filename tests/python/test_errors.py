@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from trio_gateway import GatewayError
-from trio_gateway.python import FileAccessError, RemoteError, TransferError, ValueNotCarriedError
+from trio_gateway.python import FileAccessError, RemoteError, TransferError, ValueNotCarriedError, ValueTooLargeError
 
 SAMPLES = [
     (
@@ -20,6 +20,11 @@ SAMPLES = [
         TransferError("weights", 5, 9, "the line went"),
         "weights: 5 of 9 bytes came through, then the line went",
         {"what": "weights", "done": 5, "total": 9, "reason": "the line went"},
+    ),
+    (
+        ValueTooLargeError("frame", 10, 9),
+        "frame: it has 10 bytes, and max_bytes allows 9",
+        {"what": "frame", "size": 10, "max_bytes": 9},
     ),
     (
         FileAccessError("a.csv", "kernel", "full", "No space left on device"),

@@ -429,6 +429,29 @@ async def test_a_call_that_is_told_twice_runs_once_and_hears_that_it_runs(autoju
     assert scripted.steps() == [("alive", None), ("answer", 1), ("answer", 3), ("end", None)]
 
 
+async def test_a_call_that_the_kernel_gave_up_is_cancelled_also_where_that_was_not_heard(autojump_clock: MockClock) -> None:
+    """G5: the word that it was dropped is a message that a gateway's rate limit drops too."""
+    cancelled: list[int] = []
+
+    async def hold(n: int) -> int:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.append(n)
+
+    async with offered(hold=hold) as scripted:
+        scripted.call("hold", 1, number=1, oldest=1)
+        scripted.call("hold", 2, number=2, oldest=1)
+        await wait_all_tasks_blocked()
+        assert cancelled == []
+        scripted.call("hold", 3, number=3, oldest=2)
+        await wait_all_tasks_blocked()
+        assert cancelled == [1]
+        scripted.tell({"drop": 2})
+        await wait_all_tasks_blocked()
+        assert cancelled == [1, 2]
+
+
 async def test_an_answer_that_is_lost_is_brought_again_piece_by_piece(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,9 +502,9 @@ async def test_arguments_of_all_calls_together_have_a_limit(autojump_clock: Mock
         await trio.sleep_forever()
 
     async with offered(hold=hold) as scripted:
-        scripted.call("hold", "x" * 600)
-        scripted.call("hold", "x" * 600)
-        scripted.call("hold", "x" * 200)
+        scripted.call("hold", "x" * 600, oldest=1)
+        scripted.call("hold", "x" * 600, oldest=1)
+        scripted.call("hold", "x" * 200, oldest=1)
         await wait_all_tasks_blocked()
         assert scripted.steps() == [("fail", 2)]
 

@@ -133,6 +133,7 @@ def small() -> Iterator[Path]:
         mock.patch.object(transfer, "INLINE", PIECE),
         mock.patch.object(python, "INLINE", PIECE),
         mock.patch.object(transfer, "WINDOW", 2 * PIECE),
+        mock.patch.object(transfer, "STEP", PIECE),
         mock.patch.object(_threads, "run_sync", threads.run_sync),
     ):
         (Path(folder) / "new").write_bytes(NEW)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from .._errors import GatewayError
 
-__all__ = ["FileAccessError", "RemoteError", "TransferError", "ValueNotCarriedError"]
+__all__ = ["FileAccessError", "RemoteError", "TransferError", "ValueNotCarriedError", "ValueTooLargeError"]
 
 
 class ValueNotCarriedError(GatewayError, TypeError):
@@ -34,6 +34,32 @@ class ValueNotCarriedError(GatewayError, TypeError):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
+
+
+class ValueTooLargeError(GatewayError):
+    """A value or a file of the kernel's is longer than `max_bytes` allows. Nothing of it was asked for.
+
+    Args:
+        what: the value or the file, for people.
+        size: how long the kernel says that it is, in bytes.
+        max_bytes: how long it may be, in bytes.
+    """
+
+    what: str
+    """The value or the file, for people."""
+    size: int
+    """How long the kernel says that it is, in bytes."""
+    max_bytes: int
+    """How long it may be, in bytes."""
+
+    def __init__(self, what: str, size: int, max_bytes: int) -> None:
+        super().__init__(what, size, max_bytes)
+        self.what = what
+        self.size = size
+        self.max_bytes = max_bytes
+
+    def __str__(self) -> str:
+        return f"{self.what}: it has {self.size} bytes, and max_bytes allows {self.max_bytes}"
 
 
 class TransferError(GatewayError):

@@ -22,7 +22,7 @@ from .._protocol.messages import Buffer
 from . import codec, file_side
 from .errors import FileAccessError, TransferError
 from .link import Link
-from .transfer import GONE, OnProgress, Progress, Tries, bring, take, tell
+from .transfer import GONE, OnProgress, Progress, Tries, bring, refuse_longer, take, tell
 
 __all__ = [
     "FileCopy",
@@ -69,6 +69,7 @@ class FileOptions:
     within: str | None = None
     resume: bool = False
     on_progress: OnProgress | None = None
+    max_bytes: int | None = None
 
 
 def text_of(field: str, path: object) -> str:
@@ -253,6 +254,7 @@ async def copy_down(link: Link, answer: Answer, token: str, source: str, target:
     total, mode = _length(found.get("total"), 2**63, source), found.get("mode")
     if type(mode) is not int:
         raise ProtocolError(f"{source}: the kernel does not say which mode it has")
+    refuse_longer(source, total, options.max_bytes)
     there.total = total
 
     def make() -> file_side.Writing:

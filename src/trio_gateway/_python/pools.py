@@ -128,6 +128,7 @@ class PythonPool:
         dataclasses: the dataclasses that may come from the kernels.
         on_output: called with what called functions print.
         on_progress: called with how far a value has come.
+        max_bytes: how many bytes a result may have; None for any number.
         repeatable: whether a call may be made again, on another kernel, when its kernel or its connection was lost: up to three
             times in all. The function may have run then, wholly or in part. An exception of the function's is no reason.
 
@@ -143,6 +144,7 @@ class PythonPool:
         dataclasses: Collection[type] = (),
         on_output: OnOutput | None = None,
         on_progress: OnProgress | None = None,
+        max_bytes: int | None = None,
         repeatable: bool = False,
     ) -> None:
         if isinstance(pool, Face):
@@ -152,7 +154,7 @@ class PythonPool:
         if not isinstance(repeatable, bool):
             raise InvalidInputError("repeatable", repeatable, "True or False")
         self._pool = pool
-        self._options = check_options(trust, on_output, on_progress)
+        self._options = check_options(trust, on_output, on_progress, max_bytes)
         self._classes = check_dataclasses(dataclasses)
         self._repeatable = repeatable
         self._links: WeakKeyDictionary[Kernel, Link] = WeakKeyDictionary()
@@ -166,6 +168,7 @@ class PythonPool:
         trust: Trust | None = _UNSET,
         on_output: OnOutput | None = _UNSET,
         on_progress: OnProgress | None = _UNSET,
+        max_bytes: int | None = _UNSET,
         repeatable: bool = _UNSET,
     ) -> PythonPool:
         """Return the same with other options, for instance for one call: `python.using(repeatable=True).call(score, "a")`.
@@ -174,6 +177,7 @@ class PythonPool:
             trust: as for `PythonPool`; what is not given stays as it is.
             on_output: likewise.
             on_progress: likewise.
+            max_bytes: likewise.
             repeatable: likewise.
 
         Raises:
@@ -186,6 +190,7 @@ class PythonPool:
             dataclasses=self._classes,
             on_output=options.on_output if on_output is _UNSET else on_output,
             on_progress=options.on_progress if on_progress is _UNSET else on_progress,
+            max_bytes=options.max_bytes if max_bytes is _UNSET else max_bytes,
             repeatable=self._repeatable if repeatable is _UNSET else repeatable,
         )
         made._links, made._classes = self._links, self._classes  # noqa: SLF001 - of this class

@@ -29,7 +29,7 @@ from .._limits import points_to_limits
 from .._portal.faces import refuse_faces
 from .._transport.blocks import block
 from .._values import as_lines, as_object
-from . import codec
+from . import codec, kernel_side
 from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
 from .errors import TransferError, ValueNotCarriedError
 from .files import (
@@ -47,7 +47,7 @@ from .files import (
 )
 from .link import Link, OnOutput, new_token, remote_error
 from .tools import LIMIT_BYTES, How, make_tools, open_tools
-from .transfer import INLINE, OnProgress, fetch, put
+from .transfer import INLINE, OnProgress, fetch, put, refuse_longer
 
 __all__ = ["Name", "Options", "Python", "RemoteItems", "Trust", "check_dataclasses", "check_options", "open_python"]
 
@@ -57,6 +57,8 @@ Name: TypeAlias = codec.Name
 
 R = TypeVar("R")
 
+BEYOND: Final = 2 * kernel_side.BATCH_BYTES
+"""So much longer than one item may be what comes together of a stream: those before the last one, and what describes them."""
 _UNSET: Final[Any] = object()
 
 
@@ -67,6 +69,7 @@ class Options:
     trust: Trust | None = None
     on_output: OnOutput | None = None
     on_progress: OnProgress | None = None
+    max_bytes: int | None = None
 
 
 @block("open_python")
@@ -85,6 +88,7 @@ def open_python(
     dataclasses: Collection[type] = (),
     on_output: OnOutput | None = None,
     on_progress: OnProgress | None = None,
+    max_bytes: int | None = None,
 ) -> AbstractAsyncContextManager[Python]:
     """Open the way to the values and functions of a Python kernel.
 
@@ -106,6 +110,9 @@ def open_python(
         on_output: called, and awaited, with what called functions print, and at the end with what of it is missing (`OutputGap`).
             Without it nothing of that is kept.
         on_progress: called, and awaited, with how far a value has come, after each piece.
+        max_bytes: how many bytes a value or a file may have that comes from the kernel; None for any number. What is longer is a
+            `ValueTooLargeError` before it is asked for. Items of a stream come together, as many as make a megabyte: these
+            together may have two megabytes more. (What `tools` take has a limit of its own.)
 
     Returns:
         A context manager; it gives a `Python`.
@@ -120,7 +127,7 @@ def open_python(
     if not isinstance(kernel, Kernel):
         raise InvalidInputError("kernel", kernel, "an open Kernel of trio_gateway")
     classes = check_dataclasses(dataclasses)
-    return _open_python(kernel, check_options(trust, on_output, on_progress), classes)
+    return _open_python(kernel, check_options(trust, on_output, on_progress, max_bytes), classes)
 
 
 def check_dataclasses(dataclasses: Collection[type]) -> set[type]:
@@ -132,14 +139,16 @@ def check_dataclasses(dataclasses: Collection[type]) -> set[type]:
     return classes
 
 
-def check_options(trust: object, on_output: Any, on_progress: Any) -> Options:
+def check_options(trust: object, on_output: Any, on_progress: Any, max_bytes: Any) -> Options:
     """Return the options. Raises InvalidInputError if one can't be used."""
     if trust not in (None, "pickle"):
         raise InvalidInputError("trust", trust, '"pickle", or None to read no pickles of the kernel')
     for field, handler in (("on_output", on_output), ("on_progress", on_progress)):
         if handler is not None and not callable(handler):
             raise InvalidInputError(field, handler, "a function or an async function")
-    return Options("pickle" if trust else None, on_output, on_progress)
+    if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1):
+        raise InvalidInputError("max_bytes", max_bytes, "a number of bytes, 1 or more, or None for any number")
+    return Options("pickle" if trust else None, on_output, on_progress, max_bytes)
 
 
 @points_to_limits
@@ -164,6 +173,7 @@ class Python:
         trust: Trust | None = _UNSET,
         on_output: OnOutput | None = _UNSET,
         on_progress: OnProgress | None = _UNSET,
+        max_bytes: int | None = _UNSET,
     ) -> Python:
         """Return the same with other options, for instance for one call: `python.using(on_output=print).call(train)`.
 
@@ -171,11 +181,12 @@ class Python:
             trust: as for `open_python`; what is not given stays as it is.
             on_output: likewise.
             on_progress: likewise.
+            max_bytes: likewise.
 
         Raises:
             InvalidInputError: an option can't be used.
         """
-        given = {"trust": trust, "on_output": on_output, "on_progress": on_progress}
+        given = {"trust": trust, "on_output": on_output, "on_progress": on_progress, "max_bytes": max_bytes}
         merged = {name: getattr(self._options, name) if value is _UNSET else value for name, value in given.items()}
         return Python(self._link, check_options(**merged), self._classes)
 
@@ -206,18 +217,27 @@ class Python:
         encoded = await self._encode(given, _place_of_name)
         await self._step("bind", {}, encoded, ", ".join(given), runs=False)
 
-    async def pull(self, expression: str, *, trust: Trust | None = _UNSET, on_progress: OnProgress | None = _UNSET) -> Any:
+    async def pull(
+        self,
+        expression: str,
+        *,
+        trust: Trust | None = _UNSET,
+        on_progress: OnProgress | None = _UNSET,
+        max_bytes: int | None = _UNSET,
+    ) -> Any:
         """Evaluate an expression in the kernel, and return its value.
 
         Args:
             expression: the expression, such as a name.
             trust: `"pickle"` to read a pickle where the value is none of those that are carried as data; else as for the block.
             on_progress: as for `open_python`.
+            max_bytes: as for `open_python`.
 
         Raises:
             InvalidInputError: the expression is no text.
             RemoteError: it raised an exception.
             ValueNotCarriedError: its value can't be carried.
+            ValueTooLargeError: its value is longer than `max_bytes`.
             TransferError: its value did not come through, or has changed while it was carried.
             ProtocolError: what came is no value, or one that is not taken from this kernel.
             GatewayError: as for `kernel.execute`.
@@ -226,8 +246,8 @@ class Python:
         """
         if not isinstance(expression, str):
             raise InvalidInputError("expression", expression, "an expression of Python's (str)")
-        if trust is not _UNSET or on_progress is not _UNSET:
-            return await self.using(trust=trust, on_progress=on_progress).pull(expression)
+        if any(option is not _UNSET for option in (trust, on_progress, max_bytes)):
+            return await self.using(trust=trust, on_progress=on_progress, max_bytes=max_bytes).pull(expression)
         async with self._ticket() as ticket:
             asked = {"expression": expression, **self._reading()}
             answer = await self._link.ask("evaluate", asked, token=ticket.token, on_output=self._options.on_output, shows=True)
@@ -255,6 +275,7 @@ class Python:
             RemoteError: it raised an exception.
             ValueNotCarriedError: the function, an argument or the result can't be carried. (The result is lost then, and the
                 function has run.)
+            ValueTooLargeError: the result is longer than the `max_bytes` of `open_python` or `using`. (Likewise.)
             TransferError: an argument did not come through, and nothing was called; or the result did not.
             GatewayError: as for `kernel.execute`: the function is never called twice.
 
@@ -401,11 +422,12 @@ class Python:
         within: Path | None = None,
         resume: bool = False,
         on_progress: OnProgress | None = _UNSET,
+        max_bytes: int | None = _UNSET,
     ) -> FileCopy:
         """Copy a file from where the kernel runs. It is under its name here when it is whole, in place of what was there.
 
         Its permissions are kept, those aside that give a program its owner's rights. It is as long as the kernel says:
-        `on_progress` hears of that before the first piece, and may raise.
+        `on_progress` hears of that before the first piece, and may raise; `max_bytes` limits it.
 
         Args:
             source: its path there, from the kernel's working directory.
@@ -413,6 +435,7 @@ class Python:
             within: a directory here that the file must be in, wherever links lead; None for any.
             resume: as for `upload`.
             on_progress: as for `upload`.
+            max_bytes: as for `open_python`.
 
         Returns:
             What there is now.
@@ -420,13 +443,14 @@ class Python:
         Raises:
             InvalidInputError: an argument is no path.
             FileAccessError: as for `upload`.
+            ValueTooLargeError: the file is longer than `max_bytes`; nothing was written.
             TransferError: it did not come through, or has changed meanwhile.
             ProtocolError: the kernel answers with something else.
             GatewayError: as for `kernel.execute`.
 
         Cancellation: what was under the name stays, unless the new file had come through.
         """
-        options = self._file_options(within, resume, on_progress)
+        options = self._file_options(within, resume, on_progress, max_bytes)
         source, target = text_of("source", source), text_of("target", target)
         return await self._copy_down(source, target, options)
 
@@ -473,6 +497,7 @@ class Python:
         within: Path | None = None,
         resume: bool = False,
         on_progress: OnProgress | None = _UNSET,
+        max_bytes: int | None = _UNSET,
     ) -> tuple[FileCopy, ...]:
         """Copy the files below a directory of the kernel's, one after the other, each to the same path below one here.
 
@@ -483,20 +508,23 @@ class Python:
             within: as for `download`; None: the target itself.
             resume: as for `upload`, for each file.
             on_progress: as for `upload_all`.
+            max_bytes: how many bytes all of them together may have; as for `open_python`.
 
         Returns:
             What there is now, in the order of the paths; nothing where no file matches.
 
         Raises:
+            ValueTooLargeError: they are longer than `max_bytes`, and nothing was copied; or one has grown beyond that meanwhile.
             FileAccessError: as for `upload`; or the kernel names a path that leads out of the directory, and nothing was copied.
             GatewayError: as for `download`. The files before this one have been copied.
 
         Cancellation: as for `download`; the files before this one have been copied.
         """
-        options = self._file_options(within, resume, on_progress)
+        options = self._file_options(within, resume, on_progress, max_bytes)
         source, target = text_of("source", source), text_of("target", target)
         refuse_pattern(pattern)
         found = await find_there(self._link, self._answer, source, pattern)
+        refuse_longer(f"the files of {source}", sum(size for _, size in found), options.max_bytes)
         return await self._copy_all(self._copy_down, found, source, target, options)
 
     # How it is done ---------------------------------------------------------------------------------------------
@@ -516,11 +544,17 @@ class Python:
         classes = [[kind.__module__, kind.__qualname__] for kind in self._classes]
         return {"pickled": self._options.trust == "pickle", "classes": classes}
 
-    def _file_options(self, within: Path | None, resume: object, on_progress: OnProgress | None) -> FileOptions:
+    def _file_options(
+        self, within: Path | None, resume: object, on_progress: OnProgress | None, max_bytes: int | None = _UNSET
+    ) -> FileOptions:
         if not isinstance(resume, bool):
             raise InvalidInputError("resume", resume, "True or False")
-        handler = self._options.on_progress if on_progress is _UNSET else check_options(None, None, on_progress).on_progress
-        return FileOptions(None if within is None else text_of("within", within), resume, handler)
+        options = self._options
+        handler = options.on_progress if on_progress is _UNSET else on_progress
+        most = options.max_bytes if max_bytes is _UNSET else max_bytes
+        checked = check_options(None, None, handler, most)
+        directory = None if within is None else text_of("within", within)
+        return FileOptions(directory, resume, checked.on_progress, checked.max_bytes)
 
     async def _copy_up(self, source: str, target: str, options: FileOptions) -> FileCopy:
         async with self._ticket() as ticket:
@@ -544,7 +578,8 @@ class Python:
         told = Total(options.on_progress, sum(size for _, size in found))
         copies: list[FileCopy] = []
         for name, _ in found:
-            each = attrs.evolve(options, within=within, on_progress=told.of_next())
+            left = None if options.max_bytes is None else options.max_bytes - told.before
+            each = attrs.evolve(options, within=within, on_progress=told.of_next(), max_bytes=left)
             copies.append(await copy(f"{source}/{name}", f"{target}/{name}", each))
             told.before += copies[-1].size
         return tuple(copies)
@@ -635,7 +670,7 @@ class Python:
             answer = await self._link.ask(
                 "next", asked, token=batch.token, awaits=asynchronous, on_output=self._options.on_output, shows=True
             )
-            items = await self._value(answer, batch, what)
+            items = await self._value(answer, batch, what, beyond=BEYOND)
             if not isinstance(items, list):
                 raise ProtocolError(f"{what}: the kernel does not send items")
             ready.extend(items)
@@ -657,12 +692,15 @@ class Python:
             known = self._link.known[module, name] = answer.get("knows") is True
         return known
 
-    async def _value(self, answer: Mapping[str, Any], ticket: _Ticket, what: str) -> Any:
-        """Read the value that an answer tells, or has ready."""
+    async def _value(self, answer: Mapping[str, Any], ticket: _Ticket, what: str, beyond: int = 0) -> Any:
+        """Read the value that an answer tells, or has ready. It may have so many bytes beyond its limit."""
         ticket.held = "total" in answer
         self._answer(answer, what)
-        how, on_progress = self._decoding(), self._options.on_progress
-        return await fetch(self._link, answer, what=what, token=ticket.token, on_progress=on_progress, how=how)
+        how, options = self._decoding(), self._options
+        most = None if options.max_bytes is None else options.max_bytes + beyond
+        return await fetch(
+            self._link, answer, what=what, token=ticket.token, on_progress=options.on_progress, how=how, max_bytes=most
+        )
 
     def _decoding(self) -> dict[str, Any]:
         """How the kernel's values are read here."""

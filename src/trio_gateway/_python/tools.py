@@ -217,6 +217,8 @@ class _Offer:
         if oldest > self._oldest:
             self._oldest = oldest
             self._finished = {done for done in self._finished if done >= oldest}
+            for given_up in [running for running in self._running if running < oldest]:  # a gateway's rate limit drops "drop" too
+                self._running.pop(given_up).scope.cancel(reason="code in the kernel does not wait for it any more")
         if number < self._oldest or number in self._finished:
             return
         if number in self._running:

@@ -1,8 +1,8 @@
 """Values on their way: what is small goes in the step itself, what is large in pieces over a comm, a window of them at a time.
 
 The one idea: the receiving side says how far it has come, and is sent the rest. So a piece that was lost, by a cut or a gateway's
-rate limit, is sent again, the sender never is more than a window ahead, and a transfer that is given up is forgotten. A value is
-whole, by its length and its checksum, or not there.
+rate limit, is sent again: by the kernel as text in an answer, which no such limit drops. The sender never is more than a window
+ahead, and a transfer that is given up is forgotten. A value is whole, by its length and its checksum, or not there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .._errors import ConnectionLostError, GatewayError, ProtocolError
 from .._kernel.comms import Comm, CommMessage
 from .._protocol.messages import Buffer
 from . import codec
-from .errors import TransferError
+from .errors import TransferError, ValueTooLargeError
 from .link import NAME, Link
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "bring",
     "fetch",
     "put",
+    "refuse_longer",
     "take",
     "tell",
 ]
@@ -43,7 +44,7 @@ __all__ = [
 INLINE: Final = 32 * 1024
 """A value of so many bytes at most goes in the step itself."""
 STEP: Final = 1024 * 1024
-"""How much goes in a step where the kernel hears of no comms, in bytes."""
+"""How much goes in a step, in bytes: where the kernel hears of no comms, or where nothing has come over one."""
 WINDOW: Final = 24 * 1024 * 1024
 """How far the sender may be ahead of what the receiver has said to have, in bytes."""
 GONE: Final = "the kernel's process does not have it any more"
@@ -290,6 +291,7 @@ async def fetch(
     token: str,
     on_progress: OnProgress | None,
     how: Mapping[str, Any],
+    max_bytes: int | None = None,
 ) -> Any:
     """Return the value that a step has told, or has ready.
 
@@ -300,8 +302,10 @@ async def fetch(
         token: the name under which the value is there. The caller has it forgotten, whatever becomes of this.
         on_progress: told how far the value has come.
         how: how it is read; see `codec.decode`.
+        max_bytes: how long it may be.
 
     Raises:
+        ValueTooLargeError: it is longer.
         TransferError: the value did not come through, or has changed meanwhile.
         ProtocolError: what came is no value, or one that is not taken from this kernel.
         GatewayError: as for `Link.ask`.
@@ -313,10 +317,12 @@ async def fetch(
     try:
         if "data" in answer:
             raw = _bytes_of(answer["data"], what)
+            refuse_longer(what, len(raw), max_bytes)
             receiver = codec.Receiver(len(raw), answer.get("check"))
             receiver.feed(raw)
             await tell(on_progress, len(raw), len(raw))
         else:
+            refuse_longer(what, answer.get("total"), max_bytes)
             receiver = codec.Receiver(answer.get("total"), answer.get("check"))
             await take(link, _Into(receiver), what=what, token=token, on_progress=on_progress)
         return receiver.value(**how)
@@ -324,6 +330,12 @@ async def fetch(
         raise TransferError(what, receiver.received, receiver.total, str(error)) from None
     except codec.BadData as error:
         raise ProtocolError(f"{what}: what the kernel sent is not taken: {error}") from error
+
+
+def refuse_longer(what: str, size: object, max_bytes: int | None) -> None:
+    """Refuse what the kernel says to be longer than it may be. Raises ValueTooLargeError."""
+    if max_bytes is not None and type(size) is int and size > max_bytes:
+        raise ValueTooLargeError(what, size, max_bytes)
 
 
 def _bytes_of(text: Any, what: str) -> bytes:
@@ -423,21 +435,22 @@ async def _take_all(
     checked: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> None:
     total = sink.total
-    while sink.received < total and not link.has_comms:
-        with tries.lost_is_tried_again():
-            start = sink.received
-            asked = {"start": start, "stop": min(start + STEP, total), "inline": True}
-            answer = checked(await link.ask("send", asked, token=token))
-            await sink.feed(_bytes_of(answer.get("piece", ""), what))
-            tries.note(sink.received)
-            await _tell(on_progress, sink.received, total)
+    as_text = not link.has_comms
     while sink.received < total:
         with tries.lost_is_tried_again():
+            if as_text:
+                start = sink.received
+                asked = {"start": start, "stop": min(start + STEP, total), "inline": True}
+                answer = checked(await link.ask("send", asked, token=token))
+                await sink.feed(_bytes_of(answer.get("piece", ""), what))
+                tries.note(sink.received)
+                await _tell(on_progress, sink.received, total)
+                as_text = not link.has_comms
+                continue
             async with link.kernel.comms.open(NAME, {"token": token}) as comm:
-                while sink.received < total:
+                while sink.received < total and not as_text:
                     await _Taking(link, comm, sink, token, on_progress, checked).run()
-                    if not tries.note(sink.received):
-                        break
+                    as_text = not tries.note(sink.received)  # the next one comes as no limit of the gateway's drops it
 
 
 class _Taking:

@@ -25,6 +25,7 @@ from ..python import RemoteItems as RemoteItems
 from ..python import TransferError as TransferError
 from ..python import Trust as Trust
 from ..python import ValueNotCarriedError as ValueNotCarriedError
+from ..python import ValueTooLargeError as ValueTooLargeError
 
 __all__ = [
     "CallResult",
@@ -42,6 +43,7 @@ __all__ = [
     "TransferError",
     "Trust",
     "ValueNotCarriedError",
+    "ValueTooLargeError",
     "open_python",
 ]
 

@@ -26,6 +26,7 @@ from ..python import RemoteError as RemoteError
 from ..python import TransferError as TransferError
 from ..python import Trust as Trust
 from ..python import ValueNotCarriedError as ValueNotCarriedError
+from ..python import ValueTooLargeError as ValueTooLargeError
 from . import Kernel, KernelPool
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "TransferError",
     "Trust",
     "ValueNotCarriedError",
+    "ValueTooLargeError",
     "open_python",
 ]
 
@@ -63,7 +65,12 @@ class Python(BlockingFace, of=_trio.Python, declared=MEMBERS[_trio.Python]):
     def name(self) -> None: ...
 
     def using(
-        self, *, trust: Trust | None = _UNSET, on_output: OnOutput | None = _UNSET, on_progress: OnProgress | None = _UNSET
+        self,
+        *,
+        trust: Trust | None = _UNSET,
+        on_output: OnOutput | None = _UNSET,
+        on_progress: OnProgress | None = _UNSET,
+        max_bytes: int | None = _UNSET,
     ) -> Python: ...
 
     @like(_trio.Python.push)
@@ -120,6 +127,7 @@ class PythonPool(BlockingFace, of=_trio.PythonPool, declared=MEMBERS[_trio.Pytho
         dataclasses: Collection[type] = (),
         on_output: OnOutput | None = None,
         on_progress: OnProgress | None = None,
+        max_bytes: int | None = None,
         repeatable: bool = False,
     ) -> None: ...
 
@@ -129,6 +137,7 @@ class PythonPool(BlockingFace, of=_trio.PythonPool, declared=MEMBERS[_trio.Pytho
         trust: Trust | None = _UNSET,
         on_output: OnOutput | None = _UNSET,
         on_progress: OnProgress | None = _UNSET,
+        max_bytes: int | None = _UNSET,
         repeatable: bool = _UNSET,
     ) -> PythonPool: ...
 
