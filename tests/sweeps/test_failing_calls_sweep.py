@@ -140,12 +140,13 @@ async def test_a_call_fails_in_a_conversation(kind: str, number: int, caplog: py
 
 @pytest.mark.parametrize(("kind", "number"), [case for case in CASES if case.values[0] in (*FILES, "thread")])
 async def test_a_call_fails_in_a_run_of_a_notebook(kind: str, number: int, tmp_path: Path) -> None:
-    """G1, G2; what is saved is whole."""
+    """G1, G2; what is saved is whole, and what was there before stays until then."""
     source, output = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x"), nbformat.v4.new_code_cell("y")]), source)
+    before = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("of an earlier day")])
 
     async def attempt(call: FailingCall) -> bool:
-        output.unlink(missing_ok=True)
+        nbformat.write(before, output)
         run = None
         async with FakeGateway(script) as fake, fake.open(session_database=tmp_path / "sessions.db") as gateway:
             with call.here():
@@ -155,16 +156,15 @@ async def test_a_call_fails_in_a_run_of_a_notebook(kind: str, number: int, tmp_p
                     assert error.field == "output"  # noqa: PT017
             assert not fake.kernels, "a kernel is left (G2)"
             check(fake)
-        if output.exists():
-            saved = nbformat.read(output, 4)
-            nbformat.validate(saved)
-            if run is not None:
-                assert [len(cell.outputs) for cell in saved.cells] == [2, 2]
-        else:
-            assert run is None
+        saved = nbformat.read(output, 4)
+        nbformat.validate(saved)
+        is_new = len(saved.cells) == 2
+        assert is_new or (run is None and saved == before), "what was there is gone, and the run is not in its place"
+        if run is not None:
+            assert [len(cell.outputs) for cell in saved.cells] == [2, 2]
         assert set(os.listdir(tmp_path)) <= {"in.ipynb", "out.ipynb", "sessions.db"}  # noqa: PTH208
         elsewhere = list(Path(tempfile.gettempdir()).glob("out-*.ipynb"))  # noqa: ASYNC240
-        assert run is not None or elsewhere or not output.exists(), "what the run has come to is nowhere"
+        assert run is not None or elsewhere or not is_new, "what the run has come to is nowhere"
         for path in elsewhere:
             assert [len(cell.outputs) for cell in nbformat.read(path, 4).cells] == [2, 2]
             path.unlink()
