@@ -304,7 +304,7 @@ BESIDE = {"changelog", "contributing"}
 ENTRIES: dict[str, dict[str, tuple[str, ...]]] = {
     "asyncio": {"": ("asyncio", "anyio"), "In a web application": ("FastAPI", "Starlette", "web application")},
     "blocking": {"": ("threads", "synchronous")},
-    "clusters": {"": ("cluster", "Kubernetes"), "Several addresses": ("replicas", "load balancer"), "JupyterHub": ("JupyterHub",)},
+    "clusters": {"": ("cluster", "Kubernetes"), "Several addresses": ("replicas",), "JupyterHub": ("JupyterHub",)},
     "configuration": {"": ("token", "environment variables"), "All settings": ("settings",)},
     "data": {"": ("pandas", "numpy", "DataFrame"), "Files": ("upload", "download")},
     "errors": {"": ("exceptions", "errors", "doctor")},

@@ -98,12 +98,13 @@ class GatewayError(Exception):
 
     @property
     def help_page(self) -> str:
-        """The entry of the documentation about this class, as a page and a place in it: cause, example, remedy.
+        """The entry of the documentation about this class, as a file and a place in it: cause, example, remedy.
 
-        Such as `"errors.html#kerneldiederror"`, on the site. A class of a program's own has that of the class it derives from.
+        Such as `"docs/errors.md#kerneldiederror"`, in the repository and in the source distribution; the site has the same place
+        in `errors.html`. A class of a program's own has that of the class it derives from.
         """
         own = next(cls for cls in type(self).__mro__ if cls.__module__.partition(".")[0] == "trio_gateway")
-        return f"errors.html#{own.__dict__.get('_entry', own.__name__).lower()}"
+        return f"docs/errors.md#{own.__dict__.get('_entry', own.__name__).lower()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, dict(self.__dict__))

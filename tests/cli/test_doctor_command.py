@@ -155,7 +155,7 @@ def test_all_shows_the_defaults_and_a_refused_port_gives_code_3(bare_cli_here: C
         done = bare_cli_here.run("doctor", "--all", "--url", f"http://127.0.0.1:{port}")
     assert done.code == 3
     assert statuses(done.out)["tcp"] == "FAILED"
-    assert "More in the documentation: errors.html#gatewayconnectionerror" in done.out
+    assert "More in the documentation: docs/errors.md#gatewayconnectionerror" in done.out
     assert "Connection refused" in done.out
     assert "request_timeout" in done.out
 

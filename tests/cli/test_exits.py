@@ -49,7 +49,7 @@ def test_each_error_becomes_a_code_and_a_few_lines(
     assert "Traceback" not in err
     known = isinstance(error, GatewayError)
     assert len(err.splitlines()) == 2 + known
-    assert err.splitlines()[-1].startswith("More in the documentation: errors.html#") == known
+    assert err.splitlines()[-1].startswith("More in the documentation: docs/errors.md#") == known
     assert run("exec", "-q", "--debug", "1") == code
     assert "Traceback" in capfd.readouterr().err
 
@@ -61,7 +61,7 @@ def test_of_a_local_gateway_that_does_not_start_nobody_is_asked_for_the_address(
     assert run("exec", "-q", "1") == 3
     assert capfd.readouterr().err.splitlines()[1:] == [
         "A gateway that runs already is used where --url or JUPYTER_GATEWAY_URL names it.",
-        "More in the documentation: errors.html#gatewayconnectionerror",
+        "More in the documentation: docs/errors.md#gatewayconnectionerror",
     ]
     monkeypatch.setenv("JUPYTER_GATEWAY_URL", "http://127.0.0.1:1")
     assert run("exec", "-q", "1") == 3

@@ -328,7 +328,7 @@ def test_a_gateway_that_takes_nothing_now_is_told_at_once_and_no_kernel_is_looke
     first, advice, more = done.err.splitlines()
     assert "answered 503" in first
     assert "trio-gateway doctor" in advice
-    assert more == "More in the documentation: errors.html#gatewayhttperror"
+    assert more == "More in the documentation: docs/errors.md#gatewayhttperror"
 
 
 def test_a_gateway_that_tells_of_no_kernelspecs_starts_kernels_all_the_same(served: Served) -> None:

@@ -168,7 +168,7 @@ PUBLIC_ERRORS = {
 
 @pytest.mark.parametrize("cls", sorted(PUBLIC_ERRORS, key=lambda cls: cls.__name__))
 def test_an_error_names_its_entry(cls: type[errors.GatewayError]) -> None:
-    assert cls.__new__(cls).help_page == f"errors.html#{cls.__name__.lower()}"
+    assert cls.__new__(cls).help_page == f"docs/errors.md#{cls.__name__.lower()}"
     assert f"\n### {cls.__name__}\n" in PAGE
 
 
@@ -176,9 +176,9 @@ def test_an_error_without_an_entry_names_that_of_what_it_is_a_kind_of() -> None:
     class OwnError(trio_gateway.KernelDiedError):
         """A program's own."""
 
-    assert TLSRefusedError("no").help_page == "errors.html#gatewayconnectionerror"
-    assert TooLargeError.__new__(TooLargeError).help_page == "errors.html#protocolerror"
-    assert OwnError("k-1", "it ended").help_page == "errors.html#kerneldiederror"
+    assert TLSRefusedError("no").help_page == "docs/errors.md#gatewayconnectionerror"
+    assert TooLargeError.__new__(TooLargeError).help_page == "docs/errors.md#protocolerror"
+    assert OwnError("k-1", "it ended").help_page == "docs/errors.md#kerneldiederror"
 
 
 def test_http_errors_of_jupyter_server_are_no_errors_of_ours() -> None:
