@@ -544,6 +544,45 @@ async def test_a_kernel_that_is_just_made_ready_does_not_wait_for_its_gateway_ei
         assert trio.current_time() < 60
 
 
+@pytest.mark.parametrize("how", ["falls", "is drained"])
+async def test_a_pool_starts_kernels_as_soon_as_there_is_a_gateway_again(autojump_clock: MockClock, how: str) -> None:
+    """It does not wait for the end of the pause that grew while there was none."""
+    async with open_ground(make_fakes("a")) as ground, ground.fleet.open_pool(size=2, warm=1, init="x = 1") as pool:
+        for number in range(8):
+            await pool.wait_ready()
+            if how == "falls":
+                ground.network.fall("a")
+            else:
+                await ground.fleet.drain("a")
+            await trio.sleep(300 + 7 * number)  # so that it is somewhere in its pause
+            with pytest.raises(NoGatewayError):
+                await pool.run("x")
+            if how == "falls":
+                ground.network.rise("a")
+                while ground.status("a").state != "up":  # noqa: ASYNC110 - in virtual time
+                    await trio.sleep(0.1)
+            else:
+                ground.fleet.resume("a")
+            began = trio.current_time()
+            assert (await pool.run("x")).text == "1"
+            assert trio.current_time() - began < 1
+
+
+async def test_starts_that_fail_on_a_gateway_that_comes_and_goes_back_off(autojump_clock: MockClock) -> None:
+    """That it answers again is no news of its starts: they are not tried each time."""
+    fakes = make_fakes("a")
+    async with open_ground(fakes) as ground, ground.fleet.open_pool(size=1, warm=1) as pool:
+        await pool.wait_ready()
+        fakes["a"].faults.lose_answer("POST /api/kernels$")
+        for kernel in tuple(fakes["a"].kernels.values()):
+            fakes["a"].remove_kernel(kernel)
+        await trio.sleep(1000)
+        assert len(ground.told("up")) > 5
+        assert pool.statistics().starts_failed < 80
+        fakes["a"].faults.clear()
+        await trio.sleep(100)
+
+
 async def test_a_connection_that_is_cut_costs_no_kernel(autojump_clock: MockClock) -> None:
     async with open_ground() as ground, ground.fleet.open_pool("python3", size=4, warm=4, reuse="as-is") as pool:
         await pool.wait_ready()

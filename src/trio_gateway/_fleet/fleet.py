@@ -507,7 +507,7 @@ class Fleet:
         if not member.is_draining:
             member.is_draining = True
             member.tell("drain")
-            self._note_drain(member)
+            self._note_drain(member, is_better=False)
         await trio.lowlevel.checkpoint()
         while member.is_draining and member.is_busy:
             await self._changed.park()
@@ -526,16 +526,16 @@ class Fleet:
         if member.is_draining:
             member.is_draining = False
             member.tell("resume")
-            self._note_drain(member)
+            self._note_drain(member, is_better=True)
 
-    def _note_drain(self, member: Member) -> None:
+    def _note_drain(self, member: Member, *, is_better: bool) -> None:
         member.note_change()
-        self._look_at_pools()
+        self._look_at_pools(is_better)
 
-    def _look_at_pools(self) -> None:
-        """Have the pools look again which of their kernels can be handed out."""
+    def _look_at_pools(self, is_better: bool) -> None:
+        """Have the pools look again which of their kernels can be handed out, and whether there is a place for new ones."""
         for pool in self._pools:
-            pool.look_again()
+            pool.look_again(is_better=is_better)
 
     def _member(self, name: object) -> Member:
         for member in self._members:

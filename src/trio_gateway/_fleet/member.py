@@ -95,8 +95,8 @@ class Member:
         self._doubt = trio.Event()
         self.is_doubtful = False
         """Whether something went wrong there, and it was not asked since."""
-        self.on_news: Callable[[], None] = lambda: None
-        """Called when it comes or goes."""
+        self.on_news: Callable[[bool], None] = lambda _: None
+        """Called when it comes, with True, or goes, with False."""
         self._left: dict[str, None] = {}
 
     # ------------------------------------------------------------------------------------------------------- what is known
@@ -339,7 +339,7 @@ class Member:
         if is_news:
             if not self.is_up:
                 self._doubt.set()  # its watch may wait for nothing else
-            self.on_news()
+            self.on_news(self.is_up)
             self.tell("up" if self.is_up else "down", self.health.reason, failed=not self.is_up)
             _logger.debug(
                 "gateway_%s", self.health.state, extra={"gateway.name": self.name, "gateway.reason": self.health.reason}

@@ -100,6 +100,10 @@ class Plan:
     def succeeded(self) -> None:
         """A kernel has become ready."""
         self._failures = 0
+        self.end_pause()
+
+    def end_pause(self) -> None:
+        """What the last start failed for is over: the next may be tried now. Should it fail too, its pause is longer."""
         self._not_before = -math.inf
 
     def lost(self, now: float, asked_at: float, ready_at: float) -> None:

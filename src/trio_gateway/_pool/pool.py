@@ -28,6 +28,7 @@ from .._errors import (
     KernelError,
     KernelInitError,
     KernelSpecNotFoundError,
+    NoGatewayError,
     PoolClosedError,
     fresh,
 )
@@ -551,8 +552,14 @@ class KernelPool:
         self._changed.unpark_all()
         self._look()
 
-    def look_again(self) -> None:
-        """Have it end those kernels that are unwanted or away by now, and start others. For fleets."""
+    def look_again(self, *, is_better: bool) -> None:
+        """Have it end those kernels that are unwanted or away by now, and start others. For fleets.
+
+        Args:
+            is_better: whether there is a gateway that there was not: where none could be tried, that need not wait any more.
+        """
+        if is_better and isinstance(self._last_failure, NoGatewayError):
+            self._plan.end_pause()
         for member in tuple(self._members):
             if member.stage is Stage.LEASED:
                 if self._is_away(member):
