@@ -9,12 +9,24 @@ from typing import Any
 import attrs
 
 from trio_gateway import Fleet, FleetGateway, GatewayConfig, GatewayEvent, GatewayStatus
-from trio_gateway.testing import FakeFleet, FakeGateway
+from trio_gateway.testing import FakeFleet, FakeGateway, FakeKernel
 
-__all__ = ["QUICK", "Ground", "entry", "make_fakes", "open_ground", "start"]
+__all__ = ["QUICK", "CountedFake", "Ground", "entry", "make_fakes", "open_ground", "start"]
 
 QUICK = {"gateway_retry_interval": 0.1, "gateway_retry_max": 2}
 """Settings of sessions that soon give up."""
+
+
+class CountedFake(FakeGateway):
+    """A fake that knows how many kernels all fakes of its fleet had at most, together."""
+
+    network: FakeFleet
+    most = 0
+
+    async def start_kernel(self, *args: Any, **arguments: Any) -> FakeKernel:
+        kernel = await super().start_kernel(*args, **arguments)
+        self.most = max(self.most, sum(len(fake.kernels) for fake in self.network.gateways.values()))
+        return kernel
 
 
 @attrs.define

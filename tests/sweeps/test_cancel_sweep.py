@@ -27,6 +27,7 @@ from trio_gateway import notebooks
 from trio_gateway.testing import FakeComm, FakeGateway, FakeKernelSpec
 
 MOST_STEPS = 3000
+CELLS = ("import time\nprint('a', flush=True)\ntime.sleep(1)", "print('b')")
 
 
 @attrs.frozen
@@ -262,6 +263,14 @@ async def pool_map(world: World) -> None:
                     break
 
 
+async def pool_of_notebooks(world: World) -> None:
+    with notebook_folder() as folder:
+        jobs = [notebooks.NotebookJob(notebook_of(*CELLS), output=folder / f"{number}.ipynb") for number in range(2)]
+        async with world.gateway.open_pool(size=1, reuse="restart") as opened, notebooks.run_many(opened, jobs) as runs:
+            async for run in runs:
+                run.raise_for_error()
+
+
 @asynccontextmanager
 async def open_fleet(world: World) -> AsyncGenerator[trio_gateway.Fleet]:
     """A fleet whose first gateway refuses starts, whose second is down, and whose third is the world's."""
@@ -319,13 +328,29 @@ async def fleet_kernels(world: World) -> None:
                 await world.gateway.kernels.shutdown(made.id)
 
 
+async def fleet_administration(world: World) -> None:
+    async with open_fleet(world) as opened:
+        assert (await opened.kernels.get(world.kernel.id)).gateway == "good"
+        await opened.kernels.interrupt(world.kernel.id)
+        await opened.kernels.cull(trio_gateway.CullPolicy(idle_timeout=1e9, interval=1e9))
+        await opened.kernelspecs.list()
+        await opened.kernelspecs.get("python3")
+
+
+async def fleet_restart(world: World) -> None:
+    async with open_fleet(world) as opened:
+        await opened.kernels.restart(world.kernel.id)
+
+
+async def fleet_shutdown(world: World) -> None:
+    async with open_fleet(world) as opened:
+        await opened.kernels.shutdown(world.kernel.id)
+
+
 async def fleet_pool(world: World) -> None:
     async with open_fleet(world) as opened, opened.open_pool(size=2, warm=1, reuse="as-is") as pool:
         assert (await pool.run("1")).text == "1"
         await opened.drain("good")
-
-
-CELLS = ("import time\nprint('a', flush=True)\ntime.sleep(1)", "print('b')")
 
 
 @contextmanager
@@ -341,8 +366,8 @@ def notebook_folder() -> Iterator[Path]:
                 nbformat.validate(nbformat.read(path, as_version=4))
 
 
-ENDS_THE_KERNEL = {shutdown, shutdown_by_id, shutdown_all}
-RESTARTS = {restart, restart_by_id}
+ENDS_THE_KERNEL = {shutdown, shutdown_by_id, shutdown_all, fleet_shutdown}
+RESTARTS = {restart, restart_by_id, fleet_restart}
 """Cancelled, they leave open whether the kernel is restarted: it may be so after they have returned."""
 LEAVES_KERNELS = {sessions}
 """A session's kernel is nobody's: cancelled halfway, it stays with its session, as documented."""
@@ -353,9 +378,13 @@ ABOVE_KERNELS = {
     pool,
     pool_with_reuse,
     pool_map,
+    pool_of_notebooks,
     fleet,
     fleet_drain,
     fleet_kernels,
+    fleet_administration,
+    fleet_restart,
+    fleet_shutdown,
     fleet_pool,
 }
 """They don't know which framing their kernels' messages have: one of them is enough. Both are tried by what they are made of."""
@@ -397,9 +426,13 @@ OPERATIONS = [
     pool,
     pool_with_reuse,
     pool_map,
+    pool_of_notebooks,
     fleet,
     fleet_drain,
     fleet_kernels,
+    fleet_administration,
+    fleet_restart,
+    fleet_shutdown,
     fleet_pool,
 ]
 

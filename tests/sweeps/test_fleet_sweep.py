@@ -14,11 +14,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.fleet_kit import Ground, make_fakes, open_ground
-from pool.pool_kit import CountingGateway
+from fleet.fleet_kit import CountedFake, Ground, make_fakes, open_ground
 from tools.sweep_tools import run_seeded, service_tasks
 from trio_gateway import GatewayError, KernelPool, NoGatewayError
-from trio_gateway.testing import FakeFleet, FakeKernel
 
 pytestmark = pytest.mark.full
 
@@ -150,17 +148,6 @@ POOLS = st.fixed_dictionaries(
 )
 
 
-class Counted(CountingGateway):
-    """A fake that counts the kernels of all fakes together."""
-
-    network: FakeFleet
-
-    async def start_kernel(self, *args: Any, **arguments: Any) -> FakeKernel:
-        kernel = await super().start_kernel(*args, **arguments)
-        self.most = max(self.most, sum(len(fake.kernels) for fake in self.network.gateways.values()))
-        return kernel
-
-
 class Leases(Model):
     """What callers have, and what came of those that ended."""
 
@@ -186,7 +173,7 @@ class Leases(Model):
 
 async def play_pool(options: dict[str, Any], actions: list[tuple[Any, ...]]) -> None:
     before = service_tasks()
-    fakes = {name: Counted(seed=number, shutdown_seconds=0.5) for number, name in enumerate(NAMES)}
+    fakes = {name: CountedFake(seed=number, shutdown_seconds=0.5) for number, name in enumerate(NAMES)}
     async with open_ground(dict(fakes), settings=SETTINGS) as ground:
         for fake in fakes.values():
             fake.network = ground.network

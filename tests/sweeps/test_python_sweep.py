@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,7 +25,7 @@ from tools.python_kernel import PythonProcess, python_spec
 from tools.sweep_tools import CancelAtStep, run_seeded, service_tasks
 from trio_gateway import _threads
 from trio_gateway._python import codec, file_side, python, transfer
-from trio_gateway.python import Progress, Python, open_python
+from trio_gateway.python import Progress, Python, PythonPool, open_python
 from trio_gateway.testing import FakeGateway
 
 pytestmark = pytest.mark.full
@@ -94,8 +94,21 @@ async def download_all(world: World) -> None:
     assert len(copies) == 1
 
 
-OPERATIONS = [push, pull, call, call_async, stream, leave_stream, upload, download, download_all]
+async def call_in_a_pool(world: World) -> None:
+    """On kernels of its own, several calls on one lease."""
+    length = world.python.name("length")
+    try:
+        async with world.fake.open() as gateway, gateway.open_pool(size=2, init=LENGTH, reuse="as-is") as pool:
+            pooled = PythonPool(pool)
+            async with aclosing(pooled.map(length, [NEW, OLD, b""], chunk=2)) as results:
+                assert [result.value async for _, result in results] == [len(NEW), len(OLD), 0]
+    finally:
+        del world.processes[1:]  # the pool's: they are gone
+
+
+OPERATIONS = [push, pull, call, call_async, stream, leave_stream, upload, download, download_all, call_in_a_pool]
 DISTURBED = [push, pull, call, stream, leave_stream, upload, download]
+LENGTH = "def length(value): return len(value)"
 KERNEL = """
 calls = 0
 def count(value):
