@@ -218,6 +218,42 @@ def test_a_dataclass_comes_as_itself_where_it_is_known_and_its_own_code_does_not
     assert ran == []
 
 
+class Positive:
+    """A descriptor that keeps its values beside the object."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, Any] = {}
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        return 1 if owner is None else self.values[id(owner)]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        if value < 0:
+            raise AssertionError("its code runs")
+        self.values[id(owner)] = value
+
+
+@dataclasses.dataclass
+class Measured:
+    value: Positive | int = Positive()
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    value: int
+
+
+def test_a_dataclass_whose_fields_are_set_by_code_is_no_data() -> None:
+    with pytest.raises(codec.CannotCarry, match=r"code of the dataclass .*Measured sets its field 'value'"):
+        codec.encode(Measured(5))
+    encoded = codec.encode(Measured(5), pickled=lambda value, callback: b"as a pickle")
+    assert codec.of_bytes(encoded.joined(), loads=lambda data, buffers: bytes(data)) == b"as a pickle"
+    tree = {"dataclass": [Measured.__module__, "Measured", {"value": -1}]}
+    with pytest.raises(codec.BadData, match="sets its field 'value' here"):
+        codec.decode(tree, [], find=codec.find_dataclass)
+    assert codec.of_bytes(codec.encode(Slotted(5)).joined(), find=codec.find_dataclass) == Slotted(5)
+
+
 def test_a_dataclass_that_is_not_known_is_refused_on_either_side() -> None:
     data = codec.encode(Point(1.0)).joined()
     with pytest.raises(codec.BadData, match="Point is not known here"):

@@ -39,6 +39,10 @@ def inline(value: Any) -> dict[str, Any]:
     return {"data": base64.b64encode(encoded.joined()).decode(), "check": encoded.checksum()}
 
 
+def value_of(told: Any) -> Any:
+    return codec.of_bytes(base64.b64decode(told["data"]))
+
+
 def evaluate(expression: str, token: str = "t") -> Any:
     return ask("evaluate", token, expression=expression, pickled=False, classes=[])
 
@@ -127,6 +131,51 @@ class Odd(Exception):
 
     def __str__(self) -> str:
         raise ValueError
+
+
+def test_of_generators_that_nobody_asks_for_the_oldest_are_closed(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """G7: their clients may have died, or be slow."""
+    closed: list[int] = []
+
+    def items(n: int) -> Iterator[int]:
+        try:
+            yield n
+            yield n
+        finally:
+            closed.append(n)
+            if n % 2:
+                raise ValueError("at the end")
+
+    async def later() -> None: ...
+
+    def stream(n: int) -> None:
+        how = {"result": f"stream {n}", "stream": True, "pickled": False, "classes": []}
+        assert ask("call", f"call {n}", **inline((codec.Name("items"), (n,), {})), **how) == {"stream": "sync"}
+        assert value_of(ask_next(n)) == [n]
+
+    def ask_next(n: int) -> Any:
+        return ask("next", f"next {n}", stream=f"stream {n}", result=f"result {n}", pickled=False)
+
+    def pass_time(seconds: float) -> None:
+        kernel_side._asked.update({token: at - seconds for token, at in kernel_side._asked.items()})
+
+    names.update(items=items)
+    monkeypatch.setattr(kernel_side, "STREAMS", 3)
+    monkeypatch.setattr(kernel_side, "BATCH_ITEMS", 1)
+    kernel_side._boxes["awaited"] = later()
+    for n in range(6):
+        stream(n)
+        pass_time(1)
+    assert closed == []
+    pass_time(kernel_side.LEFT_SECONDS)
+    assert value_of(ask_next(0)) == [0], "it is asked for, so it is none of them"
+    ask("forget", "other")
+    assert closed == [2, 1], "the oldest of the others, and one of them has raised an error"
+    assert "awaited" not in kernel_side._boxes
+    assert ask_next(1) == {"gone": True}
+    pass_time(kernel_side.STREAM_SECONDS)
+    ask("forget", "other")
+    assert sorted(closed) == list(range(6))
 
 
 def test_what_a_client_has_left_is_dropped(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ import math
 import pickle
 import struct
 import sys
+import types
 import uuid
+import weakref
 import zlib
 import zoneinfo
 from typing import Any
@@ -270,9 +272,11 @@ class _Writer:
         kind = type(value)
         if dataclasses.is_dataclass(kind) and _importable(kind):
             beside = _beside_fields(value)
-            if beside:
-                if self._pickled is None:
+            if beside or _fields_of_code(kind):
+                if self._pickled is None and beside:
                     raise CannotCarry(f"the dataclass {name_of(kind)} has {beside[0]!r} here, which is none of its fields")
+                if self._pickled is None:
+                    raise CannotCarry(f"code of the dataclass {name_of(kind)} sets its field {_fields_of_code(kind)[0]!r}")
             elif self._known is None or kind in self._known:
                 self.classes.add(kind)
                 fields = {}
@@ -637,6 +641,8 @@ class _Reader:
             raise BadData(f"the dataclass {module}.{name} is not known here")
         if set(fields) != {field.name for field in dataclasses.fields(kind)}:
             raise BadData(f"the dataclass {module}.{name} has other fields here")
+        if _fields_of_code(kind):
+            raise BadData(f"code of the dataclass {module}.{name} sets its field {_fields_of_code(kind)[0]!r} here")
         made = object.__new__(kind)
         for field, item in fields.items():
             object.__setattr__(made, field, self.value(item))  # its own code is not run
@@ -742,6 +748,22 @@ def _beside_fields(value: Any) -> list[str]:
         and name != "__orig_class__"
         and not any(isinstance(vars(base).get(name), functools.cached_property) for base in kind.__mro__)
     ]
+
+
+_of_code: Any = weakref.WeakKeyDictionary()
+"""What `_fields_of_code` has found, by classes."""
+
+
+def _fields_of_code(kind: Any) -> Any:
+    """Return the names of the fields that are descriptors or properties: to set one is to run code."""
+    if kind in _of_code:
+        return _of_code[kind]
+    found = _of_code[kind] = []
+    for field in dataclasses.fields(kind):
+        kept = next((vars(base)[field.name] for base in kind.__mro__ if field.name in vars(base)), None)
+        if hasattr(type(kept), "__set__") and not isinstance(kept, types.MemberDescriptorType):  # which slots are
+            found.append(field.name)
+    return found
 
 
 def find_dataclass(module: Any, name: Any) -> Any:

@@ -43,6 +43,11 @@ BATCH_BYTES = 1024 * 1024
 
 LEFT_SECONDS = 600
 """What is on its way and was not asked about for so long was left by a client that has died; it goes with the next step."""
+STREAMS = 16
+STREAM_SECONDS = 24 * 3600
+"""A generator's client may be slow, so a generator goes later: after so long, or when so many others were asked for since. Those
+that were asked for in the last LEFT_SECONDS don't count, and stay.
+"""
 
 _boxes: dict[str, Any] = {}
 """What is under way, by tokens of the client's: an _Outgoing, a codec.Receiver, a file, an _Items, or an awaitable."""
@@ -84,16 +89,17 @@ class _Items:
 
 def ask(token: Any, step: Any, text: Any) -> None:
     """Do one step; what comes of it is `told`. Raises nothing, but what is no Exception of the user's code is told too."""
-    _drop_left(token)
+    arguments = json.loads(text)
+    _drop_left(token, arguments.get("stream"))
     _forget_code(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - no public one is as cheap
-    _note(token, _STEPS[step], json.loads(text))
+    _note(token, _STEPS[step], arguments)
 
 
 async def finish(token: Any, step: Any, text: Any) -> None:
     """Do a step that awaits."""
-    _drop_left(token)
-    _forget_code(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - no public one is as cheap
     arguments = json.loads(text)
+    _drop_left(token, arguments.get("stream"))
+    _forget_code(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - no public one is as cheap
     try:
         answer = await _ASYNC_STEPS[step](token, **arguments)
     except BaseException as error:  # also an interrupt: it is the call's end
@@ -129,13 +135,17 @@ def forget(token: Any) -> None:
         box.discard()
 
 
-def _drop_left(token: Any) -> None:
-    """Forget values and files that a client has left on their way; this step is about `token`."""
+def _drop_left(*asked: Any) -> None:
+    """Forget what a client that has died has left here; not what this step is about, by its tokens."""
     now = time.monotonic()
-    _asked[token] = now
-    for other in [other for other, box in _boxes.items() if isinstance(box, _MOVING)]:
-        if now - _asked.setdefault(other, now) > LEFT_SECONDS:
-            forget(other)
+    _asked.update(dict.fromkeys(asked, now))
+    since = {other: now - _asked.setdefault(other, now) for other in _boxes}
+    left = sorted((other for other in since if since[other] > LEFT_SECONDS), key=lambda other: since[other])
+    slow = [other for other in left if not isinstance(_boxes[other], _MOVING)]
+    for other in left:
+        if other not in slow[:STREAMS] or since[other] > STREAM_SECONDS:
+            with contextlib.suppress(Exception):  # a generator may say something to its end, and nobody is there to hear it
+                forget(other)
     for other in [other for other in _asked if other not in _boxes]:
         del _asked[other]
 
@@ -490,6 +500,7 @@ class _Batch:
 
 
 def _told_items(batch: Any, stream: Any, result: Any) -> Any:
+    _asked[stream] = time.monotonic()
     if batch.after:
         forget(stream)
     return dict(_tell(result, batch.row.encoded()), after=batch.after)
