@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from pool.test_faults_real import FAULTS
 from tools.face_tools import kernel_ids
 from tools.serving import serve
 
@@ -41,6 +42,14 @@ def test_each_fault_has_its_test() -> None:
         shown = re.findall(r"`(test_\w+)`", row)
         assert shown, row
         assert set(shown) <= tests, row
+
+
+def test_each_fault_on_a_real_gateway_stands_on_the_page() -> None:
+    """With what the lease sees: the test that prints the rows looks for that."""
+    page = (ROOT / "docs" / "pools.md").read_text(encoding="utf-8")
+    rows = page.partition("## How long it takes")[2].partition("\n## ")[0].replace("`", "").splitlines()
+    for injected, (_, seen) in FAULTS.items():
+        assert [row for row in rows if row.startswith(f"| {injected} | {seen}, after ")], injected
 
 
 @pytest.mark.gateway

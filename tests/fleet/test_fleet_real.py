@@ -165,6 +165,7 @@ async def test_two_hundred_leases_while_kernels_and_a_gateway_are_killed_and_con
                 statistics = pool.statistics()
                 background.cancel_scope.cancel()
             left = [await trio.to_thread.run_sync(rest, process, "GET", "/api/kernels") for process in (again, other)]
+    print(f"{LEASES} leases: {dict(turn.outcomes)}; {turn.killed} kernels killed, {turn.cuts} cuts, {statistics.lost} lost")
     assert left == [[], []]
     assert turn.outcomes.total() == LEASES
     assert turn.outcomes["done"] > LEASES / 2, turn.outcomes

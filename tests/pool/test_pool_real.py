@@ -38,7 +38,7 @@ class Round:
         self.processes = folder / "processes"
         self.processes.touch()
         self.outcomes: Counter[str] = Counter()
-        self.most = 0
+        self.most = self.killed = self.cuts = 0
         self.before = len(rest(real_gateway, "GET", "/api/kernels"))
         self.chance = random.Random(20)
 
@@ -65,6 +65,7 @@ class Round:
             if processes:
                 with suppress(ProcessLookupError):
                     os.kill(self.chance.choice(processes[-SIZE:]), signal.SIGKILL)
+                    self.killed += 1
 
     async def cut(self, proxy: TcpProxy) -> None:
         while True:
@@ -72,6 +73,7 @@ class Round:
             open_links = [link for link in channels_of(proxy) if not link.ended.is_set()]
             if open_links:
                 self.chance.choice(open_links).reset()
+                self.cuts += 1
 
     async def count(self) -> None:
         """Ask the gateway again and again how many kernels there are."""
@@ -104,6 +106,7 @@ async def test_two_hundred_leases_with_kernels_killed_and_connections_cut(real_g
                         nursery.start_soon(turn.lease, pool, number)
                 statistics = pool.statistics()
             background.cancel_scope.cancel()
+    print(f"{LEASES} leases: {dict(turn.outcomes)}; {turn.killed} killed, {turn.cuts} cuts, {statistics.lost} lost")
     assert sum(turn.outcomes.values()) == LEASES
     assert turn.outcomes["done"] > LEASES / 2, turn.outcomes
     assert set(turn.outcomes) <= {"done", "KernelDiedError", "KernelRestartedError", "ConnectionLostError"}, turn.outcomes

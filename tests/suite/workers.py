@@ -36,6 +36,7 @@ _KNOWN = {
     "tests/notebooks/test_memory.py": 30.0,
     "tests/notebooks/test_parameters_kernels.py": 20.0,
     "tests/notebooks/test_parameters_real.py": 30.0,
+    "tests/pool/test_faults_real.py": 45.0,
     "tests/portal/test_thread.py": 15.0,
     "tests/proxy/test_lab.py": 20.0,
     "tests/proxy/test_openapi.py": 25.0,

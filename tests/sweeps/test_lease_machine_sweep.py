@@ -32,8 +32,8 @@ PAUSES = st.sampled_from([0.0, 0.0, 0.001, 0.5, 20.0])
 """How long after a rule the next one is, in seconds: often at once, before its tasks have begun."""
 SETTINGS = {"cleanup_timeout": 60, "gateway_retry_interval": 0.1, "gateway_retry_max": 3}
 OPTIONS: dict[str, Any] = {"size": 3, "warm": 1, "init": "x = 1", "idle_timeout": 5.0}
-PARTS = 4
-EXAMPLES = 8_000 if LONG else 200
+PARTS = 2
+EXAMPLES = 8_000 if LONG else 100
 """Of all parts together."""
 
 
