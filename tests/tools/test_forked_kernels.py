@@ -16,6 +16,8 @@ from conftest import FORKED_KERNELS
 from trio_gateway._local.process import LocalGatewayProcess, run_local_gateway
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import RunningGateway
 
 pytestmark = [pytest.mark.gateway, pytest.mark.full]
@@ -112,6 +114,42 @@ async def test_a_forked_kernel_is_interrupted_killed_restarted_and_its_end_is_no
                 await kernel.execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
             assert await said_by(kernel, "print('again')") == "again"
     assert real_gateway.kernel_processes() == before
+
+
+LAST_WORDS = """
+import atexit, threading
+
+def note(what, place=place):
+    with open(place, "a") as file:
+        print(what, file=file)
+
+class Kept:
+    def __del__(self, note=note):
+        note("let go")
+
+def wait(note=note):
+    threading.main_thread().join()
+    note("thread")
+
+kept = Kept()
+unclosed = open(place + ".unclosed", "w")
+unclosed.write("flushed")
+atexit.register(note, "at exit")
+threading.Thread(target=wait).start()
+"""
+
+
+async def test_a_forked_kernel_ends_as_others_do(
+    real_gateway: RunningGateway, ordinary_gateway: RunningGateway, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    for number, running in enumerate((real_gateway, ordinary_gateway)):
+        place = tmp_path / str(number)
+        async with trio_gateway.open_gateway(running.url, auth_token=running.token) as gateway:
+            async with gateway.start_kernel() as kernel:
+                await said_by(kernel, f"place = {str(place)!r}\n" + LAST_WORDS)
+        said.append(place.read_text() + place.with_suffix(".unclosed").read_text())
+    assert said == ["thread\nat exit\nlet go\nflushed"] * 2
 
 
 async def test_a_gateway_that_is_killed_leaves_neither_kernels_nor_their_template() -> None:

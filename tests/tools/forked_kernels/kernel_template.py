@@ -5,6 +5,7 @@ It has one thread and no ZeroMQ context, and it asks nothing of the kernel's own
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -15,7 +16,8 @@ import runpy
 import signal
 import socket
 import sys
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 MODULES = (
     "ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipykernel.debugger", "debugpy.server.api", "faulthandler",
@@ -97,6 +99,24 @@ def fork(request: dict[str, Any]) -> str | None:
     return pid
 
 
+def run_kernel() -> NoReturn:
+    """Run the kernel, and end this process as an interpreter does, but for tearing down six hundred modules."""
+    status = 0
+    try:
+        runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:  # noqa: ASYNC103, BLE001 - the interpreter would also print it and end
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
 def main() -> None:
     """Fork a kernel for each line that comes in, until the socket is closed; in a kernel, run it."""
     del sys.path[0]  # this file's folder: an interpreter with `-m` does not have it
@@ -112,8 +132,7 @@ def main() -> None:
         if pid is None:
             reader.close()
             channel.close()
-            runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
-            return
+            run_kernel()
         channel.sendall(f"{pid}\n".encode("ascii"))
     os._exit(0)
 
