@@ -24,7 +24,7 @@ import pytest
 import uvicorn
 from websockets.sync.client import connect
 
-from .test_examples import EXAMPLES, processes_with, run_program
+from .test_examples import EXAMPLES, processes_with, run_program, told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -96,7 +96,7 @@ def test_a_sweep(tmp_path: Path) -> None:
 
 def test_plots(tmp_path: Path) -> None:
     done = run_program(sys.executable, EXAMPLES / "plots.py", tmp_path, cwd=tmp_path)
-    assert done.stdout.splitlines() == ["plot-1.png", "plot-2.png", "plot-3.png"]
+    assert done.stdout.splitlines() == told("plots.py")
     contents = {(tmp_path / name).read_bytes() for name in done.stdout.splitlines()}
     assert len(contents) == 3
     assert all(content.startswith(b"\x89PNG\r\n\x1a\n") for content in contents)
@@ -104,7 +104,7 @@ def test_plots(tmp_path: Path) -> None:
 
 def test_a_farm_of_notebooks(tmp_path: Path) -> None:
     done = run_program(sys.executable, EXAMPLES / "farm.py", tmp_path, cwd=tmp_path)
-    assert done.stdout.splitlines() == ["east: ok", "north: ok", "south: ok", "west: ok"]
+    assert done.stdout.splitlines() == told("farm.py")
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
     pages = re.findall(r'href="(\w+\.html)"', index)
     assert pages == ["east.html", "north.html", "south.html", "west.html"]
@@ -113,9 +113,9 @@ def test_a_farm_of_notebooks(tmp_path: Path) -> None:
 
 def test_frames(tmp_path: Path) -> None:
     done = run_program(sys.executable, EXAMPLES / "frames.py", cwd=tmp_path)
-    same, *table = done.stdout.splitlines()
-    assert same.startswith("the same: True ['category', 'datetime64[")
-    assert [line.split() for line in table] == [["sold"], ["region"], ["north", "70"], ["south", "50"]]
+    # pandas 2 counts in nanoseconds, pandas 3 in microseconds.
+    printed = done.stdout.replace("datetime64[ns", "datetime64[us")
+    assert [line.rstrip() for line in printed.splitlines()] == told("frames.py")
 
 
 def test_a_suite_with_faults(tmp_path: Path) -> None:
@@ -132,12 +132,7 @@ def test_server_sent_events(real_gateway: RunningGateway, monkeypatch: pytest.Mo
     with served(load("web_events", monkeypatch).app) as address:
         answer = httpx.post(f"http://{address}/run", json={"code": "print(1)\n2\n1 / 0"}, timeout=250)
         assert answer.headers["Content-Type"].startswith("text/event-stream")
-        events = re.findall(r"event: (\w+)\ndata: (.*)\n\n", answer.text)
-        assert [(name, json.loads(data)) for name, data in events] == [
-            ("output", {"stdout": "1\n"}),
-            ("failed", "ZeroDivisionError: division by zero"),
-            ("done", "error"),
-        ]
+        assert answer.text.strip().splitlines() == told("web_events.py")
         endless = {"code": "import time\nwhile True: print('on', flush=True); time.sleep(0.05)"}
         with httpx.stream("POST", f"http://{address}/run", json=endless, timeout=250) as stream:
             assert next(stream.iter_lines()) == "event: output"
@@ -151,10 +146,9 @@ def test_a_websocket(real_gateway: RunningGateway, monkeypatch: pytest.MonkeyPat
     with served(load("web_socket", monkeypatch).app) as address:
         with connect(f"ws://{address}/kernel", open_timeout=250, compression=None) as socket:
             socket.send("x = 20")
-            assert json.loads(socket.recv(250)) == {"status": "ok"}
+            answers = [socket.recv(250)]
             socket.send("print(x + 1, end='')")
-            assert json.loads(socket.recv(250)) == {"text": "21"}
-            assert json.loads(socket.recv(250)) == {"status": "ok"}
+            assert [*answers, socket.recv(250), socket.recv(250)] == told("web_socket.py")
             socket.send("print('begun', end='', flush=True)\nwhile True: pass")
             assert json.loads(socket.recv(250)) == {"text": "begun"}
     assert real_gateway.kernel_processes() == []
