@@ -11,8 +11,8 @@ in PYTHONPATH.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -24,9 +24,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 import trio_gateway
 from sweeps import chaos_soak
 from sweeps.chaos_soak import Violated
+from tools.python_kernel import SCRIPTED, PythonProcess, python_spec, small_pieces
 from tools.stepped_trio import SteppedTrio
 from tools.sweep_tools import service_tasks
 from trio_gateway import GatewayConfig, GatewayError, GatewayEvent, GatewayInternalError
+from trio_gateway.python import open_python
 from trio_gateway.testing import Cell, Chaos, FakeGateway, FakeKernel
 
 __all__ = ["Kept", "Machine", "Run", "Violated", "World"]
@@ -40,13 +42,14 @@ SETTINGS: dict[str, Any] = {
     "connect_timeout": 10.0,
     "ping_interval": 10.0,
 }
+PIECE = 1000
 POOL: dict[str, Any] = {"size": 2, "reuse": "restart", "init": "init 0 0"}
 ENGINES = ["fast", "trio-websocket"]
 PAUSES = st.sampled_from([0.0, 0.0, 0.001, 0.5, 20.0])
 """How long after a rule the next one is, in seconds: often at once, before its tasks have begun."""
 
 LINES = st.sampled_from([0, 1, 3, 12])
-SECONDS = st.sampled_from([0, 0, 0.5, 30])
+SECONDS = st.sampled_from([0, 0, 0.5, 5])
 """How long a kernel waits after each line."""
 ON_CANCEL = st.sampled_from(["interrupt", "interrupt", "abandon"])
 WHEN_FULL = st.sampled_from(["spool", "drop_oldest", "fail", "pause"])
@@ -76,6 +79,8 @@ class Run:
     on_cancel: str
     disturbed: int
     """How often something had been broken when it began."""
+    kept: Kept
+    """In whose block."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: str = ""
 
@@ -83,7 +88,8 @@ class Run:
 class World:
     """The gateways, and what their users have of them."""
 
-    def __init__(self, engine: str, framing: str) -> None:
+    def __init__(self, engine: str, framing: str, *, tries: bool) -> None:
+        self.tries = tries
         self.settings = SETTINGS | {"websocket_engine": engine}
         self.framing = framing
         self.down = False
@@ -93,11 +99,16 @@ class World:
         self.kept: list[Kept] = []
         self.runs: list[Run] = []
         self.theirs: set[str] = set()  # kernels that are not ours, and that nobody has ended
+        self.undecided: set[str] = set()  # of these, those that may be there or not
         self.running: Counter[str] = Counter()  # code that a kernel is at
         self.disturbed = 0
         self.number = 0
+        self.values: dict[str, bytes] = {}
+        self.processes: list[PythonProcess] = []
         self.problems: list[str] = []
-        self.opened, self.closing, self.closed, self.ending, self.ended = (trio.Event() for _ in range(5))
+        self.pool: trio_gateway.KernelPool | None = None
+        self.opened, self.pool_wanted, self.pooled = (trio.Event() for _ in range(3))
+        self.closing, self.closed, self.ending, self.ended = (trio.Event() for _ in range(4))
 
     # What may happen ------------------------------------------------------------------------------------------------
 
@@ -108,16 +119,37 @@ class World:
 
     async def hold(self) -> None:
         """Hold the blocks of all, in a task of its own."""
-        async with FakeGateway(self.script, framings=[self.framing]) as first, first.replica() as second:
+        spec = python_spec(self.processes, PIECE, self.script)
+        async with FakeGateway(kernelspecs=[spec], framings=[self.framing]) as first, first.replica() as second:
             self.doors = [first, second]
             config = GatewayConfig.from_env({}, url=first.url, auth_token=first.token, **self.settings)
             opens = trio_gateway.open_gateway(config, connector=self.connect, on_event=self.events.append)
-            async with opens as self.gateway, self.gateway.open_pool("python3", **POOL) as self.pool:
+            async with opens as self.gateway:
                 self.opened.set()
-                await self.closing.wait()
+                await self.pool_wanted.wait()
+                while not self.closing.is_set():
+                    await self.hold_pool()
             self.closed.set()
             await self.ending.wait()
         self.ended.set()
+
+    async def hold_pool(self) -> None:
+        """Hold the pool's block, for all who lease."""
+        try:
+            async with self.gateway.open_pool("python3", **POOL) as self.pool:
+                self.pooled.set()
+                await self.closing.wait()
+        except GatewayError as error:
+            self.note(error, "a pool's block")
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncGenerator[trio_gateway.Kernel]:
+        """Lease a kernel of the pool, which the first who wants one brings about."""
+        self.pool_wanted.set()
+        await self.pooled.wait()
+        assert self.pool is not None
+        async with self.pool.kernel() as kernel:
+            yield kernel
 
     async def connect(self, host: str, port: int) -> trio.abc.Stream:
         if self.down:
@@ -195,6 +227,21 @@ class World:
             self.problems.append(f"streamed: {error}")
         run.ended = run.ended or "left"
 
+    async def carry(self, run: Run, kernel: trio_gateway.Kernel) -> None:
+        """Push a value and pull it back."""
+        name, pieces = run.code.split()
+        self.values[name] = PIECE * int(pieces) * b"x"
+        try:
+            with run.scope:
+                async with open_python(kernel) as python:
+                    await python.push({name: self.values[name], f"{name}_too": 1})
+                    if await python.pull(name) != self.values[name]:
+                        self.problems.append(f"{name} came back as another value")
+                    run.ended = "whole"
+        except GatewayError as error:
+            run.ended = self.note(error, run.code)
+        run.ended = run.ended or "cancelled"
+
     def note(self, error: GatewayError, what: str) -> str:
         if isinstance(error, GatewayInternalError):
             self.problems.append(f"{what}: {error!r} from {error.__cause__!r}")
@@ -209,18 +256,26 @@ class World:
     def check(self) -> None:
         """At any moment."""
         everything = [*self.kernels(), *self.doors[0].ended_kernels]
-        codes = Counter(code for kernel in everything for code in kernel.codes if code != POOL["init"])
+        codes = Counter(code for kernel in everything for code in kernel.codes if SCRIPTED.fullmatch(code))
+        del codes[POOL["init"]]
         twice = {code: count for code, count in codes.items() if count > 1}
         if twice or any(count > 1 for kernel in everything for count in kernel.executed.values()):
             raise Violated(f"ran twice (G4): {twice}")
+        for process in self.processes:
+            for name, value in self.values.items():
+                there = process.namespace
+                if (name in there) != (f"{name}_too" in there) or there.get(name, value) != value:
+                    raise Violated(f"of {name} a part is there")
         if gone := self.theirs - set(self.doors[0].kernels):
             raise Violated(f"kernels of somebody else's are gone (G2): {gone}")
         for run in self.runs:
+            if run.kept.ended or run.kept.left.is_set() or run.kept.scope.cancel_called:
+                continue  # its user did not wait for it: it ends with the connection, and its code where the kernel is ours
             if run.ended == "KernelRestartedError":
                 continue  # sent in the moment of the restart, it may have come to the new process: that is what the error says
             if run.ended and run.on_cancel == "interrupt" and self.running[run.code] and run.disturbed == self.disturbed:
                 raise Violated(f"{run.code!r} has ended with {run.ended!r}, and the kernel is still at it (G6)")
-        if self.pool.statistics().leased > POOL["size"]:
+        if self.pool is not None and self.pool.statistics().leased > POOL["size"]:
             raise Violated("the pool has leased more than it has")
         if self.problems:
             raise Violated("; ".join(self.problems))
@@ -229,17 +284,19 @@ class World:
         """When nobody does anything any more, and what was broken stays so: all comes to its end, and nothing is left."""
         await self.wait_for("an execution has no end (G3)", lambda: all(run.ended for run in self.runs))
         self.down = False
-        await trio.sleep(100)
-        async with self.gateway.start_kernel() as kernel:
-            if (await kernel.execute("on 1 0")).text != "on:0\non":
-                raise Violated("it is of no use afterwards")
+        if self.tries:
+            await trio.sleep(100)  # so that no connection is left of which nobody has noticed yet that it is broken
+            async with self.gateway.start_kernel() as kernel:
+                if (await kernel.execute("on 1 0")).text != "on:0\non":
+                    raise Violated("it is of no use afterwards")
         for kept in self.kept:
             kept.left.set()
         await self.wait_for("a block has no end (G3)", lambda: all(kept.ended for kept in self.kept))
         self.closing.set()
+        self.pool_wanted.set()
         await self.wait_for("the gateway's block has no end (G3)", self.closed.is_set)
         self.check()
-        if left := set(self.doors[0].kernels) - self.theirs - self.told():
+        if left := set(self.doors[0].kernels) - self.theirs - self.undecided - self.told():
             raise Violated(f"kernels are left, and nobody says so (G2): {left}")
         if any(door.protocol_errors for door in self.doors):
             raise Violated(f"the library sent what is no protocol: {[door.protocol_errors for door in self.doors]}")
@@ -274,13 +331,25 @@ class Machine(RuleBasedStateMachine):
         self.steps.call(step)
         self.fine = True
 
-    @initialize(seed=st.integers(0, 2**32), engine=st.sampled_from(ENGINES), framing=st.sampled_from(["v1", "legacy"]))
-    def begin(self, seed: int, engine: str, framing: str) -> None:
-        """The seed says in which order tasks that are ready run."""
+    @initialize(
+        target=blocks, seed=st.integers(0, 2**32), engine=st.sampled_from(ENGINES), framing=st.sampled_from(["v1", "legacy"]),
+        tries=st.sampled_from([False, False, False, True]),
+    )  # fmt: skip
+    def begin(self, seed: int, engine: str, framing: str, tries: bool) -> Kept:
+        """Begin with a gateway and a user who is attached to a kernel.
+
+        Args:
+            seed: says in which order tasks that are ready run.
+            engine: the WebSocket engine.
+            framing: of the gateway's messages.
+            tries: whether at the end connections may come back, and a kernel is started and used; else all leave at once.
+        """
+        self.pieces = small_pieces(PIECE)
+        self.pieces.__enter__()
         self.steps = SteppedTrio(seed)
-        self.world = World(engine, framing)
+        self.world = World(engine, framing, tries=tries)
         self.steps.call(self.world.open, self.steps)
-        self.fine = True
+        return self._attach(0.001)
 
     # What users do --------------------------------------------------------------------------------------------------
 
@@ -297,20 +366,22 @@ class Machine(RuleBasedStateMachine):
     @rule(target=blocks, pause=PAUSES)
     def attach(self, pause: float) -> Kept:
         """To a kernel that somebody else has started, maybe just now."""
+        return self._attach(pause)
+
+    def _attach(self, pause: float) -> Kept:
         kernel = self.steps.call(partial(self.world.doors[0].start_kernel, "python3"))
         self.world.theirs.add(kernel.id)
         return self._keep("attach", partial(self.world.gateway.attach_kernel, kernel.id), pause)
 
-    @precondition(lambda self: any(kept.kernel for kept in self.world.live("start")))
-    @rule(target=blocks, pause=PAUSES)
-    def attach_to_ours(self, pause: float) -> Kept:
-        """Once more to a kernel that we have started."""
-        kernel = next(kept.kernel for kept in self.world.live("start") if kept.kernel is not None)
-        return self._keep("attach", partial(self.world.gateway.attach_kernel, kernel.id), pause)
+    @rule(target=blocks, kept=blocks, pause=PAUSES)
+    def attach_too(self, kept: Kept, pause: float) -> Kept:
+        """To a kernel that one of us has; or had, if it is there."""
+        kernel_id = kept.kernel.id if kept.kernel is not None else "0" * 32
+        return self._keep("attach", partial(self.world.gateway.attach_kernel, kernel_id), pause)
 
     @rule(target=blocks, pause=PAUSES)
     def lease(self, pause: float) -> Kept:
-        return self._keep("lease", self.world.pool.kernel, pause)
+        return self._keep("lease", self.world.lease, pause)
 
     @rule(kept=consumes(blocks), raises=st.booleans(), pause=PAUSES)
     def leave(self, kept: Kept, raises: bool, pause: float) -> None:
@@ -326,10 +397,10 @@ class Machine(RuleBasedStateMachine):
     def cancel_block(self, kept: Kept, pause: float) -> None:
         self._after(pause, kept.scope.cancel)
 
-    def _run(self, kept: Kept, lines: int, seconds: float, on_cancel: str, pause: float, how: Any) -> Run:
+    def _run(self, kept: Kept, code: str, on_cancel: str, pause: float, how: Any) -> Run:
         world = self.world
         world.number += 1
-        run = Run(f"r{world.number} {lines} {seconds}", on_cancel, world.disturbed)
+        run = Run(f"r{world.number} {code}", on_cancel, world.disturbed, kept)
         if kept.kernel is None or kept.ended or kept.left.is_set():
             run.ended = "no kernel"
             self._after(pause)
@@ -340,7 +411,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=runs, kept=blocks, lines=LINES, seconds=SECONDS, on_cancel=ON_CANCEL, pause=PAUSES)
     def execute(self, kept: Kept, lines: int, seconds: float, on_cancel: str, pause: float) -> Run:
-        return self._run(kept, lines, seconds, on_cancel, pause, self.world.execute)
+        return self._run(kept, f"{lines} {seconds}", on_cancel, pause, self.world.execute)
+
+    @rule(target=runs, kept=blocks, pieces=st.sampled_from([0, 1, 4]), pause=PAUSES)
+    def carry(self, kept: Kept, pieces: int, pause: float) -> Run:
+        """Push a value of so many pieces, and pull it back."""
+        return self._run(kept, f"{pieces}", "", pause, self.world.carry)
 
     @rule(
         target=runs, kept=blocks, lines=LINES, seconds=SECONDS, on_cancel=ON_CANCEL, when_full=WHEN_FULL,
@@ -351,7 +427,7 @@ class Machine(RuleBasedStateMachine):
     ) -> Run:
         """Read some outputs or all, each in so many seconds."""
         how = partial(self.world.stream, when_full=when_full, takes=takes, pause=reading)
-        return self._run(kept, lines, seconds, on_cancel, pause, how)
+        return self._run(kept, f"{lines} {seconds}", on_cancel, pause, how)
 
     @rule(run=consumes(runs), pause=PAUSES)
     def cancel(self, run: Run, pause: float) -> None:
@@ -365,16 +441,19 @@ class Machine(RuleBasedStateMachine):
             kernel = kept.kernel
             if kernel is None or kept.ended:
                 return
+            is_theirs = kernel.id in world.theirs
             if ask == "shutdown":
                 world.theirs.discard(kernel.id)
             if ask != "kernel_info":
                 world.disturbed += 1
-            run = Run(f"{ask} {kernel.id}", "", 0)
+            run = Run(f"{ask} {kernel.id}", "", 0, kept)
             world.runs.append(run)
             try:
                 await getattr(kernel, ask)()
             except GatewayError as error:
                 run.ended = world.note(error, ask)
+                if ask == "shutdown" and is_theirs:
+                    world.undecided.add(kernel.id)
             run.ended = run.ended or "done"
 
         self._after(pause, lambda: self.steps.start_soon(act))
@@ -426,14 +505,16 @@ class Machine(RuleBasedStateMachine):
         self.world.theirs.discard(kernel.id)
         how(kernel)
 
-    @precondition(lambda self: self.world.kernels())
     @rule(number=st.integers(0, 3), how=st.sampled_from(["kill", "restart", "die", "cull"]), pause=PAUSES)
     def break_kernel(self, number: int, how: str, pause: float) -> None:
         """Its process is killed or restarted behind our back; or it dies, or is culled."""
         kernels = self.world.kernels()
+        if not kernels:
+            return
         kernel = kernels[number % len(kernels)]
-        if how in ("die", "cull"):
+        if how in ("die", "cull") and kernel.id in self.world.theirs:
             self.world.theirs.discard(kernel.id)
+            self.world.undecided.add(kernel.id)  # the next break may be that its gateway starts it again
         self._break(getattr(kernel, how), pause)
 
     @rule(seconds=st.sampled_from([1.0, 15.0, 100.0]))
@@ -452,3 +533,4 @@ class Machine(RuleBasedStateMachine):
                 self.steps.call(self.world.finish)
         finally:
             self.steps.close()
+            self.pieces.__exit__(None, None, None)

@@ -21,10 +21,10 @@ import trio.testing
 import trio_gateway
 from suite.budgets import strike_until_it_ends
 from tools.notebook_tools import Threads
-from tools.python_kernel import PythonProcess, python_spec
+from tools.python_kernel import PythonProcess, python_spec, small_pieces
 from tools.sweep_tools import CancelAtStep, run_seeded, service_tasks
 from trio_gateway import _threads
-from trio_gateway._python import codec, file_side, python, transfer
+from trio_gateway._python import file_side, transfer
 from trio_gateway.python import Progress, Python, PythonPool, open_python
 from trio_gateway.testing import FakeGateway
 
@@ -141,12 +141,7 @@ def small() -> Iterator[Path]:
     threads = Threads()
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(codec, "PIECE", PIECE),
-        mock.patch.object(file_side, "PIECE", PIECE),
-        mock.patch.object(transfer, "INLINE", PIECE),
-        mock.patch.object(python, "INLINE", PIECE),
-        mock.patch.object(transfer, "WINDOW", 2 * PIECE),
-        mock.patch.object(transfer, "STEP", PIECE),
+        small_pieces(PIECE),
         mock.patch.object(_threads, "run_sync", threads.run_sync),
     ):
         (Path(folder) / "new").write_bytes(NEW)

@@ -9,21 +9,41 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
+from unittest import mock
 
 import attrs
 
 from trio_gateway._protocol.messages import Message
-from trio_gateway._python import link
+from trio_gateway._python import codec, file_side, link, python, transfer
 from trio_gateway._python.link import NAME
 from trio_gateway.testing import Cell, CellError, FakeComm, FakeKernelSpec
+from trio_gateway.testing._cell import Script, run_script
 from trio_gateway.testing._engines import Engine
 
-__all__ = ["PythonProcess", "python_spec"]
+__all__ = ["SCRIPTED", "PythonProcess", "python_spec", "small_pieces"]
+
+SCRIPTED = re.compile(r"\w+ \d+ [\d.]+")
+"""Code that is no Python, and for a script."""
+
+
+@contextmanager
+def small_pieces(piece: int) -> Iterator[None]:
+    """Have pieces of values small on this side, in bytes, and a window two of them."""
+    with (
+        mock.patch.object(codec, "PIECE", piece),
+        mock.patch.object(file_side, "PIECE", piece),
+        mock.patch.object(transfer, "INLINE", piece),
+        mock.patch.object(python, "INLINE", piece),
+        mock.patch.object(transfer, "WINDOW", 2 * piece),
+        mock.patch.object(transfer, "STEP", piece),
+    ):
+        yield
 
 
 @functools.cache
@@ -36,9 +56,11 @@ class PythonProcess(Engine):
 
     Args:
         piece: how large the pieces are that it sends, in bytes; what is no longer is told in the answer itself.
+        script: runs code like `name 3 0.5`.
     """
 
-    def __init__(self, piece: int) -> None:
+    def __init__(self, piece: int, script: Script | None = None) -> None:
+        self._script = script
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         self._modules: dict[str, Any] = {}
         self._piece = piece
@@ -71,6 +93,9 @@ class PythonProcess(Engine):
 
     async def run(self, cell: Cell) -> None:
         """Run a cell."""
+        if self._script is not None and SCRIPTED.fullmatch(cell.code):
+            await run_script(self._script, cell)
+            return
         if "'SOURCES'" in cell.code:
             with self._inside():
                 self._install()
@@ -118,16 +143,16 @@ class PythonProcess(Engine):
         self.side._opened(SideComm(), {"content": message.content})
 
 
-def python_spec(processes: list[PythonProcess], piece: int) -> FakeKernelSpec:
-    """Return a kernelspec whose processes are added to a list."""
+def python_spec(processes: list[PythonProcess], piece: int, script: Script | None = None) -> FakeKernelSpec:
+    """Return a kernelspec whose processes are added to a list; see `PythonProcess` for the others."""
 
     @attrs.frozen(kw_only=True)
     class Spec(FakeKernelSpec):
         def make_engine(self, environ: Mapping[str, str], pid: int) -> Engine:
-            processes.append(PythonProcess(piece))
+            processes.append(PythonProcess(piece, script))
             return processes[-1]
 
     def open_comm(comm: FakeComm, message: Message) -> None:
-        processes[-1].open_comm(comm, message)
+        comm._publisher._engine.open_comm(comm, message)  # type: ignore[attr-defined]  # of the kernel that was asked
 
     return Spec(name="python3", comm_targets={NAME: open_comm})
