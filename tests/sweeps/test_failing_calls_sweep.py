@@ -9,21 +9,26 @@ import errno
 import logging
 import os
 import socket
+import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 import trio
+import trustme
 
 import trio_gateway
 from suite.budgets import STRIDE, sweep_offset
 from tools.failing_calls import FailingCall, os_error
 from tools.os_view import nothing_left_behind
+from tools.python_kernel import PythonProcess, python_spec, small_pieces
 from trio_gateway import Stream, notebooks
 from trio_gateway._threads import NO_THREAD
+from trio_gateway.python import open_python
 from trio_gateway.testing import Cell, FakeGateway
 
 pytestmark = pytest.mark.full
@@ -34,6 +39,7 @@ SETTINGS: dict[str, Any] = {
     "cleanup_timeout": 1.0,  # a start of which nobody knows whether it was sent is looked for as long
     "launch_timeout": 2.0,
 }
+PIECE = 1000
 NO_END = 60.0
 """Seconds until a conversation hangs; each limit above is much shorter."""
 
@@ -134,6 +140,104 @@ async def test_a_call_fails_in_a_conversation(kind: str, number: int, caplog: py
         return result is not None and not result.output_gaps
 
     caplog.set_level(logging.WARNING, "trio_gateway")
+    with nothing_left_behind():
+        assert await sweep(kind, ERRORS[kind][number], attempt) > 0 or STRIDE > 1
+
+
+@asynccontextmanager
+async def listen_with_tls(fake: FakeGateway, certificate: trustme.LeafCert) -> AsyncGenerator[str]:
+    """Have the gateway listen behind a server that takes TLS off."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+
+    async def carry(source: trio.abc.ReceiveStream, target: trio.abc.Stream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await target.send_all(data)
+        await trio.aclose_forcefully(target)
+
+    async def serve(tcp: trio.SocketStream) -> None:
+        secure = trio.SSLStream(tcp, context, server_side=True, https_compatible=True)
+        plain = await fake.connector("127.0.0.1", 1)
+        async with trio.open_nursery() as both:
+            both.start_soon(carry, secure, plain)
+            await carry(plain, secure)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        yield f"https://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("kind", "number"), [case for case in CASES if case.values[0] in ("read", "write")])
+async def test_a_call_fails_in_a_conversation_over_tls(kind: str, number: int, tmp_path: Path) -> None:
+    """G1 to G5"""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+
+    async def attempt(call: FailingCall) -> bool:
+        result = None
+        async with FakeGateway(script) as fake, listen_with_tls(fake, certificate) as url:
+            with call.here():
+                try:
+                    async with (
+                        trio_gateway.open_gateway(url, auth_token=fake.token, ca_certs=str(ca_file), **SETTINGS) as gateway,
+                        gateway.start_kernel() as kernel,
+                    ):
+                        result = await kernel.execute("x")
+                except trio_gateway.GatewayError as error:
+                    assert not isinstance(error, trio_gateway.GatewayInternalError)  # noqa: PT017
+            check(fake)
+        if result is not None:
+            assert result.text == "begin\nend" or result.output_gaps, "output is missing, and nobody says so (G5)"
+        return result is not None and not result.output_gaps
+
+    with nothing_left_behind():
+        assert await sweep(kind, ERRORS[kind][number], attempt) > 0
+
+
+TRAVEL = ("read", "write", "write at once", "thread", "open", "replace", "sync")
+
+
+@pytest.mark.parametrize(("kind", "number"), [case for case in CASES if case.values[0] in TRAVEL])
+async def test_a_call_fails_where_values_and_files_travel(kind: str, number: int, tmp_path: Path) -> None:
+    """G1, G3: a value is there or not, and so is a file; never a part of it."""
+    old, new = b"before", bytes(range(250)) * 14
+    source, there, back = tmp_path / "new", tmp_path / "there", tmp_path / "back"
+    source.write_bytes(new)
+
+    async def attempt(call: FailingCall) -> bool:
+        there.write_bytes(old)
+        back.write_bytes(old)
+        whole = False
+        processes: list[PythonProcess] = []
+        async with FakeGateway(kernelspecs=[python_spec(processes, PIECE)]) as fake, fake.listen() as url:
+            with call.here(), small_pieces(PIECE):
+                try:
+                    async with (
+                        trio_gateway.open_gateway(url, auth_token=fake.token, **SETTINGS) as gateway,
+                        gateway.start_kernel() as kernel,
+                        open_python(kernel) as python,
+                    ):
+                        await python.push(value=new, other=1)
+                        assert await python.pull("value") == new
+                        await python.upload(source, there)
+                        assert there.read_bytes() == new
+                        await python.download(there, back)
+                        assert back.read_bytes() == new
+                        whole = True
+                except trio_gateway.GatewayError as error:
+                    assert not isinstance(error, trio_gateway.GatewayInternalError)  # noqa: PT017
+            check(fake)
+        for process in processes:
+            assert ("value" in process.namespace) == ("other" in process.namespace), "some names are bound, and some are not"
+            assert process.namespace.get("value", new) == new, "half a value is under the name"
+        assert {there.read_bytes(), back.read_bytes()} <= {old, new}, "half a file is under the name"
+        return whole
+
     with nothing_left_behind():
         assert await sweep(kind, ERRORS[kind][number], attempt) > 0 or STRIDE > 1
 
