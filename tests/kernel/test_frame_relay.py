@@ -16,6 +16,7 @@ import trio.testing
 import trio_gateway
 from trio_gateway._protocol import codec
 from trio_gateway._protocol.recovery import BESIDE_SECONDS, QUESTION
+from trio_gateway._transport.websocket.fast import FastWebSocket
 from trio_gateway.testing import FakeGateway, FakeKernelSpec
 
 Clock = trio.testing.MockClock
@@ -187,3 +188,36 @@ async def test_ids_that_a_kernel_repeats_pass(autojump_clock: Clock, v1: bool) -
         replies = [message for message in front.came if message.msg_type == "execute_reply"]
         assert len(replies) == 2
         assert replies[0].msg_id == replies[1].msg_id
+
+
+@each_framing
+async def test_a_small_frame_is_written_at_once_and_a_large_one_in_its_turn(
+    autojump_clock: Clock, v1: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, trio.lowlevel.Task, int]] = []
+    send, send_now = FastWebSocket.send, FastWebSocket.send_now
+
+    def write_now(websocket: FastWebSocket, data: Any) -> bool:
+        taken = send_now(websocket, data)
+        written.append(("at once" if taken else "refused", trio.lowlevel.current_task(), len(data)))
+        return taken
+
+    async def write(websocket: FastWebSocket, data: Any) -> None:
+        written.append(("in turn", trio.lowlevel.current_task(), len(data)))
+        await send(websocket, data)
+
+    async with FakeGateway() as fake, open_front(fake, v1=v1, websocket_engine="fast") as front:
+        (kernel,) = fake.kernels.values()
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(FastWebSocket, "send_now", write_now)
+        monkeypatch.setattr(FastWebSocket, "send", write)
+        me = trio.lowlevel.current_task()
+        await front.send("shell", "execute_request", "small", {"code": "'first'"})
+        assert [(how, task) for how, task, _ in written] == [("at once", me)]
+        await front.send("shell", "execute_request", "large", {"code": f"'second'#{'x' * 20_000}"})
+        await front.send("shell", "execute_request", "behind", {"code": "'third'"})
+        assert len(written) == 1, "both wait for the task that writes"
+        for msg_id in ("small", "large", "behind"):
+            assert (await front.reply(msg_id)).content["status"] == "ok"
+        assert [how for how, _, _ in written] == ["at once", "in turn", "in turn"]
+        assert [code.partition("#")[0] for code in kernel.codes] == ["'first'", "'second'", "'third'"]

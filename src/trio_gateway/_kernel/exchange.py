@@ -27,7 +27,7 @@ from .router import Router
 from .status import SessionStatus
 from .supervisor import SMALLEST_LIMIT
 
-__all__ = ["MessageExchange"]
+__all__ = ["SMALL", "MessageExchange"]
 
 _logger = logging.getLogger("trio_gateway.session")
 

@@ -54,6 +54,7 @@ from .._protocol.responsiveness import Responsiveness
 from .._services import Services, open_services
 from .._transport.websocket.opening import WebSocket, WebSocketClosed
 from .checks import Carrier
+from .exchange import SMALL
 from .inbox import FAIRNESS
 from .supervisor import SMALLEST_LIMIT, Supervisor
 
@@ -195,12 +196,13 @@ class KernelChannels:
         "_there_v1",
         "_untold",
         "_v1",
+        "_websocket",
+        "_writing",
         "connections",
         "ended",
         "kernel_id",
         "liveness",
         "paused",
-        "sending",
         "session_id",
     )
 
@@ -213,7 +215,8 @@ class KernelChannels:
         self.connections: int = 0
         config = http.config
         self.liveness: Liveness = Liveness(config.ping_interval, trio.current_time(), limit=config.unresponsive_timeout)
-        self.sending: bool = False
+        self._writing = False
+        self._websocket: WebSocket | None = None  # of the task that writes
         self.paused: bool = False
         self.ended: Exception | None = None
         self._known = known
@@ -297,10 +300,39 @@ class KernelChannels:
             await self._room.park()
         if self.ended is not None:
             raise self._end()
-        self._outgoing.append((frame, message))
-        self._outgoing_bytes += message.size
-        self._filled.unpark_all()
+        if self._outgoing or self._writing or not self._send_now(frame, message):
+            self._outgoing.append((frame, message))
+            self._outgoing_bytes += message.size
+            self._filled.unpark_all()
         await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _send_now(self, frame: bytes | str, message: Message) -> bool:
+        """Send a frame without waiting, if it is small and goes as it is, and the connection takes it; say whether that was so.
+
+        The caller sees to it that nothing waits before it.
+        """
+        websocket = self._websocket
+        if websocket is None or message.size >= SMALL or not self._goes_as_it_is(frame):
+            return False
+        if not self._recovery.may_send(message.msg_id) or not websocket.send_now(frame):
+            return False
+        self._crowd = 0.0
+        self._note_sent(message, codec.frame_size(frame))
+        return True
+
+    def _goes_as_it_is(self, frame: bytes | str) -> bool:
+        # Text where v1 was selected is in the legacy framing: a gateway takes it for nothing.
+        return self._v1 == self._there_v1 and not (self._there_v1 and isinstance(frame, str))
+
+    def _note_sent(self, message: Message, size: int) -> None:
+        order, now = self._carrier.sent(message.msg_id)
+        if not self._remember(message, size, order, now):
+            self._largest = max(self._largest, size)
+
+    @property
+    def sending(self) -> bool:
+        """Whether something is being written at the moment. For the supervisor."""
+        return self._writing or (self._websocket is not None and self._websocket.unfinished)
 
     def _fits(self, size: int) -> bool:
         return len(self._outgoing) < LIMIT_FRAMES and self._outgoing_bytes + size <= LIMIT_BYTES
@@ -390,36 +422,39 @@ class KernelChannels:
         self._largest = 0
 
     async def send_all(self, websocket: WebSocket) -> None:
-        """The one task that writes frames."""
+        """The one task that writes frames, but for those that `send` has written."""
         encode = codec.parts_v1 if self._there_v1 else codec.encode_legacy
         recovery = self._recovery
-        while True:
-            while not self._outgoing:
-                await self._filled.park()
-            frame, message = self._outgoing[0]
-            if not recovery.may_send(message.msg_id):
-                await self._carrier.hold()
-                continue
-            del self._outgoing[0]
-            self._outgoing_bytes -= message.size
-            self._room.unpark_all()
-            self._crowd = 0.0  # a request is answered without delay
-            # Text where v1 was selected is in the legacy framing: a gateway takes it for nothing.
-            agree = self._v1 == self._there_v1 and not (self._there_v1 and isinstance(frame, str))
-            self.sending = True
-            try:
-                data = encode(message) if frame is None or not agree else frame
-                size = codec.frame_size(data)
-                order, now = self._carrier.sent(message.msg_id)
-                if frame is not None and not self._remember(message, size, order, now):
-                    self._largest = max(self._largest, size)
-                await websocket.send(data)
-            except WebSocketClosed:
-                return  # the receiver takes in what had come before the end, and tells how it ended
-            except GatewayError as error:
-                self._note_garbage(error)
-            finally:
-                self.sending = False
+        self._websocket = websocket
+        try:
+            while True:
+                while not self._outgoing:
+                    await self._filled.park()
+                frame, message = self._outgoing[0]
+                if not recovery.may_send(message.msg_id):
+                    await self._carrier.hold()
+                    continue
+                del self._outgoing[0]
+                self._outgoing_bytes -= message.size
+                self._room.unpark_all()
+                self._crowd = 0.0  # a request is answered without delay
+                self._writing = True
+                try:
+                    data = encode(message) if frame is None or not self._goes_as_it_is(frame) else frame
+                    size = codec.frame_size(data)
+                    if frame is None:
+                        self._carrier.sent(message.msg_id)
+                    else:
+                        self._note_sent(message, size)
+                    await websocket.send(data)
+                except WebSocketClosed:
+                    return  # the receiver takes in what had come before the end, and tells how it ended
+                except GatewayError as error:
+                    self._note_garbage(error)
+                finally:
+                    self._writing = False
+        finally:
+            self._websocket = None
 
     def _put_question(self, action: AskKernel | SendBarrier) -> None:
         """Queue a question before what is passed on: to the kernel first of all, and barriers in their order after it."""
