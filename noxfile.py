@@ -92,7 +92,9 @@ def docs(session: nox.Session) -> None:
     """The site, in `build/site`: plain words, no warning, no link inside that leads nowhere, and a search that finds."""
     install(session, "docs")
     session.run("python", "docs/check_prose.py")
-    session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-j", "auto", "docs", "build/site", *session.posargs)
+    # -E: pages that have not changed would be in the search without the entries of their index.
+    sphinx = ("python", "-m", "sphinx", "-q", "-E", "-W", "--keep-going", "-n", "-j", "auto")
+    session.run(*sphinx, "docs", "build/site", *session.posargs)
     session.run("python", "docs/check_site.py", "build/site")
     session.run("python", "docs/look_at_site.py", "build/site")
 
