@@ -56,6 +56,14 @@ def test_each_page_is_in_the_index(page: str) -> None:
         assert re.search(rf"^{re.escape(target.removesuffix('.md'))}$", where, re.MULTILINE)
 
 
+def test_the_source_distribution_has_what_the_readme_leads_to_and_the_tests_read() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    include = tools["hatch"]["build"]["targets"]["sdist"]["include"]
+    links = re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    wanted = {f"/{link.partition('/')[0]}" for link in links} | {"/.ci", "/CITATION.cff", "/noxfile.py", "/tests"}
+    assert wanted - set(include) == set()
+
+
 def test_the_readme_can_be_read_at_once() -> None:
     """What it has no room for stands on a page."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
