@@ -82,6 +82,40 @@ async def test_a_caller_that_gives_up_leaves_its_place_to_the_next(autojump_cloc
             await kernel.execute("1")
 
 
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_a_kernel_that_a_caller_is_given_while_it_gives_up_goes_to_the_next(
+    autojump_clock: MockClock, is_awaited: bool
+) -> None:
+    """Both in one moment: the caller is cancelled, and then its kernel becomes ready."""
+
+    def listen(event: GatewayEvent) -> None:
+        if (event.kind, event.action) == ("pool", "ready"):
+            scope.cancel()
+
+    async def give_up() -> None:
+        with scope:
+            async with pool.kernel():
+                pytest.fail("it has given up")
+
+    scope = trio.CancelScope()
+    fake = CountingGateway(kernelspecs=[FakeKernelSpec(name="python3", startup_seconds=2)])
+    async with (
+        fake,
+        fake.open(on_event=listen) as gateway,
+        gateway.open_pool("python3", size=1) as pool,
+        trio.open_nursery() as users,
+    ):
+        users.start_soon(give_up)
+        if is_awaited:
+            await wait_all_tasks_blocked()
+        else:
+            await trio.sleep(100)
+        with trio.fail_after(100):
+            assert (await pool.run("1")).text == "1"
+        assert scope.cancelled_caught
+        assert pool.statistics().started == 1
+
+
 async def test_a_caller_whose_kernel_proved_dead_keeps_its_place(autojump_clock: MockClock) -> None:
     """The one that asked first finds out first that its kernel is dead, then the second: the first is still served first."""
     served: list[str] = []

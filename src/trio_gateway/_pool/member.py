@@ -315,28 +315,32 @@ class Member:
             self._asking.cancel(reason="the kernel's gateway does not answer")
 
     async def _answers(self, kernel: Kernel, limit: float) -> bool:
-        """Ask the kernel whether it is the process that was made ready; again where that was lost: it does no harm twice."""
+        """Ask the kernel whether it is the process that was made ready; say no if it takes too long to answer."""
         with trio.move_on_after(limit):
-            while True:
-                try:
-                    process = await kernel.ask_shell()
-                except ConnectionLostError:
-                    await trio.lowlevel.checkpoint()  # noqa: ASYNC120 - of no use
-                    if kernel.connection_state is ConnectionState.CLOSED:
-                        raise  # its session has ended
-                else:
-                    await kernel.wait_for(KernelState.IDLE)
-                    self._process = self._process or process
-                    # Another process, started while the connection was away, has nothing of what `init` made.
-                    return process == self._process
+            return await self._is_the_same(kernel)
         await trio.lowlevel.checkpoint()
         return False
+
+    async def _is_the_same(self, kernel: Kernel) -> bool:
+        """Ask the kernel whether it is the process that was made ready; again where that was lost: it does no harm twice."""
+        while True:
+            try:
+                process = await kernel.ask_shell()
+            except ConnectionLostError:
+                await trio.lowlevel.checkpoint()  # noqa: ASYNC120 - of no use
+                if kernel.connection_state is ConnectionState.CLOSED:
+                    raise  # its session has ended
+            else:
+                await kernel.wait_for(KernelState.IDLE)
+                self._process = self._process or process
+                # Another process, started while the connection was away, has nothing of what `init` made.
+                return process == self._process
 
     async def _settles(self, kernel: Kernel) -> bool:
         """Wait, not for long, until a kernel that was used has nothing to do any more; say whether it may be used again."""
         with trio.move_on_after(ANSWER_SECONDS), suppress(GatewayError):
             await kernel.wait_for(KernelState.IDLE)
-            return self._is_well(kernel) and await self._answers(kernel, ANSWER_SECONDS)
+            return self._is_well(kernel) and await self._is_the_same(kernel)
         await trio.lowlevel.checkpoint()
         return False
 

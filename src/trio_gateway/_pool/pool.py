@@ -580,9 +580,12 @@ class KernelPool:
         """Start and end kernels as the plan says, until cancelled. For `open_kernel_pool`: a service of the pool's block."""
         while True:
             self._wake = trio.Event()
-            look_again = float("inf") if self._closed else self._step()
-            with trio.move_on_after(look_again):
+            look_again = math.inf if self._closed else self._step()
+            if look_again == math.inf:  # mostly: a scope costs more than all else here
                 await self._wake.wait()
+            else:
+                with trio.move_on_after(look_again):
+                    await self._wake.wait()
 
     def _step(self) -> float:
         now = trio.current_time()
