@@ -54,13 +54,17 @@ class Ground:
 
     @property
     def process(self) -> int:
-        """The latest process that ran `init`."""
+        """The latest process that ran `init`: that of the one kernel, as long as none is leased."""
         return int(self.processes.read_text().split()[-1])
 
     @property
     def ready(self) -> str:
         """The kernel that became ready last."""
         return str([event.kernel_id for event in self.events if (event.kind, event.action) == ("pool", "ready")][-1])
+
+    async def process_of(self, kernel: trio_gateway.Kernel) -> int:
+        """The process of a kernel that is leased: its successor may have run `init` by now."""
+        return int((await kernel.execute("os.getpid()")).text)
 
     async def kernels(self) -> int:
         """How many kernels its gateway has."""
@@ -152,15 +156,19 @@ async def warm_cut(ground: Ground) -> str:
 
 
 async def leased_killed(ground: Ground) -> str:
-    async def kill(kernel: trio_gateway.Kernel) -> None:
-        os.kill(ground.process, signal.SIGKILL)
-
-    return await ground.disturb(kill)
+    async with ground.pool.kernel() as kernel:
+        process = await ground.process_of(kernel)
+        async with kernel.stream(SLEEP) as outputs:
+            await anext(outputs)
+            os.kill(process, signal.SIGKILL)
+            async for _ in outputs:
+                pass
+    return "its result"
 
 
 async def leased_killed_idle(ground: Ground) -> str:
     async with ground.pool.kernel() as kernel:
-        os.kill(ground.process, signal.SIGKILL)
+        os.kill(await ground.process_of(kernel), signal.SIGKILL)
         async for _ in kernel.changes():
             if kernel.hb.evidence.restarts:
                 break
