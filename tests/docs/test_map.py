@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_each_file_that_a_page_names_is_there(page: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|md))`", text))
-    there = {
-        f"/{path.relative_to(ROOT).as_posix()}" for folder in ("src", "tests", "docs") for path in (ROOT / folder).rglob("*.*")
-    }
+    paths = [*ROOT.glob("*.*"), *(path for folder in ("src", "tests", "docs") for path in (ROOT / folder).rglob("*.*"))]
+    there = {f"/{path.relative_to(ROOT).as_posix()}" for path in paths}
     assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in there)] == []
     assert named or page == "states.md"
