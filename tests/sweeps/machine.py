@@ -333,7 +333,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(
         target=blocks, seed=st.integers(0, 2**32), engine=st.sampled_from(ENGINES), framing=st.sampled_from(["v1", "legacy"]),
-        tries=st.sampled_from([False, False, False, True]),
+        tries=st.sampled_from([False] * 7 + [True]),
     )  # fmt: skip
     def begin(self, seed: int, engine: str, framing: str, tries: bool) -> Kept:
         """Begin with a gateway and a user who is attached to a kernel.
