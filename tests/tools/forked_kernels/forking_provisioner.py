@@ -106,7 +106,7 @@ class Template:
             "environment": {**environment, "JPY_PARENT_PID": str(os.getpid())},
             "ignored": [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN],
         }
-        # The new kernel's parent ends at once, and the nearest subreaper becomes its parent. For this moment that is this process.
+        # The new kernel's parent ends at once, and the nearest subreaper becomes its parent. For now that is this process.
         prctl = ctypes.CDLL(None).prctl
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         try:
