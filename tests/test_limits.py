@@ -114,6 +114,7 @@ def test_no_method_that_waits_is_forgotten(limit: str) -> None:
         "account_for_losses",
         "ask_control",
         "ask_process",
+        "ask_shell",
         "ask_spec",
         "check",
         "interrupt_mode",
