@@ -337,6 +337,72 @@ def test_rows_of_nothing_cost_nothing() -> None:
         tracemalloc.stop()
 
 
+WORD = "x" * 100_000
+ONCE = pa.array([WORD])
+LONGER_THAN_THEY_CAME = {
+    "a dictionary": pa.DictionaryArray.from_arrays(pa.array(np.zeros(300, "i1")), ONCE),
+    "a view": pa.Array.from_buffers(
+        pa.string_view(),
+        300,
+        [None, pa.py_buffer(ONCE.cast(pa.string_view()).buffers()[1].to_pybytes() * 300), pa.py_buffer(WORD.encode())],
+    ),
+    "a run": pa.RunEndEncodedArray.from_arrays(pa.array([300], pa.int32()), ONCE),
+    "a list of nulls": pa.FixedSizeListArray.from_arrays(pa.nulls(300 * len(WORD)), len(WORD)),
+}
+
+
+@pytest.mark.parametrize("column", LONGER_THAN_THEY_CAME)
+@pytest.mark.parametrize(
+    ("name", "storage"),
+    [
+        ("string", ["python", "NA"]),
+        ("string", ["pyarrow", "NA"]),
+        ("str", ["pyarrow", "nan"]),
+        ("str", ["python", "nan"]),
+        ("string", None),
+        ("Int64", None),
+    ],
+)
+def test_a_column_that_is_longer_than_it_came_is_refused(column: str, name: str, storage: Any) -> None:
+    """G7"""
+    table = pa.table({"x": LONGER_THAN_THEY_CAME[column]})
+    data = stream_of(table)
+    assert len(data) < 2 * len(WORD)
+    content = ["arrow", ["table", 0], name, storage]
+    with pytest.raises(codec.BadData, match=f"a column of '{name}' goes as another type of Arrow's"):
+        codec.decode({"series": [["range", [0, 300, 1], [None]], content, None]}, [data])
+    assert codec.decode({"arrow": ["table", 0]}, [bytearray(data)]) == table, "a table keeps its types, and nothing is copied"
+
+
+@pytest.mark.parametrize(
+    "dtype", ["Int8", "UInt64", "Float32", "boolean", "string", "str", "period[D]", "interval[float64, left]"]
+)
+@pytest.mark.parametrize("arrow", ["none", "some"])
+def test_a_column_of_each_of_pandas_own_types_comes_back(dtype: str, arrow: str) -> None:
+    items = [] if arrow == "none" else [None, None]
+    value = pd.Series(items, dtype=dtype)
+    assert same(carried(value), value)
+
+
+@pytest.mark.parametrize("inside", ["it", "a struct", "a list"])
+def test_polars_reads_dictionaries_of_text_alone(inside: str) -> None:
+    """G7"""
+
+    def stream(words: pa.Array) -> bytearray:
+        found = pa.DictionaryArray.from_arrays(pa.array(np.zeros(300, "i1")), words)
+        if inside == "a struct":
+            found = pa.StructArray.from_arrays([pa.array(np.zeros(300)), found], ["a", "b"])
+        elif inside == "a list":
+            found = pa.ListArray.from_arrays(pa.array(np.arange(301, dtype="i4")), found)
+        return stream_of(pa.table({"n": np.zeros(300), "x": found}))
+
+    for words in (pa.array([[1] * 10_000], pa.list_(pa.int8())), pa.array([b"x" * 10_000]), pa.array([{"a": "b"}])):
+        with pytest.raises(codec.BadData, match="not taken"):
+            codec.decode({"polars": ["frame", 0]}, [stream(words)])
+    for words in (pa.array(["a"]), pa.array(["a"], pa.large_string()), pa.array(["a"], pa.string_view())):
+        assert codec.decode({"polars": ["frame", 0]}, [stream(words)]).height == 300
+
+
 @pytest.mark.parametrize("name", ["arrow.py_extension_type", "POLARS_EXTENSION_TYPE"])
 @pytest.mark.parametrize("kind", ["arrow", "polars"])
 def test_types_that_run_code_or_lead_into_memory_are_refused(name: str, kind: str) -> None:

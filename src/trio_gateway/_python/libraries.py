@@ -268,6 +268,8 @@ def _checked_stream(data: Any, *, rows: Any = None) -> Any:
         kind, body = root.number(1, "<B"), root.number(3, "<q")
         if size < 0 or body < 0:
             raise BadData("a table has a length below nothing")
+        if kind == 1 and rows is not None:
+            _check_dictionaries(root.table(2).tables(1), [message.nbytes])
         if kind in (2, 3):  # a batch of a dictionary's, or of rows
             batch = root.table(2) if kind == 3 else root.table(2).table(1)
             if batch.start(3):
@@ -277,6 +279,24 @@ def _checked_stream(data: Any, *, rows: Any = None) -> Any:
     if rows is not None and length > 8 * view.nbytes + rows:
         raise BadData("a table has more rows than it can have")
     return data
+
+
+_TEXTS = (5, 20, 24)
+"""What the format calls text: Utf8, LargeUtf8, Utf8View."""
+
+
+def _check_dictionaries(fields: Any, left: Any) -> None:
+    """Refuse dictionaries of anything but texts: polars copies such a value for each row that names it, and writes none.
+
+    Args:
+        fields: the schema's fields.
+        left: how many fields there may be, in a list: each takes a byte at least, and one may stand in many places.
+    """
+    for field in fields:
+        left[0] -= 1
+        if left[0] < 0 or (field.start(4) and field.number(2, "<B") not in _TEXTS):
+            raise BadData("a table has a type that is not taken")
+        _check_dictionaries(field.tables(5), left)
 
 
 class _Table:
@@ -306,6 +326,14 @@ class _Table:
         if not place:
             raise BadData("a table lacks what it is about")
         return _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0])
+
+    def tables(self, field: Any) -> Any:
+        """Yield the tables of a list that a field leads to, if it is there."""
+        place = self.start(field)
+        if place:
+            place += struct.unpack_from("<I", self._data, place)[0]
+            for item in range(place + 4, place + 4 + 4 * struct.unpack_from("<I", self._data, place)[0], 4):
+                yield _Table(self._data, item + struct.unpack_from("<I", self._data, item)[0])
 
 
 EMPTY_ROWS = 1_000_000
@@ -400,8 +428,32 @@ def _read_column(reader: Any, content: Any) -> Any:
         raise BadData("a column has no type")
     elif name.endswith("[pyarrow]"):
         return pd.arrays.ArrowExtensionArray(column)
+    if not _is_as_long_as_it_came(column.type, texts=type(storage) is list):
+        raise BadData(f"a column of {shortened(name)} goes as another type of Arrow's")
     made: Any = pd.api.types.pandas_dtype(dtype)
     return made.__from_arrow__(column)
+
+
+def _is_as_long_as_it_came(kind: Any, *, texts: Any) -> Any:
+    """Say whether pandas makes no more of a column of that type than has come of it, beyond what an object takes.
+
+    Of a dictionary, a view or a run of values pandas copies a value for each row that names it. Lists of nulls have any length.
+    """
+    import pyarrow as pa
+
+    is_ = pa.types
+    if texts or is_.is_string(kind) or is_.is_large_string(kind) or is_.is_null(kind):
+        return is_.is_string(kind) or is_.is_large_string(kind) or is_.is_null(kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _is_as_long_as_it_came(kind.storage_type, texts=False)
+    parts = []
+    if is_.is_struct(kind):
+        parts = [kind[index].type for index in range(kind.num_fields)]
+    elif is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
+        parts = [kind.value_type]
+    elif not (is_.is_primitive(kind) or is_.is_decimal(kind)):
+        return is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_fixed_size_binary(kind)
+    return all(not is_.is_null(part) and _is_as_long_as_it_came(part, texts=False) for part in parts)
 
 
 def _text_type(storage: Any) -> Any:
