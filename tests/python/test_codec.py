@@ -254,6 +254,17 @@ def test_a_dataclass_whose_fields_are_set_by_code_is_no_data() -> None:
     assert codec.of_bytes(codec.encode(Slotted(5)).joined(), find=codec.find_dataclass) == Slotted(5)
 
 
+def test_a_field_that_becomes_a_property_later_is_no_data_either() -> None:
+    kind = dataclasses.make_dataclass("Late", [("x", int)])
+    tree = {"dataclass": [__name__, "Late", {"x": 1}]}
+    assert codec.decode(tree, [], find=lambda module, name: kind).x == 1
+    kind.x = property(lambda self: 1, lambda self, value: ran.append("set"))  # type: ignore[attr-defined]
+    ran.clear()
+    with pytest.raises(codec.BadData, match="sets its field 'x' here"):
+        codec.decode(tree, [], find=lambda module, name: kind)
+    assert ran == []
+
+
 def test_a_dataclass_that_is_not_known_is_refused_on_either_side() -> None:
     data = codec.encode(Point(1.0)).joined()
     with pytest.raises(codec.BadData, match="Point is not known here"):

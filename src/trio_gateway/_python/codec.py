@@ -29,7 +29,6 @@ import struct
 import sys
 import types
 import uuid
-import weakref
 import zlib
 import zoneinfo
 from typing import Any
@@ -242,6 +241,7 @@ class _Writer:
         self._writers: dict[type, Any] = {}
         self._pickled = pickled
         self._known = classes
+        self._of_code: dict[type, Any] = {}
 
     def tree(self, value: Any, depth: Any) -> Any:
         """Return what stands in the header for a value."""
@@ -272,11 +272,11 @@ class _Writer:
         kind = type(value)
         if dataclasses.is_dataclass(kind) and _importable(kind):
             beside = _beside_fields(value)
-            if beside or _fields_of_code(kind):
+            if beside or _fields_of_code(kind, self._of_code):
                 if self._pickled is None and beside:
                     raise CannotCarry(f"the dataclass {name_of(kind)} has {beside[0]!r} here, which is none of its fields")
                 if self._pickled is None:
-                    raise CannotCarry(f"code of the dataclass {name_of(kind)} sets its field {_fields_of_code(kind)[0]!r}")
+                    raise CannotCarry(f"code of the dataclass {name_of(kind)} sets its field {self._of_code[kind][0]!r}")
             elif self._known is None or kind in self._known:
                 self.classes.add(kind)
                 fields = {}
@@ -582,6 +582,7 @@ class _Reader:
         self._loads = loads
         self._find = find
         self._named = named
+        self._of_code: dict[type, Any] = {}
 
     def value(self, tree: Any) -> Any:
         kind = type(tree)
@@ -641,8 +642,8 @@ class _Reader:
             raise BadData(f"the dataclass {module}.{name} is not known here")
         if set(fields) != {field.name for field in dataclasses.fields(kind)}:
             raise BadData(f"the dataclass {module}.{name} has other fields here")
-        if _fields_of_code(kind):
-            raise BadData(f"code of the dataclass {module}.{name} sets its field {_fields_of_code(kind)[0]!r} here")
+        if of_code := _fields_of_code(kind, self._of_code):
+            raise BadData(f"code of the dataclass {module}.{name} sets its field {of_code[0]!r} here")
         made = object.__new__(kind)
         for field, item in fields.items():
             object.__setattr__(made, field, self.value(item))  # its own code is not run
@@ -750,19 +751,21 @@ def _beside_fields(value: Any) -> list[str]:
     ]
 
 
-_of_code: Any = weakref.WeakKeyDictionary()
-"""What `_fields_of_code` has found, by classes."""
+def _fields_of_code(kind: Any, looked: Any) -> Any:
+    """Return the names of the fields that are descriptors or properties: to set one is to run code.
 
-
-def _fields_of_code(kind: Any) -> Any:
-    """Return the names of the fields that are descriptors or properties: to set one is to run code."""
-    if kind in _of_code:
-        return _of_code[kind]
-    found = _of_code[kind] = []
+    Args:
+        kind: the class.
+        looked: what was found for the same value, by classes. The next value has a new one: a class may get a property later.
+    """
+    if kind in looked:
+        return looked[kind]
+    found = []
     for field in dataclasses.fields(kind):
         kept = next((vars(base)[field.name] for base in kind.__mro__ if field.name in vars(base)), None)
         if hasattr(type(kept), "__set__") and not isinstance(kept, types.MemberDescriptorType):  # which slots are
             found.append(field.name)
+    looked[kind] = found
     return found
 
 
