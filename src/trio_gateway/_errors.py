@@ -1,4 +1,4 @@
-"""Every exception the library raises on purpose.
+"""Every exception the library raises on purpose about a gateway, a kernel or an argument.
 
 Here live the classes and how they print; when one is raised is decided by the layer that knows. Ordered by who must act::
 
@@ -90,7 +90,10 @@ def _shown(value: object) -> str:
 
 
 class GatewayError(Exception):
-    """The root of every error that trio_gateway raises on purpose. Can be copied and pickled, with all its fields."""
+    """The root of the errors that trio_gateway raises about gateways, kernels and arguments.
+
+    Can be copied and pickled, with all its fields.
+    """
 
     gateway: str = ""
     """What the gateway that it is about is called in its fleet; `""` where there is no fleet, or it is about no one gateway."""
