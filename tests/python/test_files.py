@@ -336,7 +336,7 @@ LIES = {
     "send": [
         ("{'sent': True}", TransferError),
         ("{'gone': True}", TransferError),
-        ("(side._boxes[token].comm.send({'start': 0}, buffers=[bytes(9)]), {'sent': True})[1]", FileAccessError),
+        ("(side._boxes[token].comm.send({'start': 0}, buffers=[bytes(9)]), {'sent': True})[1]", ProtocolError),
     ],
 }
 """What a hostile kernel answers, and what comes of it."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import tracemalloc
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 import trio_gateway
-from trio_gateway import InvalidInputError, Kernel
-from trio_gateway._python import codec, transfer
+from trio_gateway import InvalidInputError, Kernel, ProtocolError
+from trio_gateway._python import codec, file_side, files, transfer
 from trio_gateway._python.link import NAME
 from trio_gateway.python import Python, PythonPool, ValueTooLargeError, open_python
 
@@ -41,10 +44,61 @@ async def test_what_is_longer_is_refused_and_nothing_of_it_is_asked_for(size: in
 
 async def test_what_came_with_the_answer_has_the_same_limit() -> None:
     encoded = codec.encode("a" * 100)
-    answer = {"data": transfer.base64.b64encode(encoded.joined()).decode(), "check": encoded.checksum()}
+    answer = {"data": base64.b64encode(encoded.joined()).decode(), "check": encoded.checksum()}
     assert await fetched(answer, None) == await fetched(answer, encoded.total) == "a" * 100
     with pytest.raises(ValueTooLargeError):
         await fetched(answer, encoded.total - 1)
+
+
+class Hostile:
+    """A link without comms to a kernel that sends a long piece when it is asked for 10 bytes."""
+
+    has_comms = False
+
+    def __init__(self, size: int) -> None:
+        self.answers: dict[str, Mapping[str, Any]] = {
+            "read_file": {"total": 10, "mode": 0o600},
+            "send": {"piece": base64.b64encode(bytes(size)).decode()},
+        }
+
+    async def ask(self, step: str, asked: Mapping[str, Any], *, token: str) -> Mapping[str, Any]:
+        await trio.lowlevel.checkpoint()
+        return self.answers[step]
+
+
+@pytest.mark.parametrize("more", [1, 40 * 1024 * 1024])
+async def test_more_in_an_answer_than_goes_in_one_is_refused_and_nothing_is_made_of_it(more: int, tmp_path: Path) -> None:
+    """G7"""
+    inline = base64.b64encode(bytes(transfer.INLINE + more)).decode()
+    link: Any = Hostile(10 + more)
+    into = transfer._Into(codec.Receiver(10, 0))
+    options = files.FileOptions()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match=r"^x: the kernel sent more than 32768 bytes in an answer$"):
+            await fetched({"data": inline, "check": 0}, 1000)
+        with pytest.raises(ProtocolError, match=r"^x: the kernel sent more than 10 bytes in an answer$"):
+            await transfer.take(link, into, what="x", token="t", on_progress=None)
+        with pytest.raises(ProtocolError, match=r"^there: the kernel sent more than 10 bytes in an answer$"):
+            await files.copy_down(link, lambda answer, path: answer, "t", "there", str(tmp_path / "here"), options)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert names_in(tmp_path) == []
+
+
+async def test_a_file_that_is_longer_than_the_kernel_said_is_no_fault_of_the_place_here(tmp_path: Path) -> None:
+    writing = file_side.Writing(str(tmp_path / "here"), None, 10)
+    try:
+        sink = files._Downwards(writing, "there")
+        await sink.feed(bytes(9))
+        with pytest.raises(ProtocolError, match=r"^there: the kernel sends more than the 10 bytes that it said$"):
+            await sink.feed(bytes(2))
+        assert sink.received == 9
+        await sink.feed(bytes(1))
+        assert writing.complete
+    finally:
+        writing.discard()
 
 
 @pytest.fixture

@@ -37,7 +37,9 @@ class ValueNotCarriedError(GatewayError, TypeError):
 
 
 class ValueTooLargeError(GatewayError):
-    """A value or a file of the kernel's is longer than `max_bytes` allows. Nothing of it was asked for.
+    """A value or a file of the kernel's is longer than `max_bytes` allows.
+
+    Of a file, or a value of more than 32 KiB, nothing was asked for. A shorter value had come with the kernel's answer.
 
     Args:
         what: the value or the file, for people.

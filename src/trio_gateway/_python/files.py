@@ -174,11 +174,17 @@ class _Upwards:
 
 
 class _Downwards:
-    """A file of ours, as a sink of pieces."""
+    """A file of ours, as a sink of pieces.
 
-    def __init__(self, writing: file_side.Writing) -> None:
+    Args:
+        writing: writes it.
+        path: the kernel's file, for people.
+    """
+
+    def __init__(self, writing: file_side.Writing, path: str) -> None:
         self.total: int = writing.total
         self._writing = writing
+        self._path = path
 
     @property
     def received(self) -> int:
@@ -187,7 +193,9 @@ class _Downwards:
         return found
 
     async def feed(self, data: Buffer) -> None:
-        """Write the next bytes."""
+        """Write the next bytes. Raises ProtocolError where they are more than the kernel said."""
+        if len(data) > self.total - self.received:
+            raise ProtocolError(f"{self._path}: the kernel sends more than the {self.total} bytes that it said")
         await _here(self._writing.feed, data)
 
 
@@ -267,7 +275,7 @@ async def copy_down(link: Link, answer: Answer, token: str, source: str, target:
                 await _here(writing.restart)
         told = options.on_progress
         await tell(told, writing.received, total)  # likewise
-        await take(link, _Downwards(writing), what=source, token=token, on_progress=told, check=there.check)
+        await take(link, _Downwards(writing, source), what=source, token=token, on_progress=told, check=there.check)
         digest = (await there.ask("digest_file")).get("digest")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise ProtocolError(f"{source}: the kernel does not say which checksum it has")

@@ -111,8 +111,8 @@ def open_python(
             Without it nothing of that is kept.
         on_progress: called, and awaited, with how far a value has come, after each piece.
         max_bytes: how many bytes a value or a file may have that comes from the kernel; None for any number. What is longer is a
-            `ValueTooLargeError` before it is asked for. Items of a stream come together, as many as make a megabyte: these
-            together may have two megabytes more. (What `tools` take has a limit of its own.)
+            `ValueTooLargeError`, above 32 KiB before it is asked for. Items of a stream come together, as many as make a
+            megabyte: these together may have two megabytes more. (What `tools` take has a limit of its own.)
 
     Returns:
         A context manager; it gives a `Python`.

@@ -316,7 +316,7 @@ async def fetch(
     receiver = codec.Receiver(8, 0)
     try:
         if "data" in answer:
-            raw = _bytes_of(answer["data"], what)
+            raw = _bytes_of(answer["data"], what, INLINE)
             refuse_longer(what, len(raw), max_bytes)
             receiver = codec.Receiver(len(raw), answer.get("check"))
             receiver.feed(raw)
@@ -338,11 +338,15 @@ def refuse_longer(what: str, size: object, max_bytes: int | None) -> None:
         raise ValueTooLargeError(what, size, max_bytes)
 
 
-def _bytes_of(text: Any, what: str) -> bytes:
+def _bytes_of(text: Any, what: str, limit: int) -> bytes:
+    """Return what came as text: so many bytes at most. A longer text is refused before anything is made of it."""
     try:
-        return base64.b64decode(text, validate=True)
+        found = base64.b64decode(text, validate=True) if len(text) // 4 * 3 <= limit + 2 else None
     except (TypeError, ValueError) as error:
         raise ProtocolError(f"{what}: what the kernel sent is not taken: {error}") from error
+    if found is None or len(found) > limit:
+        raise ProtocolError(f"{what}: the kernel sent more than {limit} bytes in an answer")
+    return found
 
 
 class Sink(Protocol):
@@ -442,7 +446,7 @@ async def _take_all(
                 start = sink.received
                 asked = {"start": start, "stop": min(start + STEP, total), "inline": True}
                 answer = checked(await link.ask("send", asked, token=token))
-                await sink.feed(_bytes_of(answer.get("piece", ""), what))
+                await sink.feed(_bytes_of(answer.get("piece", ""), what, asked["stop"] - start))
                 tries.note(sink.received)
                 await _tell(on_progress, sink.received, total)
                 as_text = not link.has_comms
