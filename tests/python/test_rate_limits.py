@@ -5,7 +5,9 @@ On the fake the kernel runs the library's own side of it, in virtual time (`tool
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import base64
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import trio_gateway
 from python.values import same
 from sweeps.test_python_sweep import KERNEL, NEW, OPERATIONS, PIECE, World, check, small
 from tools.python_kernel import PythonProcess, python_spec
+from trio_gateway._python import codec, transfer
 from trio_gateway.python import open_python
 from trio_gateway.testing import FakeGateway
 
@@ -48,6 +51,53 @@ async def test_what_comes_through_a_limit_is_right(
                 world.there["calls"] = 0
             assert await python.pull("6 * 7") == 42
             check(operation, world, completed=True, left=False)
+
+
+class Deaf:
+    """A link over which only text comes.
+
+    Args:
+        encoded: what is fetched over it.
+    """
+
+    has_comms = True
+
+    def __init__(self, encoded: codec.Encoded) -> None:
+        self.asked_for = {True: 0, False: 0}
+        self._encoded = encoded
+        self.kernel = self.comms = self
+
+    @asynccontextmanager
+    async def open(self, name: str, data: Mapping[str, Any]) -> AsyncGenerator[Deaf]:
+        yield self
+
+    def receive_ready(self, limit: int) -> list[Any]:
+        return []
+
+    async def receive(self) -> Any:
+        await trio.sleep_forever()
+
+    async def ask(self, step: str, asked: Mapping[str, Any], *, token: str) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        start, stop = asked["start"], asked["stop"]
+        self.asked_for["inline" in asked] += stop - start
+        if "inline" in asked:
+            return {"piece": base64.b64encode(b"".join(self._encoded.cut(start, stop))).decode()}
+        return {"sent": True}
+
+
+@pytest.mark.parametrize("windows", [0.1, 0.5, 1.3, 4, 30])
+async def test_where_every_piece_is_dropped_few_are_asked_for(monkeypatch: pytest.MonkeyPatch, windows: float) -> None:
+    """What is dropped was sent for nothing, at the cost of all who share the gateway."""
+    monkeypatch.setattr(transfer, "WINDOW", 24_000)
+    monkeypatch.setattr(transfer, "STEP", 1000)
+    value = bytes(int(24_000 * windows))
+    encoded = codec.encode(value)
+    deaf: Any = Deaf(encoded)
+    answer = {"total": encoded.total, "check": encoded.checksum()}
+    assert await transfer.fetch(deaf, answer, what="x", token="t", on_progress=None, how={}) == value
+    assert deaf.asked_for[True] == encoded.total
+    assert deaf.asked_for[False] <= 2 * encoded.total
 
 
 VALUE = np.random.default_rng(3).random(1_500_000)
