@@ -21,6 +21,7 @@ SAMPLES = [
         "weights: 5 of 9 bytes came through, then the line went",
         {"what": "weights", "done": 5, "total": 9, "reason": "the line went"},
     ),
+    (TransferError("an item", 0, 0, "it is closed"), "an item: it is closed", {"done": 0, "total": 0}),
     (
         ValueTooLargeError("frame", 10, 9),
         "frame: it has 10 bytes, and max_bytes allows 9",

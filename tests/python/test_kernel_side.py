@@ -17,6 +17,8 @@ from trio_gateway._python import codec, kernel_side
 @pytest.fixture(autouse=True)
 def nothing_is_kept() -> Iterator[None]:
     yield
+    kernel_side._dropped.clear()
+    assert kernel_side._left == []
     assert kernel_side._answers == {}
     assert kernel_side._boxes == {}
     assert kernel_side._heard == set()
@@ -172,10 +174,83 @@ def test_of_generators_that_nobody_asks_for_the_oldest_are_closed(names: dict[st
     ask("forget", "other")
     assert closed == [2, 1], "the oldest of the others, and one of them has raised an error"
     assert "awaited" not in kernel_side._boxes
-    assert ask_next(1) == {"gone": True}
+    assert ask_next(1) == {"gone": True, "dropped": True}
     pass_time(kernel_side.STREAM_SECONDS)
     ask("forget", "other")
     assert sorted(closed) == list(range(6))
+
+
+def drop_a_generator_that_ends_with(end: Any, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Leave a generator that says what it does and ends so; with the next step it goes."""
+    said: list[str] = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            said.append("the end")
+            raise end
+
+    names.update(items=items, say=said.append)
+    monkeypatch.setattr(kernel_side, "STREAMS", 0)
+    monkeypatch.setattr(kernel_side, "BATCH_ITEMS", 1)
+    ask("call", result="left", stream=True, pickled=False, classes=[], **inline((codec.Name("items"), (), {})))
+    assert value_of(ask("next", stream="left", result="r", pickled=False)) == [1]
+    kernel_side._asked["left"] -= kernel_side.LEFT_SECONDS + 1
+    return said
+
+
+@pytest.mark.parametrize("end", [SystemExit("over"), GeneratorExit(), ValueError()], ids=repr)
+def test_how_a_dead_clients_generator_ends_is_nothing_of_another_clients_step(
+    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    """The step comes first, so what the generator does at its end can't stand in its way."""
+    said = drop_a_generator_that_ends_with(end, names, monkeypatch)
+    assert value_of(evaluate("say('the step')")) is None
+    assert said == ["the step", "the end"]
+
+
+def test_a_generator_that_exits_when_it_is_forgotten_leaves_the_kernel_alone(
+    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = drop_a_generator_that_ends_with(SystemExit("over"), names, monkeypatch)
+    opened(token="left", forget=True)
+    assert said == ["the end"]
+
+
+def test_an_interrupt_while_a_dead_clients_generator_is_closed_is_the_steps(
+    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client wants it to end. What else is to be closed is closed after the next one."""
+    said = drop_a_generator_that_ends_with(KeyboardInterrupt(), names, monkeypatch)
+    kernel_side._boxes["other"] = kernel_side._Items(closing := Closing(), {})
+    kernel_side._asked["other"] = kernel_side._asked["left"] - 1
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("say('the step')")
+    assert (said, closing.closed) == (["the step", "the end"], 0)
+    evaluate("1")
+    assert closing.closed == 1
+
+
+class Closing:
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_of_few_that_were_dropped_it_is_kept_that_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_side, "STREAMS", 0)
+    monkeypatch.setattr(kernel_side, "LIMIT_DROPPED", 2)
+    for n in range(4):
+        kernel_side._boxes[str(n)] = kernel_side._Items(iter(()), {})
+        kernel_side._asked[str(n)] = -1e9
+        ask("forget", "another")
+    assert [ask("next", stream=str(n), result="r", pickled=False)["dropped"] for n in range(4)] == [False, False, True, True]
+    ask("forget", "3")
+    assert list(kernel_side._dropped) == ["2"]
 
 
 def test_what_a_client_has_left_is_dropped(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -235,7 +310,7 @@ def test_items_are_told_in_batches_and_the_end_with_the_last(names: dict[str, An
             break
     assert found == list(range(1500))
     assert answer["after"]["error"]["text"] == "no more"
-    assert ask("next", stream="s", result="r", pickled=False) == {"gone": True}
+    assert ask("next", stream="s", result="r", pickled=False) == {"gone": True, "dropped": False}
 
 
 def items_of(answer: Any) -> Any:

@@ -38,6 +38,22 @@ async def python(kernel: Kernel) -> AsyncGenerator[Python]:
         )
 
 
+async def test_a_reader_hears_that_the_kernel_has_taken_it_for_dead(kernel: Kernel, python: Python) -> None:
+    """G5: no more items come, and the error says why."""
+    async with python.stream(range, 5000) as items:
+        assert await anext(items) == 0
+        await kernel.execute(f"side = {SIDE}; kept = side.STREAMS, side.LEFT_SECONDS; side.STREAMS = 0; side.LEFT_SECONDS = -1")
+        assert await python.pull("1") == 1
+        await kernel.execute("side.STREAMS, side.LEFT_SECONDS = kept")
+        told = [0]
+        with pytest.raises(TransferError, match=r"^an item of range: the kernel has closed it, because nobody had asked"):
+            async for item in items:
+                told.append(item)  # noqa: PERF401 - those before the error count
+        assert told == list(range(len(told)))
+        assert 0 < len(told) < 5000
+        assert [item async for item in items] == []
+
+
 async def test_values_go_there_and_come_back(python: Python) -> None:
     frame = pd.DataFrame({"x": np.arange(5), "when": pd.date_range("2020", periods=5, tz="UTC")})
     await python.push(frame=frame, weights=np.eye(300), text="é")

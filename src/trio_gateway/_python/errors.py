@@ -79,7 +79,7 @@ class TransferError(GatewayError):
     done: int
     """How much of it had come through and was of use, in bytes."""
     total: int
-    """How long it is, in bytes."""
+    """How long it is, in bytes; 0 for items of a generator that the kernel has closed."""
     reason: str
     """What stood in the way."""
 
@@ -91,7 +91,8 @@ class TransferError(GatewayError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.done} of {self.total} bytes came through, then {self.reason}"
+        came = f"{self.done} of {self.total} bytes came through, then " if self.total else ""
+        return f"{self.what}: {came}{self.reason}"
 
 
 class FileAccessError(GatewayError):

@@ -48,6 +48,8 @@ STREAM_SECONDS = 24 * 3600
 """A generator's client may be slow, so a generator goes later: after so long, or when so many others were asked for since. Those
 that were asked for in the last LEFT_SECONDS don't count, and stay.
 """
+LIMIT_DROPPED = 1000
+"""Of so many that were dropped it is known that they were: their clients may live, and are to hear why nothing comes."""
 
 _boxes: dict[str, Any] = {}
 """What is under way, by tokens of the client's: an _Outgoing, a codec.Receiver, a file, an _Items, or an awaitable."""
@@ -55,6 +57,10 @@ _answers: dict[str, Any] = {}
 """What the client has asked for and not read yet."""
 _asked: dict[str, float] = {}
 """When a client was last heard of about what is on its way."""
+_left: list[Any] = []
+"""What clients that have died have left here, and what is still to be closed."""
+_dropped: dict[str, None] = {}
+"""The tokens of the last of these."""
 
 
 class Answer:
@@ -93,6 +99,7 @@ def ask(token: Any, step: Any, text: Any) -> None:
     _drop_left(token, arguments.get("stream"))
     _forget_code(sys._getframe(1).f_code.co_filename)  # noqa: SLF001 - no public one is as cheap
     _note(token, _STEPS[step], arguments)
+    _close_left(token)
 
 
 async def finish(token: Any, step: Any, text: Any) -> None:
@@ -105,6 +112,7 @@ async def finish(token: Any, step: Any, text: Any) -> None:
     except BaseException as error:  # also an interrupt: it is the call's end
         answer = _failure(error, arguments)
     _answers[token] = answer
+    _close_left(token)
 
 
 def _forget_code(name: Any) -> None:
@@ -126,7 +134,11 @@ def told(token: Any) -> Any:
 def forget(token: Any) -> None:
     """Forget what is under way: the client does not want it any more."""
     _answers.pop(token, None)
-    box = _boxes.pop(token, None)
+    _dropped.pop(token, None)
+    _close(_boxes.pop(token, None))
+
+
+def _close(box: Any) -> None:
     if isinstance(box, _Items) and hasattr(box.iterator, "close"):
         box.iterator.close()
     elif inspect.iscoroutine(box):
@@ -135,8 +147,13 @@ def forget(token: Any) -> None:
         box.discard()
 
 
+def _gone(token: Any) -> Any:
+    """Tell that something is not under way, and whether that is so because its client was taken for dead."""
+    return {"gone": True, "dropped": token in _dropped}
+
+
 def _drop_left(*asked: Any) -> None:
-    """Forget what a client that has died has left here; not what this step is about, by its tokens."""
+    """Drop what a client that has died has left here; not what this step is about, by its tokens. It is closed after the step."""
     now = time.monotonic()
     _asked.update(dict.fromkeys(asked, now))
     since = {other: now - _asked.setdefault(other, now) for other in _boxes}
@@ -144,10 +161,25 @@ def _drop_left(*asked: Any) -> None:
     slow = [other for other in left if not isinstance(_boxes[other], _MOVING)]
     for other in left:
         if other not in slow[:STREAMS] or since[other] > STREAM_SECONDS:
-            with contextlib.suppress(Exception):  # a generator may say something to its end, and nobody is there to hear it
-                forget(other)
+            _answers.pop(other, None)
+            _left.append(_boxes.pop(other))
+            _dropped[other] = None
+    for other in list(_dropped)[:-LIMIT_DROPPED]:
+        del _dropped[other]
     for other in [other for other in _asked if other not in _boxes]:
         del _asked[other]
+
+
+def _close_left(token: Any) -> None:
+    """Close what was dropped. A generator's `finally` may do anything, so the step has been done and its answer is noted."""
+    while _left:
+        try:
+            _close(_left.pop(0))
+        except KeyboardInterrupt:  # meant for this step, whose client hears of it; the others are closed after the next one
+            _answers.pop(token, None)
+            raise
+        except BaseException:
+            pass
 
 
 def _note(token: Any, step: Any, arguments: Any) -> None:
@@ -313,7 +345,8 @@ def _opened(comm: Any, message: Any) -> None:
     data = message["content"]["data"]
     token = data["token"]
     if data.get("forget"):
-        forget(token)
+        with contextlib.suppress(SystemExit, GeneratorExit):  # a generator's `finally` may raise it, and it would end the kernel
+            forget(token)
         return
     if data.get("hello"):
         _heard.add(token)
@@ -423,7 +456,7 @@ def _imported(module: Any, name: Any) -> Any:
 async def _await(token: Any, result: Any, pickled: Any, classes: Any, stream: Any = False) -> Any:
     awaitable = _boxes.pop(result, None)
     if not inspect.isawaitable(awaitable):
-        return {"gone": True}
+        return _gone(result)
     given = await awaitable
     how = {"pickled": pickled, "classes": classes}
     return _begin(result, given, how) if stream else _give(result, given, **how)
@@ -442,7 +475,7 @@ def _next(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
     """Tell the next items of a generator."""
     box = _boxes.get(stream)
     if not isinstance(box, _Items):
-        return {"gone": True}
+        return _gone(stream)
     batch = _Batch(box.how)
     while not batch.full:
         try:
@@ -457,7 +490,7 @@ def _next(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
 async def _anext(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
     box = _boxes.get(stream)
     if not isinstance(box, _Items):
-        return {"gone": True}
+        return _gone(stream)
     batch = _Batch(box.how)
     while not batch.full:
         try:

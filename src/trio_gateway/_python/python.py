@@ -59,6 +59,7 @@ R = TypeVar("R")
 
 BEYOND: Final = 2 * kernel_side.BATCH_BYTES
 """So much longer than one item may be what comes together of a stream: those before the last one, and what describes them."""
+DROPPED: Final = "the kernel has closed it, because nobody had asked for more in ten minutes or longer"
 _UNSET: Final[Any] = object()
 
 
@@ -306,6 +307,8 @@ class Python:
             A context manager; it gives the items.
 
         Raises:
+            TransferError: as for `call`. The items raise it where one did not come through, or where the kernel has closed the
+                generator, because you had asked for none in ten minutes or longer.
             GatewayError: as for `call`.
 
         Cancellation: as for `call`; the generator is closed.
@@ -721,6 +724,8 @@ class Python:
             raise file_error(answer["file"])
         if "bad" in answer:
             raise ValueNotCarriedError(what, f"the kernel can't make it: {answer['bad']}")
+        if answer.get("dropped"):
+            raise TransferError(what, 0, 0, DROPPED)
         if answer.get("gone"):
             raise ProtocolError(f"{what}: the kernel does not know any more what was asked of it")
         return answer
@@ -774,6 +779,8 @@ class RemoteItems(AsyncIterator[Any]):
             StopAsyncIteration: there are no more.
             RemoteError: the generator raised an exception; all items before it were given.
             ValueNotCarriedError: an item can't be carried, and the generator is closed; all items before it were given.
+            TransferError: items did not come through; or the kernel has closed the generator, because you had asked for none in
+                ten minutes or longer. (It does so where sixteen others were asked for since, or after a day.)
             GatewayError: as for `Python.call`.
 
         Cancellation: what the generator is doing is interrupted, so it is at its end. After that, and after an error, no more
