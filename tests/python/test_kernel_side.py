@@ -253,6 +253,24 @@ def test_of_few_that_were_dropped_it_is_kept_that_they_were(monkeypatch: pytest.
     assert list(kernel_side._dropped) == ["2"]
 
 
+def test_a_long_item_comes_by_itself(names: dict[str, Any]) -> None:
+    """A client that takes nothing so long has all items before it."""
+    long = bytearray(kernel_side.BATCH_BYTES + 1)
+
+    def items() -> Iterator[object]:
+        yield from (1, 2, long, 3)
+
+    names.update(items=items)
+    ask("call", result="s", stream=True, pickled=False, classes=[], **inline((codec.Name("items"), (), {})))
+    assert value_of(ask("next", stream="s", result="r", pickled=False)) == [1, 2]
+    long[0] = 7
+    answer = ask("next", stream="s", result="r", pickled=False)
+    assert (answer["after"], codec.of_bytes(kernel_side._boxes["r"].encoded.joined())) == ({}, [bytearray(len(long))])
+    ask("forget", "r")
+    answer = ask("next", stream="s", result="r", pickled=False)
+    assert (value_of(answer), answer["after"]) == ([3], {"end": True})
+
+
 def test_what_a_client_has_left_is_dropped(names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And what is asked about is not, nor what is no transfer."""
     names["x"] = bytes(100_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import tracemalloc
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,15 @@ def items(n: int, size: int) -> Iterator[bytes]:
         yield bytes(size)
 
 
+def mixed() -> Iterator[object]:
+    yield from (1, 2, 3, bytes(2_000_000), 4, bytes(3_000_000), 5)
+
+
+async def mixed_async() -> AsyncGenerator[object]:
+    for item in mixed():
+        yield item
+
+
 class TestOnARealKernel:
     pytestmark = on_real_kernels
 
@@ -140,10 +149,22 @@ class TestOnARealKernel:
         async with python.stream(items, 100, 90_000) as found:
             assert [len(item) async for item in found] == [90_000] * 100
         async with python.stream(items, 3, 3_000_000) as found:
-            with pytest.raises(ValueTooLargeError, match="an item of items"):
+            with pytest.raises(ValueTooLargeError, match=r"an item of items: .* allows 100000$") as caught:
                 await anext(found)
+            assert caught.value.max_bytes == 100_000
             with pytest.raises(StopAsyncIteration):
                 await anext(found)
+
+    @pytest.mark.parametrize("kind", [mixed, mixed_async])
+    async def test_the_items_before_one_that_is_too_long_are_given(self, python: Python, kind: Callable[[], Any]) -> None:
+        """G5"""
+        told: list[Any] = []
+        async with python.stream(kind) as found:
+            with pytest.raises(ValueTooLargeError, match="allows 100000"):
+                async for item in found:
+                    told.append(item)  # noqa: PERF401 - those before the error count
+            assert [item async for item in found] == []
+        assert told == [1, 2, 3, bytes(2_000_000), 4]
 
     async def test_files_have_the_limit_one_by_one_and_together(self, kernel: Kernel, python: Python, tmp_path: Path) -> None:
         there = tmp_path / "there"
@@ -162,7 +183,7 @@ class TestOnARealKernel:
         await kernel.execute(f"side = {SIDE}\nkept = side._STEPS['find_files']")
         await kernel.execute("side._STEPS['find_files'] = lambda *_, **__: {'files': [['a', 1], ['b', 1]]}")
         try:
-            with pytest.raises(ValueTooLargeError, match="it has 60000 bytes, and max_bytes allows 40000"):
+            with pytest.raises(ValueTooLargeError, match=r"b and the files before it: it has 120000 .* allows 100000$"):
                 await python.download_all(there, tmp_path / "back")
         finally:
             await kernel.execute("side._STEPS['find_files'] = kept")  # noqa: ASYNC102 - the test's own limit bounds it

@@ -189,6 +189,8 @@ class Row:
         self._writer = _Writer(pickled, classes)
         self._trees: list[Any] = []
         self._kept = 0
+        self._before = (0, 0)
+        """The size, and how many buffers there were, before the last value."""
         self.size = 0
         """About how long it is, in bytes."""
 
@@ -205,7 +207,14 @@ class Row:
             del buffers[before:]
             raise
         self._trees.append(tree)
+        self._before = (self.size, before)
         self.size += len(json.dumps(tree)) + sum(buffer.nbytes for buffer in buffers[before:])
+
+    def take_back(self) -> None:
+        """Take the last value out again: once, and before `keep`."""
+        self._trees.pop()
+        self.size, buffers = self._before
+        del self._writer.buffers[buffers:]
 
     def keep(self) -> None:
         """Copy what still lies in the values' own memory: they may change from now on."""

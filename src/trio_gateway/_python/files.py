@@ -70,6 +70,8 @@ class FileOptions:
     resume: bool = False
     on_progress: OnProgress | None = None
     max_bytes: int | None = None
+    before: int = 0
+    """What other files have taken of that."""
 
 
 def text_of(field: str, path: object) -> str:
@@ -262,7 +264,8 @@ async def copy_down(link: Link, answer: Answer, token: str, source: str, target:
     total, mode = _length(found.get("total"), 2**63, source), found.get("mode")
     if type(mode) is not int:
         raise ProtocolError(f"{source}: the kernel does not say which mode it has")
-    refuse_longer(source, total, options.max_bytes)
+    what = f"{source} and the files before it" if options.before else source
+    refuse_longer(what, options.before + total, options.max_bytes)
     there.total = total
 
     def make() -> file_side.Writing:

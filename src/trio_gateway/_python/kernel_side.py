@@ -91,6 +91,13 @@ class _Items:
     def __init__(self, iterator: Any, how: Any) -> None:
         self.iterator = iterator
         self.how = how
+        self.long: Any = None
+        """The next batch, where that is one long item."""
+
+    def next_batch(self) -> Any:
+        """Return the batch that is filled next."""
+        batch, self.long = self.long or _Batch(self.how), None
+        return batch
 
 
 def ask(token: Any, step: Any, text: Any) -> None:
@@ -476,7 +483,7 @@ def _next(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
     box = _boxes.get(stream)
     if not isinstance(box, _Items):
         return _gone(stream)
-    batch = _Batch(box.how)
+    batch = box.next_batch()
     while not batch.full:
         try:
             batch.add(next(box.iterator))
@@ -484,6 +491,7 @@ def _next(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
             batch.after = {"end": True}
         except BaseException as error:
             batch.after = _failure(error, {"pickled": pickled})
+    box.long = batch.long
     return _told_items(batch, stream, result)
 
 
@@ -491,7 +499,7 @@ async def _anext(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
     box = _boxes.get(stream)
     if not isinstance(box, _Items):
         return _gone(stream)
-    batch = _Batch(box.how)
+    batch = box.next_batch()
     while not batch.full:
         try:
             batch.add(await box.iterator.__anext__())
@@ -499,6 +507,7 @@ async def _anext(token: Any, stream: Any, result: Any, pickled: Any) -> Any:
             batch.after = {"end": True}
         except BaseException as error:
             batch.after = _failure(error, {"pickled": pickled})
+    box.long = batch.long
     return _told_items(batch, stream, result)
 
 
@@ -514,19 +523,28 @@ class _Batch:
     """Items that are told together, each as it was when it came."""
 
     def __init__(self, how: Any) -> None:
+        self.how = how
         self.row = codec.Row(**_writing(**how))
         self.after: dict[str, Any] = {}
         """What comes after them: the end, or an error."""
+        self.long: Any = None
+        """A long item, which goes by itself: if the client takes none so long, it has those before it."""
         self._until = time.monotonic() + BATCH_SECONDS
 
     def add(self, item: Any) -> None:
+        before = self.row.size
         self.row.add(item)
+        if len(self.row) > 1 and self.row.size - before > BATCH_BYTES:
+            self.row.take_back()
+            self.long = _Batch(self.how)
+            self.long.row.add(item)
+            self.long.row.keep()
         if not self.full:
             self.row.keep()
 
     @property
     def full(self) -> Any:
-        if self.after:
+        if self.after or self.long:
             return True
         enough = len(self.row) >= BATCH_ITEMS or self.row.size >= BATCH_BYTES
         return len(self.row) > 0 and (enough or time.monotonic() >= self._until)

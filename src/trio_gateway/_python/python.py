@@ -31,7 +31,7 @@ from .._transport.blocks import block
 from .._values import as_lines, as_object
 from . import codec, kernel_side
 from . import libraries as _libraries  # noqa: F401 - it makes itself known to the codec
-from .errors import TransferError, ValueNotCarriedError
+from .errors import TransferError, ValueNotCarriedError, ValueTooLargeError
 from .files import (
     FileCopy,
     FileOptions,
@@ -307,6 +307,7 @@ class Python:
             A context manager; it gives the items.
 
         Raises:
+            ValueTooLargeError: raised by the items: one is longer than `max_bytes`.
             TransferError: as for `call`. The items raise it where one did not come through, or where the kernel has closed the
                 generator, because you had asked for none in ten minutes or longer.
             GatewayError: as for `call`.
@@ -581,8 +582,7 @@ class Python:
         told = Total(options.on_progress, sum(size for _, size in found))
         copies: list[FileCopy] = []
         for name, _ in found:
-            left = None if options.max_bytes is None else options.max_bytes - told.before
-            each = attrs.evolve(options, within=within, on_progress=told.of_next(), max_bytes=left)
+            each = attrs.evolve(options, within=within, on_progress=told.of_next(), before=told.before)
             copies.append(await copy(f"{source}/{name}", f"{target}/{name}", each))
             told.before += copies[-1].size
         return tuple(copies)
@@ -701,9 +701,14 @@ class Python:
         self._answer(answer, what)
         how, options = self._decoding(), self._options
         most = None if options.max_bytes is None else options.max_bytes + beyond
-        return await fetch(
-            self._link, answer, what=what, token=ticket.token, on_progress=options.on_progress, how=how, max_bytes=most
-        )
+        try:
+            return await fetch(
+                self._link, answer, what=what, token=ticket.token, on_progress=options.on_progress, how=how, max_bytes=most
+            )
+        except ValueTooLargeError as error:
+            if options.max_bytes is None or error.max_bytes != most:
+                raise  # a handler's own
+            raise ValueTooLargeError(what, error.size, options.max_bytes) from None
 
     def _decoding(self) -> dict[str, Any]:
         """How the kernel's values are read here."""
@@ -779,6 +784,8 @@ class RemoteItems(AsyncIterator[Any]):
             StopAsyncIteration: there are no more.
             RemoteError: the generator raised an exception; all items before it were given.
             ValueNotCarriedError: an item can't be carried, and the generator is closed; all items before it were given.
+            ValueTooLargeError: an item is longer than the `max_bytes` of `open_python` or `using`, and no more come; all items
+                before it were given.
             TransferError: items did not come through; or the kernel has closed the generator, because you had asked for none in
                 ten minutes or longer. (It does so where sixteen others were asked for since, or after a day.)
             GatewayError: as for `Python.call`.
