@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import pytest
 import trio
@@ -281,3 +282,68 @@ async def test_a_rest_that_can_not_be_sent_stays_unfinished(role: Role, nursery:
     await wait_all_tasks_blocked()
     assert shell.unfinished
     assert shell._owed_sent is None, "and nobody tries again and again"
+
+
+# Cut short
+
+
+class Slow(Narrow):
+    """A narrow stream whose `send_all` too takes but a few bytes at first."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        taken = min(len(data), 3)
+        self.taken += data[:taken]
+        await self.go_on.wait()
+        self.taken += data[taken:]
+
+
+async def bid_farewell(shell: Shell) -> None:
+    """Close as both shells do."""
+    shell._connection.close(1000, "")
+    with suppress(WebSocketClosed):
+        await shell._send_owed()
+
+
+@pytest.mark.parametrize("room", [0, 5], ids=["a frame", "a rest"])
+async def test_nothing_is_sent_behind_a_frame_that_was_cut_short(role: Role, nursery: trio.Nursery, room: int) -> None:
+    """It would be read as what is missing of that one: a frame that nobody has sent."""
+    stream = Slow(1_000)
+    shell = Shell(nursery, stream, role)
+    assert shell._write_now([b"whole"])
+    stream.room = room
+    assert shell._write_now([b"m" * 10]) == bool(room)
+    scope = trio.CancelScope()
+
+    async def cancel() -> None:
+        await wait_all_tasks_blocked()
+        scope.cancel()
+
+    nursery.start_soon(cancel)
+    with scope:
+        await shell.send(b"n" * 6)  # it has the lock at once, before the task that sends what is owed
+    assert scope.cancelled_caught
+    assert shell.unfinished == bool(room)
+    stream.room = 1_000
+    stream.go_on.set()
+    cut = bytes(stream.taken)
+    assert not shell._write_now([b"later"])
+    with pytest.raises(WebSocketClosed):
+        await shell.send(b"later")
+    await bid_farewell(shell)
+    await wait_all_tasks_blocked()
+    assert heard_by_other(role, bytes(stream.taken)) == [b"whole"]
+    assert bytes(stream.taken) == cut
+
+
+async def test_a_write_in_a_cancelled_scope_cuts_nothing(role: Role, nursery: trio.Nursery) -> None:
+    stream = Slow(1_000)
+    shell = Shell(nursery, stream, role)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await shell.send(b"never")
+    assert scope.cancelled_caught
+    assert shell._write_now([b"next"])
+    stream.go_on.set()
+    await bid_farewell(shell)
+    assert heard_by_other(role, bytes(stream.taken)) == [b"next", Close(1000, "")]

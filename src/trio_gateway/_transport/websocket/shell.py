@@ -24,7 +24,7 @@ __all__ = ["FrameShell"]
 class FrameShell:
     """Base of the shells of both roles. One task may receive and several may send at a time."""
 
-    __slots__ = ("_connection", "_first", "_owed_sent", "_rest", "_stream", "_writing")  # a server has one for each front end
+    __slots__ = ("_connection", "_first", "_owed_sent", "_rest", "_stream", "_torn", "_writing")  # one for each front end
 
     def _begin(self, connection: WebSocketConnection, stream: trio.abc.Stream, first: bytes) -> None:
         """Begin; nothing else may be called before.
@@ -38,6 +38,7 @@ class FrameShell:
         self._stream: trio.abc.Stream = stream
         self._first = first
         self._rest: Buffer = b""  # of a frame that was sent without waiting: before all else
+        self._torn = False  # whether a write was cut short: what came behind it would be read as the rest of a frame
         self._writing = trio.StrictFIFOLock()
         self._owed_sent: trio.Event | None = None  # set when the task ends that sends what is owed
 
@@ -79,14 +80,15 @@ class FrameShell:
         Raises:
             WebSocketClosed: the connection is over.
 
-        Cancellation: may leave half a frame; close the connection then.
+        Cancellation: may leave half a frame; nothing more is sent then. Close the connection.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()  # here it leaves none
         try:
             self._writing.acquire_nowait()  # mostly it is free; to acquire it the other way costs a turn of the scheduler
         except trio.WouldBlock:
             await self._writing.acquire()
         try:
-            if not self._connection.may_send:
+            if self._torn or not self._connection.may_send:
                 raise self._ended()
             for piece in pieces:
                 await self._put(piece)
@@ -98,7 +100,7 @@ class FrameShell:
 
         The rest is sent by a task of its own, before anything else is. A pong that is owed goes first.
         """
-        if self._rest or self._writing.locked() or self._connection.owes or not self._connection.may_send:
+        if self._rest or self._torn or self._writing.locked() or self._connection.owes or not self._connection.may_send:
             return False
         data = b"".join(self._connection.send(messages))
         taken = send_now(self._stream, data)
@@ -113,7 +115,8 @@ class FrameShell:
         return bool(self._rest)
 
     async def _put(self, data: Buffer) -> None:
-        """Send bytes, and before them the rest of a frame; the caller holds the lock."""
+        """Send bytes, and before them the rest of a frame; the caller holds the lock. Cut short, it is the last that is sent."""
+        self._torn = True  # until all of it has gone
         try:
             if self._rest:
                 await self._stream.send_all(self._rest)
@@ -122,6 +125,7 @@ class FrameShell:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # what had come before the end may still be read: the receiver says how it ended
         else:
+            self._torn = False
             return
         raise self._closed(1006, "")
 
@@ -149,6 +153,8 @@ class FrameShell:
             WebSocketClosed: the connection is over.
         """
         async with self._writing:
+            if self._torn:
+                raise self._ended()
             frame = self._connection.take_owed()
             if frame is not None or self._rest:
                 await self._put(frame or b"")
