@@ -15,8 +15,10 @@ from trio_gateway._kernel.requests import Requests
 from trio_gateway._kernel.status import SessionStatus
 from trio_gateway._protocol.execution import Execution
 from trio_gateway._protocol.messages import Message
+from trio_gateway.testing import FakeGateway
+from trio_gateway.testing._streams import MemoryStream
 
-__all__ = ["Parts", "said"]
+__all__ = ["Parts", "said", "take_all", "turns_while_sending"]
 
 
 def said(
@@ -34,6 +36,31 @@ def said(
     parent_header = json.dumps({"msg_id": parent, "msg_type": parent_type, "session": "s"} if parent else {}).encode()
     raw = json.dumps({} if content is None else content).encode()
     return Message.from_wire(channel, header, parent_header, b"{}", raw, (), len(raw))
+
+
+def take_all(fake: FakeGateway) -> None:
+    """Have the connections that there are take all that is sent, without waiting."""
+    for stream in fake.connections.values():
+        assert isinstance(stream._stream, MemoryStream)
+        stream._stream._incoming._limit = 10**9
+
+
+async def turns_while_sending(send: Callable[[], Awaitable[object]], count: int) -> int:
+    """Send so many times; return how many turns another task had meanwhile."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        for _ in range(count):
+            await send()
+        nursery.cancel_scope.cancel()
+    return turns
 
 
 class Parts:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 import trio_gateway
-from kernel.kit import Parts, said
+from kernel.kit import Parts, said, take_all, turns_while_sending
 from trio_gateway import GatewayConfig, InvalidInputError, Kernel, Message, _limits
 from trio_gateway._kernel import channels
 from trio_gateway._kernel.channels import Channel, ChannelStatistics, Subscription
@@ -74,6 +74,25 @@ async def test_an_id_of_the_callers_own_is_the_messages(autojump_clock: Clock, k
         sent = await kernel.shell.send("kernel_info_request", {}, msg_id="mine")
         assert sent.msg_id == "mine"
         assert (await replies.receive()).parent_id == "mine"
+
+
+async def test_other_tasks_have_turns_while_the_connection_takes_all(autojump_clock: Clock) -> None:
+    """A deadline, too, is noticed only where the scheduler has a turn."""
+    async with FakeGateway() as fake, fake.open(websocket_engine="fast") as gateway, gateway.start_kernel() as kernel:
+        take_all(fake)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await turns_while_sending(lambda: kernel.shell.send("comm_msg", {}), 10_000) > 100
+        outbox = kernel.shell._requests.outbox
+        assert not len(outbox), "else it is the queue that makes it wait"
+
+
+async def test_a_cancelled_send_has_sent_nothing(autojump_clock: Clock, kernel: Kernel) -> None:
+    for _ in range(100):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await kernel.shell.send("comm_msg", {})
+        assert scope.cancelled_caught
+    assert kernel.shell.statistics().sent == 0
 
 
 async def test_a_reader_of_a_session_that_was_left_sees_its_end(autojump_clock: Clock) -> None:

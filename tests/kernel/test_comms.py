@@ -167,3 +167,25 @@ async def test_a_message_that_names_no_comm_can_t_be_read(autojump_clock: Clock,
     with pytest.raises(ProtocolError, match=f"{kind} does not say for which comm"):
         kernel.comms.observe(said(kind, {"data": {}, "target_name": "echo"}))
     kernel.comms.observe(said("comm_info_reply", {}))  # begins like one and is none
+
+
+async def test_the_kernel_learns_that_a_comm_is_closed_in_a_cancelled_scope(
+    autojump_clock: Clock, fake: FakeGateway, kernel: Kernel
+) -> None:
+    async with kernel.comms.open("echo") as comm:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await comm.aclose()
+        await kernel.execute("0")
+        assert str(fake.conversation).count("comm_close") == 1
+
+
+async def test_a_comm_that_was_not_opened_is_not_closed(autojump_clock: Clock, fake: FakeGateway, kernel: Kernel) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with kernel.comms.open("echo"):
+            raise AssertionError
+    assert scope.cancelled_caught
+    assert not kernel.comms.live
+    await kernel.execute("0")
+    assert "comm_" not in str(fake.conversation)

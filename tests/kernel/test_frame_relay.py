@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 import trio_gateway
+from kernel.kit import take_all, turns_while_sending
 from trio_gateway._protocol import codec
 from trio_gateway._protocol.recovery import BESIDE_SECONDS, QUESTION
 from trio_gateway._transport.websocket.fast import FastWebSocket
@@ -221,3 +222,28 @@ async def test_a_small_frame_is_written_at_once_and_a_large_one_in_its_turn(
             assert (await front.reply(msg_id)).content["status"] == "ok"
         assert [how for how, _, _ in written] == ["at once", "in turn", "in turn"]
         assert [code.partition("#")[0] for code in kernel.codes] == ["'first'", "'second'", "'third'"]
+
+
+async def test_other_tasks_have_turns_while_the_connection_takes_all(autojump_clock: Clock) -> None:
+    """A deadline, too, is noticed only where the scheduler has a turn."""
+    header = trio_gateway.Header("m", "comm_msg", "front", "ada", "2026-01-01T00:00:00Z", "5.4")
+    frame = codec.encode_v1(trio_gateway.Message("shell", header, {}))
+    async with FakeGateway() as fake, open_front(fake, websocket_engine="fast") as front:
+        take_all(fake)
+        await trio.testing.wait_all_tasks_blocked()
+        channels = front.channels
+        assert await turns_while_sending(lambda: channels.send(frame), 10_000) > 100
+        assert not channels._outgoing, "else it is the connection that makes it wait"
+
+
+async def test_a_cancelled_send_has_sent_nothing(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, open_front(fake, websocket_engine="fast") as front:
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(100):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await front.send("shell", "execute_request", "never", {"code": "'never'"})
+            assert scope.cancelled_caught
+        await front.send("shell", "execute_request", "last", {"code": "'last'"})
+        await front.reply("last")
+        assert next(iter(fake.kernels.values())).codes == ["'last'"]

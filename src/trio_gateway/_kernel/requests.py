@@ -133,7 +133,7 @@ class Requests:
         Raises:
             GatewayError: the session has ended, and this is why.
 
-        Cancellation: while it waits for room, nothing was queued.
+        Cancellation: safe: a cancelled call has queued nothing.
         """
         await self.outbox.wait_room()
         self._status.raise_if_ended()
