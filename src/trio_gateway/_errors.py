@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import copy
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -621,15 +621,19 @@ class NoGatewayError(GatewayError):
     Args:
         message: what none of them can do.
         reasons: why each can't, by its name.
+        tried: those where a start was tried, and failed.
     """
 
     reasons: Mapping[str, str]
     """Why each gateway can't, by the name that it has in the fleet."""
+    tried: frozenset[str]
+    """The names of those where a start was tried, and failed."""
 
-    def __init__(self, message: str, reasons: Mapping[str, str]) -> None:
+    def __init__(self, message: str, reasons: Mapping[str, str], *, tried: Iterable[str] = ()) -> None:
         super().__init__(message, dict(reasons))
         self.message = message
         self.reasons = dict(reasons)
+        self.tried = frozenset(tried)
 
     def __str__(self) -> str:
         return "\n".join([f"{self.message}:", *(f"  {name}: {reason}" for name, reason in self.reasons.items())])

@@ -25,6 +25,7 @@ from trio_gateway import (
     notebooks,
     open_fleet,
 )
+from trio_gateway._fleet.member import look_at
 from trio_gateway.testing import FakeFleet, FakeGateway, FakeKernelSpec
 
 from .fleet_kit import QUICK, Ground, entry, make_fakes, open_ground, start
@@ -581,6 +582,73 @@ async def test_starts_that_fail_on_a_gateway_that_comes_and_goes_back_off(autoju
         assert pool.statistics().starts_failed < 80
         fakes["a"].faults.clear()
         await trio.sleep(100)
+
+
+@pytest.mark.parametrize("how", ["falls", "is drained"])
+async def test_a_start_that_waits_for_one_gateway_takes_another_that_can_be_used_meanwhile(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """All kernels of the pool may be starting then, so that no other start can take it."""
+    reach = FakeFleet.connector
+    asked_at = 0.0
+
+    async def connect(self: FakeFleet, host: str, port: int) -> trio.abc.Stream:
+        nonlocal asked_at
+        if host.startswith("b"):
+            asked_at = trio.current_time()
+            await trio.sleep_forever()
+        return await reach(self, host, port)
+
+    monkeypatch.setattr(FakeFleet, "connector", connect)
+    async with open_ground() as ground, ground.fleet.open_pool(size=4, warm=4) as pool:
+        for number in range(8):
+            await pool.wait_ready()
+            if how == "falls":
+                ground.network.fall("a")
+            else:
+                await ground.fleet.drain("a")
+            await trio.sleep(300 + 11 * number)
+            while pool.statistics().starting < 4 or asked_at < trio.current_time() - 5:  # noqa: ASYNC110 - in virtual time
+                await trio.sleep(0.1)
+            failed = pool.statistics().starts_failed
+            if how == "falls":
+                ground.network.rise("a")
+                while ground.status("a").state != "up":  # noqa: ASYNC110 - in virtual time
+                    await trio.sleep(0.1)
+            else:
+                ground.fleet.resume("a")
+            began = trio.current_time()
+            assert (await pool.run("1")).text == "1"
+            assert trio.current_time() - began < 3
+            assert pool.statistics().starts_failed <= failed + 4
+
+
+@pytest.mark.parametrize("fits", [False, True])
+async def test_starts_that_are_refused_are_not_tried_each_time_that_another_gateway_comes(
+    autojump_clock: MockClock, fits: bool
+) -> None:
+    """One without the labels can't start them; and where one with them was tried, that it is there is no news of its starts."""
+    fakes = make_fakes("a", "b")
+    labels = {"a": {"x"}, "b": {"x"} if fits else {"y"}}
+    async with open_ground(fakes, labels=labels) as ground, ground.fleet.open_pool(size=1, warm=1, require=["x"]) as pool:
+        await pool.wait_ready()
+        for fake in fakes.values():
+            fake.faults.answer("POST /api/kernels$", 429)
+            for kernel in tuple(fake.kernels.values()):
+                fake.remove_kernel(kernel)
+        while trio.current_time() < 1000:
+            ground.network.fall("b")
+            await look_at(member for member in ground.fleet._members if member.name == "b")
+            await trio.sleep(1)
+            ground.network.rise("b")
+            await look_at(member for member in ground.fleet._members if member.name == "b")
+            await trio.sleep(2)
+        assert len(ground.told("up")) > 300
+        assert pool.statistics().starts_failed < 80
+        for fake in fakes.values():
+            fake.faults.clear()
+        await trio.sleep(100)
+        assert pool.statistics().ready == 1
 
 
 async def test_a_connection_that_is_cut_costs_no_kernel(autojump_clock: MockClock) -> None:

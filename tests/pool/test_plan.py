@@ -64,6 +64,44 @@ def test_a_start_that_failed_is_followed_by_a_pause_that_grows_and_ends() -> Non
     assert pool.step(Counts(), (), (), now).start == 1
 
 
+def starts_at_once(pool: Plan, now: float) -> bool:
+    assert pool.is_paused(now) == (pool.step(Counts(), (), (), now).start == 0)
+    return not pool.is_paused(now)
+
+
+@pytest.mark.parametrize(("tried", "ends"), [(None, False), ((), True), (("b",), True), (("a",), False), (("a", "b"), False)])
+def test_a_gateway_that_comes_ends_the_pause_after_a_start_that_found_none_and_was_not_tried_there(
+    tried: tuple[str, ...] | None, ends: bool
+) -> None:
+    pool = plan(warm=1)
+    for failures in range(1, 8):
+        now = failures * 100.0
+        pool.failed(now, now, tried)
+        assert not starts_at_once(pool, now)
+        pool.came("a", now)
+        assert starts_at_once(pool, now) == ends
+        assert pool.failures == failures
+
+
+@pytest.mark.parametrize(("tried", "ends"), [(None, False), ((), True), (("b",), True), (("a",), False), (("a", "b"), False)])
+def test_a_gateway_that_comes_while_a_start_runs_spares_it_the_pause_once(tried: tuple[str, ...] | None, ends: bool) -> None:
+    pool = plan(warm=1)
+    pool.came("a", 5.0)
+    pool.failed(20.0, 0.0, tried)
+    assert starts_at_once(pool, 20.0) == ends
+    pool.failed(20.0, 0.0, tried)  # beside the other
+    assert starts_at_once(pool, 20.0) == ends
+    pool.failed(20.0, 20.0, tried)
+    assert not starts_at_once(pool, 20.0)
+
+
+def test_a_gateway_that_came_before_a_start_was_asked_for_is_no_news_to_it() -> None:
+    pool = plan(warm=1)
+    pool.came("a", 5.0)
+    pool.failed(20.0, 6.0, ())
+    assert not starts_at_once(pool, 20.0)
+
+
 def test_those_that_nobody_uses_are_ended_down_to_warm() -> None:
     pool = plan(warm=1, idle_timeout=10.0)
     counts = Counts(ready=3)

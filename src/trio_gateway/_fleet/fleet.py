@@ -46,7 +46,7 @@ __all__ = ["Fleet", "hidden_gateways", "open_fleet"]
 _T = TypeVar("_T")
 
 PATIENCE: Final = 2.0
-"""How long opening a fleet waits for the others once one gateway has answered, in seconds."""
+"""How long opening a fleet, or a start, waits for the others once one gateway has answered, in seconds."""
 
 
 @points_to_limits
@@ -58,11 +58,11 @@ class Fleet:
         self._place = place
         self._fan_out = fan_out
         self._changed = changed
-        self._pools: set[KernelPool] = set()
+        self._pools: dict[KernelPool, frozenset[str]] = {}  # with the labels that each requires
         self._kernels = FleetKernels(members, self.start_unowned)
         self._kernelspecs = FleetKernelSpecs(members)
         for member in members:
-            member.on_news = self._look_at_pools
+            member.on_news = partial(self._look_at_pools, member)
 
     @property
     def gateways(self) -> tuple[GatewayStatus, ...]:
@@ -266,22 +266,55 @@ class Fleet:
             tried: those where it has failed.
         """
         fitting = [member for member in self._members if labels <= member.labels]
-        candidates = [member for member in fitting if member.name not in tried and not member.is_draining]
+
+        def candidates() -> list[Member]:
+            return [member for member in fitting if member.name not in tried and not member.is_draining]
+
+        def usable_of(members: Iterable[Member]) -> list[Member]:
+            return [member for member in members if member.is_up and member.has_spec(name)]
+
         # Where something went wrong just now, a start would wait for an answer that may not come.
-        sure = [member for member in candidates if not member.is_doubtful] or candidates
+        sure = [member for member in candidates() if not member.is_doubtful] or candidates()
         stale = [member for member in sure if member.is_stale and member.health.state != "down"]
         await look_at(stale, LOOK_SECONDS)
-        usable = [member for member in sure if member.is_up and member.has_spec(name)]
+        usable = usable_of(member for member in candidates() if member in sure)
         if not usable:
             # What was known is no reason to refuse a start: all are asked, but for those that have just been.
-            await look_at([member for member in candidates if member not in stale or not member.is_up])
-            usable = [member for member in candidates if member.is_up and member.has_spec(name)]
-        usable = [member for member in usable if not member.is_draining]
+            # One that can be used by then, though it was drained before or down, is taken soon, whatever the others do.
+            asked = [member for member in candidates() if member not in stale or not member.is_up]
+            await self._look_until(asked, lambda: any(not member.is_doubtful for member in usable_of(candidates())))
+            usable = usable_of(candidates())
+            usable = [member for member in usable if not member.is_doubtful] or usable
         usable = [member for member in usable if not member.is_failing] or usable
         if not usable:
             raise self._refusal(name, fitting, tried)
         taken = self._place([member.status() for member in usable])
         return next(member for member in usable if member.name == taken)
+
+    async def _look_until(self, members: Iterable[Member], is_enough: Callable[[], bool]) -> None:
+        """Ask gateways how they are, at once; and do not wait for long once what is known is enough.
+
+        Args:
+            members: the gateways.
+            is_enough: whether a start could be placed; asked after each change in the fleet.
+
+        Cancellation: safe.
+        """
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:  # noqa: ASYNC910 - it waits for as long as it takes
+                scope = trio.CancelScope()
+                while not scope.cancelled_caught:
+                    while not is_enough():
+                        await self._changed.park()
+                    with trio.move_on_after(PATIENCE) as scope:  # noqa: ASYNC912 - it parks: it is enough now
+                        while is_enough():
+                            await self._changed.park()
+                nursery.cancel_scope.cancel(reason="a start need not wait for the others")
+
+            nursery.start_soon(watch, name="trio_gateway.fleet.look_until")
+            await look_at(members)
+            nursery.cancel_scope.cancel(reason="all have answered")
 
     def _refusal(self, name: str | None, fitting: Sequence[Member], tried: Mapping[str, GatewayError]) -> Exception:
         """Say why no gateway can start a kernel."""
@@ -297,7 +330,7 @@ class Fleet:
             member.name: said(tried[member.name]) if member.name in tried else self._reason(member, name) for member in fitting
         }
         what = f"kernel {name!r}" if name is not None else "kernel"
-        refusal = NoGatewayError(f"no gateway can start a {what} now", reasons)
+        refusal = NoGatewayError(f"no gateway can start a {what} now", reasons, tried=tried)
         refusal.__cause__ = last
         return refusal
 
@@ -459,11 +492,11 @@ class Fleet:
             ask_spec=partial(self._kernelspecs.find_listed, name),
             surroundings=self,
         ) as pool:
-            self._pools.add(pool)
+            self._pools[pool] = labels
             try:
                 yield pool
             finally:
-                self._pools.discard(pool)
+                del self._pools[pool]
 
     async def _check_spec(self, name: str | None, labels: frozenset[str]) -> None:
         """See that a gateway that fits has a kernelspec, or may have it: one that does not answer may."""
@@ -530,12 +563,12 @@ class Fleet:
 
     def _note_drain(self, member: Member, *, is_better: bool) -> None:
         member.note_change()
-        self._look_at_pools(is_better)
+        self._look_at_pools(member, is_better)
 
-    def _look_at_pools(self, is_better: bool) -> None:
+    def _look_at_pools(self, member: Member, is_better: bool) -> None:
         """Have the pools look again which of their kernels can be handed out, and whether there is a place for new ones."""
-        for pool in self._pools:
-            pool.look_again(is_better=is_better)
+        for pool, labels in self._pools.items():
+            pool.look_again(came=member.name if is_better and labels <= member.labels else "")
 
     def _member(self, name: object) -> Member:
         for member in self._members:

@@ -8,7 +8,7 @@ is a line here, and a test's line.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import attrs
@@ -70,6 +70,8 @@ class Plan:
         self._failures = 0
         self._failed_at = -math.inf
         self._not_before = -math.inf
+        self._tried: Collection[str] | None = None
+        self._came: dict[str, float] = {}
         self._losses = 0
         self._lost_at = -math.inf
         self._not_before_lost = -math.inf
@@ -83,28 +85,47 @@ class Plan:
         """Whether no start is tried now, because the last one failed."""
         return now < self._not_before
 
-    def failed(self, now: float, asked_at: float) -> None:
+    def failed(self, now: float, asked_at: float, tried: Collection[str] | None = None) -> None:
         """A start has failed: there is a pause before the next. Of starts that ran side by side one counts.
+
+        There is no pause where a gateway came while it ran, and it was not tried there; once each time that one comes.
 
         Args:
             now: the time.
             asked_at: when the start was asked for.
+            tried: the gateways where it was tried, if no gateway could take it; None if it failed in another way.
         """
+        self._tried = tried
         if asked_at < self._failed_at:
             return
         self._failures += 1
         self._failed_at = now
+        if tried is not None:
+            untried = [name for name, came_at in self._came.items() if came_at >= asked_at and name not in tried]
+            for name in untried:
+                del self._came[name]
+            if untried:
+                return
         pause = backoff(self._failures, base=PAUSE_BASE, limit=PAUSE_LIMIT, rng=self._rng)
         self._not_before = max(self._not_before, now + pause)
 
     def succeeded(self) -> None:
         """A kernel has become ready."""
         self._failures = 0
-        self.end_pause()
-
-    def end_pause(self) -> None:
-        """What the last start failed for is over: the next may be tried now. Should it fail too, its pause is longer."""
         self._not_before = -math.inf
+
+    def came(self, gateway: str, now: float) -> None:
+        """A gateway that could not be used can be used now. Where the last start found none, the next may be tried at once.
+
+        Not if it was tried at this one: that it is there is no news of its starts. Should the next fail too, its pause is longer.
+
+        Args:
+            gateway: its name.
+            now: the time.
+        """
+        self._came[gateway] = now
+        if self._tried is not None and gateway not in self._tried:
+            self._not_before = -math.inf
 
     def lost(self, now: float, asked_at: float, ready_at: float) -> None:
         """A kernel that was ready is of no use any more. One is replaced at once; one after the other, after a pause that grows.

@@ -500,7 +500,7 @@ class KernelPool:
         now = trio.current_time()
         self._tally.starts_failed += 1
         self._last_failure = error
-        self._plan.failed(now, member.asked_at)
+        self._plan.failed(now, member.asked_at, error.tried if isinstance(error, NoGatewayError) else None)
         self._tell("ready", member, seconds=now - member.asked_at, error=error)
         _logger.debug("start_failed", extra={"gateway.reason": repr(error)})
         to_come = self._to_come()
@@ -552,14 +552,15 @@ class KernelPool:
         self._changed.unpark_all()
         self._look()
 
-    def look_again(self, *, is_better: bool) -> None:
+    def look_again(self, *, came: str = "") -> None:
         """Have it end those kernels that are unwanted or away by now, and start others. For fleets.
 
         Args:
-            is_better: whether there is a gateway that there was not: where none could be tried, that need not wait any more.
+            came: the gateway that can be used now, and could not, if its kernels can start there: where none could be tried, that
+                need not wait any more.
         """
-        if is_better and isinstance(self._last_failure, NoGatewayError):
-            self._plan.end_pause()
+        if came:
+            self._plan.came(came, trio.current_time())
         for member in tuple(self._members):
             if member.stage is Stage.LEASED:
                 if self._is_away(member):
