@@ -47,6 +47,14 @@ def children(real_gateway: RunningGateway) -> list[psutil.Process]:
     return psutil.Process(real_gateway.pid).children(recursive=True)
 
 
+async def wait_ended(real_gateway: RunningGateway, processes: int) -> None:
+    """Wait until a gateway has no more kernels than so many: nobody tells when another process has ended."""
+    while True:
+        if len(children(real_gateway)) <= processes:
+            return
+        await trio.sleep(0.05)
+
+
 @attrs.define
 class Ground:
     """A pool behind a proxy, on a gateway that is reached beside it too."""
@@ -259,6 +267,5 @@ async def test_what_the_lease_sees_and_that_the_pool_settles(
             assert await ground.kernels() - before <= 2
             print(f"| {injected} | {seen}, after {saw_after:.1f} s | {settled_after:.1f} s |")
         # A kernel that was shut down while its gateway started it again ends a moment after the answer.
-        while len(children(real_gateway)) > processes:
-            await trio.sleep(0.05)
+        await wait_ended(real_gateway, processes)
     assert await count(real_gateway) == before
