@@ -84,10 +84,12 @@ async def test_the_link_of_a_kernels_host_is_down_and_the_caller_has_set_a_limit
             assert kernel.verdict is Verdict.ALIVE
         return seen
 
-    seen = await on_each_face(replicas.config.replace(ping_interval=5.0, unresponsive_timeout=5.0), play)
-    left = await nothing_or_told(replicas, caplog)
-    for gateway in replicas.gateways.values():
-        gateway.host.kill()
+    try:
+        seen = await on_each_face(replicas.config.replace(ping_interval=5.0, unresponsive_timeout=5.0), play)
+        left = await nothing_or_told(replicas, caplog)
+    finally:  # the next test's gateways look after their kernels
+        for gateway in replicas.gateways.values():
+            gateway.host.kill()
     what = "the link of the kernel's host is down, `unresponsive_timeout` and `ping_interval` are 5"
     note(request, f"{what}, and the gateway is run with `--RemoteKernelManager.autorestart=False`", seen, "", left)
 

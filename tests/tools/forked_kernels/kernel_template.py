@@ -61,8 +61,12 @@ def become(request: dict[str, Any]) -> None:
     sys.orig_argv[:] = command
     sys.argv[:] = ["-m", *command[3:]]
     sys.path.insert(0, request["cwd"])
-    for number in request["ignored"]:
-        signal.signal(number, signal.SIG_IGN)
+    # The template began before its gateway had handlers of its own: what it ignored from then on, a started kernel does not.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+        if number in request["ignored"]:
+            signal.signal(number, signal.SIG_IGN)
+        elif signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     gc.unfreeze()
     gc.enable()
 
