@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -629,6 +630,33 @@ def test_what_is_asked_beside_the_shell_does_not_end_its_work() -> None:
     client.hear([said(2, "status", "info", state="busy", request="kernel_info_request"), said(3, "kernel_info_reply", "info")])
     client.hear([said(4, "status", "info", state="idle", request="kernel_info_request"), *conversation("a", 3, 5)[3:]])
     assert client.missing() == UNCERTAIN
+
+
+@pytest.mark.parametrize("lost", [[], [3], [3, 4]])
+def test_a_gateways_question_on_control_as_code_begins_is_explained(lost: list[int]) -> None:
+    """A Kernel Gateway asks on shell and on control when a client connects, and waits for one answer only.
+
+    So the other question may be worked on while code begins: its `busy`, its reply and its `idle` lie anywhere around the code's
+    own messages. Its reply, which does not come here, is no loss, and explains no lost output away.
+    """
+    code = ["busy", "execute_input", "stream", "stream", "stream", "execute_reply", "idle"]
+    for places in itertools.combinations(range(len(code) + 3), 3):
+        question = dict(zip(places, ["busy", "", "idle"], strict=True))
+        words = iter(enumerate(code))
+        client = Client()
+        client.hear([said(0, "status", "hello", state="idle", request="kernel_info_request")])
+        for number in range(len(code) + 3):
+            if number in question:
+                if state := question[number]:
+                    client.hear([said(1 + number, "status", "q", state=state, request="kernel_info_request")])
+                continue
+            index, word = next(words)
+            if index == 0:
+                client.begin()
+            if index not in lost:
+                state = word if word in ("busy", "idle") else ""
+                client.hear([said(1 + number, "status" if state else word, "a", state=state)])
+        assert client.missing() == len(lost), places
 
 
 def test_several_whose_work_may_have_ended_leave_several_doubts() -> None:

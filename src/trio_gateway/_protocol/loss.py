@@ -70,6 +70,8 @@ class _Work:
     """None while it is at work."""
     old: bool = False
     main: bool = False
+    assumed: bool = False
+    """It was taken for ended where code began in the main shell, and its `idle` had not come. `idle` is where that was."""
 
 
 @attrs.define
@@ -126,6 +128,7 @@ class _Sender:
         if main and runs_code:
             # The main shell does one thing after the other: what was at work there is over, though its `idle` was lost.
             for over in [key for key, work in self.at_work.items() if work.main]:
+                self.at_work[over].assumed = True
                 self._end(over, self.at_work.pop(over), number, counting=counting)
         if parent not in self.answered:
             known = self.ended.get(parent)
@@ -143,8 +146,11 @@ class _Sender:
         work = self.at_work.pop(parent, None)
         if work is not None:
             self._end(parent, work, number, counting=counting)
-        elif (known := self.ended.get(parent)) is not None and known.idle is not None and number < known.idle:
-            known.idle = number  # it was taken for ended where other work began, and this had not come yet
+        elif (known := self.ended.get(parent)) is not None and known.idle is not None and (known.assumed or number < known.idle):
+            # It was taken for ended where other work began, and this had not come. With a later number it was at work beside
+            # that, on control, as a gateway's question is when a client connects.
+            known.idle = number
+            known.assumed = False
         elif parent not in self.answered:
             self._close_earlier(parent)
             # Its busy was lost, or came before we listened, as of the requests a gateway makes itself when a client
