@@ -61,6 +61,7 @@ def test_a_kernel_is_dead_when_its_block_has_shut_it_down(opened: Callable[..., 
         with gateway.start_kernel() as kernel:
             assert kernel.verdict is tg.Verdict.ALIVE
         assert (kernel.verdict, kernel.state) == (tg.Verdict.DEAD, tg.KernelState.DEAD)
+    assert (kernel.verdict, kernel.hb.is_beating()) == (tg.Verdict.DEAD, False), "when Trio's thread has ended, too"
 
 
 def test_the_names_are_the_librarys() -> None:

@@ -15,6 +15,7 @@ from trio_gateway import (
     ConnectionState,
     GatewayHTTPError,
     InvalidInputError,
+    Kernel,
     KernelNotFoundError,
     KernelSpecNotFoundError,
     KernelState,
@@ -124,6 +125,20 @@ async def test_a_kernel_is_dead_when_its_block_has_shut_it_down(autojump_clock: 
                 scope.cancel()
                 await trio.sleep_forever()
         assert kernel.verdict is Verdict.DEAD
+
+
+def test_what_is_known_of_kernels_can_be_read_when_trio_runs_no_more() -> None:
+    async def main() -> tuple[Kernel, Kernel]:
+        async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as own:
+            async with gateway.attach_kernel(own.id) as other:
+                await trio.sleep(7)
+            await trio.sleep(1000)
+            return own, other
+
+    own, other = trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert (own.verdict, own.hb.is_beating()) == (Verdict.DEAD, False)
+    assert (other.verdict, other.hb.is_beating()) == (Verdict.SUSPECT, False)
+    assert other.hb.silence == other.hb.evidence.connection < 1000, "as of the session's end"
 
 
 async def test_a_kernel_that_someone_else_shut_down_was_culled_and_stays_so(autojump_clock: MockClock) -> None:

@@ -50,28 +50,37 @@ class HeartbeatChannel:
         self._session = session
 
     @property
+    def _now(self) -> float:
+        """The time; of a session that has ended, that of its end: it may be read where Trio runs no more."""
+        ended_at = self._session.status.ended_at
+        return trio.current_time() if ended_at is None else ended_at
+
+    @property
     def verdict(self) -> Verdict:
         """What the evidence says now."""
-        return self._session.liveness.verdict(trio.current_time())
+        return self._session.liveness.verdict(self._now)
 
     def is_beating(self) -> bool:
         """Whether the kernel is there, as far as anyone can tell: a kernel that is busy for hours is.
 
         One that is unresponsive is, until it has been so for as long as the setting `unresponsive_timeout` says.
         """
-        liveness, now = self._session.liveness, trio.current_time()
+        liveness, now = self._session.liveness, self._now
         verdict = liveness.verdict(now)
         return verdict is Verdict.ALIVE or (verdict is Verdict.UNRESPONSIVE and not liveness.is_given_up(now))
 
     @property
     def evidence(self) -> Evidence:
-        """What the verdict is made of: when the kernel was last heard of in each way, and how often it was restarted."""
-        return self._session.liveness.evidence(trio.current_time())
+        """What the verdict is made of: when the kernel was last heard of in each way, and how often it was restarted.
+
+        Of a session that has ended, as of its end.
+        """
+        return self._session.liveness.evidence(self._now)
 
     @property
     def silence(self) -> float:
-        """How long nothing was heard over the connection, in seconds."""
-        return self._session.liveness.silence(trio.current_time())
+        """How long nothing was heard over the connection, in seconds; of a session that has ended, until its end."""
+        return self._session.liveness.silence(self._now)
 
     async def check(self) -> Verdict:
         """Ask the kernel itself now, or, if it does not answer within two seconds, the gateway; return the verdict.
@@ -150,8 +159,8 @@ class Kernel(Executor):
     def verdict(self) -> Verdict:
         """What the evidence says of the kernel now: the same as `kernel.hb.verdict`.
 
-        It may be read after the kernel's block. A kernel that the block has shut down is `DEAD` then. Of one that was attached to
-        nothing is heard any more, so what was `ALIVE` is `SUSPECT`.
+        It may be read after the kernel's block, and when Trio runs no more. A kernel that the block has shut down is `DEAD` then.
+        Of one that was attached to nothing is heard any more, so what was `ALIVE` is `SUSPECT`.
         """
         return self._hb.verdict
 

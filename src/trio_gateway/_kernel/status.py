@@ -42,6 +42,7 @@ class SessionStatus:
         "connections",
         "current",
         "ended",
+        "ended_at",
         "kernel_id",
         "liveness",
         "shutting_down",
@@ -58,6 +59,8 @@ class SessionStatus:
     """How many connections there were, the present one included."""
     ended: Exception | None
     """What ended the session, once it has ended."""
+    ended_at: float | None
+    """When it did, by Trio's clock."""
     shutting_down: bool
     """Whether the kernel is being shut down by us: what its goodbye says is no news then, and it is sent no more."""
     unheard: bool
@@ -74,6 +77,7 @@ class SessionStatus:
         self.current = Status(KernelState.STARTING, ConnectionState.CONNECTING)
         self.connections = 0
         self.ended = None
+        self.ended_at = None
         self.shutting_down = False
         self.unheard = False
         self.told_on = 0
@@ -149,4 +153,5 @@ class SessionStatus:
     def end(self, reason: Exception) -> None:
         """Note that the session has ended, and why."""
         self.ended = reason
+        self.ended_at = trio.current_time()
         self.change(connection="ended")
