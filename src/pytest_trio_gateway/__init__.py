@@ -61,7 +61,28 @@ _FOR_A_PLAIN_TEST = """\
 This test is a plain function, and {fixture} is for async ones. Either write
   async def {test}(...):
 or take the fixture {instead}, {what}, and open that with trio_gateway.blocking."""
+_REAL_TIME = frozenset(
+    {
+        "fake_fleet_server",
+        "fake_gateway_server",
+        "local_gateway",
+        "local_gateway_client",
+        "local_gateway_fleet",
+        "local_gateway_kernel",
+        "local_gateway_pool",
+    }
+)
+_IN_TWO_TIMES = """\
+This test uses {fixture}, which is in real time, and autojump_clock, which leaps over each wait for the network: limits run
+out at once. Either take {instead}, which is in memory, or leave autojump_clock out."""
+_NO_REQUEST = """\
+No request came to it. If your program opens its gateway itself, it reaches this one by
+  open_gateway({name}.url, auth_token={name}.token, connector={name}.connector)
+or, where it calls trio_gateway.open_gateway() without a URL, by
+  monkeypatch.setattr(trio_gateway, "open_gateway", {name}.open)"""
 _fakes: pytest.StashKey[list[FakeGateway]] = pytest.StashKey()
+_in_two_times: pytest.StashKey[str] = pytest.StashKey()
+"""The fixture in real time that a test uses beside the clock that leaps."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -97,11 +118,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     used = _used(item)
     if used:
         pytest.fail(_NOBODY_RUNS_IT.format(fixture=used[0]), pytrace=False)
+    # pytest-trio takes a clock that the test itself asks for, and none that only its fixtures do. It wraps the function later.
+    if isinstance(item, pytest.Function) and "autojump_clock" in inspect.signature(item.obj).parameters:
+        used = sorted(_REAL_TIME.intersection(item.fixturenames))
+        if used:
+            item.stash[_in_two_times] = used[-1]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show in a failure what the fake gateway and the program said to each other, or that a plain test has an async fixture."""
+    """Show in a failure what the fake gateway and the program said to each other, or how the test uses fixtures wrongly."""
     report = yield
     if report.failed:
         used = _used(item, plain=True) if report.when == "setup" else []
@@ -113,9 +139,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             test = item.name.partition("[")[0]
             words = _FOR_A_PLAIN_TEST.format(fixture=used[0], test=test, instead=instead, what=what)
             report.sections.append((_MARKER, words))
+        real = item.stash.get(_in_two_times, None)
+        if real is not None:
+            # Likewise beside the error: a test may have both, as long as nothing on Trio waits for the network.
+            instead = real.replace("local_", "fake_").removesuffix("_server")
+            report.sections.append((_MARKER, _IN_TWO_TIMES.format(fixture=real, instead=instead)))
         for fake in item.stash.get(_fakes, ()):
+            said = str(fake.conversation)
+            if not said and "fake_gateway" in getattr(item, "fixturenames", ()):
+                said = _NO_REQUEST.format(name="fake_gateway")
             missed = [f"{fault!r} has struck nothing" for fault in fake.faults.missed]
-            report.sections.append((f"Conversation with {fake!r}", "\n".join([str(fake.conversation), *missed])))
+            report.sections.append((f"Conversation with {fake!r}", "\n".join([said, *missed])))
     return report
 
 

@@ -295,6 +295,79 @@ def test_a_server_that_does_not_start_says_why(pytester: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["*nonsense*"])
 
 
+@pytest.mark.parametrize(
+    ("fixture", "clock", "instead"),
+    [
+        ("fake_gateway_server", "autojump_clock", "fake_gateway"),
+        ("fake_fleet_server", "autojump_clock", "fake_fleet"),
+        ("local_gateway_kernel", "autojump_clock", "fake_gateway_kernel"),
+        ("fake_gateway_server", "mock_clock", None),
+    ],
+)
+def test_a_failure_in_two_times_says_so(pytester: pytest.Pytester, fixture: str, clock: str, instead: str | None) -> None:
+    """A clock that stands still leaps over nothing."""
+    result = run_pytest(
+        pytester,
+        f"""
+        import pytest
+
+        @pytest.fixture
+        def local_gateway():
+            pass
+
+        @pytest.fixture
+        def local_gateway_kernel(local_gateway):
+            pass
+
+        @pytest.mark.trio
+        async def test_mine({fixture}, {clock}):
+            assert False
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    told = f"This test uses {fixture}, which is in real time, and autojump_clock*"
+    if instead is None:
+        result.stdout.no_fnmatch_line(told)
+    else:
+        result.stdout.fnmatch_lines([told, f"*Either take {instead}, which is in memory*"])
+
+
+def test_a_fake_that_no_request_came_to_says_how_it_is_reached(pytester: pytest.Pytester) -> None:
+    """As printed, both ways lead to it."""
+    result = run_pytest(
+        pytester,
+        """
+        import pytest
+        import trio_gateway
+
+        async def answer(*args, **settings):
+            async with trio_gateway.open_gateway(*args, **settings) as gateway, gateway.start_kernel() as kernel:
+                return (await kernel.execute("6 * 7")).text
+
+        async def test_not_reached(fake_gateway, monkeypatch, autojump_clock):
+            monkeypatch.delenv("JUPYTER_GATEWAY_URL", raising=False)
+            await answer()
+
+        async def test_by_its_connector(fake_gateway, autojump_clock):
+            where = dict(auth_token=fake_gateway.token, connector=fake_gateway.connector)
+            assert await answer(fake_gateway.url, **where) == "42"
+
+        async def test_in_place(fake_gateway, monkeypatch, autojump_clock):
+            monkeypatch.setattr(trio_gateway, "open_gateway", fake_gateway.open)
+            assert await answer() == "42"
+        """,
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*Conversation with <FakeGateway*",
+            "No request came to it.*",
+            "  open_gateway(fake_gateway.url, auth_token=fake_gateway.token, connector=fake_gateway.connector)",
+            '  monkeypatch.setattr(trio_gateway, "open_gateway", fake_gateway.open)',
+        ]
+    )
+
+
 PLAIN = """
     async def test_mine(fake_gateway_kernel):
         assert (await fake_gateway_kernel.execute("6 * 7")).text == "42"
