@@ -276,7 +276,7 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The library beside its peers, on the built wheel: `nox -s bench -- --help`; an hour, or some minutes with `-- --quick`."""
+    """The library beside its peers, on the built wheel: `nox -s bench -- --help`; half an hour, with `-- --quick` minutes."""
     install_wheel(session, "all,bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
 

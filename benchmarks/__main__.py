@@ -8,8 +8,9 @@ from pathlib import Path
 
 import rich_click as click
 
-from . import environments, harness, report
-from .cases import CASES
+from . import environments, harness, progress, report
+from . import parts as beside
+from .cases import CASES, Case
 from .clients.registry import CLIENTS, Entry
 
 DOCS = environments.ROOT / "docs"
@@ -35,11 +36,33 @@ def _available(wanted: list[Entry], *, build: bool) -> list[Entry]:
     return found
 
 
+def _last_run(*, whole: bool) -> harness.Run | None:
+    """Return the full run that the documentation shows, which says how long another takes; None for one of another kind."""
+    kept = OUTPUT / "results.json"
+    return harness.Run.from_json(kept.read_text()) if whole and kept.exists() else None
+
+
+def _run_parts(run: harness.Run, wanted: list[beside.Part], *, quick: bool) -> None:
+    """Run scripts one after the other, and put what they found into the run."""
+    for index, part in enumerate(wanted):
+        left = progress.shown(sum(each.seconds[quick] for each in wanted[index:]))
+        click.echo(f"{left:>16}  {part.title} (bench_{part.name}.py) …")
+        found, problem, seconds = beside.run(part, quick=quick)
+        run.parts[part.name] = {"found": found, "problem": problem, "seconds": seconds}
+        click.echo(f"{'':16}  {problem or f'took {seconds:.0f} s'}")
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--quick", is_flag=True, help="Smaller sizes and one repetition: some minutes, for a look while you work.")
-@click.option("--case", "cases", multiple=True, metavar="WORD", help="Only cases with this word in their name. Repeatable.")
+@click.option(
+    "--case", "cases", multiple=True, metavar="WORD", help="Only cases and parts with this word in their name. Repeatable."
+)
 @click.option("--client", "clients", multiple=True, metavar="WORD", help="Only clients with this word in their name. Repeatable.")
-@click.option("--repetitions", type=click.IntRange(1), help="How often each client runs each case.  [default: 5, quick: 1]")
+@click.option(
+    "--repetitions",
+    type=click.IntRange(1),
+    help=f"How often each client runs each case.  [default: {harness.REPETITIONS}, quick: 1]",
+)
 @click.option("--limit", type=click.FloatRange(1), default=300.0, show_default=True, help="Seconds for one process.")
 @click.option("--make/--no-make", "build", default=True, help="Make the peers' environments where they are not there (pip).")
 @click.option(
@@ -73,8 +96,11 @@ def main(
 
     Peers are installed from PyPI into environments of their own under .nox/bench-peers, once. Everything is over loopback.
 
-    A full run takes about an hour. Its tables go to docs/benchmarks.md and the README, its data and chart to docs/benchmarks/.
-    With --output docs/benchmarks any run does that. Ctrl-C ends a run early and reports what there is. Examples:
+    After the cases come the parts: values, pools, the proxy, the faces and notebooks, each measured by a script of its own.
+
+    A full run takes about half an hour on two cores. Its tables go to the docs and the README, its data and chart to
+    docs/benchmarks/. With --output docs/benchmarks any run does that. Ctrl-C ends the cases early and reports what there is. For
+    example:
 
       python -m benchmarks --quick
 
@@ -84,7 +110,9 @@ def main(
     """
     if listing:
         for case in CASES.values():
-            click.echo(f"{case.name:18} {case.title} ({case.unit})")
+            click.echo(f"{case.name:19} {case.title} ({case.unit})")
+        for part in beside.PARTS.values():
+            click.echo(f"{part.name:19} {part.title} (bench_{part.name}.py)")
         click.echo()
         for entry in CLIENTS.values():
             click.echo(f"{entry.key:26} {entry.label} (environment {entry.environment})")
@@ -95,9 +123,11 @@ def main(
         whole = False  # it may be anybody's
     else:
         try:
-            wanted_cases, wanted_clients = harness.choose(cases, CASES), harness.choose(clients, CLIENTS)
+            wanted, wanted_clients = harness.choose(cases, {**CASES, **beside.PARTS}), harness.choose(clients, CLIENTS)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+        wanted_cases = [each for each in wanted if isinstance(each, Case)]
+        wanted_parts = [each for each in wanted if isinstance(each, beside.Part)] if cases or not clients else []
         if build:
             environments.make("server")
         entries = _available(wanted_clients, build=build)
@@ -105,10 +135,13 @@ def main(
             wanted_cases,
             entries,
             mode="quick" if quick else "full",
-            repetitions=repetitions or (1 if quick else 5),
+            repetitions=repetitions or (1 if quick else harness.REPETITIONS),
             limit=limit,
             tell=click.echo,
+            last=_last_run(whole=whole),
+            afterwards=sum(part.seconds[quick] for part in wanted_parts),
         )
+        _run_parts(run, wanted_parts, quick=quick)
     report.print_run(run)
     folder = output.resolve() if output else OUTPUT if whole else None
     if folder is None:
@@ -116,8 +149,7 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(run.to_json())
     if folder == OUTPUT:
-        report.write_between(DOCS / "benchmarks.md", "results", report.markdown(run))
-        report.write_between(environments.ROOT / "README.md", "benchmarks", report.short_markdown(run))
+        report.write_pages(run, DOCS, environments.ROOT / "README.md")
     else:
         (folder / "results.md").write_text(report.markdown(run))
     if find_spec("matplotlib") is None:

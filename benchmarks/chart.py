@@ -1,4 +1,4 @@
-"""The chart: for each of a few cases, how many times better ours is than each peer, on one scale. By matplotlib (extra `bench`).
+"""The chart: for each of a few cases, how many times as fast ours is as each peer, on one scale. By matplotlib (extra `bench`).
 
 It is read at the width of a page, 830 pixels, so it has few cases, and its letters are as large as the text around it.
 """
@@ -12,7 +12,8 @@ from .clients.base import load
 from .clients.registry import CLIENTS
 from .goals import advantage
 from .harness import Run
-from .report import HEADLINES, PEERS, machine_line, number, ours_in
+from .parts import number
+from .report import HEADLINES, PEERS, machine_line, ours_in
 
 SHOWN = ("latency-real", "latency", "flood", "big-text-50", "send-text-10", "fan-out", "idle", "start-up-real", "gets", "import")
 """The cases: of each headline's kind one."""
@@ -20,6 +21,7 @@ LABELS = {
     "jupyter-server": ("jupyter_server.gateway", "s", "#c05621"),
     "jupyter-server-wsaccel": ("jupyter_server.gateway with wsaccel", "D", "#805ad5"),
     "jupyter-kernel-client": ("jupyter-kernel-client", "^", "#2f855a"),
+    "agent-jupyter-toolkit": ("agent-jupyter-toolkit", "v", "#b7791f"),
     "": ("no gateway, or the bare wire", "o", "#a0a0a0"),
 }
 """The peers, their marks and colours; last what no client of a gateway can reach."""
@@ -72,8 +74,8 @@ def draw(run: Run, path: Path) -> None:
         spine.set_visible(False)
     left, right = axis.get_xlim()
     axis.axvspan(left, 1, color="#f7f3ee", zorder=0)
-    axis.set_title("← is better", loc="left", fontsize=10, color="#666666")
-    axis.set_title("trio_gateway is so many times better →", loc="right", fontsize=11, color=OURS)
+    axis.set_title("← trio_gateway is slower", loc="left", fontsize=10, color="#666666")
+    axis.set_title("trio_gateway is so many times as fast →", loc="right", fontsize=11, color=OURS)
     axis.set_xlim(left, right)
     figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=10, bbox_to_anchor=(0.5, 0.035))
     figure.text(0.01, 0.008, machine_line(run), fontsize=8, color="#666666")

@@ -14,6 +14,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,12 +24,15 @@ from typing import Any
 from . import environments
 from .cases import CASES, Case
 from .clients.registry import CLIENTS, Entry
+from .progress import Progress, shown
 from .servers import ROOT, Server, fast_gateway, real_gateway
 
 Mode = str
 """`"full"`, `"quick"` or `"smoke"`."""
-SLOW = 20.0
-"""A client that takes longer for a case, in seconds, is not asked more than twice."""
+REPETITIONS = 3
+"""How often each client runs each case: with three the median leaves out one that was disturbed, and the spread shows it."""
+SLOW = 6.0
+"""A client of others that takes longer for a case, in seconds, is asked once: its figures differ by some percent, not times."""
 
 
 _IMPORT = """
@@ -64,6 +68,8 @@ class Cell:
     """Why there are no values, or fewer."""
     seconds: float = 0.0
     """How long the slowest process took."""
+    took: float = 0.0
+    """How long all of its processes took, with their beginning and end, in seconds."""
 
     @property
     def value(self) -> float | None:
@@ -91,6 +97,8 @@ class Run:
     machine: dict[str, str]
     versions: dict[str, str]
     cells: dict[tuple[str, str], Cell]
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What the scripts beside the cases found, by their names; see `parts`."""
 
     def value(self, case: str, client: str) -> float | None:
         """Return a cell's median, or None."""
@@ -105,6 +113,7 @@ class Run:
             "machine": self.machine,
             "versions": self.versions,
             "cells": [_rounded(asdict(cell)) for cell in self.cells.values()],
+            "parts": _rounded(self.parts),
         }
         return json.dumps(whole, indent=1) + "\n"
 
@@ -119,7 +128,12 @@ class Run:
             whole["machine"],
             whole["versions"],
             {(cell.case, cell.client): cell for cell in cells},
+            whole.get("parts", {}),
         )
+
+    def seconds_of(self, case: str) -> float:
+        """Return how long a case took, with all clients and repetitions."""
+        return sum(cell.took for (name, _), cell in self.cells.items() if name == case)
 
 
 def _rounded(value: Any) -> Any:
@@ -174,8 +188,13 @@ def clients_of(case: Case, chosen: Sequence[Entry]) -> list[Entry]:
     return [
         entry
         for entry in chosen
-        if entry.group in case.groups and entry.key not in case.cannot and (case.body is not None or entry.module)
+        if takes_part(case, entry) and entry.key not in case.cannot and (case.body is not None or entry.module)
     ]
+
+
+def takes_part(case: Case, entry: Entry) -> bool:
+    """Say whether a client belongs into a case, if only with the reason why it can't do it."""
+    return entry.key in case.also or (entry.group in case.groups and (not case.only or entry.key in case.only))
 
 
 def params_of(case: Case, entry: Entry, mode: Mode) -> dict[str, Any]:
@@ -255,15 +274,24 @@ def turns(cases: Sequence[Case], entries: Sequence[Entry], repetitions: int) -> 
                 yield repetition, case, entry
 
 
+def is_enough(cell: Cell, entry: Entry) -> bool:
+    """Say whether a client need not run a case again: it can't, or it is another's and slow."""
+    if not cell.values:
+        return bool(cell.problem)
+    return cell.seconds > SLOW and not entry.is_ours
+
+
 def measure(
     cases: Sequence[Case],
     entries: Sequence[Entry],
     *,
     mode: Mode = "full",
-    repetitions: int = 5,
+    repetitions: int = REPETITIONS,
     limit: float = 300.0,
     tell: Callable[[str], None] = print,
     server_python: Path | None = None,
+    last: Run | None = None,
+    afterwards: float = 0.0,
 ) -> Run:
     """Measure these cases with these clients, whose environments must be there.
 
@@ -275,6 +303,8 @@ def measure(
         limit: how long one process may take, in seconds.
         tell: told of each step, as a line of text.
         server_python: the interpreter for the servers; by default the environment "server"'s.
+        last: another run like this one, for telling how long this one still takes.
+        afterwards: how long the caller needs after that, in seconds; it is told with the rest.
 
     Ctrl-C ends it early; what was measured until then is returned.
     """
@@ -291,20 +321,30 @@ def measure(
         (case.name, entry.key): Cell(case.name, entry.key, problem=case.cannot[entry.key])
         for case in cases
         for entry in entries
-        if entry.group in case.groups and entry.key in case.cannot
+        if takes_part(case, entry) and entry.key in case.cannot
     }
+    planned = list(turns(cases, entries, repetitions))
+    measured = {key: cell for key, cell in last.cells.items() if cell.values} if last else {}
+    known = {key: cell.took / len(cell.values) or cell.seconds for key, cell in measured.items()}
+    progress = Progress([(case.name, entry.key) for _, case, entry in planned], known)
     with servers(cases, server_python, pins[1]) as running:
         try:
-            for repetition, case, entry in turns(cases, entries, repetitions):
+            for repetition, case, entry in planned:
                 cell = cells.setdefault((case.name, entry.key), Cell(case.name, entry.key))
-                if (cell.problem and not cell.values) or (repetition > 1 and cell.seconds > SLOW):
+                if is_enough(cell, entry):
+                    progress.took((case.name, entry.key), 0)
                     continue
+                began = time.perf_counter()
                 server = running.get(case.server) if case.body is not None else None
                 result = run_child(case, entry, pythons[entry.environment], server, mode=mode, limit=limit, pins=pins)
-                shown = f"{cell.values[-1]:,.4g} {case.unit}" if take(cell, case, result) else cell.problem
-                tell(f"{repetition + 1}/{repetitions} {case.name:16} {entry.label:40} {shown}")
+                value = f"{cell.values[-1]:,.4g} {case.unit}" if take(cell, case, result) else cell.problem
                 if server is not None and (case.server == "real" or not case.closes):
                     server.end_kernels()
+                took = time.perf_counter() - began
+                cell.took += took
+                progress.took((case.name, entry.key), took)
+                left = shown(progress.left() + afterwards)
+                tell(f"{repetition + 1}/{repetitions} {left:>12}  {case.name:19} {entry.label:36} {value}")
         except KeyboardInterrupt:
             tell("interrupted: here is what there is")
             repetitions = min((len(cell.values) for cell in cells.values() if cell.values), default=0)

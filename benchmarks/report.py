@@ -5,44 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .cases import CASES, Case
+from .cases import CASES, FLOOR, Case
 from .clients.registry import CLIENTS
-from .goals import GOALS, advantage, fast
+from .goals import GOALS, advantage, fast, floor_shares, times_as_fast
 from .harness import Cell, Run
+from .parts import PARTS, Table, notebooks_markdown, number, percent
 
 Row = Sequence[str]
 
 HEADLINES = (
     ("latency-real", ("zmq",)),
     ("latency", ("raw-picows",)),
+    ("latency-stream", ("raw-picows",)),
     ("flood", ("raw-sansio",)),
     ("big-text-50", ("raw-sansio",)),
     ("big-buffer-50", ("raw-sansio",)),
     ("send-text-10", ("raw-tornado",)),
     ("send-buffer-50", ("raw-tornado",)),
     ("fan-out", ("raw-picows",)),
+    ("fan-out-stream", ("raw-picows",)),
     ("idle", ()),
     ("start-up-real", ("zmq",)),
     ("gets", ()),
     ("import", ()),
 )
 """The cases of the summary, and what each is held against besides the peers."""
-RATIOS = "(2 ×) means that trio_gateway is twice as good as this figure, (0.5 ×) that it is half as good."
-PEERS = ("jupyter-server", "jupyter-server-wsaccel", "jupyter-kernel-client")
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """Return three significant digits, with commas for thousands; a dash for nothing."""
-    if value is None:
-        return "–"
-    if value >= 1000:
-        digits = len(str(int(value))) - 3
-        text = f"{round(value / 10**digits) * 10**digits:,}"
-    elif value >= 100:
-        text = f"{value:.0f}"
-    else:
-        text = f"{value:.3g}" if value >= 0.001 or value == 0 else f"{value:.1e}"
-    return f"{text} {unit}".strip()
+RATIOS = (
+    "In brackets: how many times as fast trio_gateway is. (2 ×) is twice as fast as this figure, (0.5 ×) half as fast. "
+    "Of sessions that wait: how many times trio_gateway's processor time the other takes."
+)
+PEERS = ("jupyter-server", "jupyter-server-wsaccel", "jupyter-kernel-client", "agent-jupyter-toolkit")
+FASTER = "trio_gateway is … times as fast"
+THRIFTIER = "takes … times trio_gateway's processor time"
 
 
 def ours_in(run: Run, case: str) -> str | None:
@@ -63,7 +57,7 @@ def goal_rows(run: Run) -> list[Row]:
 
 
 def summary_rows(run: Run) -> list[Row]:
-    """Return each headline case: what, ours, the peers, the limit; in brackets how many times better we are."""
+    """Return each headline case: what, ours, the peers, the limit; in brackets how many times as fast ours is."""
     rows: list[Row] = []
     for name, limits in HEADLINES:
         ours = ours_in(run, name)
@@ -112,8 +106,62 @@ def case_rows(run: Run, case: Case) -> list[Row]:
 
 
 GOAL_HEAD = ("", "goal", "measured", "")
-SUMMARY_HEAD = ("", "trio_gateway", "jupyter_server.gateway", "the same with wsaccel", "jupyter-kernel-client", "limit or floor")
-CASE_HEAD = ("client", "median", "spread", "ours is better by", "CPU µs/op", "peak MB", "threads", "")
+SUMMARY_HEAD = (
+    "",
+    "trio_gateway",
+    "jupyter_server.gateway",
+    "the same with wsaccel",
+    "jupyter-kernel-client",
+    "agent-jupyter-toolkit",
+    "limit or floor",
+)
+FLOOR_HEAD = ("", "trio_gateway", "floor", "times as fast as the floor", "left to take", "left of the processor time")
+FLOOR_SAYS = (
+    "The floor is what raw frames on Trio take (`raw-sansio`), of 100 starts what the gateway takes. What is left to take is the "
+    "share of trio_gateway's time that is above it: at twice the floor's time 50 %."
+)
+TIME_HEAD = ("", "seconds")
+
+
+def case_head(case: Case) -> Row:
+    """Return the head of a case's table."""
+    ratio = THRIFTIER if case.unit == "% of a core" else FASTER
+    return ("client", "median", "spread", ratio, "CPU µs/op", "peak MB", "threads", "")
+
+
+def floor_rows(run: Run) -> list[Row]:
+    """Return each case that has a floor: what, ours, the floor, their ratio, and what is left to take."""
+    rows: list[Row] = []
+    for case in CASES.values():
+        ours = ours_in(run, case.name)
+        if ours is None or case.body is None:
+            continue
+        time, processor = floor_shares(run, case.name, ours)
+        floor = case.floor or run.value(case.name, FLOOR)
+        if time is None or floor is None:
+            continue
+        ratio = times_as_fast(run.value(case.name, ours), floor, higher=case.higher)
+        mine = number(run.value(case.name, ours))
+        rows.append((f"{case.title}, {case.unit}", mine, number(floor), number(ratio, "×"), percent(time), percent(processor)))
+    return rows
+
+
+def time_rows(run: Run) -> list[Row]:
+    """Return how long each case and part took, the longest first."""
+    taken = {name: run.seconds_of(name) for name in CASES} | {name: part["seconds"] for name, part in run.parts.items()}
+    rows = sorted(((name, seconds) for name, seconds in taken.items() if seconds), key=lambda row: -row[1])
+    if rows:
+        rows.append(("all", sum(taken.values())))
+    return [(name, f"{seconds:.0f}") for name, seconds in rows]
+
+
+def tables_of_parts(run: Run, page: str | None = None) -> list[tuple[str, str, list[Table]]]:
+    """Return the title, the words and the tables of each part that found something; of one page, or of all."""
+    return [
+        (part.title, part.says, part.tables(run.parts[part.name]["found"]))
+        for part in PARTS.values()
+        if run.parts.get(part.name, {}).get("found") and page in (None, part.page)
+    ]
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -146,16 +194,45 @@ def markdown(run: Run) -> str:
         "### In short",
         RATIOS,
         _table(SUMMARY_HEAD, summary_rows(run)),
-        "### Case by case",
+        "### What is left to take",
+        FLOOR_SAYS,
+        _table(FLOOR_HEAD, floor_rows(run)),
     ]
+    for title, says, tables in tables_of_parts(run, "benchmarks.md"):
+        if tables:
+            parts += [f"### {title}", *([says] if says else []), *_titled(tables)]
+    parts += ["### Case by case"]
     for case in CASES.values():
         rows = case_rows(run, case)
         if rows:
             parts += [
                 f"**{case.title}** (`{case.name}`; {case.unit}, {'more' if case.higher else 'less'} is better)",
-                _table(CASE_HEAD, rows),
+                _table(case_head(case), rows),
             ]
     return "\n\n".join(parts) + "\n"
+
+
+def _titled(tables: Iterable[Table]) -> list[str]:
+    return [text for title, head, rows in tables for text in (f"**{title}**", _table(head, rows))]
+
+
+def values_markdown(run: Run) -> str | None:
+    """Return what was measured of values, as Markdown; None where nothing was."""
+    for _, says, tables in tables_of_parts(run, "data.md"):
+        return "\n\n".join([f"Measured on: {machine_line(run)}.", *_titled(tables), says])
+    return None
+
+
+def write_pages(run: Run, docs: Path, readme: Path) -> None:
+    """Put the tables of a run into the documentation: what was measured, and no more."""
+    write_between(docs / "benchmarks.md", "results", markdown(run))
+    write_between(readme, "benchmarks", short_markdown(run))
+    values = values_markdown(run)
+    if values is not None:
+        write_between(docs / "data.md", "values", values)
+    notebooks = run.parts.get("notebooks", {}).get("found")
+    if notebooks:
+        write_between(docs / "benchmarks.md", "notebooks", notebooks_markdown(notebooks))
 
 
 def short_markdown(run: Run) -> str:
@@ -204,11 +281,21 @@ def print_run(run: Run) -> None:
     for case in CASES.values():
         show(
             f"{case.title} ({case.name}; {case.unit}, {'more' if case.higher else 'less'} is better)",
-            CASE_HEAD,
+            case_head(case),
             case_rows(run, case),
         )
+    for _, _, tables in tables_of_parts(run):
+        for title, head, rows in tables:
+            show(title, head, rows)
+    if isinstance(notebooks := run.parts.get("notebooks", {}).get("found"), str):
+        console.print(notebooks, markup=False)
+    show("What is left to take of the floor", FLOOR_HEAD, floor_rows(run))
     show("In short", SUMMARY_HEAD, summary_rows(run))
     show("The goals", GOAL_HEAD, [row for row in goal_rows(run) if row[2] != "–"])
+    show("Where the time went", TIME_HEAD, time_rows(run))
+    for name, part in run.parts.items():
+        if part["problem"]:
+            console.print(f"{name}: {part['problem']}", markup=False)
     console.print(machine_line(run))
 
 

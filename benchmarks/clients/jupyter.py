@@ -1,4 +1,4 @@
-"""The peers: `jupyter_server.gateway` in its two forms, `jupyter-kernel-client`, and `jupyter_client` without a gateway."""
+"""The peers: `jupyter_server.gateway` in two forms, `jupyter-kernel-client`, `agent-jupyter-toolkit`; `jupyter_client` alone."""
 
 from __future__ import annotations
 
@@ -229,6 +229,46 @@ class KernelClientClient(BlockingClient):
         finally:
             if self.closing:
                 client.stop(timeout=PATIENCE)
+
+
+class AgentToolkitKernel(BenchKernel):
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def execute(self, code: str, *, each: bool = False) -> Outcome:
+        seen: list[dict[str, Any]] = []
+
+        async def take(outputs: list[dict[str, Any]], count: int | None) -> None:  # noqa: ARG001, ASYNC124 - as the toolkit calls it
+            seen[:] = outputs  # all so far, in a copy of its own
+
+        result = await self._session.execute(code, timeout=PATIENCE, output_callback=take if each else None)
+        if result.status != "ok" or result.output_truncated:
+            raise RuntimeError(f"{result.status}, {result.dropped_output_bytes} bytes dropped")
+        outcome = Outcome()
+        for output in seen if each else result.outputs:
+            outcome.messages += 1
+            if output["output_type"] == "stream":
+                outcome.text = output["text"]
+                outcome.characters += len(outcome.text)
+            else:
+                outcome.text = output["data"]["text/plain"]
+        return outcome
+
+
+class AgentToolkitClient(AsyncioClient):
+    """`agent-jupyter-toolkit`, on its transport for servers. It gives outputs of one stream as one text, and no buffers."""
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        return nothing()
+
+    @asynccontextmanager
+    async def start_kernel(self, name: str = "python3") -> AsyncGenerator[BenchKernel]:
+        kernel = load("agent_jupyter_toolkit.kernel")
+        server = kernel.ServerConfig(
+            base_url=self.url, token=self.token or None, kernel_name=name, request_timeout=PATIENCE, max_output_bytes=None
+        )
+        async with kernel.create_session(kernel.SessionConfig(mode="server", server=server)) as session:
+            yield AgentToolkitKernel(session)
 
 
 class ZmqKernel(ChannelsKernel):

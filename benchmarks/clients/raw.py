@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -145,12 +147,33 @@ class WebsocketsClient(RawClient, AsyncioClient):
 class SansioKernel(RawKernel):
     stream: Any
     protocol: Any
+    control: Any
+    """Another stream, for requests about the kernel."""
+    asked: bytes
+    """What they are, in bytes."""
 
     async def exchange(self, payload: bytes) -> None:
         self.protocol.send_binary(payload)
         await self.flush()
         while not self._take():
-            self.protocol.receive_data(await self.stream.receive_some(wire.READ_BYTES))
+            self.protocol.receive_data(await self.receive())
+
+    async def receive(self) -> bytes:
+        """Return what has come; acknowledge it at once, without which a Kernel Gateway waits up to 40 ms."""
+        data = await self.stream.receive_some(wire.READ_BYTES)
+        if not data:
+            raise RuntimeError("the connection was closed")
+        _acknowledge(self.stream)
+        return bytes(data)
+
+    async def get_model(self) -> str:
+        await self.control.send_all(self.asked)
+        answer = bytes(await self.control.receive_some(wire.READ_BYTES))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = int(head.lower().rpartition(b"content-length:")[2].partition(b"\r")[0])
+        while len(body) < length:
+            body += await self.control.receive_some(wire.READ_BYTES)
+        return str(json.loads(body)["id"])
 
     async def flush(self) -> None:
         """Send what the protocol has to send."""
@@ -162,26 +185,33 @@ class SansioKernel(RawKernel):
         done = False
         for event in self.protocol.events_received():
             if event.opcode == 2:
-                done = self.talk.take(event.data)
+                done = self.talk.take(event.data) or done  # a reply may come behind the end
         return done
+
+
+def _acknowledge(stream: Any) -> None:
+    if hasattr(socket, "TCP_QUICKACK"):
+        stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class SansioClient(RawClient, TrioClient):
     """The protocol of `websockets` without its connections, on a Trio stream."""
 
     @asynccontextmanager
-    async def connect(self, url: str) -> AsyncGenerator[RawKernel]:
+    async def connect(self, url: str) -> AsyncGenerator[SansioKernel]:
         import trio
 
         uri = load("websockets.uri").parse_uri(url)
         kernel = SansioKernel()
-        kernel.stream = await trio.open_tcp_stream(uri.host, uri.port)
-        async with kernel.stream:
+        kernel.stream, kernel.control = [await trio.open_tcp_stream(uri.host, uri.port) for _ in range(2)]
+        path = uri.path.partition("/channels")[0]
+        kernel.asked = f"GET {path} HTTP/1.1\r\nHost: {uri.host}:{uri.port}\r\n\r\n".encode()
+        async with kernel.stream, kernel.control:
             kernel.protocol = protocol = load("websockets.client").ClientProtocol(uri, subprotocols=[wire.V1], max_size=None)
             protocol.send_request(protocol.connect())
             await kernel.flush()
             while protocol.state.name == "CONNECTING":
-                protocol.receive_data(await kernel.stream.receive_some(wire.READ_BYTES))
+                protocol.receive_data(await kernel.receive())
                 list(protocol.events_received())
             yield kernel
 

@@ -17,6 +17,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "jupyter-server": ("jupyter_server",),
     "jupyter-server-wsaccel": ("jupyter_server", "wsaccel"),
     "jupyter-kernel-client": ("jupyter-kernel-client",),
+    "agent-jupyter-toolkit": ("agent-jupyter-toolkit",),
     "jupyter-client": ("jupyter_client", "ipykernel"),
 }
 """What pip is given for each environment. "server" is for what the clients are measured against."""
@@ -121,6 +122,15 @@ _ENTRIES = (
         "jupyter:KernelClientClient",
         "jupyter_kernel_client",
         versions=("jupyter-kernel-client",),
+    ),
+    Entry(
+        "agent-jupyter-toolkit",
+        "agent-jupyter-toolkit",
+        "peer",
+        "agent-jupyter-toolkit",
+        "jupyter:AgentToolkitClient",
+        "agent_jupyter_toolkit.kernel",
+        versions=("agent-jupyter-toolkit", "aiohttp"),
     ),
     Entry(
         "zmq",

@@ -94,12 +94,13 @@ def fast_gateway(python: Path, cpu: int | None = None) -> Generator[Server]:
 
 
 @contextmanager
-def real_gateway(python: Path, cpu: int | None = None) -> Generator[Server]:
+def real_gateway(python: Path, cpu: int | None = None, *, limited: bool = False) -> Generator[Server]:
     """Run a Kernel Gateway without rate limits, and without a token: some peers send none.
 
     Args:
         python: an interpreter with jupyter_kernel_gateway and ipykernel.
         cpu: the core to pin it and its kernels to.
+        limited: leave it the rate limits with which it comes.
     """
     with tempfile.TemporaryDirectory(prefix="trio-gateway-bench-") as folder:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -113,9 +114,9 @@ def real_gateway(python: Path, cpu: int | None = None) -> Generator[Server]:
             f"--KernelGatewayApp.port={port}",
             "--KernelGatewayApp.port_retries=0",
             "--JupyterWebsocketPersonality.list_kernels=True",
-            "--ZMQChannelsWebsocketConnection.iopub_msg_rate_limit=0",
-            "--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=0",
         ]
+        if not limited:
+            command += [f"--ZMQChannelsWebsocketConnection.iopub_{what}_rate_limit=0" for what in ("msg", "data")]
         with _process(command, cpu, log) as process:
             url = f"http://127.0.0.1:{port}"
             deadline = time.perf_counter() + PATIENCE

@@ -19,7 +19,14 @@ def test_the_benchmark_measures_values(monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for name in ("ours push", "ours pull", "base64 push", "base64 pull"):
-        assert found["array"][name]["seconds"] > 0
-    assert found["array"]["pull, times as fast as within the limit"] > 0
+    lines = {(line["what"], line["gateway"]): line for line in found["lines"]}
+    assert set(lines) == {
+        (f"{direction} of an array", gateway) for direction in ("push", "pull") for gateway in ("without limits", "as it comes")
+    }
+    for line in lines.values():
+        assert line["here"] > 0
+        assert line["base64"] > 0
+        assert line["times as fast"] > 0
+        assert line["counted up"] == (line["gateway"] == "as it comes")
+    assert found["floor"]["pull"]["seconds"] > 0
     assert found["call without arguments"]["ratio"] > 0
