@@ -632,31 +632,60 @@ def test_what_is_asked_beside_the_shell_does_not_end_its_work() -> None:
     assert client.missing() == UNCERTAIN
 
 
-@pytest.mark.parametrize("lost", [[], [3], [3, 4]])
+@pytest.mark.parametrize("lost", [[], [2], [2, 3]])
 def test_a_gateways_question_on_control_as_code_begins_is_explained(lost: list[int]) -> None:
     """A Kernel Gateway asks on shell and on control when a client connects, and waits for one answer only.
 
-    So the other question may be worked on while code begins: its `busy`, its reply and its `idle` lie anywhere around the code's
-    own messages. Its reply, which does not come here, is no loss, and explains no lost output away.
+    So the other question may be worked on while code begins: its `busy`, its reply and its `idle` lie anywhere around the
+    code's own messages, and around the first question's, before the code. Their replies,
+    which do not come here, are no loss, and explain no lost output away.
     """
-    code = ["busy", "execute_input", "stream", "stream", "stream", "execute_reply", "idle"]
-    for places in itertools.combinations(range(len(code) + 3), 3):
-        question = dict(zip(places, ["busy", "", "idle"], strict=True))
-        words = iter(enumerate(code))
-        client = Client()
-        client.hear([said(0, "status", "hello", state="idle", request="kernel_info_request")])
-        for number in range(len(code) + 3):
-            if number in question:
-                if state := question[number]:
-                    client.hear([said(1 + number, "status", "q", state=state, request="kernel_info_request")])
+    code = ["busy", "execute_input", "stream", "stream", "execute_reply", "idle"]
+    numbers = range(1, len(code) + 7)
+    for control in itertools.combinations(numbers, 3):
+        for shell in itertools.combinations([number for number in numbers if number not in control], 3):
+            begin = next(number for number in numbers if number not in control + shell)
+            if shell[2] > begin:
                 continue
-            index, word = next(words)
-            if index == 0:
-                client.begin()
-            if index not in lost:
-                state = word if word in ("busy", "idle") else ""
-                client.hear([said(1 + number, "status" if state else word, "a", state=state)])
-        assert client.missing() == len(lost), places
+            client = Client()
+            client.hear([said(0, "status", "hello", state="idle", request="kernel_info_request")])
+            words = iter(enumerate(code))
+            for number in numbers:
+                for name, places in (("shell", shell), ("control", control)):
+                    if number in places and (state := ["busy", "", "idle"][places.index(number)]):
+                        client.hear([said(number, "status", name, state=state, request="kernel_info_request")])
+                if number in shell + control:
+                    continue
+                index, word = next(words)
+                if number == begin:
+                    client.begin()
+                if index not in lost:
+                    state = word if word in ("busy", "idle") else ""
+                    client.hear([said(number, "status" if state else word, "a", state=state)])
+            assert client.missing() == len(lost), (shell, control)
+
+
+def test_a_question_that_was_answered_before_code_and_is_asked_again_explains_one_hole_each_time() -> None:
+    """Its id is the same again after a reconnect."""
+    client = Client()
+    ask = "kernel_info_request"
+    client.hear([said(0, "status", "hello", state="idle", request=ask), said(1, "status", "q", state="busy", request=ask)])
+    client.hear([said(3, "stream", "b")])  # 2 was its reply
+    client.begin()
+    client.hear([said(4, "status", "a", state="busy"), said(5, "execute_input", "a")])
+    client.hear([said(7, "status", "q", state="idle", request=ask)])  # 6 was output
+    client.hear([said(8, "status", "q", state="busy", request=ask), said(10, "status", "q", state="idle", request=ask)])
+    client.hear([said(11, "execute_reply", "a"), said(12, "status", "a", state="idle")])
+    assert client.missing() == 1
+
+
+def test_a_question_that_was_answered_before_code_and_has_not_ended_explains_nothing_in_it() -> None:
+    client = Client()
+    client.hear([said(1, "status", "q", state="busy", request="debug_request"), said(3, "stream", "b")])  # 2 was its reply
+    client.begin()
+    client.hear([said(4, "status", "a", state="busy"), said(5, "execute_input", "a")])  # 6 was output
+    client.hear([said(7, "execute_reply", "a"), said(8, "status", "a", state="idle")])
+    assert client.missing() == 1
 
 
 def test_several_whose_work_may_have_ended_leave_several_doubts() -> None:

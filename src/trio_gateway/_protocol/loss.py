@@ -72,6 +72,8 @@ class _Work:
     main: bool = False
     assumed: bool = False
     """It was taken for ended where code began in the main shell, and its `idle` had not come. `idle` is where that was."""
+    replied: bool = False
+    """Its reply is among what was forgotten: it explains no other hole."""
 
 
 @attrs.define
@@ -167,9 +169,12 @@ class _Sender:
             self._close_hole(work)
 
     def _end(self, parent: str, work: _Work, number: int, *, counting: bool) -> None:
-        """Remember work that is over, if an execution is being accounted for: of the time before one nothing is asked."""
+        """Remember work that is over, if an execution is being accounted for, or if other work may last until one is.
+
+        Of the time before an execution nothing else is asked.
+        """
         work.idle = number
-        if not counting:
+        if not counting and not self.at_work:
             return
         self.ended[parent] = work
         if len(self.ended) > MAX_WORK:
@@ -179,7 +184,7 @@ class _Sender:
         """Take the hole that work explains for a number that was seen, so that the work need not be remembered."""
         assert work.idle is not None
         index = bisect_right(self.firsts, work.idle - 1) - 1
-        if index >= 0:
+        if index >= 0 and not work.replied:
             number = min(self.lasts[index], work.idle - 1)
             if number > work.busy:
                 self._fill(number)
@@ -195,6 +200,10 @@ class _Sender:
 
     def forget_past(self) -> None:
         """Forget what was before now, but for work that still goes on. Its `idle` may be lost too: so not for ever."""
+        if self.at_work and self.firsts:
+            works = [*self._ranges(self.ended), *self._ranges(self.at_work)]
+            for parent in _match(works, self._pieces(0, self.last)) & self.at_work.keys():
+                self.at_work[parent].replied = True
         self.floor = self.last
         self.firsts.clear()
         self.lasts.clear()
@@ -228,14 +237,22 @@ class _Sender:
         holes = self.holes(start, end)
         if not holes:
             return 0, 0
-        ended = [(work.busy + 1, work.idle - 1, parent) for parent, work in self.ended.items() if work.idle is not None]
+        ended = self._ranges(self.ended)
         elsewhere = _match(ended, [*self._pieces(0, start - 1), *self._pieces(end + 1, self.last)])
         works = [work for work in ended if work[2] not in elsewhere]
-        works += [(work.busy + 1, end, parent) for parent, work in self.at_work.items() if not work.main]
+        works += [(work.busy + 1, end, parent) for parent, work in self.at_work.items() if not (work.main or work.replied)]
         unexplained = holes - len(_match(works, self._pieces(start, end)))
         doubtful = sum(work.main and self._has_hole(max(work.busy + 1, start), end) for work in self.at_work.values())
         doubtful = min(doubtful, unexplained)
         return unexplained - doubtful, doubtful
+
+    def _ranges(self, works: dict[str, _Work]) -> list[tuple[int, int, str]]:
+        """The first and the last number that the reply to each may have, and its id; without replies that were forgotten."""
+        return [
+            (work.busy + 1, self.last if work.idle is None else work.idle - 1, parent)
+            for parent, work in works.items()
+            if not work.replied
+        ]
 
     def _pieces(self, start: int, end: int) -> list[tuple[int, int]]:
         """The holes from start to end, both included, in order."""
