@@ -264,6 +264,8 @@ def returned(lines: list[str]) -> list[str]:
 
 def docstring(app: Sphinx, what: str, name: str, obj: object, options: object, into: list[str]) -> None:
     """Translate the Markdown of a docstring: links to names, and code by its indentation."""
+    if isinstance(obj, types.UnionType) and into[:1] == (types.UnionType.__doc__ or "").split("\n")[:1]:
+        into.clear()  # Python's own words about unions, which say nothing of this one
     lines = returned(list(plain_blocks(into)))
     text = re.sub(r"\[`?(\w+)`?\]\[([\w.]+)\]", r":py:obj:`\1 <\2>`", "\n".join(lines))
     if what not in {"attribute", "property", "data"}:  # what stands before a colon there is no type

@@ -103,6 +103,13 @@ def missing_words(site: Path) -> list[str]:
     return [word for word in WORDS if not {language.stem(part.lower()) for part in re.findall(r"\w+", word)} <= known]
 
 
+def words_of_python(site: Path) -> list[str]:
+    """Return the pages that have what Python says of unions in general, in the place of a docstring."""
+    words = (types.UnionType.__doc__ or "").split("\n")[0]
+    pages = sorted((site / "reference").glob("*.html"))
+    return [str(path.relative_to(site)) for path in pages if words and words in path.read_text(encoding="utf-8")]
+
+
 def main() -> int:
     """Check all of it, and say what is wrong."""
     site = Path(sys.argv[1]).resolve()
@@ -110,6 +117,7 @@ def main() -> int:
         "leads nowhere": broken_links(site),
         "is no public name of the index": missing_names(site),
         "is not found": missing_words(site),
+        "has Python's own docstring of unions": words_of_python(site),
     }
     for what, those in found.items():
         for each in those:
