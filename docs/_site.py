@@ -25,6 +25,8 @@ from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.util.docutils import SphinxDirective
 
+from trio_gateway._portal.members import MEMBERS, How
+
 DOCS = Path(__file__).parent
 MODULES = [
     "trio_gateway",
@@ -273,9 +275,17 @@ def docstring(app: Sphinx, what: str, name: str, obj: object, options: object, i
     into[:] = [*text.split("\n"), ""]
 
 
+INTERNAL = {
+    f"{cls.__module__}.{cls.__qualname__}.{name}" for cls, members in MEMBERS.items() for name in members.get(How.INTERNAL, ())
+}
+"""What has no place in the reference of its class: the faces have none of it either."""
+
+
 def skip(app: Sphinx, what: str, name: str, obj: object, would_skip: bool, options: object) -> bool | None:
-    """Leave out what attrs adds, and what is said of values in general."""
-    return True if name.startswith("__") else None
+    """Leave out what attrs adds, what is said of values in general, and what only the library's own parts call."""
+    function = obj.fget if isinstance(obj, property) else obj
+    full = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+    return True if name.startswith("__") or full in INTERNAL else None
 
 
 def signature(app: Sphinx, what: str, name: str, obj: object, options: object, own: str, returns: str) -> tuple[str, str] | None:

@@ -89,9 +89,18 @@ def undocumented(cls: type, members: set[str]) -> list[str]:
         for member in dir(cls)
         if not member.startswith("_")
         and (isinstance(value := getattr(cls, member, None), types.FunctionType) and value.__doc__)
+        and f"{value.__module__}.{value.__qualname__}" not in SITE.INTERNAL
         and next((base for base in cls.__mro__ if member in vars(base)), cls).__module__.startswith("trio_gateway.")
         and not any(f"{base.__name__}.{member}" in members for base in cls.__mro__ if base not in hidden)
     ]
+
+
+def internal_names(site: Path) -> list[str]:
+    """Return the members of public classes that only the library's own parts call, and that the index of names has."""
+    with (site / "objects.inv").open("rb") as stream:
+        inventory = InventoryFile.load(stream, "", lambda _, path: path)
+    internal = {".".join(name.split(".")[-2:]) for name in SITE.INTERNAL}
+    return sorted(name for name in inventory.get("py:method", {}) if ".".join(name.split(".")[-2:]) in internal)
 
 
 def missing_words(site: Path) -> list[str]:
@@ -116,6 +125,7 @@ def main() -> int:
     found = {
         "leads nowhere": broken_links(site),
         "is no public name of the index": missing_names(site),
+        "is the library's own, and no name for the reference": internal_names(site),
         "is not found": missing_words(site),
         "has Python's own docstring of unions": words_of_python(site),
     }
