@@ -30,7 +30,7 @@ def summed(seconds: Sequence[float]) -> dict[str, float]:
     ordered = sorted(seconds)
     return {
         "median_ms": round(ordered[len(ordered) // 2] * 1e3, 3),
-        "p99_ms": round(ordered[int(len(ordered) * 0.99) - 1] * 1e3, 3),
+        "p99_ms": round(ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)] * 1e3, 3),
     }
 
 

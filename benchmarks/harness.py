@@ -31,7 +31,7 @@ Mode = str
 """`"full"`, `"quick"` or `"smoke"`."""
 REPETITIONS = 3
 """How often each client runs each case: with three the median leaves out one that was disturbed, and the spread shows it."""
-SLOW = 6.0
+SLOW = 5.0
 """A client of others that takes longer for a case, in seconds, is asked once: its figures differ by some percent, not times."""
 
 

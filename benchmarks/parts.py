@@ -190,7 +190,7 @@ _ALL = (
         "Values",
         (),
         ("--megabytes=10", "--big=50", "--limited=1.5", "--calls=30", "--rounds=1", "--kind=array"),
-        (330, 60),
+        (240, 60),
         tables_of_values,
         "data.md",
         "Peak memory is that of the process on our side, with the value in it.",
@@ -200,7 +200,7 @@ _ALL = (
         "Pools",
         ("--leases=200", "--asked=20", "--cold=8", "--kernels=50"),
         ("--leases=20", "--asked=3", "--cold=2", "--kernels=20"),
-        (50, 15),
+        (45, 20),
         tables_of_pool,
     ),
     Part(
@@ -208,12 +208,12 @@ _ALL = (
         "The proxy",
         ("--rounds=3", "--flood=3000"),
         ("--rounds=1", "--executions=40", "--flood=500"),
-        (60, 20),
+        (45, 30),
         tables_of_proxy,
         says="What is left to take is what the front end would gain if there were no proxy.",
     ),
-    Part("faces", "The faces", ("--rounds=6", "--count=15"), ("--rounds=1", "--count=5"), (50, 15), tables_of_faces),
-    Part("notebooks", "Notebooks", ("--rounds=1",), ("--rounds=1", "--quick", "--case=cells"), (180, 40), no_tables),
+    Part("faces", "The faces", ("--rounds=6", "--count=15"), ("--rounds=1", "--count=5"), (40, 20), tables_of_faces),
+    Part("notebooks", "Notebooks", ("--rounds=1",), ("--rounds=1", "--quick", "--case=cells"), (120, 40), no_tables),
 )
 PARTS = {part.name: part for part in _ALL}
 
