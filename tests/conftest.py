@@ -24,7 +24,7 @@ import trio
 
 from trio_gateway._local.process import run_local_gateway
 
-pytest_plugins = ["suite.budgets", "suite.failures", "suite.leftovers", "suite.tiers", "suite.workers"]
+pytest_plugins = ["suite.budgets", "suite.environment", "suite.failures", "suite.leftovers", "suite.tiers", "suite.workers"]
 
 _FORKS = Path(__file__).parent / "tools" / "forked_kernels" / "gateway_config.py"
 # Where coverage is measured it begins with each interpreter.

@@ -17,6 +17,7 @@ import pytest
 import trio
 
 import trio_gateway.testing
+from suite.environment import TELLING
 from tools.notebook_tools import FakeKernel
 
 from .in_process import run
@@ -154,10 +155,6 @@ class ServedHub:
     def run_server(self) -> None:
         """Have the first user's server run."""
         trio.from_thread.run(self.hub.run_server, trio_token=self.token)
-
-
-TELLING = ("JUPYTER_GATEWAY_", "KERNEL_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_")
-"""How variables begin that change what the command does."""
 
 
 def clean_environment() -> dict[str, str]:

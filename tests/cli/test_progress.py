@@ -38,6 +38,28 @@ def test_a_bar_is_drawn_only_where_a_person_sees_it_and_nothing_else_is_drawn(te
         assert "━" not in text
 
 
+def test_a_log_that_gets_colours_gets_lines_and_no_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a CI's log, by FORCE_COLOR: what a bar draws would fill it."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    options = Options()
+    assert options.console.is_terminal
+    with open_progress(options, bar=True) as steps:
+        steps.begin(2, 3, "title")
+    with open_board(options, 3) as board:
+        board.begin("a.ipynb").begin(2, 10, "x = 1")
+    assert re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().err) == "[2/3] title\n"
+
+
+def test_on_a_dumb_terminal_progress_is_said_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    file = io.StringIO()
+    with open_progress(options_on(file, terminal=True), bar=True) as steps:
+        steps.begin(2, 3, "title")
+    assert file.getvalue() == "[2/3] title\n"
+
+
 @pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (False, False), (True, True)])
 def test_a_board_has_a_line_for_each_row_that_lasts_where_a_person_sees_it(terminal: bool, quiet: bool) -> None:
     file = io.StringIO()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -90,7 +91,9 @@ class _PlainFormatter(_Formatter):
 
 
 def _stderr_console() -> Console:
-    return _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    # FORCE_COLOR makes a terminal of a file, for rich, which then also draws there.
+    drawn = None if sys.stderr is not None and sys.stderr.isatty() else False
+    return _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False, force_interactive=drawn)
 
 
 @attrs.define

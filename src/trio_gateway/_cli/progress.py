@@ -93,7 +93,7 @@ def open_progress(options: Options, *, bar: bool, lines: bool = True) -> Generat
     Yields:
         What to tell of each step that begins.
     """
-    if options.quiet or not bar or not options.console.is_terminal:
+    if options.quiet or not bar or not options.console.is_interactive:
         yield Steps(lambda number, total, title: options.say(f"[{number}/{total}] {title}") if lines else None)
         return
     spinner, count, time = _fixed_columns()
@@ -113,7 +113,7 @@ def open_board(options: Options, total: int) -> Generator[Board]:
         options: for where to show it, and whether at all: only where a person can watch it.
         total: how many rows there are.
     """
-    if options.quiet or not options.console.is_terminal:
+    if options.quiet or not options.console.is_interactive:
         yield Board(None, total)
         return
     spinner, count, time = _fixed_columns()
