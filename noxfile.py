@@ -56,9 +56,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Mypy, pyright, and how complete the public types are."""
+    """Mypy, pyright, how complete the public types are, and names that the tests use and that do not exist."""
     install(session, "dev")
     session.run("python", "-m", "mypy")
+    session.run("python", "-m", "mypy", "--config-file", "tests/mypy.ini")
     session.run("python", "-m", "pyright")
     session.run("python", "-m", "pyright", "--verifytypes", "trio_gateway", "--ignoreexternal")
 

@@ -178,7 +178,7 @@ def test_every_public_module_says_its_names_and_pydoc_shows_them(module: str) ->
     imported = importlib.import_module(module)
     if module != "trio_gateway.testing.scenarios":  # whose functions are the scenarios, in SCENARIOS
         assert set(imported.__all__) >= shown_names(module)
-    text = pydoc.plaintext.document(imported)
+    text = pydoc.plaintext.document(imported)  # type: ignore[attr-defined]
     text = text.partition("PACKAGE CONTENTS")[2] or text
     names = set(imported.__all__) - {"__version__"}  # which pydoc shows as "VERSION"
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []

@@ -171,8 +171,8 @@ class KernelGateway(_Gateway):
             "KG_AUTH_TOKEN": self.token,
             "KG_LIST_KERNELS": "True",
         }
-        options = {"ip": self.host.address, "port": PORT, "port_retries": 0, "allow_root": True, "default_kernel_name": SPEC.name}
-        given = [f"--KernelGatewayApp.{name}={value}" for name, value in options.items()]
+        own = {"ip": self.host.address, "port": PORT, "port_retries": 0, "allow_root": True, "default_kernel_name": SPEC.name}
+        given = [f"--KernelGatewayApp.{name}={value}" for name, value in own.items()]
         programs = environment / "bin"
         command = [programs / "python", "-W", "ignore", "-m", "kernel_gateway", *given, *options]
         self._run(command, {**_places(self.folder, programs), **variables})

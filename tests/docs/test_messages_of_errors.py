@@ -166,7 +166,7 @@ PUBLIC_ERRORS = {
 }
 
 
-@pytest.mark.parametrize("cls", sorted(PUBLIC_ERRORS, key=lambda cls: cls.__name__))
+@pytest.mark.parametrize("cls", sorted(PUBLIC_ERRORS, key=str))
 def test_an_error_names_its_entry(cls: type[errors.GatewayError]) -> None:
     assert cls.__new__(cls).help_page == f"docs/errors.md#{cls.__name__.lower()}"
     assert f"\n### {cls.__name__}\n" in PAGE

@@ -97,6 +97,9 @@ class Kernels:
         except KeyError:
             raise KernelNotFoundError(kernel_id) from None
 
+    def words(self) -> list[str]:
+        return [asked.split()[0] for asked in self.asked]
+
     async def list(self) -> Sequence[KernelModel]:
         await self._request("list")
         return [kernel for kernel in self.running.values() if kernel.id not in self.omitted]
@@ -108,9 +111,6 @@ class Kernels:
         await trio.lowlevel.checkpoint()
         if gone:
             raise KernelNotFoundError(kernel_id)
-
-    def words(self) -> list[str]:
-        return [asked.split()[0] for asked in self.asked]
 
 
 @attrs.frozen

@@ -25,7 +25,8 @@ class ExecuteHandler(APIHandler):
     async def post(self, kernel_id: str) -> None:
         """Run the body's `code`, and answer what came of it."""
         manager = self.kernel_manager.get_kernel(kernel_id)
-        before = {"alive": await manager.is_alive(), "state": manager.execution_state, "spec": manager.kernel_spec.language}
+        state = manager.execution_state  # type: ignore[attr-defined]  # which Jupyter Server's mapping manager sets
+        before = {"alive": await manager.is_alive(), "state": state, "spec": manager.kernel_spec.language}
         texts: list[str] = []
         client = manager.client()
         client.start_channels()

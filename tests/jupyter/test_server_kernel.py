@@ -83,8 +83,8 @@ def test_what_is_known_of_a_kernel(fake: Fake) -> None:
         await manager.start_kernel(kernel_id=there)
         kernel = manager.get_kernel(there)
         assert kernel.execution_state in {"starting", "idle"}
-        assert (kernel.kernel_name, kernel.ready.result()) == ("python3", None)
-        assert kernel.kernel_spec is None  # nobody has asked for the kernelspecs yet
+        # Nobody has asked for the kernelspecs yet.
+        assert (kernel.kernel_name, kernel.ready.result(), kernel.kernel_spec) == ("python3", None, None)
         await app.kernel_spec_manager.get_all_specs()
         assert (kernel.kernel_spec.name, kernel.kernel_spec.language) == ("python3", "python")
         calls: list[str] = []

@@ -580,7 +580,8 @@ async def owner(fork: str = "") -> AsyncGenerator[tuple[subprocess.Popen[str], p
         left = [psutil.Process(int(pid)), psutil.Process(int(kernel))]
         yield process, left[0], directory, left[1]
     finally:
-        for each in (process, *left):
+        all_of_them: list[psutil.Process | subprocess.Popen[str]] = [process, *left]
+        for each in all_of_them:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         process.communicate()  # closes a fork's standard input, which ends it

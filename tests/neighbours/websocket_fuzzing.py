@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import txaio
@@ -40,6 +41,11 @@ Case.compare = lambda self, one, other: text(one) == text(other)
 
 class Border:
     """Makes bytes of what a case sends, and text of what comes for it."""
+
+    runCase: Any
+    sendPong: Callable[[bytes], None]
+    rxFrameStats: dict[int, int]
+    txFrameStats: dict[int, int]
 
     def sendFrame(self, opcode: int, payload: Any = b"", **options: Any) -> None:
         payload = raw(payload)

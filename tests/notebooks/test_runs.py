@@ -27,6 +27,7 @@ from trio_gateway import (
     Stream,
     notebooks,
 )
+from trio_gateway._notebooks.options import KeepKernel
 from trio_gateway.testing import Cell, CellError, FakeGateway, FakeKernelSpec
 
 pytestmark = pytest.mark.usefixtures("threads")
@@ -344,7 +345,7 @@ async def test_bad_input_is_named_before_any_kernel_is_started(
 
 
 @pytest.mark.parametrize("keep_kernel", ["never", "on_error"])
-async def test_its_kernel_gets_the_resources(keep_kernel: notebooks.KeepKernel, autojump_clock: Clock) -> None:
+async def test_its_kernel_gets_the_resources(keep_kernel: KeepKernel, autojump_clock: Clock) -> None:
     async with fake() as there, there.open() as gateway:
         await notebooks.run(gateway, notebook_of("a"), resources=KernelResources(cpu=2), keep_kernel=keep_kernel)
         (start,) = [request for request in there.requests if str(request) == "POST /api/kernels"]

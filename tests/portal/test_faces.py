@@ -193,12 +193,12 @@ def test_where_a_member_is_read_and_called(face: Any) -> None:
 
 def test_a_part_has_one_face(face: Any) -> None:
     """Each time the same, and it is asked for once; one that is made late is made in Trio."""
-    assert isinstance(face.part, Face)
     assert face.part is face.part
     assert face.late is face.late
     assert face.part is not face.late
     assert original_of(face).made == 2
     assert face.part.name == threading.current_thread().name
+    assert isinstance(face.part, Face)
 
 
 def test_lost_events_are_added(face: Any) -> None:

@@ -249,7 +249,7 @@ async def test_a_connection_that_is_cut_loses_no_call(real_gateway: Any) -> None
     assert called == list(range(30))
 
 
-HOSTILE = {
+HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a name that was not given": ({"name": "other"}, "offers no function 'other'"),
     "a name that is none": ({"name": 5}, "offers no function"),
     "no name": ({"name": None}, "offers no function"),

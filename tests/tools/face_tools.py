@@ -44,7 +44,7 @@ def run(backend: str, function: Callable[[], Awaitable[Any]], *, limit: float = 
             assert isinstance(loop, uvloop.Loop) == (backend == "uvloop")
             loop.set_exception_handler(lambda _, context: destroyed.append(str(context)))
             if backend == "asyncio-eager":
-                loop.set_task_factory(asyncio.eager_task_factory)
+                loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]  # from 3.12 on
         with anyio.fail_after(limit):
             if backend == "asyncio-eager":
                 return await asyncio.create_task(function())

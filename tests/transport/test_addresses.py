@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from tests.tools.scripted_http import Answer, Dice, Server, in_turn, response, sent
 from trio.testing import MockClock
 
+from tools.scripted_http import Answer, Dice, Server, in_turn, response, sent
 from trio_gateway import (
     AuthenticationError,
     GatewayConfig,

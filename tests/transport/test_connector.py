@@ -255,7 +255,7 @@ class Network:
 
     def __init__(self, nursery: trio.Nursery, context: ssl.SSLContext | None) -> None:
         self.nursery, self.context = nursery, context
-        self.streams: list[trio.testing.StapledStream[Any, Any]] = []
+        self.streams: list[trio.StapledStream[Any, Any]] = []
 
     async def connect(self, host: str, port: int) -> trio.abc.Stream:
         ours, theirs = trio.testing.memory_stream_pair()
@@ -430,7 +430,7 @@ async def test_a_server_that_hangs_up_in_the_handshake_may_be_tried_again():
 
 
 async def test_a_cancelled_handshake_leaves_nothing_open():
-    opened: list[trio.testing.StapledStream[Any, Any]] = []
+    opened: list[trio.StapledStream[Any, Any]] = []
 
     async def connect(host: str, port: int) -> trio.abc.Stream:
         ours, theirs = trio.testing.memory_stream_pair()

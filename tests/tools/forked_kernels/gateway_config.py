@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from jupyter_client.provisioning import KernelProvisionerFactory
-from traitlets.config import Application
+from jupyter_core.application import JupyterApp
 
 NAME = "forking-provisioner"
 
@@ -20,7 +20,7 @@ KernelProvisionerFactory.provisioners[NAME] = EntryPoint(
 )
 # Now, so that its imports are done beside the gateway's. Its command line is as long as that of a kernel.
 forking_provisioner = importlib.import_module("forking_provisioner")
-connection_file = os.path.join(Application.instance().runtime_dir, f"kernel-{uuid.UUID(int=0)}.json")  # noqa: PTH118
+connection_file = os.path.join(JupyterApp.instance().runtime_dir, f"kernel-{uuid.UUID(int=0)}.json")  # noqa: PTH118
 forking_provisioner.ForkingProvisioner.template = forking_provisioner.Template(
     [sys.executable, *forking_provisioner.LAUNCHER, connection_file], dict(os.environ)
 )

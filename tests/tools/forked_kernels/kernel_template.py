@@ -113,7 +113,7 @@ def run_kernel() -> NoReturn:
     except BaseException:  # noqa: ASYNC103, BLE001 - the interpreter would also print it and end
         sys.excepthook(*sys.exc_info())
         status = 1
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.__stdout__, sys.__stderr__):
         with contextlib.suppress(OSError, ValueError):

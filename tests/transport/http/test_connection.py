@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -39,7 +40,7 @@ async def test_an_answer_before_the_request_is_complete_is_an_answer():
         it.server.nursery.start_soon(hang_up_at, ours)
         return theirs
 
-    async def hang_up_at(stream: trio.testing.StapledStream) -> None:  # type: ignore[type-arg]
+    async def hang_up_at(stream: trio.StapledStream[Any, Any]) -> None:
         await stream.receive_some(10)
         await stream.receive_stream.aclose()
         await stream.send_all(response(413, {"message": "too much"}, "Connection: close"))
