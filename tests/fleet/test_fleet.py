@@ -545,25 +545,33 @@ async def test_a_kernel_that_is_just_made_ready_does_not_wait_for_its_gateway_ei
         assert trio.current_time() < 60
 
 
+async def lose_a(ground: Ground, how: str) -> None:
+    if how == "falls":
+        ground.network.fall("a")
+    else:
+        await ground.fleet.drain("a")
+
+
+async def regain_a(ground: Ground, how: str) -> None:
+    if how == "is drained":
+        ground.fleet.resume("a")
+        return
+    ground.network.rise("a")
+    while ground.status("a").state != "up":  # noqa: ASYNC110 - in virtual time
+        await trio.sleep(0.1)
+
+
 @pytest.mark.parametrize("how", ["falls", "is drained"])
 async def test_a_pool_starts_kernels_as_soon_as_there_is_a_gateway_again(autojump_clock: MockClock, how: str) -> None:
     """It does not wait for the end of the pause that grew while there was none."""
     async with open_ground(make_fakes("a")) as ground, ground.fleet.open_pool(size=2, warm=1, init="x = 1") as pool:
         for number in range(8):
             await pool.wait_ready()
-            if how == "falls":
-                ground.network.fall("a")
-            else:
-                await ground.fleet.drain("a")
+            await lose_a(ground, how)
             await trio.sleep(300 + 7 * number)  # so that it is somewhere in its pause
             with pytest.raises(NoGatewayError):
                 await pool.run("x")
-            if how == "falls":
-                ground.network.rise("a")
-                while ground.status("a").state != "up":  # noqa: ASYNC110 - in virtual time
-                    await trio.sleep(0.1)
-            else:
-                ground.fleet.resume("a")
+            await regain_a(ground, how)
             began = trio.current_time()
             assert (await pool.run("x")).text == "1"
             assert trio.current_time() - began < 1
@@ -603,20 +611,12 @@ async def test_a_start_that_waits_for_one_gateway_takes_another_that_can_be_used
     async with open_ground() as ground, ground.fleet.open_pool(size=4, warm=4) as pool:
         for number in range(8):
             await pool.wait_ready()
-            if how == "falls":
-                ground.network.fall("a")
-            else:
-                await ground.fleet.drain("a")
+            await lose_a(ground, how)
             await trio.sleep(300 + 11 * number)
             while pool.statistics().starting < 4 or asked_at < trio.current_time() - 5:  # noqa: ASYNC110 - in virtual time
                 await trio.sleep(0.1)
             failed = pool.statistics().starts_failed
-            if how == "falls":
-                ground.network.rise("a")
-                while ground.status("a").state != "up":  # noqa: ASYNC110 - in virtual time
-                    await trio.sleep(0.1)
-            else:
-                ground.fleet.resume("a")
+            await regain_a(ground, how)
             began = trio.current_time()
             assert (await pool.run("1")).text == "1"
             assert trio.current_time() - began < 3

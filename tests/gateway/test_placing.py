@@ -19,8 +19,8 @@ from trio_gateway._gateway.placing import ask, is_the_same, put_into_place, valu
 class Asked:
     """A kernel that evaluates expressions, in a directory of its own, on this machine or on another one."""
 
-    def __init__(self, where: str, *, language: str = "python", answers: bool = True, elsewhere: bool = False) -> None:
-        self.where, self.language, self.answers, self.elsewhere = where, language, answers, elsewhere
+    def __init__(self, where: str, *, language: str = "python", answers: bool = True, other_files: bool = False) -> None:
+        self.where, self.language, self.answers, self.other_files = where, language, answers, other_files
         self.delay = 0.0
         self.refuses = ""
 
@@ -44,7 +44,7 @@ class Asked:
             self.where = eval(expression.partition("chdir(")[2].partition("))(")[0])
             return self.ok(None)
         marks = eval(expression)
-        return self.ok([mark + 1 for mark in marks] if self.elsewhere else marks)
+        return self.ok([mark + 1 for mark in marks] if self.other_files else marks)
 
     @staticmethod
     def ok(value: object) -> dict[str, Any]:
@@ -66,14 +66,14 @@ async def test_one_for_which_it_is_the_same_directory_goes_there(tmp_path: Path)
 
 
 async def test_another_machines_directory_of_the_same_name_is_none(tmp_path: Path) -> None:
-    kernel = Asked("/srv", elsewhere=True)
+    kernel = Asked("/srv", other_files=True)
     reason = await put_into_place(kernel.as_one(), str(tmp_path), limit=5)
     assert reason == "it works in /srv on its own machine, which has no such directory, or another one"
     assert kernel.where == "/srv"
 
 
 async def test_a_directory_that_is_not_here_can_only_be_the_kernels() -> None:
-    kernel = Asked("/srv", elsewhere=True)
+    kernel = Asked("/srv", other_files=True)
     assert await put_into_place(kernel.as_one(), "/there/only", limit=5) is None
     assert kernel.where == "/there/only"
 

@@ -19,11 +19,12 @@ from typing import Any, ClassVar
 import attrs
 import trio
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, precondition, rule
+from hypothesis.stateful import Bundle, consumes, initialize, precondition, rule
 
 import trio_gateway
 from sweeps import chaos_soak
 from sweeps.chaos_soak import Violated
+from sweeps.stepped_machine import PAUSES, SteppedMachine
 from tools.python_kernel import SCRIPTED, PythonProcess, python_spec, small_pieces
 from tools.stepped_trio import SteppedTrio
 from tools.sweep_tools import service_tasks
@@ -45,8 +46,6 @@ SETTINGS: dict[str, Any] = {
 PIECE = 1000
 POOL: dict[str, Any] = {"size": 2, "reuse": "restart", "init": "init 0 0"}
 ENGINES = ["fast", "trio-websocket"]
-PAUSES = st.sampled_from([0.0, 0.0, 0.001, 0.5, 20.0])
-"""How long after a rule the next one is, in seconds: often at once, before its tasks have begun."""
 
 LINES = st.sampled_from([0, 1, 3, 12])
 SECONDS = st.sampled_from([0, 0, 0.5, 5])
@@ -315,21 +314,12 @@ class World:
             await trio.sleep(5)
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(SteppedMachine):
     """Its rules are what users and the world do; after each of them what must hold is checked."""
 
     blocks: ClassVar[Bundle[Kept]] = Bundle("blocks")
     runs: ClassVar[Bundle[Run]] = Bundle("runs")
-
-    def _after(self, pause: float, act: Callable[[], object] = lambda: None) -> None:
-        async def step() -> None:
-            act()
-            await trio.sleep(pause)
-            self.world.check()
-
-        self.fine = False
-        self.steps.call(step)
-        self.fine = True
+    world: World
 
     @initialize(
         target=blocks, seed=st.integers(0, 2**32), engine=st.sampled_from(ENGINES), framing=st.sampled_from(["v1", "legacy"]),
@@ -517,20 +507,10 @@ class Machine(RuleBasedStateMachine):
             self.world.undecided.add(kernel.id)  # the next break may be that its gateway starts it again
         self._break(getattr(kernel, how), pause)
 
-    @rule(seconds=st.sampled_from([1.0, 15.0, 100.0]))
-    def wait(self, seconds: float) -> None:
-        self._after(seconds)
-
-    fine = False
-    """Whether nothing has been found yet."""
-
     def teardown(self) -> None:
         """Come to the end, as the last rule."""
-        if not hasattr(self, "steps"):
-            return
         try:
-            if self.fine:
-                self.steps.call(self.world.finish)
+            super().teardown()
         finally:
-            self.steps.close()
-            self.pieces.__exit__(None, None, None)
+            if hasattr(self, "pieces"):
+                self.pieces.__exit__(None, None, None)

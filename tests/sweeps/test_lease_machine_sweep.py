@@ -8,7 +8,6 @@ It is in virtual time what `fleet/test_fleet_real.py` is on real gateways.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,18 +17,17 @@ import pytest
 import trio
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, consumes, initialize, precondition, rule, run_state_machine_as_test
 
 from fleet.fleet_kit import CountedFake, open_ground
 from suite.budgets import LONG
+from sweeps.stepped_machine import PAUSES, SteppedMachine
 from tools.stepped_trio import SteppedTrio
 from tools.sweep_tools import service_tasks
 from trio_gateway import GatewayError, Kernel, KernelPool, NoGatewayError
 
 NAMES = ["a", "b"]
 GATEWAYS = st.sampled_from(NAMES)
-PAUSES = st.sampled_from([0.0, 0.0, 0.001, 0.5, 20.0])
-"""How long after a rule the next one is, in seconds: often at once, before its tasks have begun."""
 SETTINGS = {"cleanup_timeout": 60, "gateway_retry_interval": 0.1, "gateway_retry_max": 3}
 OPTIONS: dict[str, Any] = {"size": 3, "warm": 1, "init": "x = 1", "idle_timeout": 5.0}
 PARTS = 2
@@ -108,6 +106,9 @@ class World:
                 await self.closing.wait()
         self.closed.set()
 
+    def check(self) -> None:
+        self.model.check()
+
     async def finish(self) -> None:
         """When all is well again: each lease comes to its end, the pool is of use, and nothing is left."""
         for name, fake in self.fakes.items():
@@ -136,22 +137,11 @@ class World:
         assert not left, "tasks are left (G1)"
 
 
-class PoolMachine(RuleBasedStateMachine):
+class PoolMachine(SteppedMachine):
     """Its rules are what callers and the world do; after each of them the model is looked at."""
 
     leases: ClassVar[Bundle[Lease]] = Bundle("leases")
-    fine = False
-    """Whether nothing has been found yet."""
-
-    def _after(self, pause: float, act: Callable[[], object] = lambda: None) -> None:
-        async def step() -> None:
-            act()
-            await trio.sleep(pause)
-            self.world.model.check()
-
-        self.fine = False
-        self.steps.call(step)
-        self.fine = True
+    world: World
 
     @initialize(seed=st.integers(0, 2**32), reuse=st.sampled_from(["never", "restart", "as-is"]))
     def begin(self, seed: int, reuse: str) -> None:
@@ -213,20 +203,6 @@ class PoolMachine(RuleBasedStateMachine):
     def refuse_starts(self, name: str, status: int, pause: float) -> None:
         faults = self.world.fakes[name].faults
         self._after(pause, lambda: faults.answer("POST /api/kernels$", status, {"message": "no", "reason": None}, times=2))
-
-    @rule(seconds=st.sampled_from([1.0, 15.0, 100.0]))
-    def wait(self, seconds: float) -> None:
-        self._after(seconds)
-
-    def teardown(self) -> None:
-        """Come to the end, as the last rule."""
-        if not hasattr(self, "steps"):
-            return
-        try:
-            if self.fine:
-                self.steps.call(self.world.finish)
-        finally:
-            self.steps.close()
 
 
 @pytest.mark.full

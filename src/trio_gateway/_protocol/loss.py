@@ -238,8 +238,8 @@ class _Sender:
         if not holes:
             return 0, 0
         ended = self._ranges(self.ended)
-        elsewhere = _match(ended, [*self._pieces(0, start - 1), *self._pieces(end + 1, self.last)])
-        works = [work for work in ended if work[2] not in elsewhere]
+        outside = _match(ended, [*self._pieces(0, start - 1), *self._pieces(end + 1, self.last)])
+        works = [work for work in ended if work[2] not in outside]
         works += [(work.busy + 1, end, parent) for parent, work in self.at_work.items() if not (work.main or work.replied)]
         unexplained = holes - len(_match(works, self._pieces(start, end)))
         doubtful = sum(work.main and self._has_hole(max(work.busy + 1, start), end) for work in self.at_work.values())
