@@ -157,7 +157,10 @@ def main(
         sys.exit(1)
     from .chart import draw
 
-    draw(run, folder / "chart.svg")
+    try:
+        draw(run, folder / "chart.svg")
+    except ValueError as error:  # parts alone have none
+        click.echo(f"no chart: {error}", err=True)
     click.echo(f"written to {folder}")
 
 
