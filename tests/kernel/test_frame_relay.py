@@ -5,6 +5,7 @@ What becomes of requests when the connection breaks is in `test_checks.py`, for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -168,14 +169,14 @@ async def test_a_link_that_breaks_often_leaves_one_barrier(autojump_clock: Clock
         assert (await front.reply("code")).content["status"] == "ok"
 
 
-async def test_no_task_waits_where_nothing_is_to_be_found_out(autojump_clock: Clock) -> None:
+async def test_no_alarm_is_set_where_nothing_is_to_be_found_out(autojump_clock: Clock) -> None:
     async with FakeGateway() as fake, open_front(fake) as front:
         fake.cut_connections()
         await trio.sleep(1)
         await front.send("shell", "execute_request", "code", {"code": "6 * 7"})
         await front.reply("code")
         await trio.testing.wait_all_tasks_blocked()
-        assert front.channels._carrier._timer is None
+        assert front.channels._carrier._alarm.moment == math.inf
 
 
 @each_framing

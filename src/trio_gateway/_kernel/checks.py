@@ -50,6 +50,7 @@ from .._protocol.recovery import (
 )
 from .._protocol.responsiveness import Again, Ask, Finding, Responsiveness, Unresponsive
 from .._transport.http.client import HttpClient
+from .._transport.timer import Alarm, raise_error
 from .._transport.websocket.opening import HandshakeRejected, WebSocketClosed
 from .channels import Channel
 from .pending import Pending, PendingExecution, PendingProbe, PendingReply
@@ -80,13 +81,12 @@ class Carrier(abc.ABC):
     """
 
     __slots__ = (
+        "_alarm",
         "_api",
         "_changed",
         "_kernel_id",
         "_seeking",
         "_start_soon",
-        "_ticking",
-        "_timer",
         "recovery",
         "responsiveness",
     )
@@ -109,8 +109,7 @@ class Carrier(abc.ABC):
         self._api = api
         self._kernel_id = kernel_id
         self._start_soon = start_soon
-        self._timer: trio.CancelScope | None = None
-        self._ticking = False
+        self._alarm = Alarm(api.http.timer, self._look, self._have_raised)
         self._seeking: trio.CancelScope | None = None
         self._changed: trio.lowlevel.ParkingLot | None = None  # most owners never wait
 
@@ -172,20 +171,13 @@ class Carrier(abc.ABC):
             self._seeking = None
         if self._changed is not None:
             self._changed.unpark_all()
-        self._set_timer()
+        self._set_alarm()
 
     def _next_deadline(self) -> float:
         return min(self.recovery.next_deadline(), self.responsiveness.look_at)
 
-    def _set_timer(self) -> None:
-        deadline = self._next_deadline()
-        if self._timer is not None:
-            self._timer.deadline = deadline
-            if deadline == math.inf:
-                self._timer.cancel()  # no task waits for nothing
-        elif deadline < math.inf and not self._ticking:
-            self._ticking = True
-            self._start_soon(self._keep_time, name="trio_gateway.recovery")
+    def _set_alarm(self) -> None:
+        self._alarm.set(self._next_deadline())
 
     def connected(self, actions: Iterable[Action]) -> None:
         """A connection was made.
@@ -195,7 +187,7 @@ class Carrier(abc.ABC):
         """
         self.act(actions)
         self.responsiveness.sent(trio.current_time())
-        self._set_timer()
+        self._set_alarm()
 
     def lost(self) -> None:
         """The connection is over, or could not be made."""
@@ -210,7 +202,7 @@ class Carrier(abc.ABC):
             self.responsiveness.asked()
         self.responsiveness.sent(now)
         if self.responsiveness.look_at < math.inf:
-            self._set_timer()
+            self._set_alarm()
         return order, now
 
     def answered(self, msg_id: str, reply: Message) -> None:
@@ -253,19 +245,21 @@ class Carrier(abc.ABC):
             self._changed = trio.lowlevel.ParkingLot()
         await self._changed.park()
 
-    async def _keep_time(self) -> None:
-        """Call the machine at its deadlines, until it has none."""
-        try:
-            while (deadline := self._next_deadline()) < math.inf:
-                with trio.CancelScope(deadline=deadline) as self._timer:
-                    await trio.sleep_forever()
-                now = trio.current_time()
-                self.act(self.recovery.timed_out(now, paused=self.paused))
-                if now >= self.responsiveness.look_at:
-                    self._tell(self.responsiveness.look(now, paused=self.paused))
-        finally:
-            self._timer = None
-            self._ticking = False
+    def _look(self) -> None:
+        """Call the machine, whose deadline has come."""
+        now = trio.current_time()
+        self.act(self.recovery.timed_out(now, paused=self.paused))
+        if now >= self.responsiveness.look_at:
+            self._tell(self.responsiveness.look(now, paused=self.paused))
+        self._set_alarm()
+
+    def _have_raised(self, error: Exception) -> None:
+        """Have a defect end the owner's block, and nobody else's."""
+        self._start_soon(raise_error, error, name="trio_gateway.recovery")
+
+    def close(self) -> None:
+        """Look no more: the session is over."""
+        self._alarm.close()
 
     async def ask_gateway(self) -> None:
         """Ask the gateway about the kernel, and have the machine learn from its answer. Raises nothing."""

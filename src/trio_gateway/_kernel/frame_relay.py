@@ -362,6 +362,7 @@ class KernelChannels:
                 await self._hand_over([encode(self._make("iopub", "status", {"execution_state": state}))])
         finally:
             self._carrier.responsiveness.lost()
+            self._carrier.close()
             self._opened_once.set()
             self._over = True
             self._came.unpark_all()

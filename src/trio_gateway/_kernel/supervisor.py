@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -52,6 +52,7 @@ from .._transport.websocket.opening import (
     WebSocketOptions,
     connect_websocket,
 )
+from .heartbeat import Heartbeat, Traffic
 
 __all__ = ["SMALLEST_LIMIT", "Exchange", "Supervised", "Supervisor", "open_channels"]
 
@@ -125,18 +126,8 @@ class Supervised(Protocol):
         ...
 
 
-class Exchange(Protocol):
+class Exchange(Traffic, Protocol):
     """What goes over the connection, in both directions."""
-
-    @property
-    def sending(self) -> bool:
-        """Whether something is being written at the moment."""
-        ...
-
-    @property
-    def paused(self) -> bool:
-        """Whether nothing is read at the moment because a consumer has no room."""
-        ...
 
     def begin(self, *, v1: bool) -> None:
         """A connection was made, and this framing selected on it."""
@@ -325,43 +316,20 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             nursery.start_soon(self._exchange.send_all, websocket)
-            nursery.start_soon(self._beat, websocket, nursery)
-            try:
-                await self._exchange.receive_all(websocket)
-            except WebSocketClosed as error:
-                closed = error
+            heartbeat = Heartbeat(websocket, nursery, self._session.liveness, self._exchange, self._http.timer, self._note_silent)
+            with heartbeat:
+                try:
+                    await self._exchange.receive_all(websocket)
+                except WebSocketClosed as error:
+                    closed = error
             nursery.cancel_scope.cancel()
         self._scope = None
         return closed
 
-    async def _beat(self, websocket: WebSocket, nursery: trio.Nursery) -> None:
-        """Ping when nothing was heard for a while, and give the connection up when nothing answers."""
-        liveness, exchange = self._session.liveness, self._exchange
-        while True:
-            await trio.sleep(liveness.next_check(trio.current_time(), sending=exchange.sending))
-            now = trio.current_time()
-            if exchange.paused:
-                # We don't read, so we can't hear: say that we are there, and don't take the silence for death.
-                liveness.heard(now)
-                nursery.start_soon(_quietly, websocket.pong)
-            elif liveness.link_is_dead(now, sending=exchange.sending):
-                _logger.debug("link_is_dead", extra={"gateway.kernel_id": self._session.kernel_id})
-                websocket.given_up = True
-                heard = now - liveness.silence(now)
-                self._http.addresses.failed(self._address, heard, lambda: "a kernel's connection there has gone silent")
-                nursery.cancel_scope.cancel()
-            elif liveness.wants_ping(now):
-                liveness.pinged(now)
-                # In a task of its own: a ping that is cut would be half a frame.
-                nursery.start_soon(self._ping, websocket)
-
-    async def _ping(self, websocket: WebSocket) -> None:
-        sent = trio.current_time()
-        try:
-            await websocket.ping()
-        except WebSocketClosed:
-            return
-        self._session.liveness.ponged(trio.current_time(), sent)
+    def _note_silent(self, heard: float) -> None:
+        """The connection was given up: nothing has come since then, and nothing answers."""
+        _logger.debug("link_is_dead", extra={"gateway.kernel_id": self._session.kernel_id})
+        self._http.addresses.failed(self._address, heard, lambda: "a kernel's connection there has gone silent")
 
     def _rejection(self, rejected: HandshakeRejected) -> GatewayHTTPError:
         config, kernel_id = self._http.config, self._session.kernel_id
@@ -513,11 +481,6 @@ async def _connect_somewhere(http: HttpClient, path: str, subprotocols: list[str
         raise failure
     finally:
         del failure, way  # else this frame and its own traceback keep each other
-
-
-async def _quietly(act: Callable[[], Awaitable[None]]) -> None:
-    with suppress(WebSocketClosed):
-        await act()
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -253,7 +253,7 @@ class Liveness:
 
     def wants_ping(self, now: float) -> bool:
         """Whether it is time for a ping: nothing was heard for an interval, and none is under way."""
-        return self._connected and self._pinged is None and now >= self._due(sending=False)
+        return self._connected and self._pinged is None and now >= self.due(sending=False)
 
     def link_is_dead(self, now: float, *, sending: bool) -> bool:
         """Whether a ping has gone unanswered for so long that the connection must be given up.
@@ -262,14 +262,10 @@ class Liveness:
             now: the time.
             sending: whether a message is being sent at the moment.
         """
-        return self._pinged is not None and now >= self._due(sending=sending)
+        return self._pinged is not None and now >= self.due(sending=sending)
 
-    def next_check(self, now: float, *, sending: bool) -> float:
-        """Return when to look again, in seconds from now."""
-        return max(self._due(sending=sending) - now, 0.0)
-
-    def _due(self, *, sending: bool) -> float:
-        """Return when a ping is due, or, if one was sent, its answer.
+    def due(self, *, sending: bool) -> float:
+        """Return when a ping is due, or, if one was sent, its answer: when to look again.
 
         A moment and no difference: a difference is rounded, so the check could come a hair before its time again and again, with
         a wait so short that adding it to a clock that stands still between two steps, as a test's does, changes nothing.

@@ -70,10 +70,21 @@ async def opened(
     headers: Sequence[tuple[str, str]] = (),
     subprotocols: Sequence[str] = ("v1.kernel.websocket.jupyter.org",),
     polite: bool = True,
+    at_once: bool = False,
     **changes: Any,
 ) -> AsyncGenerator[tuple[WebSocket, Peer]]:
-    """A WebSocket and its peer, which takes the handshake unless it is told otherwise."""
+    """A WebSocket and its peer, which takes the handshake unless it is told otherwise.
+
+    Where it is `at_once`, its stream takes what is sent without waiting.
+    """
     client, server = memory_stream_pair()
+
+    def send_now(data: bytes) -> int:
+        server.receive_stream.put_data(data)
+        return len(data)
+
+    if at_once:
+        client.send_now = send_now  # type: ignore[attr-defined]
     peer = Peer(server)
 
     async def connector(host: str, port: int) -> trio.abc.Stream:

@@ -305,6 +305,47 @@ async def test_a_ping_waits_for_its_own_pong(engine: str) -> None:
         receiving.cancel()
 
 
+async def test_a_ping_without_waiting_tells_when_its_pong_has_come(engine: str) -> None:
+    async with opened(engine, at_once=True) as (websocket, peer), trio.open_nursery() as nursery:
+        answers: list[float] = []
+        sent = websocket.ping_now(lambda: answers.append(trio.current_time()))
+        assert sent == (engine == "fast")
+        if not sent:
+            return
+        ping = await peer.next()
+        assert isinstance(ping, wire.Ping)
+        receiving = trio.CancelScope()
+
+        async def receive() -> None:
+            with receiving:
+                await websocket.receive()
+
+        nursery.start_soon(receive)
+        await peer.send(wire.Pong(b"another one's"))
+        await wait_all_tasks_blocked()
+        assert not answers
+        await peer.send(wire.Pong(ping.payload))
+        await wait_all_tasks_blocked()
+        await peer.send(wire.Pong(ping.payload))
+        await wait_all_tasks_blocked()
+        receiving.cancel()
+        assert len(answers) == 1
+
+
+async def test_a_ping_without_waiting_whose_connection_ends_tells_nothing(engine: str) -> None:
+    async with opened(engine, at_once=True) as (websocket, peer):
+        answers: list[float] = []
+        if not websocket.ping_now(lambda: answers.append(trio.current_time())):
+            assert engine == "trio-websocket"
+            return
+        await peer.next()
+        await peer.stream.aclose()
+        with pytest.raises(WebSocketClosed):
+            await websocket.receive()
+        assert not answers
+        assert not websocket.ping_now(lambda: answers.append(trio.current_time()))
+
+
 async def test_an_unsolicited_pong(engine: str) -> None:
     async with opened(engine) as (websocket, peer):
         await websocket.pong()

@@ -9,7 +9,19 @@ import pytest
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
-from trio_gateway._protocol.frames import BINARY, CLOSE, PING, Close, Control, FrameParser, Pong, no_mask, small_frame, xor_mask
+from trio_gateway._protocol.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    Close,
+    Control,
+    FrameParser,
+    Ping,
+    Pong,
+    no_mask,
+    small_frame,
+    xor_mask,
+)
 from trio_gateway._protocol.websocket import Role, WebSocketConnection
 from trio_gateway._transport.websocket.engine import WebSocketClosed
 from trio_gateway._transport.websocket.shell import FrameShell
@@ -30,6 +42,9 @@ class Shell(FrameShell):
 
     async def ping(self) -> None:
         await self._write((self._connection.ping(b"ours"),))
+
+    def ping_now(self) -> bool:
+        return self._may_write_now and self._put_now(self._connection.ping(b"ours"))
 
     def _note_answered(self, payloads: Sequence[bytes]) -> None:
         self.answered += payloads
@@ -282,6 +297,20 @@ async def test_a_rest_that_can_not_be_sent_stays_unfinished(role: Role, nursery:
     await wait_all_tasks_blocked()
     assert shell.unfinished
     assert shell._owed_sent is None, "and nobody tries again and again"
+
+
+@pytest.mark.parametrize("room", [1, 3])
+async def test_a_ping_of_which_a_part_is_sent_is_no_unfinished_message(role: Role, nursery: trio.Nursery, room: int) -> None:
+    stream = Narrow(room)
+    shell = Shell(nursery, stream, role)
+    assert shell.ping_now()
+    assert not shell.unfinished
+    stream.room = 1_000
+    assert not shell._write_now([b"later"]), "it would go before the rest"
+    stream.go_on.set()
+    await wait_all_tasks_blocked()
+    assert shell._write_now([b"m"])
+    assert heard_by_other(role, bytes(stream.taken)) == [b"m", Ping(b"ours")]
 
 
 # Cut short

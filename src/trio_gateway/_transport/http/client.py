@@ -29,6 +29,7 @@ from ..._protocol.urls import origin_of, split_url
 from ..._secret import SecretBytes, hide_values
 from ..addresses import Addresses
 from ..connector import Connector, connect_tcp
+from ..timer import Timer
 from ..tls import load_ssl_context
 from ..turnstile import Turnstile
 from ..websocket.handshakes import Handshakes, open_handshakes
@@ -75,6 +76,8 @@ class HttpClient:
     """Where WebSocket handshakes are made."""
     reconnects: Turnstile
     """Where those wait that connect to a kernel again."""
+    timer: Timer
+    """Keeps time for all connections."""
     called: str
     """What the gateway is called in a fleet; `""` where it is in none."""
 
@@ -98,6 +101,8 @@ class HttpClient:
         self.called = ""
         self.reconnects = Turnstile(config.reconnects_at_once, RECONNECT_SECONDS)
         self.handshakes = handshakes
+        self.timer = Timer()
+        handshakes.services.start_soon(self.timer.run, name="trio_gateway.timer")
         self._rng = rng
         self._identity = Identity(config)
         self._attempts = Attempts(config, self._identity, pool)

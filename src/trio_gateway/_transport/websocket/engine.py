@@ -249,6 +249,14 @@ class WebSocket(Protocol):
         """
         ...
 
+    def ping_now(self, answered: Callable[[], object]) -> bool:
+        """Send a ping without waiting, if the stream takes it now and nobody else writes; say whether that was so.
+
+        Args:
+            answered: called when its pong has come, by the task that receives. It must not wait or raise.
+        """
+        ...
+
     async def pong(self) -> None:
         """Send an unsolicited pong, which tells the server that we are there (RFC 6455, section 5.5.3).
 

@@ -35,7 +35,7 @@ class FastWebSocket(FrameShell):
         self._words = _NOBODY
         self._subprotocol: str | None = None
         self._headers: Sequence[tuple[str, str]] = ()
-        self._pings: dict[bytes, trio.Event] = {}
+        self._pings: dict[bytes, Callable[[], object]] = {}  # what is called when one is answered, or never will be
         self._owed_sent = None
 
     async def open(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
@@ -94,7 +94,8 @@ class FastWebSocket(FrameShell):
 
     async def ping(self) -> None:
         payload = secrets.token_bytes(8)
-        answered = self._pings[payload] = trio.Event()
+        answered = trio.Event()
+        self._pings[payload] = answered.set
         try:
             await self._write((self._connection.ping(payload),))
             await answered.wait()
@@ -103,6 +104,14 @@ class FastWebSocket(FrameShell):
             self._connection.forget_ping(payload)
         if self._connection.closed is not None:
             raise self._ended()
+
+    def ping_now(self, answered: Callable[[], object]) -> bool:
+        payload = secrets.token_bytes(8)
+        if not self._may_write_now or not self._put_now(self._connection.ping(payload)):
+            self._connection.forget_ping(payload)
+            return False
+        self._pings[payload] = lambda: self._connection.closed is None and answered()
+        return True
 
     async def pong(self) -> None:
         await self._write((self._connection.pong(),))
@@ -126,8 +135,9 @@ class FastWebSocket(FrameShell):
 
     def _note_answered(self, payloads: Sequence[bytes]) -> None:
         for payload in payloads:
-            if payload in self._pings:
-                self._pings[payload].set()
+            note = self._pings.pop(payload, None)
+            if note is not None:
+                note()
 
     def _start_soon(self, send: Callable[[], Awaitable[None]]) -> None:
         self._services.start_soon(send, name="trio_gateway.websocket_answers")

@@ -24,7 +24,11 @@ __all__ = ["FrameShell"]
 class FrameShell:
     """Base of the shells of both roles. One task may receive and several may send at a time."""
 
-    __slots__ = ("_connection", "_first", "_owed_sent", "_rest", "_stream", "_torn", "_writing")  # one for each front end
+    # One for each front end.
+    __slots__ = ("_connection", "_first", "_owed_sent", "_rest", "_stream", "_torn", "_writing", "unfinished")
+
+    unfinished: bool
+    """Whether a part of a message that was sent without waiting is not on its way yet."""
 
     def _begin(self, connection: WebSocketConnection, stream: trio.abc.Stream, first: bytes) -> None:
         """Begin; nothing else may be called before.
@@ -38,6 +42,7 @@ class FrameShell:
         self._stream: trio.abc.Stream = stream
         self._first = first
         self._rest: Buffer = b""  # of a frame that was sent without waiting: before all else
+        self.unfinished = False
         self._torn = False  # whether a write was cut short: what came behind it would be read as the rest of a frame
         self._writing = trio.StrictFIFOLock()
         self._owed_sent: trio.Event | None = None  # set when the task ends that sends what is owed
@@ -100,19 +105,25 @@ class FrameShell:
 
         The rest is sent by a task of its own, before anything else is. A pong that is owed goes first.
         """
-        if self._rest or self._torn or self._writing.locked() or self._connection.owes or not self._connection.may_send:
+        if not self._may_write_now:
             return False
-        data = b"".join(self._connection.send(messages))
+        taken = self._put_now(b"".join(self._connection.send(messages)))
+        self.unfinished = bool(self._rest)
+        return taken
+
+    @property
+    def _may_write_now(self) -> bool:
+        """Whether nobody writes, and nothing is owed."""
+        connection = self._connection
+        return not (self._rest or self._torn or self._writing.locked() or connection.owes) and connection.may_send
+
+    def _put_now(self, data: bytes) -> bool:
+        """Send whole frames without waiting, as far as the stream takes them; say whether it took a part."""
         taken = send_now(self._stream, data)
         if 0 < taken < len(data):
             self._rest = memoryview(data)[taken:]
             self._have_owed_sent()
         return taken > 0
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a part of what was sent without waiting is not on its way yet."""
-        return bool(self._rest)
 
     async def _put(self, data: Buffer) -> None:
         """Send bytes, and before them the rest of a frame; the caller holds the lock. Cut short, it is the last that is sent."""
@@ -121,6 +132,7 @@ class FrameShell:
             if self._rest:
                 await self._stream.send_all(self._rest)
                 self._rest = b""
+                self.unfinished = False
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # what had come before the end may still be read: the receiver says how it ended
