@@ -93,7 +93,7 @@ class Heartbeat:
                 self._nursery.start_soon(self._ping, now)
         self._rest()
 
-    async def _ping(self, sent: float) -> None:
+    async def _ping(self, sent: float) -> None:  # noqa: ASYNC910 - it waits for the answer
         with suppress(WebSocketClosed):
             await self._websocket.ping()
             self._note_answer(sent)
@@ -108,6 +108,6 @@ class Heartbeat:
         self._nursery.start_soon(raise_error, error)
 
 
-async def _quietly(act: Callable[[], Awaitable[None]]) -> None:
+async def _quietly(act: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910 - what it calls waits
     with suppress(WebSocketClosed):
         await act()

@@ -123,6 +123,6 @@ class Alarm:
         self._timer = None
 
 
-async def raise_error(error: Exception) -> None:
+async def raise_error(error: Exception) -> None:  # noqa: ASYNC124 - a nursery starts it
     """Raise what an alarm's function has raised: started in its owner's nursery, so that it ends its owner, and nobody else."""
     raise error
