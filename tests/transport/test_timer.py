@@ -100,8 +100,10 @@ async def test_one_that_is_closed_leaves_nothing_and_is_not_called(autojump_cloc
 
 async def test_one_that_closes_another_of_the_same_moment(autojump_clock: MockClock, timer: Timer) -> None:
     calls = Calls(timer)
+    others: list[Alarm] = []
+    first = calls.alarm("first", lambda: [other.close() for other in others])
     second = calls.alarm("second")
-    first = calls.alarm("first", second.close)
+    others.append(second)
     first.set(1.0)
     second.set(1.0)
     await trio.sleep(2)
