@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import rich_click as click
+import click
 
 from . import environments, harness, progress, report
 from . import parts as beside

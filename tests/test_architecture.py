@@ -262,9 +262,9 @@ plugin = set(sys.modules) - before
 import trio_gateway
 library = set(sys.modules)
 
-for name in ("click", "rich", "rich_click", "nbformat"):
+for name in ("click", "rich", "nbformat"):
     sys.modules[name] = None
-from trio_gateway._cli import main
+from trio_gateway_command import main
 said = io.StringIO()
 with contextlib.redirect_stderr(said):
     try:
@@ -310,7 +310,6 @@ def test_importing_the_library_loads_no_extra(fresh: Fresh) -> None:
         "opentelemetry",
         "psutil",
         "rich",
-        "rich_click",
         "tornado",
     }
     assert "trio_gateway" in fresh.library

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 EXTRAS = {
-    "cli": ("click", "junitparser", "rich", "rich_click"),
+    "cli": ("click", "junitparser", "rich"),
     "events": ("jupyter_events",),
     "fast": ("websockets",),
     "html": ("nbconvert",),
@@ -67,7 +67,8 @@ def test_a_missing_extra_names_itself(statement: str, blocked: tuple[str, ...], 
 @pytest.mark.parametrize(
     ("arguments", "blocked", "install"),
     [
-        (("--version",), EXTRAS["cli"], "trio-gateway[cli]"),
+        (("--help",), EXTRAS["cli"], "trio-gateway[cli]"),
+        (("exec", "1"), ("rich",), "trio-gateway[cli]"),
         (("run", "a.ipynb"), ("nbformat",), "trio-gateway[cli]"),
         (("run", "a.ipynb", "--html", "a.html"), ("nbconvert",), "trio-gateway[html]"),
         (("run", "a.ipynb", "--report", "a.xml"), ("junitparser",), "trio-gateway[cli]"),
@@ -75,7 +76,7 @@ def test_a_missing_extra_names_itself(statement: str, blocked: tuple[str, ...], 
     ],
 )
 def test_so_it_does_on_the_command_line(arguments: tuple[str, ...], blocked: tuple[str, ...], install: str) -> None:
-    ended = run("from trio_gateway._cli import main; main()", blocked, arguments)
+    ended = run("from trio_gateway_command import main; main()", blocked, arguments)
     assert ended.returncode == 2, ended
     line = ended.stderr.strip().splitlines()[0]
     assert line.startswith("trio-gateway: error: ")

@@ -5,7 +5,7 @@ All of the library is imported before this begins; `trio_gateway_command` is the
 
 from __future__ import annotations
 
-from trio_gateway._cli import main
+from trio_gateway_command import main
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,8 @@
-"""Where the command `trio-gateway` begins: Ctrl-C ends it without a word from its first moment on.
+"""Where the command `trio-gateway` begins and ends: Ctrl-C ends it without a word from its first moment on.
 
 It is a package of its own, because importing anything of `trio_gateway` imports all of that first, which takes a good part of a
-second. Somebody who presses Ctrl-C then wants the prompt back, and no traceback of an import.
+second. Somebody who presses Ctrl-C then wants the prompt back, and no traceback of an import; and somebody who asks for the
+version, for help or for a completion needs nothing of it.
 
 Nothing can be done before: of the first 50 ms, Python's own start takes 35, and the script that pip makes takes most of the rest
 to import `re`. To find and run this file takes one or two.
@@ -15,7 +16,10 @@ import sys
 
 __all__ = ["main"]
 
+# `exit_codes.ExitCode` has them all; that module is not there yet when these are needed.
+_BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 and SIGINT, as a shell reports it
+_OUTPUT_CLOSED = 141
 
 
 def _end(*_: object) -> None:
@@ -35,9 +39,35 @@ def main() -> None:
         signal.signal(signal.SIGINT, _end)
     if sys.argv[1:] == ["--version"] and _says_version():
         return
-    from trio_gateway._cli import main as run
+    if not os.environ.get("COLUMNS", "").strip("0"):
+        os.environ.pop("COLUMNS", None)  # rich would take the 0 at its word, and print nothing at all
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        # Ctrl-C before the event loop's own handling was in place, or after it was gone.
+        code = _INTERRUPTED
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            # Python would flush once more while it ends, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = _OUTPUT_CLOSED if isinstance(error, BrokenPipeError) else _BAD_INPUT
+    sys.exit(code)
 
-    run()
+
+def _run() -> int:
+    try:
+        from .reading import run_app
+
+        return run_app(sys.argv[1:])
+    except BrokenPipeError:
+        return _OUTPUT_CLOSED
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"click", "rich", "nbformat"}:
+            raise
+        print(f'trio-gateway: error: the command line needs {error.name}: pip install "trio-gateway[cli]"', file=sys.stderr)  # noqa: T201
+        return _BAD_INPUT
 
 
 def _says_version() -> bool:

@@ -17,7 +17,7 @@ import trio.testing
 from trio_gateway import (
     GatewayConfig,
 )
-from trio_gateway._cli.app import run_app
+from trio_gateway_command.reading import run_app
 
 __all__ = ["_plain_environment", "_signals_as_a_terminal_gives_them"]
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
+import click
 import pytest
 
 import trio_gateway
-from trio_gateway._cli import main
-from trio_gateway._cli.app import app
+from trio_gateway._cli.options import Options
+from trio_gateway_command import main
+from trio_gateway_command.commands import Call, app
+from trio_gateway_command.options import ATTACH, COMMON, CONTROL, JSON, KERNEL, RESOURCE
 
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import run
@@ -36,6 +42,34 @@ def test_every_option_and_argument_of_every_command_is_explained() -> None:
             check(inner)
 
     check(app)
+
+
+def test_every_command_is_done_by_a_function_that_takes_its_arguments() -> None:
+    """What is named in `commands` is there: no type checker sees it."""
+
+    def check(command: click.Command) -> int:
+        call = command.callback and command.callback()
+        if isinstance(call, Call):
+            names = [str(parameter.name) for parameter in command.params if parameter.expose_value]
+            names += ["arguments"] if command.name == "run" else []
+            function = getattr(importlib.import_module(f"trio_gateway._cli.{call.module}"), call.function)
+            inspect.signature(function).bind(Options(), **dict.fromkeys(names))
+        return isinstance(call, Call) + sum(map(check, getattr(command, "commands", {}).values()))
+
+    with click.Context(app) as context:
+        context.invoked_subcommand = "one"
+        assert check(app) == 13
+    remembered = {str(option.name) for option in [*COMMON, KERNEL, ATTACH, RESOURCE, JSON, CONTROL]}
+    assert remembered <= {field.alias for field in attrs.fields(Options)}
+
+
+def test_without_a_command_help_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: trio-gateway ")
+    assert run("--help") == 0
+    assert capsys.readouterr() == (err, "")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,8 +121,8 @@ def test_bad_input_ends_with_code_2_and_names_what_is_wrong(
 def test_a_library_of_the_extra_that_is_missing_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "rich_click", None)
-    for name in [name for name in sys.modules if name.startswith("trio_gateway._cli.")]:
+    monkeypatch.setitem(sys.modules, "click", None)
+    for name in [name for name in sys.modules if name.startswith("trio_gateway_command.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit) as caught:
         main()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import trio
 import trio_gateway_command
 from trio_gateway import __version__
 
-from .cli_kit import Done, clean_environment
+from .cli_kit import Done, ServedFake, clean_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +37,7 @@ if "ignored" in sys.argv[2:]:
 sys.meta_path.insert(0, Interrupting())
 from trio_gateway_command import main
 
-sys.argv[1:] = ["exec", "--help"]
+sys.argv[1:] = ["gateways", "--quiet"]
 {after}
 main()
 """
@@ -53,7 +55,7 @@ async def begin(code: str, *arguments: str) -> Done:
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-@pytest.mark.parametrize("module", ["trio_gateway", "trio", "trio_gateway._kernel.kernel", "trio_gateway._cli", "rich_click"])
+@pytest.mark.parametrize("module", ["trio_gateway", "trio", "trio_gateway._kernel.kernel", "trio_gateway._cli", "click"])
 async def test_ctrl_c_while_the_command_is_imported_gives_130_and_says_nothing(module: str) -> None:
     code = INTERRUPTED_IN_AN_IMPORT.format(after="")
     assert await begin(code, module) == Done(130, "", "")
@@ -85,7 +87,7 @@ def test_the_command_begins_where_nothing_is_imported_yet() -> None:
 def test_the_version_is_said_before_anything_is_imported() -> None:
     look = (
         "import sys, trio_gateway_command; sys.argv[1:] = ['--version']; trio_gateway_command.main(); "
-        "print({'trio_gateway', 'trio', 'rich_click'} & {*sys.modules})"
+        "print({'trio_gateway', 'trio', 'click'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
     assert done.stdout == f"trio-gateway, version {__version__}\nset()\n"
@@ -102,14 +104,54 @@ def test_where_the_version_can_not_be_said_so_quickly_the_command_says_it(
     assert capsys.readouterr().out == f"trio-gateway, version {__version__}\n"
 
 
-def test_a_command_imports_nothing_that_another_needs() -> None:
-    look = (
-        "import sys; from trio_gateway._cli.app import run_app; run_app(['exec', '--help']); "
-        "parts = ('testing', 'proxy', '_notebooks', '_doctor', '_python', '_portal'); "
-        "print(sorted({name for name in parts if 'trio_gateway.' + name in sys.modules}), file=sys.stderr)"
+HEAVY = ["trio_gateway", "trio", "attrs", "attr", "rich", "rich_click", "pathlib", "shutil", "asyncio", "logging", "subprocess"]
+IMPORTED = """
+import json, sys
+
+before = {*sys.modules}  # an editable installation brings some
+from trio_gateway_command import main
+
+sys.argv[1:] = json.loads(sys.argv[1])
+try:
+    main()
+finally:
+    print("\\n" + json.dumps(sorted({*sys.modules} - before)), file=sys.stderr)
+"""
+
+
+def imported_by(*arguments: str, code: int = 0, **variables: str) -> set[str]:
+    """Return the modules that a command imports."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, json.dumps(arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**clean_environment(), **variables},
     )
-    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
-    assert done.stderr == "[]\n"
+    assert done.returncode == code, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["exec"], ["run"], ["kernels"], ["kernels", "start"], ["doctor"], ["conformance"], ["proxy"]], ids=" ".join
+)
+def test_help_imports_click_and_nothing_of_the_library(arguments: list[str]) -> None:
+    found = imported_by(*arguments, "--help")
+    assert "click" in found
+    assert found.isdisjoint(HEAVY)
+
+
+def test_the_shell_completes_names_without_the_library() -> None:
+    words = {"_TRIO_GATEWAY_COMPLETE": "bash_complete", "COMP_WORDS": "trio-gateway kernels st", "COMP_CWORD": "2"}
+    assert imported_by(**words).isdisjoint({"trio_gateway", "trio", "rich"})
+
+
+def test_a_command_imports_nothing_that_another_needs(served: Callable[..., ServedFake]) -> None:
+    gateway = served()
+    found = imported_by("exec", "1", "--url", gateway.url, JUPYTER_GATEWAY_AUTH_TOKEN=gateway.fake.token)
+    parts = ("testing", "proxy", "_notebooks", "_doctor", "_python", "_portal", "_cli.progress")
+    assert "trio_gateway._cli.exec_command" in found
+    assert found.isdisjoint({"rich", "nbformat", "papermill", *[f"trio_gateway.{name}" for name in parts]})
 
 
 @pytest.mark.parametrize("columns", ["0", "00", "", "1", "nonsense"])

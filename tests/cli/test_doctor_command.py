@@ -10,11 +10,11 @@ import trio
 
 from tools.ports import held_port
 from trio_gateway import GatewayConfig, GatewayConnectionError, GatewayTimeoutError, KernelSpecNotFoundError
-from trio_gateway._cli.app import run_app
 from trio_gateway._cli.doctor_command import _examine, _line
 from trio_gateway._cli.options import Options
 from trio_gateway._doctor.examine import STEPS
 from trio_gateway._doctor.findings import Check
+from trio_gateway_command.reading import run_app
 
 from .cli_kit import CliHere
 

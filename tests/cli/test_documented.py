@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
-import rich_click as click
 
 from tools.notebook_tools import write_notebook
-from trio_gateway._cli.app import app
 from trio_gateway._cli.exits import EXIT_CODES_HELP
 from trio_gateway.testing.scenarios import SCENARIOS
+from trio_gateway_command.commands import app
 
 from .cli_kit import ServedFake, clean_environment
 

@@ -27,7 +27,7 @@ def test_the_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> N
     run("--help")
     out = capsys.readouterr().out
     for code in (0, 1, 2, 3, 4, 5, 70, 130, 141, 143):
-        assert f"{code}: " in out
+        assert f"\n{code:7}  " in out
 
 
 @pytest.mark.parametrize(

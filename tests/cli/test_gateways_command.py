@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import ShellComplete
 
-from trio_gateway._cli.app import app
+from trio_gateway_command.commands import app
 
 from .cli_kit import CliHere, ServedFake
 

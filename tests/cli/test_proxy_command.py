@@ -23,9 +23,9 @@ import trio_gateway
 from proxy.front import PATIENCE, open_front
 from proxy.proxy_kit import TOKEN, Upstream, open_upstream
 from tools.ports import held_port
-from trio_gateway._cli.app import run_app
 from trio_gateway.proxy import create_app, serve
 from trio_gateway.testing import FakeGateway
+from trio_gateway_command.reading import run_app
 
 if TYPE_CHECKING:
     from proxy.proxy_kit import Behind

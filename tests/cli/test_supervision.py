@@ -17,9 +17,9 @@ from trio_gateway import (
     GatewayConnectionError,
     Stream,
 )
-from trio_gateway._cli import main
 from trio_gateway._cli.options import Options
 from trio_gateway._cli.supervision import limited, run_command
+from trio_gateway_command import main
 
 from .in_process import *  # noqa: F403 - its fixtures
 from .in_process import Install, here, run, run_in_virtual_time
@@ -177,7 +177,7 @@ def test_ctrl_c_before_the_event_loop_runs_is_told_by_the_exit_code_alone(
     def interrupted(arguments: object = None) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trio_gateway._cli.app.run_app", interrupted)
+    monkeypatch.setattr("trio_gateway_command.reading.run_app", interrupted)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 130

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-import rich_click as click
 
 from tools.notebook_tools import write_notebook
 from trio_gateway import InvalidInputError

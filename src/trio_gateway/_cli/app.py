@@ -1,4 +1,4 @@
-"""The command `trio-gateway` as a whole: its help, its subcommands, and what becomes of every error.
+"""The command `trio-gateway` as a whole: it does what was asked for, and here is what becomes of every error.
 
 The one idea: commands raise what they meet, and here, once, it turns into an exit code and a few lines on standard error.
 """
@@ -8,75 +8,29 @@ from __future__ import annotations
 import importlib
 import signal
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from collections.abc import Mapping
+from typing import Any, Final
 
-import rich_click as click
+import click
 
-from .._version import __version__
-from .exits import EXIT_CODES_HELP, ExitCode, OutputClosedError, exit_code_of
-from .options import Options, common_options, kernel_option
+from trio_gateway_command.commands import Call
+
+from .exits import ExitCode, OutputClosedError, exit_code_of
+from .options import Options
 from .tables import as_json
 from .wording import Failure
 
-__all__ = ["app", "run_app"]
+__all__ = ["perform"]
 
 _SIGNALLED: Final = 128
 
-_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "conformance": ("conformance_command", "conformance"),
-    "doctor": ("doctor_command", "doctor"),
-    "exec": ("exec_command", "exec_command"),
-    "gateways": ("gateways_command", "gateways"),
-    "kernels": ("kernels_command", "kernels"),
-    "kernelspecs": ("kernelspecs_command", "kernelspecs"),
-    "proxy": ("proxy_command", "proxy"),
-    "run": ("run_command", "run"),
-}
-"""In which module each command is, and what it is called there."""
 
-_HELP = """Run code on the Jupyter kernels behind a gateway.
-
-The gateway is the one of `--url`, of `--gateway` or of the environment variable JUPYTER_GATEWAY_URL. Without these, a local
-Kernel Gateway is started for the one command and ended with it. Secrets never go on a command line: the token comes from
-JUPYTER_GATEWAY_AUTH_TOKEN or `--token-file`. All other settings are the JUPYTER_GATEWAY_* variables.
-
-**Shell completion:** `eval "$(_TRIO_GATEWAY_COMPLETE=bash_source trio-gateway)"`, or `zsh_source`; the page docs/command.md
-says how to keep it. It has the schema of `--json` too.
-
-**Exit codes:**
-
-{codes}
-"""
-
-
-class _Commands(click.RichGroup):
-    """Imports a command when it is asked for: none waits for the notebooks, the proxy or the test kit of another."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _COMMANDS and cmd_name not in self.commands:
-            module, name = _COMMANDS[cmd_name]
-            self.add_command(getattr(importlib.import_module(f".{module}", __package__), name))
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(cls=_Commands, help=_HELP.format(codes="\n".join([f"- {code}: {meaning}" for code, meaning in EXIT_CODES_HELP])))
-@click.rich_config({"text_markup": "markdown"})
-@common_options
-@kernel_option
-@click.version_option(__version__, prog_name="trio-gateway")
-def app() -> None:
-    """Hold the commands; each does its own work."""
-
-
-def run_app(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+def perform(common: Mapping[str, Any], call: Call | click.ClickException) -> int:
+    """Do what a command line asks for.
 
     Args:
-        arguments: what stands after the command's name; None: this process's own.
+        common: what it says of the options that all commands take, by the names of `Options`.
+        call: what it asks for; or what is wrong with it.
 
     Returns:
         The exit code.
@@ -85,16 +39,19 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         KeyboardInterrupt: Ctrl-C while no command ran yet.
         ModuleNotFoundError: a library of the extra `cli` is not installed.
     """
-    options = Options()
+    options = Options(**common)
+    path = call.path if isinstance(call, Call) else ""
     try:
-        code = int(cast("int", app.main(arguments, prog_name="trio-gateway", standalone_mode=False, obj=options)))
+        if isinstance(call, click.ClickException):
+            raise call
+        # No command waits for the notebooks, the proxy or the test kit of another.
+        module = importlib.import_module(f".{call.module}", __package__)
+        code = int(getattr(module, call.function)(options, **call.arguments))
     except click.ClickException as error:
-        options.complain(_usage(error))
+        options.complain(_usage(error, path))
         code = ExitCode.BAD_INPUT
     except ModuleNotFoundError:
-        raise  # a part of the extra `cli` is missing; `main` knows the words for it
-    except click.Abort:
-        code = ExitCode.INTERRUPTED
+        raise  # a part of the extra `cli` is missing; `trio_gateway_command` knows the words for it
     except (OutputClosedError, BrokenPipeError):
         return ExitCode.OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - the last resort: nothing may end in a traceback that nobody asked for
@@ -121,6 +78,15 @@ def _report(options: Options, code: int) -> int:
     return code
 
 
-def _usage(error: click.ClickException) -> Failure:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return Failure(type(error).__name__, error.format_message(), "" if context is None else f"Try: {context.command_path} --help")
+def _usage(error: click.ClickException, path: str) -> Failure:
+    """Say what is wrong with the command line.
+
+    Args:
+        error: what is wrong.
+        path: the command that was called; `""` where none was.
+    """
+    if not isinstance(error, click.UsageError):
+        path = ""
+    elif error.ctx is not None:
+        path = error.ctx.command_path
+    return Failure(type(error).__name__, error.format_message(), f"Try: {path} --help" if path else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import rich_click as click
+import click
 
 from .._config import GatewayConfig
 from .._errors import GatewayHTTPError
@@ -17,7 +17,7 @@ from ..testing.scenarios import SCENARIOS, Finding, Stage, run_scenarios
 from .exits import ExitCode, printable
 from .opening import configured_gateway
 from .opening import open_gateway as open_any_gateway
-from .options import Options, common_options, json_option, kernel_option, pass_options
+from .options import Options
 from .progress import open_progress
 from .sinks import standard_output
 from .supervision import run_command
@@ -30,12 +30,6 @@ _COLOURS: Final = {"yes": "green", "no": "yellow", "failed": "red"}
 _WIDTH: Final = max(len(scenario.name) for scenario in SCENARIOS)
 
 
-@click.command(epilog="Example: trio-gateway conformance http://127.0.0.1:8888 --kernel python3")
-@click.argument("address", metavar="[URL]", required=False)
-@json_option
-@kernel_option
-@common_options
-@pass_options
 def conformance(options: Options, address: str | None) -> int:
     """Show what a server does: start, interrupt and restart kernels, replay after a cut, and 30 things more.
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import rich_click as click
+import click
 
 from .._config import GatewayConfig, SettingRow
 from .._doctor.examine import STEPS, examine, stray_advice
@@ -19,7 +19,7 @@ from .._doctor.findings import Check
 from .._errors import ConfigError, GatewayConnectionError, GatewayTimeoutError
 from .exits import ExitCode, exit_code_of, printable
 from .opening import configured_gateway, configured_hub, configured_server, open_gateway
-from .options import Options, common_options, json_option, kernel_option, pass_options
+from .options import Options
 from .sinks import standard_output
 from .supervision import run_command
 from .tables import write_json, write_table
@@ -32,13 +32,6 @@ _COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red", "skipped
 _WIDTH: Final = max(map(len, STEPS))
 
 
-@click.command(epilog="Example: trio-gateway doctor --no-kernel")
-@click.option("--all", "show_all", is_flag=True, help="Show all settings, also those that have their default.")
-@click.option("--no-kernel", is_flag=True, help="Start no kernel. What works of WebSockets is then known only in part.")
-@json_option
-@kernel_option
-@common_options
-@pass_options
 def doctor(options: Options, show_all: bool, no_kernel: bool) -> int:
     """Show the settings and where each comes from, and check the way to the gateway and to a kernel behind it.
 

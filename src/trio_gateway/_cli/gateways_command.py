@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-import rich_click as click
-
 from .._config import gateways_file, read_file, shown_url
 from .exits import ExitCode
-from .options import Options, common_options, json_option, pass_options
+from .options import Options
 from .supervision import run_command
 from .tables import write_table
 
@@ -18,10 +16,6 @@ __all__ = ["gateways"]
 _LOGINS = ("token_env", "token_file", "token_command", "http_user", "client_cert", "gateway_token_renewer_class")
 
 
-@click.command(epilog="Example: trio-gateway gateways")
-@json_option
-@common_options
-@pass_options
 def gateways(options: Options) -> int:
     """List the gateways that have names: what `--gateway NAME` takes.
 

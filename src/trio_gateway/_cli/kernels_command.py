@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-import rich_click as click
 import trio
 
 from trio_gateway import Gateway
@@ -23,7 +22,7 @@ from .._errors import (
 from .._models import KernelModel
 from .exits import ExitCode, exit_code_of, printable
 from .opening import check_ready, open_gateway, require_gateway
-from .options import Options, common_options, cwd_option, json_option, pass_options, resource_option
+from .options import Options
 from .parameters import resources_of
 from .placing import place_named, put_into_place
 from .short_ids import can_be_beginning, choose_kernel_id, list_kernel_ids
@@ -32,45 +31,14 @@ from .supervision import run_command
 from .tables import write_json, write_table
 from .wording import Failure, describe
 
-__all__ = ["kernels"]
+__all__ = ["interrupt", "list_kernels", "restart", "shutdown", "start"]
 
 _LISTING_IS_OFF: Final = (
     "gateways forbid listing kernels by default: start a Kernel Gateway with KG_LIST_KERNELS=True in its environment, "
     "an Enterprise Gateway with EG_LIST_KERNELS=True"
 )
-_IDS: Final = click.argument("ids", metavar="ID...", nargs=-1, required=True)
 
 
-@click.group(invoke_without_command=True, epilog="Example: trio-gateway kernels interrupt ID")
-@json_option
-@common_options
-@click.pass_context
-def kernels(context: click.Context) -> int:
-    """List the kernels that run on the gateway; start one; interrupt, restart or shut down some.
-
-    To run code in one that runs: `trio-gateway exec --attach ID CODE`.
-    """
-    if context.invoked_subcommand is None:
-        return _list(context.ensure_object(Options))
-    return ExitCode.OK
-
-
-@kernels.command("list")
-@json_option
-@common_options
-@pass_options
-def list_(options: Options) -> int:
-    """List the kernels that run on the gateway."""
-    return _list(options)
-
-
-@kernels.command(epilog="Example: trio-gateway exec --attach $(trio-gateway kernels start python3) '6 * 7'")
-@click.argument("name", required=False)
-@cwd_option
-@resource_option
-@json_option
-@common_options
-@pass_options
 def start(options: Options, name: str | None, cwd: Path | None) -> int:
     """Start a kernel that runs until somebody shuts it down, and print its id.
 
@@ -115,31 +83,16 @@ def start(options: Options, name: str | None, cwd: Path | None) -> int:
     return run_command(options, command)
 
 
-@kernels.command()
-@_IDS
-@json_option
-@common_options
-@pass_options
 def interrupt(options: Options, ids: tuple[str, ...]) -> int:
     """Interrupt what these kernels are doing."""
     return _each(options, ids, "interrupted", lambda gateway, kernel_id: gateway.kernels.interrupt(kernel_id))
 
 
-@kernels.command()
-@_IDS
-@json_option
-@common_options
-@pass_options
 def restart(options: Options, ids: tuple[str, ...]) -> int:
     """Restart these kernels: what is in their memory is lost, their ids stay."""
     return _each(options, ids, "restarted", lambda gateway, kernel_id: gateway.kernels.restart(kernel_id))
 
 
-@kernels.command()
-@_IDS
-@json_option
-@common_options
-@pass_options
 def shutdown(options: Options, ids: tuple[str, ...]) -> int:
     """Shut these kernels down."""
     return _each(options, ids, "shut down", _shut_down)
@@ -151,7 +104,8 @@ async def _shut_down(gateway: Gateway, kernel_id: str) -> None:
     await gateway.kernels.shutdown(kernel_id)
 
 
-def _list(options: Options) -> int:
+def list_kernels(options: Options) -> int:
+    """List the kernels that run on the gateway."""
     require_gateway(options)
 
     async def command() -> int:

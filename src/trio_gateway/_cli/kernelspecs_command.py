@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import attrs
-import rich_click as click
 
 from .._models import KernelSpecs
 from .exits import ExitCode
 from .opening import open_gateway
-from .options import Options, common_options, json_option, pass_options
+from .options import Options
 from .supervision import run_command
 from .tables import write_table
 
 __all__ = ["kernelspecs"]
 
 
-@click.command(epilog="Example: trio-gateway kernelspecs --json")
-@json_option
-@common_options
-@pass_options
 def kernelspecs(options: Options) -> int:
     """List the kernels that the gateway can start. The default one is marked with a star.
 

@@ -10,42 +10,21 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import attrs
-import rich_click as click
-from click.core import ParameterSource
-from rich.console import Console
-from rich.text import Text
+import click
 
-from .._config import gateways_file, read_file, readable_by_all
+from .._config import readable_by_all
 from .._errors import InvalidInputError
 from .._secret import Secret
 from .exits import printable
 from .wording import Failure, describe, more_about
 
-__all__ = [
-    "Options",
-    "attach_option",
-    "check_attach",
-    "common_options",
-    "control_option",
-    "cwd_option",
-    "json_option",
-    "kernel_option",
-    "pass_options",
-    "read_token",
-    "resource_option",
-    "timeout_option",
-]
+if TYPE_CHECKING:
+    from rich.console import Console
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Go quiet: rich's own way ends the process with code 1, which means something else here."""
-        self.quiet = True
+__all__ = ["Options", "check_attach", "read_token"]
 
 
 _RECORDS: Final = {
@@ -90,10 +69,22 @@ class _PlainFormatter(_Formatter):
         return f"{prefix}{_RECORDS[code]}{rest}" if code in _RECORDS else text
 
 
+def _may_be_terminal(stream: TextIO | None) -> bool:
+    """Say whether rich could take a stream for a terminal, without asking it: importing it takes a while."""
+    return bool(os.environ.get("FORCE_COLOR") or os.environ.get("TTY_COMPATIBLE") or (stream is not None and stream.isatty()))
+
+
 def _stderr_console() -> Console:
+    from rich import console
+
+    class OurConsole(console.Console):
+        def on_broken_pipe(self) -> None:
+            """Go quiet: rich's own way ends the process with code 1, which means something else here."""
+            self.quiet = True
+
     # FORCE_COLOR makes a terminal of a file, for rich, which then also draws there.
     drawn = None if sys.stderr is not None and sys.stderr.isatty() else False
-    return _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False, force_interactive=drawn)
+    return OurConsole(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False, force_interactive=drawn)
 
 
 @attrs.define
@@ -134,8 +125,15 @@ class Options:
     """Whether the JSON object is written already."""
     failure: Failure | None = None
     """What went wrong without an exception, for the JSON object: the code's own error, or a kernel of several."""
-    console: Console = attrs.field(factory=_stderr_console)
-    """Standard error, where everything goes that is not the code's own output."""
+    _console: Console | None = None
+    """Standard error, once something was written there."""
+
+    @property
+    def console(self) -> Console:
+        """Standard error, where everything goes that is not the code's own output; rich is imported where it is used."""
+        if self._console is None:
+            self._console = _stderr_console()
+        return self._console
 
     @property
     def has_gateway(self) -> bool:
@@ -164,6 +162,8 @@ class Options:
     @property
     def colour(self) -> bool:
         """Whether colours may go to standard error: it is a terminal that has them, and NO_COLOR is not set."""
+        if self._console is None and not _may_be_terminal(sys.stderr):
+            return False
         return self.console.is_terminal and self.console.color_system is not None and not self.console.no_color
 
     @property
@@ -201,15 +201,21 @@ class Options:
     def say(self, message: str) -> None:
         """Tell what is going on, unless asked to be quiet."""
         if not self.quiet:
+            from rich.text import Text
+
             self.console.print(Text(printable(message), style="dim"))
 
     def warn(self, message: str) -> None:
         """Tell what the user should know whatever they asked."""
+        from rich.text import Text
+
         self.console.print(Text.assemble(("trio-gateway: warning: ", "bold yellow"), printable(message)))
 
     def complain(self, failure: Failure | Exception) -> Failure:
         """Tell why the command failed, in words and in the JSON object, which has the first reason if there are several."""
         more = more_about(failure)
+        from rich.text import Text
+
         failure = failure if isinstance(failure, Failure) else describe(failure, local=not self.has_gateway)
         if self.failure is None:
             self.failure = failure
@@ -234,24 +240,6 @@ def read_token(path: Path) -> str:
     return token
 
 
-def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    options = context.ensure_object(Options)
-    name = parameter.name or ""
-    # Not given here: what was given before the command's name stays.
-    if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-        setattr(options, name, value)
-
-
-def _complete_gateway(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names that begin so; none where the file can't be used, which its use tells."""
-    del context, parameter
-    try:
-        names = read_file(gateways_file(os.environ))
-    except (InvalidInputError, RuntimeError):
-        return []
-    return sorted(name for name in names if name.startswith(incomplete))
-
-
 def check_attach(options: Options, cwd: Path | None) -> None:
     """Refuse options that say how a kernel is started, where none is.
 
@@ -262,92 +250,3 @@ def check_attach(options: Options, cwd: Path | None) -> None:
         for name, given in {"--kernel": options.kernel, "--cwd": cwd, "--resource": options.resources or None}.items():
             if given is not None:
                 raise click.UsageError(f"{name} and --attach exclude each other: the kernel runs already, and stays as it is.")
-
-
-def common_options(command: _Command) -> _Command:
-    """Add the options that every command takes; their values are kept in the context's `Options`."""
-    options = [
-        _common(
-            "--url",
-            metavar="URL",
-            help="The gateway's address, or several with commas. Without it: JUPYTER_GATEWAY_URL. Without any a local gateway "
-            "is started, but not for kernels and --attach.",
-        ),
-        _common(
-            "--gateway",
-            metavar="NAME",
-            shell_complete=_complete_gateway,
-            help="The gateway of this name in the file of gateways, in place of --url. `trio-gateway gateways` lists them.",
-        ),
-        _common(
-            "--hub",
-            metavar="URL",
-            help="A JupyterHub's address, in place of --url: the gateway is the server of the token's user. One that does not "
-            "run is started, and stopped at the end; but not for kernels, --attach and doctor.",
-        ),
-        _common("--hub-user", metavar="NAME", help="The user whose server it is, where that is not the one whose token it is."),
-        _common("--hub-server", metavar="NAME", help="The name of the server, of a user who has several."),
-        _common(
-            "--token-file",
-            metavar="FILE",
-            type=click.Path(path_type=Path),
-            help="A file that holds the gateway's token, or the hub's. Without it: JUPYTER_GATEWAY_AUTH_TOKEN.",
-        ),
-        _common("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings."),
-        _common("--debug", is_flag=True, help="Show tracebacks and the library's log."),
-    ]
-    for decorate in reversed(options):
-        command = decorate(command)
-    return command
-
-
-def _common(*names: str, **traits: Any) -> Callable[[_Command], _Command]:
-    return click.option(*names, expose_value=False, callback=_remember, **traits)
-
-
-kernel_option = _common(
-    "--kernel",
-    metavar="NAME",
-    help="The kernel to start, by its kernelspec's name. Without it: the gateway's default; for a notebook, the one it names.",
-)
-attach_option = _common(
-    "--attach",
-    metavar="ID",
-    help="Run it in this kernel, which runs already and is left running, in place of a fresh one: its id, or the beginning "
-    "of it. `trio-gateway kernels` lists them.",
-)
-resource_option = _common(
-    "--resource",
-    "resources",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="What the kernel gets of a cluster, such as cpu=2, memory=4Gi, gpus=1, image=NAME or remote_host=NAME. May be repeated.",
-)
-json_option = _common(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Give one JSON object on standard output, when all is done, and nothing else there.",
-)
-control_option = _common(
-    "--control/--no-control",
-    default=None,
-    help="Whether control sequences of the code's output pass: colours, titles, moves of the cursor. Without either they pass "
-    "to a terminal, and are taken out of what goes to a file or a pipe.",
-)
-pass_options = click.make_pass_decorator(Options, ensure=True)
-
-cwd_option = click.option(
-    "--cwd",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="The kernel's working directory, on the kernel's machine. A kernel in Python is moved there, or the command ends; of "
-    "others behind a gateway on another machine it is not known where they work.",
-)
-
-timeout_option = click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Interrupt the code when it has run for so long. The time to start a kernel does not count.",
-)

@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import rich_click as click
+import click
 import trio
 
 from .._errors import InvalidInputError
 from .._services import alongside
 from .exits import ExitCode
 from .opening import open_gateway
-from .options import Options, common_options, pass_options, read_token
+from .options import Options, read_token
 from .supervision import run_command
 
 if TYPE_CHECKING:
@@ -28,46 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["proxy"]
 
-_HELP = """Serve a gateway's kernels to JupyterLab and other notebook front ends.
 
-Front ends need a token: the one in `--proxy-token-file`, or a random one that is printed. It is not the gateway's, which
-the front ends never learn. With it in JUPYTER_GATEWAY_AUTH_TOKEN, JupyterLab for example is started as
-
-    jupyter lab --gateway-url http://127.0.0.1:8889
-
-**Signals:** SIGTERM and Ctrl-C end the proxy when the requests that run are answered, at most after `--drain` seconds; a
-second one ends it at once. SIGHUP reads the token file again; connections that are open stay.
-
-**For monitoring:** `/healthz` needs no token and answers 503 while the proxy ends; `/metrics` is for
-Prometheus and needs the token; standard output has one line of JSON for each request.
-
-The page docs/security.md says what is checked, and docs/proxy.md how to run it under systemd or in a container.
-"""
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-
-
-@click.command(
-    help=_HELP, epilog="Example: trio-gateway proxy --url http://gateway:8888 --host 0.0.0.0 --allow-host lab.example.org"
-)
-@click.rich_config({"text_markup": "markdown"})
-@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=8889, show_default=True, help="0: any free one.")
-@click.option("--base-path", metavar="PATH", default="/", show_default=True, help="Where everything begins, as /jupyter/.")
-@click.option("--proxy-token-file", metavar="FILE", type=_FILE, help="A file with the token that front ends must show.")
-@click.option("--allow-anyone", is_flag=True, help="Ask for no token: everybody who reaches the port can run code.")
-@click.option(
-    "--allow-origin", metavar="ORIGIN", multiple=True, help="Pages from there may use the proxy; * for all. Repeatable."
-)
-@click.option("--allow-host", metavar="NAME", multiple=True, help="A name that the proxy is called by. Repeatable.")
-@click.option("--certfile", metavar="FILE", type=_FILE, help="A certificate and its chain in PEM, for TLS.")
-@click.option("--keyfile", metavar="FILE", type=_FILE, help="Its key in PEM; without it: in the certificate's file.")
-@click.option(
-    "--drain", metavar="SECONDS", type=click.FloatRange(min=0), default=10.0, show_default=True, help="How long the end may take."
-)
-@click.option("--no-access-log", is_flag=True, help="No line for each request on standard output.")
-@common_options
-@pass_options
 def proxy(
     options: Options,
     host: str,

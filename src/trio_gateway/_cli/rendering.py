@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
-import rich_click as click
-from rich.cells import cell_len
+import click
 
 from .._outputs import (
     ClearOutput,
@@ -205,6 +204,8 @@ class Renderer:
 
     def _erasure(self, text: str) -> str:
         """Return the control sequence that takes this text, the last on the terminal, away again; or else its last line."""
+        from rich.cells import cell_len
+
         columns, lines = self._size()
         shown = click.unstyle(as_terminal_text(text)).expandtabs()
         rows = sum(max(1, -(-cell_len(line) // columns)) for line in shown.split("\n"))

@@ -9,22 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, cast
 
-import rich_click as click
+import click
 
 from .code import run_code
-from .options import (
-    Options,
-    attach_option,
-    check_attach,
-    common_options,
-    control_option,
-    cwd_option,
-    json_option,
-    kernel_option,
-    pass_options,
-    resource_option,
-    timeout_option,
-)
+from .options import Options, check_attach
 from .parameters import parameters_of, read_parameters, resources_of
 from .placing import Place, place_named
 from .script import Script
@@ -35,117 +23,6 @@ __all__ = ["run"]
 _STANDARD_INPUT: Final = Path("-")
 
 
-class _RunCommand(click.RichCommand):
-    """Takes what stands after `--` for arguments; where no FILE stands before it, for names that begin with a dash."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        before, arguments = _split(args)
-        if arguments is not None:
-            found, _, _ = self.make_parser(ctx).parse_args(list(before))
-            files = found.get("files")
-            if not (isinstance(files, tuple) and files):  # what stands for no value differs between versions of click
-                names, arguments = _split(arguments)
-                before = [*before, "--", *names]
-        rest = super().parse_args(ctx, before)
-        ctx.params["arguments"] = tuple(arguments or ())
-        return rest
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), "[-- ARGS]"]
-
-
-def _split(args: list[str]) -> tuple[list[str], list[str] | None]:
-    """Return what stands before the first `--`, and what stands after it, if there is one."""
-    if "--" not in args:
-        return args, None
-    place = args.index("--")
-    return args[:place], args[place + 1 :]
-
-
-_EXAMPLES: Final = """Examples: trio-gateway run analysis.ipynb -o result.ipynb
-· trio-gateway run nightly/*.ipynb -j 4 -o out/ --report out/report.xml
-· trio-gateway run sales.ipynb -p year=2024 -o 2024.ipynb --html 2024.html
-· trio-gateway run script.py -- --verbose data.csv"""
-
-
-@click.command(cls=_RunCommand, epilog=_EXAMPLES)
-@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--output",
-    "-o",
-    metavar="PATTERN",
-    type=click.Path(),
-    help="Save the notebook with its outputs here: a file, a folder with a slash at its end, or a pattern such as "
-    "out/{name}.ipynb; - is standard output.",
-)
-@click.option("--inplace", is_flag=True, help="Save the notebook with its outputs where it came from.")
-@click.option(
-    "--jobs", "-j", metavar="N", type=click.IntRange(min=1), default=1, help="How many notebooks run at a time. Default: 1."
-)
-@click.option(
-    "--parameter",
-    "-p",
-    "pairs",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Set a parameter, as papermill does: VALUE is a number, True, False, None, or else text. May be repeated.",
-)
-@click.option(
-    "--raw-parameter",
-    "-r",
-    "raw_pairs",
-    metavar="NAME=TEXT",
-    multiple=True,
-    help="Set a parameter to a text, whatever it looks like. It goes before -p. May be repeated.",
-)
-@click.option(
-    "--parameters",
-    "-f",
-    "parameters_files",
-    metavar="FILE",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Set the parameters that a file has, in YAML or JSON. May be repeated: later ones win, and -p and -r go before them.",
-)
-@click.option("--stop-on-failure", is_flag=True, help="Of several notebooks, end the others when one does not end well.")
-@click.option("--html", metavar="PATTERN", type=click.Path(), help="Make a page of the notebook, by nbconvert; as for --output.")
-@click.option(
-    "--report",
-    "reports",
-    metavar="FILE",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Write what became of the notebooks: FILE.html for people, FILE.json for programs, FILE.xml for CI (JUnit). May be "
-    "repeated.",
-)
-@click.option(
-    "--images",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Write each image in a cell's outputs into this folder.",
-)
-@click.option("--echo", is_flag=True, help="Show a notebook's outputs too when they are saved.")
-@click.option("--allow-errors", is_flag=True, help="Go on after a cell that raised an error, or took longer than --cell-timeout.")
-@click.option(
-    "--cell-timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Interrupt a cell that has run for so long.",
-)
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on where the last run of the notebook stopped, if its kernel is still there; and leave one's kernel where it stops.",
-)
-@kernel_option
-@attach_option
-@cwd_option
-@resource_option
-@timeout_option
-@control_option
-@json_option
-@common_options
-@pass_options
 def run(options: Options, /, files: tuple[Path, ...], arguments: tuple[str, ...], cwd: Path | None, **given: Any) -> int:
     """Run scripts and notebooks on fresh kernels. A FILE is a notebook if its name ends in .ipynb; `-` is standard input.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import attrs
-import rich_click as click
+import click
 import trio
 
 from trio_gateway import Kernel

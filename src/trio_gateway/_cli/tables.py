@@ -11,9 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from .._values import as_plain_json
 from .exits import printable
@@ -60,6 +57,10 @@ async def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
     Cancellation: leaves at once.
     """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*titles, box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
         column.no_wrap = True

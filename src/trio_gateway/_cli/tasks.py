@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-import rich_click as click
+import click
 
 from .. import notebooks
 from .._errors import InvalidInputError
