@@ -158,6 +158,33 @@ async def test_a_subshell_opens_while_code_runs_in_the_main_shell(autojump_clock
         assert fake.kernels[kernel.id].subshells == []
 
 
+@pytest.mark.parametrize("channel", ["shell", "control"])
+async def test_a_subshell_opens_where_the_answer_on_one_of_the_two_channels_is_no_use(
+    autojump_clock: Clock, channel: str
+) -> None:
+    other = "control" if channel == "shell" else "shell"
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.spoil(f"{channel} kernel_info_reply", times=1)
+        fake.faults.reorder(f"{other} kernel_info_reply", times=1)  # a second late: the other answer comes first
+        async with kernel.subshell() as subshell:
+            assert (await subshell.execute("1 + 1")).text == "2"
+        assert fake.faults.missed == []
+
+
+async def test_a_subshell_of_a_kernel_that_dies_meanwhile_says_so(autojump_clock: Clock) -> None:
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
+        fake.faults.drop("(shell|control) kernel_info_reply")
+
+        async def open_one() -> None:
+            with pytest.raises(trio_gateway.KernelDiedError):
+                async with kernel.subshell():
+                    pytest.fail("there is none")
+
+        nursery.start_soon(open_one)
+        await trio.testing.wait_all_tasks_blocked()
+        fake.kernels[kernel.id].die()
+
+
 async def test_a_kernel_without_subshells_says_so(autojump_clock: Clock) -> None:  # G10
     spec = FakeKernelSpec(name="python3", subshells=False)
     async with FakeGateway(kernelspecs=[spec]) as fake, fake.open() as gateway, gateway.start_kernel() as kernel:

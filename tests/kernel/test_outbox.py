@@ -7,7 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_gateway._kernel import outbox as module
-from trio_gateway._kernel.outbox import Outbox
+from trio_gateway._kernel.outbox import TURN_SENDS, Outbox, SendTurns
 from trio_gateway._kernel.pending import PendingReply
 from trio_gateway._protocol.messages import Header, Message
 
@@ -149,3 +149,27 @@ async def test_what_is_offered_is_written_at_once_while_the_one_who_sends_waits(
         await wait_all_tasks_blocked()
         assert taken[-1] is items[4]
         nursery.cancel_scope.cancel()
+
+
+async def test_other_tasks_run_at_each_64th_message_and_not_in_between() -> None:
+    turns, given = SendTurns(), list[int]()
+    sent: list[int] = []
+    sender = trio.lowlevel.current_task()
+
+    class Watching(trio.abc.Instrument):
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            if task is sender:
+                given.append(len(sent))
+
+    trio.lowlevel.add_instrument(Watching())
+    while len(sent) < 3 * TURN_SENDS - 1:
+        sent.append(1)
+        await turns.give()
+    assert given == [TURN_SENDS, 2 * TURN_SENDS]
+
+
+async def test_a_cancelled_sender_sees_it_at_each_message() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await SendTurns().give()
+    assert scope.cancelled_caught

@@ -270,26 +270,25 @@ class Fleet:
         def candidates() -> list[Member]:
             return [member for member in fitting if member.name not in tried and not member.is_draining]
 
-        def usable_of(members: Iterable[Member]) -> list[Member]:
-            return [member for member in members if member.is_up and member.has_spec(name)]
+        def usable() -> list[Member]:
+            return [member for member in candidates() if member.is_up and member.has_spec(name)]
 
         # Where something went wrong just now, a start would wait for an answer that may not come.
-        sure = [member for member in candidates() if not member.is_doubtful] or candidates()
+        sure = _without(candidates(), lambda member: member.is_doubtful)
         stale = [member for member in sure if member.is_stale and member.health.state != "down"]
         await look_at(stale, LOOK_SECONDS)
-        usable = usable_of(member for member in candidates() if member in sure)
-        if not usable:
+        found: Sequence[Member] = [member for member in usable() if member in sure]
+        if not found:
             # What was known is no reason to refuse a start: all are asked, but for those that have just been.
             # One that can be used by then, though it was drained before or down, is taken soon, whatever the others do.
             asked = [member for member in candidates() if member not in stale or not member.is_up]
-            await self._look_until(asked, lambda: any(not member.is_doubtful for member in usable_of(candidates())))
-            usable = usable_of(candidates())
-            usable = [member for member in usable if not member.is_doubtful] or usable
-        usable = [member for member in usable if not member.is_failing] or usable
-        if not usable:
+            await self._look_until(asked, lambda: not all(member.is_doubtful for member in usable()))
+            found = _without(usable(), lambda member: member.is_doubtful)
+        found = _without(found, lambda member: member.is_failing)
+        if not found:
             raise self._refusal(name, fitting, tried)
-        taken = self._place([member.status() for member in usable])
-        return next(member for member in usable if member.name == taken)
+        taken = self._place([member.status() for member in found])
+        return next(member for member in found if member.name == taken)
 
     async def _look_until(self, members: Iterable[Member], is_enough: Callable[[], bool]) -> None:
         """Ask gateways how they are, at once; and do not wait for long once what is known is enough.
@@ -650,6 +649,11 @@ async def open_fleet(
                 services.start_soon(member.watch, name=f"trio_gateway.fleet.watch[{member.name}]")
             await _wait_for_answers(members, changed)
             yield Fleet(members, place, fan_out, changed)
+
+
+def _without(members: Sequence[Member], is_so: Callable[[Member], bool]) -> Sequence[Member]:
+    """Return those that are not so; or all, where there are no others."""
+    return [member for member in members if not is_so(member)] or members
 
 
 async def _wait_for_answers(members: Sequence[Member], changed: trio.lowlevel.ParkingLot) -> None:

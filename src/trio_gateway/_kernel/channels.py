@@ -233,8 +233,8 @@ class Channel:
         await self._requests.send(message)
         self._sent += 1
 
-    def _send_last(self, msg_type: str, content: Mapping[str, Any]) -> None:
-        """Queue the last word about something, whether there is room or not; so it goes out of a cancelled scope too."""
+    def send_last(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Queue the last word about something, whether there is room or not: out of a cancelled scope too. For the comms."""
         self._requests.outbox.offer(self._requests.make(self._name, msg_type, content))
         self._sent += 1
 

@@ -333,7 +333,7 @@ class Comms:
     async def close(self, comm_id: str) -> None:
         """Tell the kernel that a comm is closed, unless it knows. For `Comm`."""
         if self.live.pop(comm_id, None) is not None and self._status.ended is None:
-            self.shell._send_last("comm_close", {"comm_id": comm_id, "data": {}})  # noqa: SLF001 - its other half
+            self.shell.send_last("comm_close", {"comm_id": comm_id, "data": {}})
         await trio.lowlevel.checkpoint()
 
     def find_lost(self) -> None:

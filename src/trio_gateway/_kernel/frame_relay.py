@@ -56,7 +56,7 @@ from .._transport.websocket.opening import WebSocket, WebSocketClosed
 from .checks import Carrier
 from .exchange import SMALL
 from .inbox import FAIRNESS
-from .outbox import TURN_SENDS
+from .outbox import SendTurns
 from .supervisor import SMALLEST_LIMIT, Supervisor
 
 __all__ = ["KernelChannels", "open_kernel_channels"]
@@ -192,10 +192,10 @@ class KernelChannels:
         "_over",
         "_recovery",
         "_room",
-        "_sends",
         "_supervisor",
         "_taken",
         "_there_v1",
+        "_turns",
         "_untold",
         "_v1",
         "_websocket",
@@ -236,7 +236,7 @@ class KernelChannels:
         self._outgoing_bytes = 0
         self._filled = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
-        self._sends = 0  # since a turn was taken
+        self._turns = SendTurns()
         self._decode = codec.Decoder(v1=v1, relayed=True).decode
         self._asked: dict[str, _Asked] = {}
         self._asked_bytes = 0
@@ -296,12 +296,7 @@ class KernelChannels:
 
         Cancellation: safe: a cancelled call has sent nothing. What need not wait costs no scheduling, but for every 64th time.
         """
-        self._sends += 1
-        if self._sends >= TURN_SENDS:
-            self._sends = 0
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+        await self._turns.give()
         message = self._decode(frame)
         if message.channel not in CHANNELS:
             raise ProtocolError(f"a message is for the channel {message.channel[:40]!r}, which there is not")

@@ -442,7 +442,7 @@ class Kernel(Executor):
                 await self._delete_subshell(subshell_id)
 
     async def _ask_either(self) -> Mapping[str, Any]:
-        """Ask what the kernel is on both channels, and return the reply that comes first.
+        """Ask what the kernel is on both channels, and return the reply that comes first. One that fails waits for the other's.
 
         The one on shell waits behind code that runs, which may itself wait for what its caller does (as code that calls a tool
         does). Control waits for nothing, but there some kernels answer no such question.
@@ -455,9 +455,11 @@ class Kernel(Executor):
                 try:
                     replies.append(await self._session.requests.ask(channel, "kernel_info_request", {}))
                 except GatewayError as error:
+                    # What was wrong with this answer need not be with the other; where the session has ended that fails too.
                     failures.append(error)
                     await trio.lowlevel.checkpoint()
-                nursery.cancel_scope.cancel(reason="one of the two channels has answered")
+                else:
+                    nursery.cancel_scope.cancel(reason="one of the two channels has answered")
 
             nursery.start_soon(ask, "shell")
             nursery.start_soon(ask, "control")

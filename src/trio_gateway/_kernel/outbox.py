@@ -17,7 +17,7 @@ import trio
 from .._protocol.messages import Message
 from .pending import Pending
 
-__all__ = ["TURN_SENDS", "Outbox", "message_of"]
+__all__ = ["TURN_SENDS", "Outbox", "SendTurns", "message_of"]
 
 LIMIT_MESSAGES: Final = 1_000
 """How many requests and messages may wait before a bare message has to wait for room."""
@@ -30,10 +30,28 @@ TURN_SENDS: Final = 64
 scheduler, and a deadline is noticed only in one."""
 
 
+class SendTurns:
+    """Lets other tasks run at each 64th of one sender's messages, and none in between."""
+
+    __slots__ = ("_sends",)
+
+    def __init__(self) -> None:
+        self._sends = 0  # since other tasks ran
+
+    async def give(self) -> None:
+        """Count a message that is to be sent; if it is the 64th, let other tasks run. Cancellation: safe, and noticed."""
+        self._sends += 1
+        if self._sends >= TURN_SENDS:
+            self._sends = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+
 class Outbox:
     """A first-in first-out queue of requests and messages."""
 
-    __slots__ = ("_bytes", "_filled", "_items", "_room", "_sends", "write_now")
+    __slots__ = ("_bytes", "_filled", "_items", "_room", "_turns", "write_now")
 
     write_now: Callable[[Pending | Message], bool] | None
     """Writes something without waiting, and says whether it did; None where there is no connection. The task that empties the
@@ -44,7 +62,7 @@ class Outbox:
         self._bytes = 0
         self._filled = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
-        self._sends = 0  # since a turn was taken
+        self._turns = SendTurns()
         self.write_now = None
 
     def __len__(self) -> int:
@@ -72,12 +90,7 @@ class Outbox:
 
     async def wait_room(self) -> None:
         """Wait until there is room for a message; every 64th time other tasks run meanwhile. Cancellation: safe."""
-        self._sends += 1
-        if self._sends >= TURN_SENDS:
-            self._sends = 0
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+        await self._turns.give()
         while self._items and (len(self._items) >= LIMIT_MESSAGES or self._bytes >= LIMIT_BYTES):
             await self._room.park()
 

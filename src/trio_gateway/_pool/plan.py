@@ -71,7 +71,7 @@ class Plan:
         self._failed_at = -math.inf
         self._not_before = -math.inf
         self._tried: Collection[str] | None = None
-        self._came: dict[str, float] = {}
+        self._came: dict[str, float] = {}  # since the last failure: which gateways can be used now and could not, and since when
         self._losses = 0
         self._lost_at = -math.inf
         self._not_before_lost = -math.inf
@@ -100,12 +100,10 @@ class Plan:
             return
         self._failures += 1
         self._failed_at = now
-        if tried is not None:
-            untried = [name for name, came_at in self._came.items() if came_at >= asked_at and name not in tried]
-            for name in untried:
-                del self._came[name]
-            if untried:
-                return
+        # What is asked for from now on has seen them.
+        came, self._came = self._came, {}
+        if tried is not None and any(came_at >= asked_at and name not in tried for name, came_at in came.items()):
+            return
         pause = backoff(self._failures, base=PAUSE_BASE, limit=PAUSE_LIMIT, rng=self._rng)
         self._not_before = max(self._not_before, now + pause)
 

@@ -149,7 +149,7 @@ MEMBERS: Final[Mapping[type, Declared]] = {
         How.IN_TRIO: ("statistics",),
         How.AWAITS: ("send", "forward"),
         How.GIVES_BLOCK: ("subscribe",),
-        How.INTERNAL: ("publish", "end"),
+        How.INTERNAL: ("publish", "end", "send_last"),
     },
     Subscription: {
         How.RECEIVES: ("receive",),
