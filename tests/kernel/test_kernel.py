@@ -171,6 +171,46 @@ async def test_a_subshell_opens_where_the_answer_on_one_of_the_two_channels_is_n
         assert fake.faults.missed == []
 
 
+async def test_a_subshell_waits_for_no_answer_that_may_never_come(autojump_clock: Clock) -> None:  # G3
+    """Control answers no such question, and what shell answers is no use."""
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel:
+        fake.faults.drop("control kernel_info_reply")
+        fake.faults.spoil("shell kernel_info_reply", times=1)
+        asked_at = trio.current_time()
+        with pytest.raises(trio_gateway.ProtocolError):
+            async with kernel.subshell():
+                pytest.fail("there is none")
+        assert trio.current_time() - asked_at <= 3
+
+
+async def test_a_subshell_of_which_no_channel_tells_behind_code_that_runs(autojump_clock: Clock) -> None:  # G3
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
+        fake.faults.spoil("control kernel_info_reply")
+        nursery.start_soon(kernel.execute, "import time\ntime.sleep(4000)")
+        await trio.testing.wait_all_tasks_blocked()
+        asked_at = trio.current_time()
+        with pytest.raises(trio_gateway.ProtocolError):
+            async with kernel.subshell():
+                pytest.fail("there is none")
+        assert trio.current_time() - asked_at <= 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_subshell_whose_answer_is_lost_with_the_connection(autojump_clock: Clock) -> None:  # G3
+    async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
+        fake.faults.drop("control kernel_info_reply")
+        fake.faults.drop("shell kernel_info_reply", times=1)
+
+        async def open_one() -> None:
+            with pytest.raises(trio_gateway.ConnectionLostError):
+                async with kernel.subshell():
+                    pytest.fail("there is none")
+
+        nursery.start_soon(open_one)
+        await trio.testing.wait_all_tasks_blocked()
+        fake.cut_connections()
+
+
 async def test_a_subshell_of_a_kernel_that_dies_meanwhile_says_so(autojump_clock: Clock) -> None:
     async with FakeGateway() as fake, fake.open() as gateway, gateway.start_kernel() as kernel, trio.open_nursery() as nursery:
         fake.faults.drop("(shell|control) kernel_info_reply")

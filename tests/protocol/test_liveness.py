@@ -342,3 +342,13 @@ def test_until_when_it_is_known_that_what_was_sent_came_through() -> None:
     assert liveness.carried == 7.0
     liveness.answered(12.0, 11.0)
     assert liveness.carried == 11.0
+
+
+def test_what_comes_after_the_moment_that_is_asked_about_is_no_time_before_it() -> None:
+    """As a gateway's word on a kernel whose session has ended, which is looked at as of its end."""
+    liveness = Liveness(10.0, 0.0)
+    liveness.connected(0.0)
+    liveness.vouched_for(60.0)
+    assert liveness.evidence(30.0).model == 0.0
+    liveness.heard(60.0)
+    assert liveness.silence(30.0) == 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 
@@ -123,6 +125,50 @@ async def test_what_one_raises_goes_to_its_owner_and_harms_no_other(autojump_clo
     assert [type(failure) for failure in calls.failures] == [ZeroDivisionError]
     assert not others.failures
     assert others.calls == [(1.0, "same moment"), (2.0, "later")]
+
+
+async def test_one_whose_owner_can_not_take_what_it_raises_harms_no_other(
+    autojump_clock: MockClock, timer: Timer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one whose nursery has closed."""
+
+    def breaks() -> None:
+        alarm.close()
+        raise ValueError("a defect")
+
+    def refuses(error: Exception) -> None:
+        raise RuntimeError("closed") from error
+
+    alarm = Alarm(timer, breaks, refuses)
+    alarm.set(10.0)
+    calls = Calls(timer)
+    calls.alarm("other").set(20.0)
+    await trio.sleep(100)
+    assert calls.calls == [(20.0, "other")]
+    assert [record.message for record in caplog.records] == ["alarm_failed"]
+
+
+async def test_one_that_is_closed_lets_go_of_its_owner(autojump_clock: MockClock, timer: Timer) -> None:
+    """Its owner has it, so the two would keep each other until the collector of cycles came."""
+
+    class Owner:
+        def __init__(self) -> None:
+            self.alarm = Alarm(timer, self.act, self.fail)
+
+        def act(self) -> None: ...
+
+        def fail(self, error: Exception) -> None: ...
+
+    gc.disable()
+    try:
+        owner = Owner()
+        owner.alarm.set(10.0)
+        owner.alarm.close()
+        gone = weakref.ref(owner)
+        del owner
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_it_is_called_in_the_context_of_its_maker(autojump_clock: MockClock, timer: Timer) -> None:

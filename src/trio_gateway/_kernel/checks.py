@@ -255,6 +255,7 @@ class Carrier(abc.ABC):
 
     def _have_raised(self, error: Exception) -> None:
         """Have a defect end the owner's block, and nobody else's."""
+        self._alarm.close()
         self._start_soon(raise_error, error, name="trio_gateway.recovery")
 
     def close(self) -> None:

@@ -356,8 +356,8 @@ class KernelChannels:
                 encode = codec.encode_v1 if self._v1 else _encode_legacy
                 await self._hand_over([encode(self._make("iopub", "status", {"execution_state": state}))])
         finally:
-            self._carrier.responsiveness.lost()
             self._carrier.close()
+            self._carrier.responsiveness.lost()
             self._opened_once.set()
             self._over = True
             self._came.unpark_all()

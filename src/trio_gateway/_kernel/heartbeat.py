@@ -105,6 +105,7 @@ class Heartbeat:
 
     def _have_raised(self, error: Exception) -> None:
         """Have a defect end the connection, and no other."""
+        self._alarm.close()
         self._nursery.start_soon(raise_error, error)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import trio
 
-from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, fresh
+from .._errors import ConnectionLostError, GatewayError, InvalidInputError, KernelNotFoundError, ProtocolError, fresh
 from .._limits import points_to_limits
 from .._models import KernelSpec
 from .._protocol.code import check_code
@@ -21,6 +21,7 @@ from .._protocol.kernel_state import ConnectionState, KernelState
 from .._protocol.liveness import Evidence, Verdict
 from .._protocol.loss import LossAccount
 from .._protocol.messages import Buffer
+from .._protocol.recovery import ANSWER_SECONDS
 from .._transport.blocks import block
 from .._values import as_lines
 from .channels import Channel
@@ -442,7 +443,9 @@ class Kernel(Executor):
                 await self._delete_subshell(subshell_id)
 
     async def _ask_either(self) -> Mapping[str, Any]:
-        """Ask what the kernel is on both channels, and return the reply that comes first. One that fails waits for the other's.
+        """Ask what the kernel is on both channels, and return the reply that comes first.
+
+        Where one can't be understood, the other has `ANSWER_SECONDS` more; any other failure is one of both.
 
         The one on shell waits behind code that runs, which may itself wait for what its caller does (as code that calls a tool
         does). Control waits for nothing, but there some kernels answer no such question.
@@ -455,8 +458,9 @@ class Kernel(Executor):
                 try:
                     replies.append(await self._session.requests.ask(channel, "kernel_info_request", {}))
                 except GatewayError as error:
-                    # What was wrong with this answer need not be with the other; where the session has ended that fails too.
                     failures.append(error)
+                    alone = isinstance(error, ProtocolError) and len(failures) == 1
+                    nursery.cancel_scope.deadline = trio.current_time() + (ANSWER_SECONDS if alone else 0)
                     await trio.lowlevel.checkpoint()
                 else:
                     nursery.cancel_scope.cancel(reason="one of the two channels has answered")

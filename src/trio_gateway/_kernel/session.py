@@ -163,9 +163,9 @@ class KernelSession:
             with self._running:
                 self.end(await self._supervisor.keep_connected())
         finally:
+            self.checks.close()
             # It ends with its block: readers of channels see a clean end.
             self._end(ConnectionLostError(f"the session with kernel {self.kernel_id} was closed with its block"), told=None)
-            self.checks.close()
 
     async def wait_opened(self) -> None:
         """Wait for the first connection.

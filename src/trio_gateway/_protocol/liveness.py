@@ -229,8 +229,8 @@ class Liveness:
         self._feed(verdict.value)
 
     def silence(self, now: float) -> float:
-        """Return how long nothing was heard, in seconds."""
-        return now - self._heard
+        """Return how long nothing was heard, in seconds; 0 where something was heard since, as after a session's end."""
+        return max(now - self._heard, 0.0)
 
     def quiet(self, now: float) -> float:
         """Return how long no message came, in seconds."""
@@ -307,4 +307,4 @@ class Liveness:
 
 
 def _ago(when: float | None, now: float) -> float | None:
-    return None if when is None else now - when
+    return None if when is None else max(now - when, 0.0)

@@ -7,10 +7,11 @@ wait, and what one of them raises goes to its own owner.
 
 from __future__ import annotations
 
+import logging
 import math
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Final, TypeAlias
 
 import trio
@@ -19,6 +20,8 @@ __all__ = ["Alarm", "Timer", "raise_error"]
 
 FAIRNESS: Final = 32
 """After so many calls in a row others get their turn."""
+_NO_CONTEXT: Final = Context()
+_logger = logging.getLogger("trio_gateway.kernels")
 
 _Entry: TypeAlias = "tuple[float, int, Alarm]"  # the number is unique, so alarms are never compared
 
@@ -78,8 +81,8 @@ class Alarm:
 
     def __init__(self, timer: Timer, act: Callable[[], object], fail: Callable[[Exception], object]) -> None:
         self._timer: Timer | None = timer
-        self._act = act
-        self._fail = fail
+        self._act: Callable[[], object] = act
+        self._fail: Callable[[Exception], object] = fail
         self._number = timer.number()
         self._context = copy_context()
         self._entry: _Entry | None = None
@@ -107,10 +110,14 @@ class Alarm:
     def strike(self) -> None:
         """Call the function. For the timer, which has forgotten the alarm."""
         self._entry = None
+        fail = self._fail  # the function may close the alarm
         try:
             self._context.run(self._act)
         except Exception as error:  # noqa: BLE001 - it is its owner's alone
-            self._fail(error)
+            try:
+                fail(error)
+            except Exception:
+                _logger.exception("alarm_failed")  # an owner that is gone: all others go on
 
     @property
     def closed(self) -> bool:
@@ -118,9 +125,18 @@ class Alarm:
         return self._timer is None
 
     def close(self) -> None:
-        """Never call it again."""
+        """Never call it again, and let go of its owner."""
         self.set(math.inf)
         self._timer = None
+        self._act, self._fail, self._context = _nothing, _ignore, _NO_CONTEXT
+
+
+def _nothing() -> None:
+    """What an alarm calls that is closed."""
+
+
+def _ignore(error: Exception) -> None:
+    """What an alarm that is closed does with an error."""
 
 
 async def raise_error(error: Exception) -> None:  # noqa: ASYNC124 - a nursery starts it
