@@ -277,7 +277,7 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The library beside its peers, on the built wheel: `nox -s bench -- --help`; half an hour, with `-- --quick` minutes."""
+    """The library beside its peers, on a wheel: `nox -s bench -- --help`; laid out for half an hour, quick for minutes."""
     install_wheel(session, "all,bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
 

@@ -43,11 +43,16 @@ def _last_run(*, whole: bool) -> harness.Run | None:
 
 
 def _run_parts(run: harness.Run, wanted: list[beside.Part], *, quick: bool) -> None:
-    """Run scripts one after the other, and put what they found into the run."""
+    """Run scripts one after the other, and put what they found into the run. Ctrl-C ends the one that runs, and all after it."""
     for index, part in enumerate(wanted):
         left = progress.shown(sum(each.seconds[quick] for each in wanted[index:]))
         click.echo(f"{left:>16}  {part.title} (bench_{part.name}.py) …")
-        found, problem, seconds = beside.run(part, quick=quick)
+        try:
+            found, problem, seconds = beside.run(part, quick=quick)
+        except KeyboardInterrupt:
+            click.echo("interrupted: here is what there is")
+            run.interrupted = True
+            return
         run.parts[part.name] = {"found": found, "problem": problem, "seconds": seconds}
         click.echo(f"{'':16}  {problem or f'took {seconds:.0f} s'}")
 
@@ -98,16 +103,16 @@ def main(
 
     After the cases come the parts: values, pools, the proxy, the faces and notebooks, each measured by a script of its own.
 
-    A full run takes about half an hour on two cores. Its tables go to the docs and the README, its data and chart to
-    docs/benchmarks/. With --output docs/benchmarks any run does that. Ctrl-C ends the cases early and reports what there is. For
-    example:
+    A full run is laid out for half an hour on two cores. Its tables go to the docs and the README, its data and chart to
+    docs/benchmarks/. With --output docs/benchmarks any run does that.
 
+    Ctrl-C ends a run early: it reports what there is, leaves the parts out, and leaves the docs as they are. For example:
+
+    \b
       python -m benchmarks --quick
-
       python -m benchmarks --case flood --case latency --client ours --client picows --repetitions 3
-
       python -m benchmarks --report docs/benchmarks/results.json
-    """
+    """  # noqa: D301 - click reads the character itself
     if listing:
         for case in CASES.values():
             click.echo(f"{case.name:19} {case.title} ({case.unit})")
@@ -141,10 +146,14 @@ def main(
             last=_last_run(whole=whole),
             afterwards=sum(part.seconds[quick] for part in wanted_parts),
         )
-        _run_parts(run, wanted_parts, quick=quick)
+        if not run.interrupted:
+            _run_parts(run, wanted_parts, quick=quick)
     report.print_run(run)
     folder = output.resolve() if output else OUTPUT if whole else None
     if folder is None:
+        return
+    if folder == OUTPUT and run.interrupted:
+        click.echo("the documentation stays as it was: the run was interrupted")
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(run.to_json())

@@ -15,8 +15,8 @@ from .harness import Run
 from .parts import number
 from .report import HEADLINES, PEERS, machine_line, ours_in
 
-SHOWN = ("latency-real", "latency", "flood", "big-text-50", "send-text-10", "fan-out", "idle", "start-up-real", "gets", "import")
-"""The cases: of each headline's kind one."""
+SHOWN = ("latency-real", "latency", "flood", "big-text-50", "send-text-10", "fan-out", "start-up-real", "gets", "import")
+"""The cases: of each headline's kind one. `idle` is none of them: who waits is not fast."""
 LABELS = {
     "jupyter-server": ("jupyter_server.gateway", "s", "#c05621"),
     "jupyter-server-wsaccel": ("jupyter_server.gateway with wsaccel", "D", "#805ad5"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .cases import CASES, FLOOR
 from .clients.registry import CLIENTS
-from .harness import Run
+from .harness import Run, clients_of
 
 Reader = Callable[[Run], float | None]
 SLOW, FAST = "ours-trio-websocket", "ours-fast"
@@ -96,12 +96,9 @@ def _processor(case: str, other: str) -> Reader:
 
 
 def _over_each_peer(case: str, ours: str | None = None) -> Reader:
-    def read(run: Run) -> float | None:
-        peers = [key for key, entry in CLIENTS.items() if entry.group == "peer"]
-        found = [advantage(run, case, ours or fast(run), key) for key in peers]
-        return min((ratio for ratio in found if ratio is not None), default=None)
-
-    return read
+    """How many times as fast as the fastest peer ours is; None unless each that can do the case was measured."""
+    peers = [entry.key for entry in clients_of(CASES[case], list(CLIENTS.values())) if entry.group == "peer"]
+    return lambda run: _extreme(min, [advantage(run, case, ours or fast(run), key) for key in peers])
 
 
 def _times(case: str, other: str, ours: str | None = None) -> Reader:
@@ -114,20 +111,18 @@ def _times(case: str, other: str, ours: str | None = None) -> Reader:
     return read
 
 
-def _smallest(*readers: Reader) -> Reader:
-    def read(run: Run) -> float | None:
-        found = [each for each in (reader(run) for reader in readers) if each is not None]
-        return min(found, default=None)
+def _extreme(choose: Callable[[list[float]], float], found: list[float | None]) -> float | None:
+    """Return the least or the largest; None where one is missing, for that one could be it."""
+    known = [each for each in found if each is not None]
+    return choose(known) if known and len(known) == len(found) else None
 
-    return read
+
+def _smallest(*readers: Reader) -> Reader:
+    return lambda run: _extreme(min, [reader(run) for reader in readers])
 
 
 def _largest(*readers: Reader) -> Reader:
-    def read(run: Run) -> float | None:
-        found = [each for each in (reader(run) for reader in readers) if each is not None]
-        return max(found, default=None)
-
-    return read
+    return lambda run: _extreme(max, [reader(run) for reader in readers])
 
 
 def _detail(case: str, name: str) -> Reader:

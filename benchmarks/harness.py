@@ -99,6 +99,8 @@ class Run:
     cells: dict[tuple[str, str], Cell]
     parts: dict[str, Any] = field(default_factory=dict)
     """What the scripts beside the cases found, by their names; see `parts`."""
+    interrupted: bool = False
+    """Whether somebody ended it early: it is no basis for the documentation."""
 
     def value(self, case: str, client: str) -> float | None:
         """Return a cell's median, or None."""
@@ -114,6 +116,7 @@ class Run:
             "versions": self.versions,
             "cells": [_rounded(asdict(cell)) for cell in self.cells.values()],
             "parts": _rounded(self.parts),
+            "interrupted": self.interrupted,
         }
         return json.dumps(whole, indent=1) + "\n"
 
@@ -129,6 +132,7 @@ class Run:
             whole["versions"],
             {(cell.case, cell.client): cell for cell in cells},
             whole.get("parts", {}),
+            whole.get("interrupted", False),
         )
 
     def seconds_of(self, case: str) -> float:
@@ -306,7 +310,7 @@ def measure(
         last: another run like this one, for telling how long this one still takes.
         afterwards: how long the caller needs after that, in seconds; it is told with the rest.
 
-    Ctrl-C ends it early; what was measured until then is returned.
+    Ctrl-C ends it early; what was measured until then is returned, as a run that was interrupted.
     """
     pins = cores()
     pythons: dict[str, Path] = {}
@@ -327,6 +331,7 @@ def measure(
     measured = {key: cell for key, cell in last.cells.items() if cell.values} if last else {}
     known = {key: cell.took / len(cell.values) or cell.seconds for key, cell in measured.items()}
     progress = Progress([(case.name, entry.key) for _, case, entry in planned], known)
+    interrupted = False
     with servers(cases, server_python, pins[1]) as running:
         try:
             for repetition, case, entry in planned:
@@ -347,13 +352,14 @@ def measure(
                 tell(f"{repetition + 1}/{repetitions} {left:>12}  {case.name:19} {entry.label:36} {value}")
         except KeyboardInterrupt:
             tell("interrupted: here is what there is")
+            interrupted = True
             repetitions = min((len(cell.values) for cell in cells.values() if cell.values), default=0)
     versions: dict[str, str] = {}
     for entry in entries:
         versions |= environments.versions(pythons[entry.environment], entry.versions)
     versions |= environments.versions(server_python, ("jupyter_kernel_gateway", "ipykernel", "uvloop"))
     ordered = {(case.name, key): cells[case.name, key] for case in cases for key in CLIENTS if (case.name, key) in cells}
-    return Run(mode, repetitions, describe_machine(), versions, ordered)
+    return Run(mode, repetitions, describe_machine(), versions, ordered, interrupted=interrupted)
 
 
 def take(cell: Cell, case: Case, result: dict[str, Any]) -> bool:

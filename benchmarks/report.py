@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -34,7 +35,13 @@ RATIOS = (
     "In brackets: how many times as fast trio_gateway is. (2 ×) is twice as fast as this figure, (0.5 ×) half as fast. "
     "Of sessions that wait: how many times trio_gateway's processor time the other takes."
 )
-PEERS = ("jupyter-server", "jupyter-server-wsaccel", "jupyter-kernel-client", "agent-jupyter-toolkit")
+PEERS = {
+    "jupyter-server": "jupyter_server.gateway",
+    "jupyter-server-wsaccel": "the same with wsaccel",
+    "jupyter-kernel-client": "jupyter-kernel-client",
+    "agent-jupyter-toolkit": "agent-jupyter-toolkit",
+}
+"""The peers of the summary, and the heads of their columns."""
 FASTER = "trio_gateway is … times as fast"
 THRIFTIER = "takes … times trio_gateway's processor time"
 
@@ -56,6 +63,17 @@ def goal_rows(run: Run) -> list[Row]:
     return rows
 
 
+def _peers_in(run: Run) -> list[str]:
+    """Return the summary's peers that took part in a run, if only with the reason why they can't do something."""
+    took_part = {key for _, key in run.cells}
+    return [key for key in PEERS if key in took_part]
+
+
+def summary_head(run: Run) -> Row:
+    """Return the head of the summary: a peer that took no part has no column."""
+    return ("", "trio_gateway", *(PEERS[key] for key in _peers_in(run)), "limit or floor")
+
+
 def summary_rows(run: Run) -> list[Row]:
     """Return each headline case: what, ours, the peers, the limit; in brackets how many times as fast ours is."""
     rows: list[Row] = []
@@ -65,7 +83,7 @@ def summary_rows(run: Run) -> list[Row]:
             continue
         case = CASES[name]
         cells = [f"**{number(run.value(name, ours))}**"]
-        for key in (*PEERS, *(limits or ("",))):
+        for key in (*_peers_in(run), *(limits or ("",))):
             value = run.value(name, key) if key else None
             ratio = advantage(run, name, ours, key) if key else None
             shown = number(value) + (f" ({number(ratio)} ×)" if ratio is not None else "")
@@ -106,19 +124,12 @@ def case_rows(run: Run, case: Case) -> list[Row]:
 
 
 GOAL_HEAD = ("", "goal", "measured", "")
-SUMMARY_HEAD = (
-    "",
-    "trio_gateway",
-    "jupyter_server.gateway",
-    "the same with wsaccel",
-    "jupyter-kernel-client",
-    "agent-jupyter-toolkit",
-    "limit or floor",
-)
 FLOOR_HEAD = ("", "trio_gateway", "floor", "times as fast as the floor", "left to take", "left of the processor time")
 FLOOR_SAYS = (
     "The floor is what raw frames on Trio take (`raw-sansio`), of 100 starts what the gateway takes. What is left to take is the "
-    "share of trio_gateway's time that is above it: at twice the floor's time 50 %."
+    "share of trio_gateway's time that is above it: at twice the floor's time 50 %. A dash: nothing is left, or there is no "
+    "floor. With large messages trio_gateway is faster than the floor. The floor is the library `websockets` as it comes, which "
+    "copies a message to mask it and to join it. trio_gateway has its own code for frames, which copies less."
 )
 TIME_HEAD = ("", "seconds")
 
@@ -142,7 +153,9 @@ def floor_rows(run: Run) -> list[Row]:
             continue
         ratio = times_as_fast(run.value(case.name, ours), floor, higher=case.higher)
         mine = number(run.value(case.name, ours))
-        rows.append((f"{case.title}, {case.unit}", mine, number(floor), number(ratio, "×"), percent(time), percent(processor)))
+        # Nothing is left where ours is no slower: that is no share.
+        left = percent(time or None), percent(processor or None)
+        rows.append((f"{case.title}, {case.unit}", mine, number(floor), number(ratio, "×"), *left))
     return rows
 
 
@@ -165,7 +178,7 @@ def tables_of_parts(run: Run, page: str | None = None) -> list[tuple[str, str, l
 
 
 def _median(values: Sequence[float]) -> float | None:
-    return sorted(values)[len(values) // 2] if values else None
+    return statistics.median(values) if values else None
 
 
 def _table(head: Row, rows: Iterable[Row], numbers_from: int = 1) -> str:
@@ -183,17 +196,27 @@ def machine_line(run: Run) -> str:
     )
 
 
+def without_figures(run: Run) -> list[str]:
+    """Say of which cases, parts and peers a run has no figures; nothing where it has all."""
+    measured = {name for (name, _), cell in run.cells.items() if cell.values}
+    named = [f"`{name}`" for name in CASES if name not in measured]
+    named += [f"the part `{name}`" for name in PARTS if not run.parts.get(name, {}).get("found")]
+    named += [CLIENTS[key].label for key in PEERS if key not in _peers_in(run)]
+    return [f"Without figures in this run: {', '.join(named)}."] if named else []
+
+
 def markdown(run: Run) -> str:
     """Return everything as Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
     parts = [
         f"Measured on: {machine_line(run)}.",
         f"Versions: {versions}.",
+        *without_figures(run),
         "### The goals",
         _table(GOAL_HEAD, goal_rows(run), 9),
         "### In short",
         RATIOS,
-        _table(SUMMARY_HEAD, summary_rows(run)),
+        _table(summary_head(run), summary_rows(run)),
         "### What is left to take",
         FLOOR_SAYS,
         _table(FLOOR_HEAD, floor_rows(run)),
@@ -239,7 +262,7 @@ def short_markdown(run: Run) -> str:
     """Return the summary alone, for a page that links to the rest."""
     return "\n\n".join(
         [
-            _table(SUMMARY_HEAD, summary_rows(run)),
+            _table(summary_head(run), summary_rows(run)),
             f"{RATIOS} {machine_line(run)}.",
         ]
     )
@@ -290,7 +313,7 @@ def print_run(run: Run) -> None:
     if isinstance(notebooks := run.parts.get("notebooks", {}).get("found"), str):
         console.print(notebooks, markup=False)
     show("What is left to take of the floor", FLOOR_HEAD, floor_rows(run))
-    show("In short", SUMMARY_HEAD, summary_rows(run))
+    show("In short", summary_head(run), summary_rows(run))
     show("The goals", GOAL_HEAD, [row for row in goal_rows(run) if row[2] != "–"])
     show("Where the time went", TIME_HEAD, time_rows(run))
     for name, part in run.parts.items():

@@ -218,6 +218,73 @@ def test_goals_are_read_from_a_run() -> None:
     assert {goal.verdict(empty) for goal in goals.GOALS} == {("–", None)}
 
 
+BIG_MEMORY = ("big, 50 MB", "peak memory at most 3 × the message")
+BIG_RATE = ("big, 50 MB, fast engine", "at least 0.8 of raw sans-I/O")
+EACH_PEER = ("latency, real gateway", "at least 6 × as fast as each peer")
+
+
+def verdict(run: harness.Run, topic_and_sentence: tuple[str, str]) -> tuple[str, bool | None]:
+    (goal,) = [goal for goal in goals.GOALS if (goal.topic, goal.sentence) == topic_and_sentence]
+    return goal.verdict(run)
+
+
+@pytest.mark.parametrize("case", ["big-text-50", "big-buffer-50"])
+@pytest.mark.parametrize("goal", [BIG_MEMORY, BIG_RATE])
+def test_a_goal_over_several_cases_is_not_met_without_one_of_them(goal: tuple[str, str], case: str) -> None:
+    run = make_run()
+    assert verdict(run, goal)[1]
+    run.cells[case, "ours-fast"] = harness.Cell(case, "ours-fast", problem="took more than 300 s")
+    assert verdict(run, goal) == ("–", None)
+
+
+@pytest.mark.parametrize(
+    "peer",
+    ["jupyter-server", "jupyter-server-wsaccel", "jupyter-server-connection", "jupyter-kernel-client", "agent-jupyter-toolkit"],
+)
+def test_a_goal_over_each_peer_is_not_met_without_one_of_them(peer: str) -> None:
+    run = make_run()
+    assert verdict(run, EACH_PEER) == ("10 ×", True)
+    del run.cells["latency-real", peer]
+    assert verdict(run, EACH_PEER) == ("–", None)
+
+
+def test_a_goal_over_each_peer_asks_for_none_that_cannot_do_the_case() -> None:
+    run = make_run()
+    assert "agent-jupyter-toolkit" in CASES["gets"].cannot
+    assert ("gets", "agent-jupyter-toolkit") not in run.cells
+    assert verdict(run, ("control plane", "at least 1.6 × as fast as each peer")) == ("10 ×", True)
+
+
+def test_a_report_says_what_has_no_figures_and_leaves_out_who_took_no_part() -> None:
+    run = make_run()
+    run.parts["notebooks"] = {"found": "| --- |", "problem": "", "seconds": 1.0}
+    assert report.without_figures(run) == []
+    assert "agent-jupyter-toolkit" in report.short_markdown(run)
+    for key in list(run.cells):
+        if "agent-jupyter-toolkit" in key or "fan-out-real" in key:
+            del run.cells[key]
+    run.parts["pool"] = {"found": None, "problem": "ended with 1", "seconds": 1.0}
+    (sentence,) = report.without_figures(run)
+    assert sentence == "Without figures in this run: `fan-out-real`, the part `pool`, agent-jupyter-toolkit."
+    assert sentence in report.markdown(run)
+    assert "agent-jupyter-toolkit" not in report.short_markdown(run)
+    assert {len(row) for row in report.summary_rows(run)} == {len(report.summary_head(run))}
+
+
+def test_a_column_is_there_for_who_cannot_do_a_case() -> None:
+    run = harness.Run("full", 1, harness.describe_machine(), {}, {})
+    run.cells["gets", "ours"] = harness.Cell("gets", "ours", [1.0])
+    run.cells["gets", "agent-jupyter-toolkit"] = harness.Cell("gets", "agent-jupyter-toolkit", problem="reads no model")
+    assert report.summary_head(run) == ("", "trio_gateway", "agent-jupyter-toolkit", "limit or floor")
+
+
+def test_the_middle_of_two_is_between_them() -> None:
+    run = make_run()
+    run.cells["latency", "ours-fast"].cpu_us[:] = [100.0, 300.0]
+    row = next(row for row in report.case_rows(run, CASES["latency"]) if row[0] == CLIENTS["ours-fast"].label)
+    assert row[report.case_head(CASES["latency"]).index("CPU µs/op")] == "200"
+
+
 def test_a_report_survives_json_and_names_every_case(tmp_path: Path) -> None:
     run = harness.Run.from_json(make_run().to_json())
     text = report.markdown(run)
@@ -241,7 +308,7 @@ def test_a_report_says_what_is_left_of_the_floor() -> None:
     run = make_run()
     rows = {row[0]: row[1:] for row in report.floor_rows(run)}
     # Ten times as fast as what should be the floor: nothing is left.
-    assert rows["1 + 1, fast gateway, µs"] == ("1", "10", "10 ×", "0%", "0%")
+    assert rows["1 + 1, fast gateway, µs"] == ("1", "10", "10 ×", "–", "–")
     run.cells["latency", "raw-sansio"].values[:] = [0.25]
     run.cells["latency", "raw-sansio"].cpu_us[:] = [0.5]
     run.cells["flood", "raw-sansio"].values[:] = [4000.0]
@@ -351,3 +418,90 @@ def test_the_command_shows_what_there_is_and_refuses_what_there_is_not(tmp_path:
     shown = runner.invoke(command.main, ["--report", str(saved)])
     assert shown.exit_code == 0, shown.output
     assert "not met" in shown.output
+
+
+@dataclasses.dataclass
+class Command:
+    """The command with a measuring that is made up, and with pages in a directory of the test's."""
+
+    docs: Path
+    monkeypatch: pytest.MonkeyPatch
+    parts_run: list[str] = dataclasses.field(default_factory=list)
+    pages_of: list[harness.Run] = dataclasses.field(default_factory=list)
+
+    def measured(self, *arguments: str, interrupted: bool = False, interrupted_in: str = "") -> str:
+        """Run it: interrupted in the cases, or in a part. Return what it printed."""
+
+        def measure(*_args: object, **_options: object) -> harness.Run:
+            return dataclasses.replace(make_run(), parts={}, interrupted=interrupted)
+
+        def run_part(part: parts.Part, *, quick: bool) -> tuple[object, str, float]:
+            assert not quick
+            self.parts_run.append(part.name)
+            if part.name == interrupted_in:
+                raise KeyboardInterrupt
+            found = make_parts().get(part.name, {"found": "| --- |"})
+            return found["found"], "", 1.0
+
+        self.monkeypatch.setattr(command.harness, "measure", measure)
+        self.monkeypatch.setattr(command.beside, "run", run_part)
+        self.monkeypatch.setattr(command.report, "write_pages", lambda run, *_paths: self.pages_of.append(run))
+        self.monkeypatch.setattr(command, "OUTPUT", self.docs)
+        self.monkeypatch.setattr(command, "find_spec", lambda _name: None)  # no chart
+        self.monkeypatch.setattr(command, "_available", lambda entries, **_options: entries)
+        result = CliRunner().invoke(command.main, ["--no-make", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert "The goals" in result.output
+        return result.output
+
+
+@pytest.fixture
+def faked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(tmp_path / "docs", monkeypatch)
+
+
+def test_a_whole_run_writes_the_pages(faked: Command) -> None:
+    faked.measured()
+    assert faked.parts_run == list(parts.PARTS)
+    assert len(faked.pages_of) == 1
+    assert harness.Run.from_json((faked.docs / "results.json").read_text()).parts.keys() == parts.PARTS.keys()
+
+
+def test_a_run_that_is_interrupted_in_the_cases_runs_no_part_and_writes_no_page(faked: Command) -> None:
+    assert "the documentation stays as it was" in faked.measured(interrupted=True)
+    assert faked.parts_run == []
+    assert faked.pages_of == []
+    assert not faked.docs.exists() or not list(faked.docs.iterdir())
+
+
+def test_a_run_that_is_interrupted_in_a_part_reports_what_there_is_and_writes_no_page(faked: Command) -> None:
+    output = faked.measured(interrupted_in="proxy")
+    assert faked.parts_run == ["data", "pool", "proxy"]
+    assert "A kernel of a pool" in output
+    assert faked.pages_of == []
+    assert not faked.docs.exists() or not list(faked.docs.iterdir())
+
+
+def test_what_an_interrupted_run_has_is_kept_where_that_is_asked_for(faked: Command, tmp_path: Path) -> None:
+    faked.measured("--output", str(tmp_path / "kept"), interrupted=True)
+    kept = harness.Run.from_json((tmp_path / "kept" / "results.json").read_text())
+    assert kept.interrupted
+    assert kept.cells
+    assert faked.pages_of == []
+
+
+def test_ctrl_c_in_the_cases_gives_a_run_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_args: object, **_options: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness, "run_child", interrupt)
+    arguments = [CASES["import"]], [CLIENTS["ours"]]
+    assert harness.measure(*arguments, mode="smoke", repetitions=1, tell=lambda _line: None).interrupted
+    monkeypatch.setattr(harness, "run_child", lambda *_args, **_options: {"error": "none"})
+    assert not harness.measure(*arguments, mode="smoke", repetitions=1, tell=lambda _line: None).interrupted
+
+
+def test_the_examples_of_the_command_stand_line_by_line() -> None:
+    shown = CliRunner().invoke(command.main, ["--help"], terminal_width=80).output
+    (line,) = [line for line in shown.splitlines() if "--case flood" in line]
+    assert line.endswith("--repetitions 3")
