@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def test_a_byte_order_mark_is_no_code(tmp_path: Path, fake_gateway: Install) -> 
     assert kernel.executed == ["x", "x"]
 
 
-def test_ctrl_c_while_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     class Interrupted:
         @property
         def buffer(self) -> Any:
@@ -71,3 +72,6 @@ def test_ctrl_c_while_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(sys, "stdin", Interrupted())
     assert run("exec", "-") == 130
+    assert capsys.readouterr() == ("", "")
+    assert run("exec", "--json", "-") == 130
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "Interrupted"

@@ -36,7 +36,6 @@ def perform(common: Mapping[str, Any], call: Call | click.ClickException) -> int
         The exit code.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C while no command ran yet.
         ModuleNotFoundError: a library of the extra `cli` is not installed.
     """
     options = Options(**common)
@@ -52,6 +51,8 @@ def perform(common: Mapping[str, Any], call: Call | click.ClickException) -> int
         code = ExitCode.BAD_INPUT
     except ModuleNotFoundError:
         raise  # a part of the extra `cli` is missing; `trio_gateway_command` knows the words for it
+    except (KeyboardInterrupt, EOFError):  # before the event loop's own handling was in place, or after it was gone
+        code = ExitCode.INTERRUPTED
     except (OutputClosedError, BrokenPipeError):
         return ExitCode.OUTPUT_CLOSED
     except Exception as error:  # noqa: BLE001 - the last resort: nothing may end in a traceback that nobody asked for
