@@ -2,7 +2,7 @@
 
 It is a package of its own, because importing anything of `trio_gateway` imports all of that first, which takes a good part of a
 second. Somebody who presses Ctrl-C then wants the prompt back, and no traceback of an import; and somebody who asks for the
-version, for help or for a completion needs nothing of it.
+version, for help or for a completion needs nothing of it, but for the names that `--gateway` takes.
 
 Nothing can be done before: of the first 50 ms, Python's own start takes 35, and the script that pip makes takes most of the rest
 to import `re`. To find and run this file takes one or two.
@@ -46,14 +46,7 @@ def main() -> None:
     except KeyboardInterrupt:
         # Ctrl-C before the event loop's own handling was in place, or after it was gone.
         code = _INTERRUPTED
-    if sys.stdout is not None:
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            # Python would flush once more while it ends, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = _OUTPUT_CLOSED if isinstance(error, BrokenPipeError) else _BAD_INPUT
-    sys.exit(code)
+    sys.exit(_flush(code))
 
 
 def _run() -> int:
@@ -66,8 +59,39 @@ def _run() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"click", "rich", "nbformat"}:
             raise
-        print(f'trio-gateway: error: the command line needs {error.name}: pip install "trio-gateway[cli]"', file=sys.stderr)  # noqa: T201
+        _complain(f'the command line needs {error.name}: pip install "trio-gateway[cli]"')
         return _BAD_INPUT
+    except OSError as error:
+        # Help, a completion or an error could not be written, as on a full disk. A command's own output has words of its own.
+        _complain(f"{type(error).__name__}: {error}")
+        return _BAD_INPUT
+
+
+def _complain(words: str) -> None:
+    """Say what is wrong, if standard error can be written to: there is no other place for it."""
+    from contextlib import suppress
+
+    if sys.stderr is not None:  # for `print`, None is standard output
+        with suppress(OSError):
+            print(f"trio-gateway: error: {words}", file=sys.stderr)  # noqa: T201
+
+
+def _flush(code: int) -> int:
+    """Write what the standard streams still hold, and return the exit code: another one if that can't be written."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError as error:
+            # Python would flush once more while it ends, complain, and end with 120.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if isinstance(error, BrokenPipeError):
+                code = _OUTPUT_CLOSED
+            elif code != _BAD_INPUT:  # then it was told before
+                _complain(f"{type(error).__name__}: {error}")
+                code = _BAD_INPUT
+    return code
 
 
 def _says_version() -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from .exit_codes import EXIT_CODES_HELP, ExitCode
-from .layout import Command, Group, Option
+from .layout import Command, Group, Option, explain
 from .options import ATTACH, COMMON, CONTROL, CWD, JSON, KERNEL, RESOURCE, TIMEOUT, FilePath
 
 __all__ = ["Call", "app"]
@@ -58,14 +58,6 @@ and has the schema of `--json` too.
 """
 
 
-def _explain() -> None:
-    """Show the help where no command was named."""
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True, color=context.color)
-        context.exit(ExitCode.BAD_INPUT)
-
-
 def _say_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     del parameter
     if value and not context.resilient_parsing:
@@ -85,12 +77,22 @@ _VERSION: Final = Option(
     help="Show the version and exit.",
 )
 
-app = Group(
+
+class _App(Group):
+    """Shows its help where nothing at all was asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            explain(ctx)
+            ctx.exit(ExitCode.BAD_INPUT)
+        return super().parse_args(ctx, args)
+
+
+app = _App(
     "trio-gateway",
     help=_HELP.format(codes="\n".join([f"{code:5}  {meaning}" for code, meaning in EXIT_CODES_HELP])),
     params=[*COMMON, KERNEL, _VERSION],
-    callback=_explain,
-    invoke_without_command=True,
+    no_args_is_help=False,
     subcommand_metavar="COMMAND [ARGS]...",
 )
 """The command `trio-gateway`."""

@@ -10,11 +10,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Any, Final, TextIO, cast
 
 import click
 
-__all__ = ["SECTIONS", "Command", "Group", "Option", "has_colours"]
+__all__ = ["SECTIONS", "Command", "Group", "Option", "explain", "has_colours"]
 
 SECTIONS: Final = ("Options", "Kernel", "Gateway", "General")
 """The sections of options, in the order in which help shows them."""
@@ -23,13 +23,13 @@ _WIDTH: Final = 100
 _MARKED: Final = re.compile(r"\*\*(.+?)\*\*|`(.+?)`", re.DOTALL)
 
 
-def has_colours() -> bool:
-    """Whether help is coloured: standard output is a terminal that has colours, and nobody asked for none."""
+def has_colours(stream: TextIO | None) -> bool:
+    """Whether help on this stream is coloured: it is a terminal that has colours, and nobody asked for none."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
-    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class _Formatter(click.HelpFormatter):
@@ -74,20 +74,28 @@ class _Formatter(click.HelpFormatter):
         return click.style(text, **traits) if self._coloured else text
 
 
-def _width() -> int:
-    """Return how wide help is. `shutil` would say how wide the terminal is, but imports what unpacks archives."""
+def _width(stream: TextIO | None) -> int:
+    """Return how wide help on this stream is. `shutil` would say how wide the terminal is, but imports what unpacks archives."""
     given = os.environ.get("COLUMNS", "")
     try:
-        columns = int(given) if given.isdecimal() else os.get_terminal_size(sys.stdout.fileno()).columns
-    except (AttributeError, ValueError, OSError):  # there is no standard output, or it is no terminal
+        columns = int(given) if given.isdecimal() else os.get_terminal_size(cast("TextIO", stream).fileno()).columns
+    except (AttributeError, ValueError, OSError):  # there is no such stream, or it is no terminal
         columns = 0
     return max(min(columns or 80, _WIDTH) - 2, 50)
 
 
 class _Context(click.Context):
     def make_formatter(self) -> click.HelpFormatter:
-        """Return what help is written with."""
-        return _Formatter(coloured=bool(self.color), width=_width())
+        """Return what help on standard output is written with."""
+        return _Formatter(coloured=bool(self.color), width=_width(sys.stdout))
+
+
+def explain(context: click.Context) -> None:
+    """Write a command's help to standard error, where it is what somebody gets who asked for something else."""
+    coloured = has_colours(sys.stderr)
+    formatter = _Formatter(coloured=coloured, width=_width(sys.stderr))
+    context.command.format_help(context, formatter)
+    click.echo(formatter.getvalue(), nl=False, err=True, color=coloured)
 
 
 class Option(click.Option):

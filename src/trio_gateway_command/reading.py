@@ -6,6 +6,7 @@ The one idea: a command line is read before the library is imported, which takes
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ def run_app(arguments: Sequence[str]) -> int:
 
     Raises:
         BrokenPipeError: the reader of the help went away.
+        OSError: help, a completion or an error can't be written, as on a full disk.
         KeyboardInterrupt: Ctrl-C while no command ran yet.
         ModuleNotFoundError: a library of the extra `cli` is not installed.
     """
@@ -41,7 +43,7 @@ def run_app(arguments: Sequence[str]) -> int:
     common: dict[str, Any] = {}
     call: Call | click.ClickException
     try:
-        with app.make_context(_NAME, list(arguments), obj=common, color=has_colours()) as context:
+        with app.make_context(_NAME, list(arguments), obj=common, color=has_colours(sys.stdout)) as context:
             call = app.invoke(context)
     except click.exceptions.Exit as ended:
         return ended.exit_code

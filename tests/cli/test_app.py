@@ -56,8 +56,7 @@ def test_every_command_is_done_by_a_function_that_takes_its_arguments() -> None:
             inspect.signature(function).bind(Options(), **dict.fromkeys(names))
         return isinstance(call, Call) + sum(map(check, getattr(command, "commands", {}).values()))
 
-    with click.Context(app) as context:
-        context.invoked_subcommand = "one"
+    with click.Context(app):
         assert check(app) == 13
     remembered = {str(option.name) for option in [*COMMON, KERNEL, ATTACH, RESOURCE, JSON, CONTROL]}
     assert remembered <= {field.alias for field in attrs.fields(Options)}
@@ -70,6 +69,12 @@ def test_without_a_command_help_goes_to_standard_error(capsys: pytest.CaptureFix
     assert err.startswith("Usage: trio-gateway ")
     assert run("--help") == 0
     assert capsys.readouterr() == (err, "")
+
+
+@pytest.mark.parametrize("arguments", [["--url", "http://x"], ["-q"], ["--gateway=x", "--debug"]], ids=" ".join)
+def test_options_without_a_command_are_an_error_that_says_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    assert capsys.readouterr() == ("", "trio-gateway: error: Missing command.\nTry: trio-gateway --help\n")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,48 @@ def test_a_command_imports_nothing_that_another_needs(served: Callable[..., Serv
     parts = ("testing", "proxy", "_notebooks", "_doctor", "_python", "_portal", "_cli.progress")
     assert "trio_gateway._cli.exec_command" in found
     assert found.isdisjoint({"rich", "nbformat", "papermill", *[f"trio_gateway.{name}" for name in parts]})
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A file on a full disk."""
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+NO_SPACE = "trio-gateway: error: OSError: [Errno 28] No space left on device\n"
+
+
+def write_to(arguments: list[str], variables: dict[str, str], **streams: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trio_gateway_command", *arguments]
+    return subprocess.run(command, check=False, text=True, env={**clean_environment(), **variables}, **streams)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["--help", "exec --help", "--version", "--version -q", "completion"])
+def test_what_can_not_be_written_is_a_line_and_no_traceback(arguments: str, unbuffered: str, full: int) -> None:
+    variables = {"PYTHONUNBUFFERED": unbuffered}
+    if arguments == "completion":
+        arguments, variables = "", {**variables, "_TRIO_GATEWAY_COMPLETE": "zsh_source"}
+    done = write_to(arguments.split(), variables, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (2, NO_SPACE)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["kernels"]], ids=" ".join)
+def test_where_even_an_error_can_not_be_written_the_exit_code_tells_it(arguments: list[str], unbuffered: str, full: int) -> None:
+    done = write_to(arguments, {"PYTHONUNBUFFERED": unbuffered}, stdout=subprocess.PIPE, stderr=full)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert write_to(arguments, {"PYTHONUNBUFFERED": unbuffered}, stdout=full, stderr=full).returncode == 2
+
+
+def test_what_is_left_at_the_end_and_can_not_be_written_is_told_too(full: int) -> None:
+    code = "import sys, trio_gateway_command as c; c._run = lambda: print('left') or 0; sys.argv[1:] = ['gateways']; c.main()"
+    environment = {**clean_environment(), "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=False, text=True, env=environment, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (2, NO_SPACE)
 
 
 @pytest.mark.parametrize("columns", ["0", "00", "", "1", "nonsense"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 import pytest
 
@@ -77,3 +80,26 @@ def test_help_is_as_wide_as_the_terminal_and_never_too_wide(
     monkeypatch.setenv("COLUMNS", columns)
     lines = shown(capsys, "exec").partition("\nExample")[0].splitlines()
     assert width - 8 < max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("terminal", ["stdout", "stderr"])
+def test_help_looks_as_the_stream_has_it_that_it_is_written_to(
+    terminal: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`trio-gateway 2>log` writes to a file, though standard output is a terminal; `trio-gateway >log` does not."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(getattr(sys, terminal), "isatty", lambda: True)
+    monkeypatch.setattr(getattr(sys, terminal), "fileno", lambda: 1000)
+    real = os.get_terminal_size  # pytest asks too
+    monkeypatch.setattr(os, "get_terminal_size", lambda number: os.terminal_size((60, 24)) if number == 1000 else real(number))
+    assert run() == 2
+    error = capsys.readouterr().err
+    assert run("--help") == 0
+    found = {"stdout": capsys.readouterr().out, "stderr": error}
+    there, other = found.pop(terminal), *found.values()
+    assert there.startswith(f"{BOLD}Usage: {PLAIN}")
+    assert "\x1b" not in other
+    # Above these stand lines that are not wrapped.
+    tables = [click.unstyle(text).partition("\nCommands:\n")[2].splitlines() for text in (there, other)]
+    narrow, wide = [max(map(len, lines)) for lines in tables]
+    assert narrow <= 58 < wide <= 78

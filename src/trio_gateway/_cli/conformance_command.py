@@ -31,12 +31,7 @@ _WIDTH: Final = max(len(scenario.name) for scenario in SCENARIOS)
 
 
 def conformance(options: Options, address: str | None) -> int:
-    """Show what a server does: start, interrupt and restart kernels, replay after a cut, and 30 things more.
-
-    It starts kernels, runs code in them, and shuts them down. `yes`: as it should be; `no`: the server lacks it, as servers may,
-    and what it does instead; `FAILED`: something is wrong, and then the exit code is 3. Code is known for kernels in Python and
-    bash. Without a URL, the gateway is the one of all commands. A terminal shows which scenario of how many plays.
-    """
+    """Play each scenario on the server, show each finding at once, and return `NO_GATEWAY` where something is wrong."""
     if address is not None:
         options.url = address
 

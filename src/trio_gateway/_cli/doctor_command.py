@@ -33,14 +33,7 @@ _WIDTH: Final = max(map(len, STEPS))
 
 
 def doctor(options: Options, show_all: bool, no_kernel: bool) -> int:
-    """Show the settings and where each comes from, and check the way to the gateway and to a kernel behind it.
-
-    Secrets are masked. Each step is a line: the settings' files, the host's name, TCP, TLS, HTTP, the server's clock,
-    authentication, the kernelspecs, a kernel's start, whether replicas agree, the kernel's WebSocket, its answer and its
-    shutdown. The first that fails says what to do about it;
-    what stands on it is skipped. A warning is no failure. A failed step gives the exit code that its error has in all commands:
-    2 for a wrong setting, 3 for a gateway that can't be reached or refuses.
-    """
+    """Take each step on the way to a kernel, show what came of it, and return the exit code of the first error."""
 
     async def command() -> int:
         try:

@@ -17,11 +17,7 @@ _LOGINS = ("token_env", "token_file", "token_command", "http_user", "client_cert
 
 
 def gateways(options: Options) -> int:
-    """List the gateways that have names: what `--gateway NAME` takes.
-
-    They stand in `trio-gateway/gateways.toml` in the folder of your configurations, or in the file that TRIO_GATEWAY_FILE names.
-    No gateway is asked for anything, and no secret is read: `trio-gateway doctor --gateway NAME` checks one.
-    """
+    """Read the file of gateways, and show each name with its address and where its secrets come from, but no secret."""
 
     async def command() -> int:
         path = gateways_file(os.environ)

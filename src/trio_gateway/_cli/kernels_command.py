@@ -40,10 +40,7 @@ _LISTING_IS_OFF: Final = (
 
 
 def start(options: Options, name: str | None, cwd: Path | None) -> int:
-    """Start a kernel that runs until somebody shuts it down, and print its id.
-
-    NAME is a kernelspec's; without it the gateway chooses. `trio-gateway kernelspecs` lists them.
-    """
+    """Start a kernel, put it into its directory, and print its id; a kernel whose id could not be printed is shut down."""
     require_gateway(options)
     resources = resources_of(options.resources)
     options.report["kernels"] = []
@@ -84,17 +81,17 @@ def start(options: Options, name: str | None, cwd: Path | None) -> int:
 
 
 def interrupt(options: Options, ids: tuple[str, ...]) -> int:
-    """Interrupt what these kernels are doing."""
+    """Interrupt each kernel that the ids name, or their beginnings."""
     return _each(options, ids, "interrupted", lambda gateway, kernel_id: gateway.kernels.interrupt(kernel_id))
 
 
 def restart(options: Options, ids: tuple[str, ...]) -> int:
-    """Restart these kernels: what is in their memory is lost, their ids stay."""
+    """Restart each kernel that the ids name, or their beginnings."""
     return _each(options, ids, "restarted", lambda gateway, kernel_id: gateway.kernels.restart(kernel_id))
 
 
 def shutdown(options: Options, ids: tuple[str, ...]) -> int:
-    """Shut these kernels down."""
+    """Shut down each kernel that the ids name, or their beginnings; one that is not there is an error."""
     return _each(options, ids, "shut down", _shut_down)
 
 
@@ -105,7 +102,7 @@ async def _shut_down(gateway: Gateway, kernel_id: str) -> None:
 
 
 def list_kernels(options: Options) -> int:
-    """List the kernels that run on the gateway."""
+    """Ask the gateway for its kernels, and show them; where it forbids that, say which setting allows it."""
     require_gateway(options)
 
     async def command() -> int:

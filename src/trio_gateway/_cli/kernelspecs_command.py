@@ -15,10 +15,7 @@ __all__ = ["kernelspecs"]
 
 
 def kernelspecs(options: Options) -> int:
-    """List the kernels that the gateway can start. The default one is marked with a star.
-
-    With `--json` also their command lines and all else there is.
-    """
+    """Ask the gateway for its kernelspecs, and show them by name."""
 
     async def command() -> int:
         async with open_gateway(options) as gateway:

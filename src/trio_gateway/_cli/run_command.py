@@ -24,32 +24,7 @@ _STANDARD_INPUT: Final = Path("-")
 
 
 def run(options: Options, /, files: tuple[Path, ...], arguments: tuple[str, ...], cwd: Path | None, **given: Any) -> int:
-    """Run scripts and notebooks on fresh kernels. A FILE is a notebook if its name ends in .ipynb; `-` is standard input.
-
-    **A script** is sent as one piece of code; its output is shown as by `exec`. In Python it finds what stands after `--` in
-    `sys.argv`, and itself in `__file__`, and imports what stands beside it.
-
-    **A notebook's** code cells run in order until the first that raises an error. Their outputs go
-    to the file of `--output` or `--inplace`, saved as they come, never half written; without one of these FILE stays as it is
-    and the outputs are shown instead. Cells tagged `skip-execution` are left alone, cells tagged `raises-exception` may raise.
-    The kernel is the one that the notebook names, unless `--kernel` is given. A notebook of format 1 to 3 is saved as format 4;
-    what breaks the format is mended, with a warning.
-
-    **Several notebooks** run each on a kernel of its own, `--jobs` at a time; one that fails takes nothing from the others. The
-    exit code is the greatest of theirs. In a PATTERN, `{name}` is the notebook's path below the folder that all of them share,
-    `{stem}` its last part, `{n}` its number, and a slash at the end stands for `{name}` with the usual ending.
-
-    **Standard input** is a notebook if it is JSON of one, and else a script.
-
-    **Where:** a script runs in the current directory and a notebook in its own, if the kernel has that directory: a kernel of a
-    gateway that was started for this command, or one in Python that sees the same directory as this command. If not, a line says
-    so, and the kernel works where its gateway has it. `--cwd` names another. A kernel of `--attach` stays where it is.
-
-    **Code that asks for input**, as `input()` and `getpass()` do, asks at the terminal, if standard input is one and no other
-    notebook runs.
-
-    Ctrl-C interrupts the kernels, saves what there is, says where, and ends what was started; pressed again it quits at once.
-    """
+    """Check what was given before anything is started, then run one script, or the notebooks."""
     check_attach(options, cwd)
     resources_of(options.resources)  # before anything is started
     if not files:
