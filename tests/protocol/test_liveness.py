@@ -303,6 +303,17 @@ def test_a_message_is_a_sign_of_life() -> None:
     assert liveness.silence(8.0) == 2.0
 
 
+def test_what_came_after_a_sessions_end_is_no_time_ago() -> None:
+    """Of a session that has ended all is told as of its end, and what was under way then is read a moment later."""
+    liveness = connected()
+    liveness.asked(8.5)
+    liveness.message(8.25)
+    liveness.vouched_for(8.5)
+    evidence = liveness.evidence(8.0)
+    assert liveness.silence(8.0) == 0.0
+    assert (evidence.connection, evidence.message, evidence.model, evidence.unanswered) == (0.0, 0.0, 0.0, 0.0)
+
+
 def test_quiet_counts_from_the_connection_or_the_last_message() -> None:
     liveness = connected()
     liveness.message(3.0)

@@ -229,8 +229,8 @@ class Liveness:
         self._feed(verdict.value)
 
     def silence(self, now: float) -> float:
-        """Return how long nothing was heard, in seconds; 0 where something was heard since, as after a session's end."""
-        return max(now - self._heard, 0.0)
+        """Return how long nothing was heard, in seconds."""
+        return _ago(self._heard, now)
 
     def quiet(self, now: float) -> float:
         """Return how long no message came, in seconds."""
@@ -293,10 +293,10 @@ class Liveness:
         """Return the evidence itself."""
         return Evidence(
             connection=self.silence(now),
-            message=_ago(self._message, now),
-            answer=_ago(self._answered, now),
-            model=_ago(self._modelled, now),
-            unanswered=_ago(self.unanswered_since, now),
+            message=_ago_or_never(self._message, now),
+            answer=_ago_or_never(self._answered, now),
+            model=_ago_or_never(self._modelled, now),
+            unanswered=_ago_or_never(self.unanswered_since, now),
             answers_at_work=self.answers_at_work,
             restarts=self.restarts,
             silent_when_lost=self.silent_when_lost,
@@ -306,5 +306,10 @@ class Liveness:
         self._verdict = VERDICT_TRANSITIONS.get((self._verdict, event), self._verdict)
 
 
-def _ago(when: float | None, now: float) -> float | None:
-    return None if when is None else max(now - when, 0.0)
+def _ago(when: float, now: float) -> float:
+    # For a session that has ended, `now` is its end, and the last messages may be read a moment later.
+    return max(now - when, 0.0)
+
+
+def _ago_or_never(when: float | None, now: float) -> float | None:
+    return None if when is None else _ago(when, now)
