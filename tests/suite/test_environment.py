@@ -11,7 +11,9 @@ from suite.environment import pytest_sessionstart
 
 
 def test_a_shells_variables_are_taken_out_and_its_proxy_stays_for_others_than_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FORCE_COLOR", "COLUMNS", "JUPYTER_GATEWAY_URL", "TRIO_GATEWAY_FILE", "PYTEST_ADDOPTS"):
+    taken = {"FORCE_COLOR", "COLUMNS", "JUPYTER_GATEWAY_URL", "TRIO_GATEWAY_FILE", "PYTEST_ADDOPTS"}
+    taken |= {"KG_AUTH_TOKEN", "EG_LIST_KERNELS"}  # a gateway that a test starts would have them too
+    for name in taken:
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("http_proxy", "http://proxy.test")
@@ -19,7 +21,7 @@ def test_a_shells_variables_are_taken_out_and_its_proxy_stays_for_others_than_lo
     monkeypatch.setenv("no_proxy", "example.test")
     monkeypatch.setenv("TRIO_GATEWAY_LONG", "1")
     pytest_sessionstart()
-    assert not {"FORCE_COLOR", "COLUMNS", "JUPYTER_GATEWAY_URL", "TRIO_GATEWAY_FILE", "PYTEST_ADDOPTS"} & {*os.environ}
+    assert not taken & {*os.environ}
     assert os.environ["TRIO_GATEWAY_LONG"] == "1", "it is the tests' own"
     assert os.environ["TERM"] != "dumb"
     assert os.environ["no_proxy"].startswith("example.test,")
