@@ -81,6 +81,8 @@ No request came to it. If your program opens its gateway itself, it reaches this
 or, where it calls trio_gateway.open_gateway() without a URL, by
   monkeypatch.setattr(trio_gateway, "open_gateway", {name}.open)"""
 _fakes: pytest.StashKey[list[FakeGateway]] = pytest.StashKey()
+_own: pytest.StashKey[FakeGateway] = pytest.StashKey()
+"""The fake that the fixture `fake_gateway` gives."""
 _in_two_times: pytest.StashKey[str] = pytest.StashKey()
 """The fixture in real time that a test uses beside the clock that leaps."""
 
@@ -146,7 +148,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             report.sections.append((_MARKER, _IN_TWO_TIMES.format(fixture=real, instead=instead)))
         for fake in item.stash.get(_fakes, ()):
             said = str(fake.conversation)
-            if not said and "fake_gateway" in getattr(item, "fixturenames", ()):
+            if not said and fake is item.stash.get(_own, None):
                 said = _NO_REQUEST.format(name="fake_gateway")
             missed = [f"{fault!r} has struck nothing" for fault in fake.faults.missed]
             report.sections.append((f"Conversation with {fake!r}", "\n".join([said, *missed])))
@@ -235,6 +237,7 @@ def gateway_events() -> list[GatewayEvent]:
 async def fake_gateway(request: pytest.FixtureRequest) -> AsyncGenerator[FakeGateway]:
     """A fake gateway in memory. The marker's `fake` has its arguments. For pytest-trio, and anyio's plugin on Trio."""
     async with _make_fake(request) as fake:
+        request.node.stash[_own] = fake
         yield fake
 
 

@@ -368,6 +368,20 @@ def test_a_fake_that_no_request_came_to_says_how_it_is_reached(pytester: pytest.
     )
 
 
+def test_only_the_fixtures_own_fake_is_named_where_no_request_came(pytester: pytest.Pytester) -> None:
+    """A fleet's members are reached by the fleet."""
+    result = run_pytest(
+        pytester,
+        """
+        async def test_both(fake_gateway, fake_fleet, autojump_clock):
+            raise ValueError("mine")
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert (text.count("Conversation with <Fake"), text.count("No request came to it.")) == (3, 1)
+
+
 PLAIN = """
     async def test_mine(fake_gateway_kernel):
         assert (await fake_gateway_kernel.execute("6 * 7")).text == "42"
