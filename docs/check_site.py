@@ -100,7 +100,8 @@ def internal_names(site: Path) -> list[str]:
     with (site / "objects.inv").open("rb") as stream:
         inventory = InventoryFile.load(stream, "", lambda _, path: path)
     internal = {".".join(name.split(".")[-2:]) for name in SITE.INTERNAL}
-    return sorted(name for name in inventory.get("py:method", {}) if ".".join(name.split(".")[-2:]) in internal)
+    members = [name for kind in ("py:method", "py:property", "py:attribute") for name in inventory.get(kind, {})]
+    return sorted(name for name in members if ".".join(name.split(".")[-2:]) in internal)
 
 
 def missing_words(site: Path) -> list[str]:
