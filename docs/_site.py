@@ -395,9 +395,13 @@ def drawn(block: str) -> str:
     if not (DOCS / path).is_file():
         raise ValueError(f"a drawing has changed and was not made again: python docs/pictures.py drawings\n{text}")
     if not text.startswith("stateDiagram"):
-        return f":::{{image}} {path}\n:alt: what is above imports from what is below, as the table says\n:class: drawing\n:::"
-    image = f":::{{image}} {path}\n:alt: the same as in the table below\n:class: drawing\n:::"
-    return f"{image}\n\n::::{{dropdown}} As a table\n{as_table(text)}\n::::"
+        return framed(path, "what is above imports from what is below, as the table says")
+    return f"{framed(path, 'the same as in the table below')}\n\n::::{{dropdown}} As a table\n{as_table(text)}\n::::"
+
+
+def framed(path: str, alt: str) -> str:
+    """Return an image in a box, which can be scrolled sideways where the image is wider than the screen."""
+    return f"::::{{container}} drawn\n:::{{image}} {path}\n:alt: {alt}\n:class: drawing\n:::\n::::"
 
 
 def as_table(drawing: str) -> str:
