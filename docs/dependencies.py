@@ -17,11 +17,11 @@ BEGIN = "<!-- dependencies: begin (written by dependencies.py) -->\n"
 END = "<!-- dependencies: end -->\n"
 
 WHY = {
-    "anyio": "says on what the callers of `trio_gateway.anyio` run, and httpcore2 stands on it",
-    "attrs": "values: settings, models, outputs",
-    "cattrs": "JSON of the gateway into these values",
+    "anyio": "says on which async library a caller of `trio_gateway.anyio` runs; httpcore2 needs it",
+    "attrs": "classes of values: settings, models, outputs",
+    "cattrs": "turns the gateway's JSON into values of attrs",
     "click": "the command's arguments and help",
-    "cloudpickle": "functions that go by value into a kernel",
+    "cloudpickle": "sends a function itself to a kernel that has not its module",
     "h11": "reads HTTP/1.1 of answers, strictly",
     "httpcore2": "the pool of HTTP connections",
     "httpx": "`gateway.http_client()`",
@@ -34,7 +34,7 @@ WHY = {
     "nbconvert": "a notebook as a page: `run --html`",
     "nbformat": "reads, checks and writes notebooks",
     "opentelemetry-api": "`to_opentelemetry()`",
-    "papermill": "its translators of parameters into languages",
+    "papermill": "writes parameters in a notebook's language",
     "prometheus-client": "the proxy's metrics",
     "psutil": "ends the processes of a local gateway, all of them",
     "rich": "the command's tables and colours",
