@@ -212,6 +212,7 @@ class EnterpriseGateway(_Gateway):
             "EG_AVAILABILITY_MODE": "replication",
             "EG_PERSISTENCE_ROOT": str(self.folder / "shared"),
             "EG_KERNEL_LAUNCH_TIMEOUT": str(LAUNCH_TIMEOUT),
+            "EG_SOCKET_TIMEOUT": "0.1",  # its own 5 ms take a busy host for a dead one, and then a shutdown ends no process
             "EG_DEFAULT_KERNEL_NAME": self.NAME,
         }
         command = [
